@@ -1,0 +1,124 @@
+"""The data that flow between the parts of the package.
+
+Axis glossary, used in every jaxtyping annotation of the package:
+
+    b batch        n samples of a split      t time steps      d features in
+    h features out  m targets (4, see TARGETS)  c polarity (positive, negative)
+    s seeds        e epochs                  k batches per optimiser step
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+MODALITIES = ("text", "audio", "vision")
+TARGETS = ("fusion", *MODALITIES)  # axis `m` of every stacked array
+
+PyTree = Any
+
+
+class Examples(NamedTuple):
+    """One split as read from disk: NumPy arrays, padded at the back with zeros.
+
+    Exactly one of `transcript` (raw text, not tokenised yet) and `text` (token ids
+    [n, 3, t] int32 = ids, mask, segments; or features [n, t, d] float32) is set.
+    A modality that the data set lacks is None, its length too.
+    """
+
+    id: np.ndarray  # [n] str
+    transcript: np.ndarray | None  # [n] str
+    text: np.ndarray | None
+    text_length: np.ndarray | None  # [n] int32, valid steps of `text`
+    audio: np.ndarray | None  # [n, t, d] float32
+    audio_length: np.ndarray | None  # [n] int32, at least 1
+    vision: np.ndarray | None  # [n, t, d] float32
+    vision_length: np.ndarray | None  # [n] int32, at least 1
+    label: np.ndarray  # [n] float32, in the data set's label range
+    unimodal_label: np.ndarray | None  # [n, 3] float32: text, audio, vision
+
+
+@struct.dataclass
+class Split:
+    """One split on the device; what `gather` cuts batches from."""
+
+    text: Int[Array, "n 3 t"] | Float[Array, "n t d"]
+    text_length: Int[Array, " n"]
+    audio: Float[Array, "n t d"]
+    audio_length: Int[Array, " n"]
+    vision: Float[Array, "n t d"]
+    vision_length: Int[Array, " n"]
+    label: Float[Array, " n"]
+
+
+@struct.dataclass
+class Batch:
+    """A split's rows at `index`; rows where `valid` is False are padding.
+
+    A padding row has index n (one past the split) and the contents of some real row:
+    nothing that depends on it may reach a loss, a label table or a metric.
+    """
+
+    text: Int[Array, "b 3 t"] | Float[Array, "b t d"]
+    text_length: Int[Array, " b"]
+    audio: Float[Array, "b t d"]
+    audio_length: Int[Array, " b"]
+    vision: Float[Array, "b t d"]
+    vision_length: Int[Array, " b"]
+    label: Float[Array, " b"]
+    index: Int[Array, " b"]
+    valid: Bool[Array, " b"]
+
+
+@struct.dataclass
+class Outputs:
+    """What a model returns: one score per sample and target, and their features."""
+
+    prediction: Float[Array, "m b"]  # in label units; row 0 (fusion) is the answer
+    feature: dict[str, Float[Array, "b h"]]  # per target; widths differ
+
+
+@struct.dataclass
+class Selection:
+    """The best epoch so far of one seed, and whether the seed still trains."""
+
+    params: PyTree  # parameters after the best epoch
+    score: Float[Array, ""]  # validation loss of that epoch, lower is better
+    epoch: Int[Array, ""]  # counted from 1; 0 before the first epoch
+    active: Bool[Array, ""]  # False once early stopping has ended this seed
+
+
+@struct.dataclass
+class TrainState:
+    """All that changes during training, of one seed or (leading axis s) of many."""
+
+    step: Int[Array, ""]  # batches seen
+    epoch: Int[Array, ""]  # epochs finished
+    params: PyTree
+    opt_state: PyTree
+    labels: PyTree  # the method's label tables; () for methods without
+    selection: Selection
+    key: PRNGKeyArray  # the seed's root key; never changes, everything is folded in
+
+
+class Method(NamedTuple):
+    """A method is data: a linen module and pure functions. The loop knows no names.
+
+    model: called as `model.apply({"params": p}, batch, train=..., rngs=...)`,
+        returns `Outputs`.
+    loss: (outputs, batch, labels) -> (scalar to differentiate, its parts by name).
+    init_labels: (label [n], params) -> label tables before the first epoch.
+    update_labels: (labels, outputs, batch, epoch) -> label tables after a batch.
+    groups: parameter path ("a/b/kernel") -> name of its group in `config.optim`.
+    label_values: label tables -> {"name": array} worth recording after each epoch.
+    """
+
+    model: nn.Module
+    loss: Callable[..., tuple[Array, dict[str, Array]]]
+    init_labels: Callable[..., PyTree]
+    update_labels: Callable[..., PyTree]
+    groups: Callable[[str], str]
+    label_values: Callable[[PyTree], dict[str, Array]]
