@@ -110,7 +110,7 @@ class Method(NamedTuple):
     model: called as `model.apply({"params": p}, batch, train=..., rngs=...)`,
         returns `Outputs`.
     loss: (outputs, batch, labels) -> (scalar to differentiate, its parts by name).
-    init_labels: (label [n], params) -> label tables before the first epoch.
+    init_labels: label [n] -> label tables before the first epoch.
     update_labels: (labels, outputs, batch, epoch) -> label tables after a batch.
     groups: parameter path ("a/b/kernel") -> name of its group in `config.optim`.
     label_values: label tables -> {"name": array} worth recording after each epoch.

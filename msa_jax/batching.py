@@ -1,0 +1,54 @@
+"""Orders, batches and the rows they cut out of a split that lies on the device."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from msa_jax.types import Batch, Split
+
+# Folded into a seed's root key: every use of chance has its own stream.
+INIT_STREAM, ORDER_STREAM, DROPOUT_STREAM = 0, 1, 2
+
+
+def gather(split: Split, index: Int[Array, " b"]) -> Batch:
+    """Cut the rows `index` out of a split; index n marks padding (`valid` False)."""
+    n = split.label.shape[0]
+    rows = jnp.minimum(index, n - 1)
+    return Batch(
+        text=split.text[rows],
+        text_length=split.text_length[rows],
+        audio=split.audio[rows],
+        audio_length=split.audio_length[rows],
+        vision=split.vision[rows],
+        vision_length=split.vision_length[rows],
+        label=split.label[rows],
+        index=index,
+        valid=index < n,
+    )
+
+
+def batches(
+    order: Int[Array, " n"], size: int, *, columns: int = 0, drop_last: bool = False
+) -> Int[Array, "k b"]:
+    """Cut an order of n samples into rows of `size`, the last one padded with n.
+
+    Args:
+        order: sample indices.
+        size: samples per batch.
+        columns: widen each row with padding to so many columns (0 = `size`), so that
+            it divides over devices.
+        drop_last: leave out the ragged last batch.
+    """
+    n = order.shape[0]
+    count = n // size if drop_last else -(-n // size)
+    order = order[: count * size]
+    filled = jnp.pad(order, (0, count * size - order.shape[0]), constant_values=n)
+    filled = filled.reshape(count, size)
+    extra = max(columns - size, 0)
+    return jnp.pad(filled, ((0, 0), (0, extra)), constant_values=n)
+
+
+def shuffled(key: PRNGKeyArray, epoch: Int[Array, ""], n: int) -> Int[Array, " n"]:
+    """Return the order of the samples in an epoch: a pure function of seed and epoch."""
+    key = jax.random.fold_in(jax.random.fold_in(key, ORDER_STREAM), epoch)
+    return jax.random.permutation(key, n)

@@ -1,0 +1,245 @@
+"""What every command shares: one clear line for a user's mistake, never a traceback."""
+
+import argparse
+import difflib
+import inspect
+import re
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from ml_collections.config_flags import tuple_parser
+
+from msa_jax.errors import UserError
+
+MISTAKE, INTERRUPTED = 2, 130  # exit codes
+
+PARSERS = {
+    int: flags.IntegerParser(),
+    float: flags.FloatParser(),
+    bool: flags.BooleanParser(),
+    str: flags.ArgumentParser(),
+    tuple: tuple_parser.TupleParser(),
+}
+
+
+def run(
+    main: Callable[[list[str]], int | None], *, arguments: bool = False
+) -> NoReturn:
+    """Parse the absl flags, call `main` and exit with what it returns.
+
+    Args:
+        main: gets the program's name and the arguments that are not flags.
+        arguments: whether such arguments are allowed; if not, one is a mistake.
+    """
+
+    def parse_and_call() -> int | None:
+        if any(_flag_of(a) in ("help", "helpshort", "h", "?") for a in sys.argv[1:]):
+            print(_help())
+            return 0
+        rest = _parse(sys.argv)
+        if rest[1:] and not arguments:
+            raise UserError(
+                f"unexpected argument {rest[1]!r}; write --flag=value, and a tuple"
+                " without spaces: --flag=1,2,3"
+            )
+        return main(rest)
+
+    run_plain(parse_and_call)
+
+
+def run_plain(main: Callable[[], int | None]) -> NoReturn:
+    """Call `main` and exit with what it returns; for commands that use argparse."""
+    try:
+        code = main() or 0
+    except UserError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        code = MISTAKE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that shows `doc` as help and answers mistakes in one line."""
+
+    def __init__(self, doc: str | None, **kwargs: Any):
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        program = f"python -m {spec.name}" if spec else None
+        doc = (doc or "").strip()
+        super().__init__(program, description=doc, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong, with the nearest option name."""
+        unknown = re.search(r"unrecognized arguments: (--?[\w-]+)", message)
+        if unknown:
+            near = _near(unknown[1], self._option_string_actions)
+            message = f"unknown flag {unknown[1]}{near}"
+        raise UserError(f"{message} (see --help)")
+
+
+def _help() -> str:
+    """Return the docstring of the command and the flags that it defines itself."""
+    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
+    for flag in _own_flags():
+        default = "" if flag.default is None else f" (default: {flag.default})"
+        lines.append(f"  --{flag.name:<12} {flag.help}{default}")
+    return "\n".join(lines)
+
+
+def _own_flags() -> list[flags.Flag]:
+    return flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Return the arguments that are not flags; mistakes become `UserError`."""
+    values = flags.FLAGS
+    configs = [name for name in values if config_flags.is_config_flag(values[name])]
+    try:
+        argv = values.read_flags_from_files(argv, force_gnu=False)
+        for name in configs:
+            if _config_argument(argv, name) is None:
+                raise UserError(f"--{name} is missing, e.g. --{name} configs/demo.py")
+        rest = values(argv)
+    except UserError:
+        raise
+    except Exception as error:
+        # config_flags wraps, delays or garbles the errors of config files and of
+        # overrides: look again for the likely mistakes, one by one.
+        for name in configs:
+            _check_overrides(argv, name, _load_config(_config_argument(argv, name)))
+        if isinstance(error, flags.UnrecognizedFlagError):
+            near = _near(error.flagname, [flag.name for flag in _own_flags()], "--")
+            raise UserError(f"unknown flag --{error.flagname}{near}") from error
+        if isinstance(error, flags.Error):
+            raise UserError(str(error)) from error
+        raise
+    for name in configs:
+        if not isinstance(values[name].value, ConfigDict):
+            _load_config(_config_argument(argv, name))
+        _check_tuples(name)
+    return rest
+
+
+def _flag_of(argument: str) -> str | None:
+    """Return NAME of "--NAME" or "--NAME=value"."""
+    match = re.match(r"--?([^=]+)", argument)
+    return match[1] if match else None
+
+
+def _values_of(argv: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield name and value of "--name=value" and "--name value" alike."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        if name := _flag_of(argument):
+            yield name, argument.split("=", 1)[1] if "=" in argument else following
+
+
+def _config_argument(argv: list[str], name: str) -> str | None:
+    return dict(_values_of(argv)).get(name, flags.FLAGS[name].default)
+
+
+def _load_config(argument: str | None) -> ConfigDict:
+    """Return what the config file "file.py" or "file.py:variant" says."""
+    path, *variant = (argument or "").split(":", 1)
+    if not Path(path).is_file():
+        near = _near(path, map(str, Path(path).parent.glob("*.py")))
+        raise UserError(f"config file {path!r} not found{near}")
+    try:
+        get_config = runpy.run_path(path).get("get_config")
+        if get_config is None:
+            raise UserError(f"config file {path}: it has no function get_config()")
+        try:
+            inspect.signature(get_config).bind(*variant)
+        except TypeError:
+            advice = f"drop ':{variant[0]}'" if variant else f"write {path}:VARIANT"
+            raise UserError(f"config file {path}: wrong variant; {advice}") from None
+        config = get_config(*variant)
+    except UserError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"config file {path}, line {_line(path, error)}: {what}"
+        ) from error
+    if not isinstance(config, ConfigDict):
+        kind = type(config).__name__
+        raise UserError(f"config file {path}: get_config() returns a {kind}")
+    return config
+
+
+def _line(path: str, error: Exception) -> int | None:
+    """Return the innermost line of file `path` that led to `error`."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno for f in reversed(frames) if f.filename == path), None)
+
+
+def _check_overrides(argv: list[str], name: str, config: ConfigDict) -> None:
+    """Raise for the first override that names no field or has an unfit value."""
+    known = dict(_fields(config))
+    for flag, value in _values_of(argv):
+        prefix, _, path = flag.partition(".")
+        if prefix not in (name, f"no{name}") or not path:
+            continue
+        if path not in known:
+            near = _near(path, known, f"--{name}.")
+            raise UserError(f"unknown config field --{name}.{path}{near}")
+        kind, current = known[path]
+        parser = PARSERS.get(kind)
+        if parser is None:
+            raise UserError(
+                f"--{name}.{path} ({kind.__name__}) cannot be set on the command line;"
+                " edit the config file, or set one of the fields below it"
+            )
+        try:
+            boolean = kind is bool and f"--{flag}={value}" not in argv
+            parser.parse("true" if boolean else value)
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"--{name}.{path}={value}: not a value of type {kind.__name__}"
+                f" (the config file has {current!r})"
+            ) from error
+
+
+def _fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, tuple]]:
+    """Yield the dotted path, type and value of every field, groups included."""
+    for key in config:
+        value = config[key]
+        yield prefix + key, (config.get_type(key), value)
+        if isinstance(value, ConfigDict):
+            yield from _fields(value, f"{prefix}{key}.")
+
+
+def _check_tuples(name: str) -> None:
+    """Raise if a tuple given on the command line has other types than the file's."""
+    config_flag = flags.FLAGS[name]
+    for path, value in config_flags.get_override_values(config_flag).items():
+        before = flags.FLAGS[f"{name}.{path}"].default
+        if not isinstance(value, tuple) or not before:
+            continue
+        kinds = {type(element) for element in before}
+        fit = kinds | {int} if float in kinds else kinds
+        if not {type(element) for element in value} <= fit:
+            names = " or ".join(sorted(kind.__name__ for kind in kinds))
+            raise UserError(
+                f"--{name}.{path}={','.join(map(str, value))}: every element must be"
+                f" {names} (the config file has {before!r})"
+            )
+
+
+def _near(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return "; did you mean ...?", or nothing if no known name is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if not near:  # the right name in the wrong group
+        leaf = word.rpartition(".")[2]
+        near = [other for other in known if other.rpartition(".")[2] == leaf]
+    return f"; did you mean {prefix}{near[0]}?" if near else ""

@@ -1,0 +1,62 @@
+"""Linear layers that start as PyTorch's do."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+def uniform(bound: float) -> Callable[..., Array]:
+    """Return an initialiser that draws from U(-bound, bound)."""
+
+    def draw(key: PRNGKeyArray, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
+
+
+class Linear(nn.Module):
+    """An affine map whose kernel and bias start at U(+-1/sqrt(inputs)).
+
+    Source: torch.nn.Linear (kaiming_uniform with a = sqrt 5 comes to this bound), on
+        which every published number of Self-MM rests.
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b {self.width}"]:
+        """Apply the map to the last axis."""
+        start = uniform(x.shape[-1] ** -0.5)
+        return nn.Dense(
+            self.width, kernel_init=start, bias_init=start, name="linear"
+        )(x)
+
+
+class ScoreHead(nn.Module):
+    """Dropout, then Linear-ReLU once or twice, then a score.
+
+    Returns the score and the feature after the *first* ReLU, which is what ULGM reads.
+
+    Source: Self-MM, "Overall Architecture" (one hidden layer);
+        models/multiTask/SELF_MM.py (two: post_*_layer_1 to 3).
+    Differs: `hidden_layers` chooses; 2, the public code, is the default.
+    """
+
+    width: int
+    dropout: float
+    hidden_layers: int = 2
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b d"], *, train: bool
+    ) -> tuple[Float[Array, " b"], Float[Array, "b {self.width}"]]:
+        """Return (score, feature)."""
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        feature = nn.relu(Linear(self.width, name="layer_1")(x))
+        x = feature
+        for layer in range(2, self.hidden_layers + 1):
+            x = nn.relu(Linear(self.width, name=f"layer_{layer}")(x))
+        return Linear(1, name="score")(x)[:, 0], feature

@@ -1,0 +1,1 @@
+"""The methods, one file each; `make` picks one by its config."""

@@ -1,0 +1,1 @@
+"""Replays of reference arrays that the original PyTorch code computed."""

@@ -1,0 +1,59 @@
+"""How far a replayed quantity is from its reference."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Row(NamedTuple):
+    """One compared quantity.
+
+    max_abs, max_rel: largest |ours - reference|, and that over max(|reference|, 1e-12).
+    tolerance: an entry passes if |ours - reference| <= tolerance * (1 + |reference|).
+    """
+
+    file: str
+    scenario: str
+    quantity: str
+    precision: str
+    max_abs: float
+    max_rel: float
+    tolerance: float
+    passed: bool
+
+
+class Comparison:
+    """Collects the rows of one file and scenario at one precision."""
+
+    def __init__(self, file: str, scenario: str, precision: str):
+        """Start without rows; `precision` is "float64", "float32" or "exact"."""
+        self.where = (file, scenario)
+        self.precision = precision
+        self.rows: list[Row] = []
+
+    def add(self, quantity: str, ours, reference, tolerance: float) -> None:
+        """Compare; NaN equals NaN only, and shapes must be the same."""
+        ours = np.asarray(ours, np.float64)
+        reference = np.asarray(reference, np.float64)
+        if ours.shape != reference.shape:
+            worst = (float("inf"), float("inf"), False)
+        else:
+            worst = _worst(ours, reference, tolerance)
+        row = Row(*self.where, quantity, self.precision, *worst[:2], tolerance, worst[2])
+        self.rows.append(row)
+
+
+def _worst(
+    ours: np.ndarray, reference: np.ndarray, tolerance: float
+) -> tuple[float, float, bool]:
+    if ours.size == 0:
+        return 0.0, 0.0, True
+    same = (np.isnan(ours) & np.isnan(reference)) | (ours == reference)
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.abs(ours - reference))
+        error = np.where(np.isnan(error), np.inf, error)
+        allowed = tolerance * (1 + np.abs(reference))
+        relative = error / np.maximum(np.abs(reference), 1e-12)
+    passed = bool((same | (error <= allowed)).all())
+    finite = np.where(np.isnan(relative), np.inf, relative)
+    return float(error.max()), float(finite.max()), passed

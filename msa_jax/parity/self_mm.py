@@ -1,0 +1,252 @@
+"""Replays of Self-MM: label bookkeeping, forward pass and gradients, training."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from msa_jax import interop, optim, step, ulgm
+from msa_jax.batching import batches
+from msa_jax.methods import self_mm
+from msa_jax.parity.compare import Comparison
+from msa_jax.train_state import new_state
+from msa_jax.types import TARGETS, Batch, Method, Outputs, Selection, Split
+
+Arrays = Mapping[str, np.ndarray]
+HEADS = {"fusion": "M", "text": "T", "audio": "A", "vision": "V"}
+FEATURES = {"fusion": "f", "text": "t", "audio": "a", "vision": "v"}
+TORCH = {"fusion": "fusion", "text": "text", "audio": "audio", "vision": "video"}
+
+
+class StubEncoder(nn.Module):
+    """The references' stand-in for BERT: embedding, linear map, LayerNorm."""
+
+    vocabulary: int
+    width: int
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array, *, train: bool) -> jax.Array:
+        """Return one vector per token."""
+        x = nn.Embed(self.vocabulary, self.width, name="emb")(tokens[:, 0])
+        x = nn.Dense(self.width, name="proj")(x)
+        # The textbook variance: the fast one differs from PyTorch's in the last bits.
+        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="LayerNorm")
+        return norm(x)
+
+
+def ulgm_steps(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
+    """Replay label generation step by step: losses, labels and centres."""
+    label = jnp.asarray(z["labels_m"], dtype)
+    n, high = label.shape[0], float(z["H"])
+    no_class = (z["labels_m"] >= 0).all() or (z["labels_m"] < 0).all()
+    rules = ulgm.Rules(
+        label_range=(-high, high),
+        zero_is_positive=not bool(z["exclude_zero"]),
+        # The originals let an empty class's NaN spread; so must their replay.
+        empty_class="nan" if no_class else "keep",
+    )
+    widths = {t: z[f"feat_{t}"].shape[-1] for t in TARGETS}
+    tables = ulgm.init_tables(label, widths)
+
+    @jax.jit
+    def one(tables, outputs, index, epoch):
+        valid = index >= 0
+        batch = _labels_only(jnp.where(valid, index, n), valid, label)
+        _, parts = self_mm.loss(outputs, batch, tables)
+        args = (tables, outputs.feature, batch.index, valid, epoch, rules)
+        return ulgm.update_tables(*args), parts
+
+    seen = []
+    for s in range(z["epoch"].shape[0]):
+        feature = {t: jnp.asarray(z[f"feat_{t}"][s], dtype) for t in TARGETS}
+        score = jnp.stack([jnp.asarray(z[f"pred_{t}"][s], dtype) for t in TARGETS])
+        index = jnp.asarray(z["indexes"][s], jnp.int32)
+        epoch = jnp.asarray(z["epoch"][s], jnp.int32)
+        tables, parts = one(tables, Outputs(score, feature), index, epoch)
+        seen.append((parts, tables))
+    for row, t in enumerate(TARGETS):
+        losses = [parts[f"loss_{t}"] for parts, _ in seen]
+        labels = [tables.value[row] for _, tables in seen]
+        table.add(f"loss_{t}", np.stack(losses), z[f"loss_{t}"], tolerance)
+        table.add(f"label_{t}", np.stack(labels), z[f"label_{t}"], tolerance)
+        for side, name in enumerate(("pos", "neg")):
+            centers = np.stack([tables.center[t][side] for _, tables in seen])
+            table.add(f"center_{t}_{name}", centers, z[f"center_{t}_{name}"], tolerance)
+
+
+def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
+    """Replay the model in evaluation mode: states, features, scores, gradients."""
+    weights = _under(z, "w/")
+    method = _method(weights, ulgm.Rules())
+    b = z["audio"].shape[0]
+    batch = Batch(
+        text=jnp.asarray(z["text_bert"], jnp.int32),
+        text_length=jnp.asarray(z["text_bert"][:, 1].sum(-1), jnp.int32),
+        audio=jnp.asarray(z["audio"], dtype),
+        audio_length=jnp.asarray(z["audio_lengths"], jnp.int32),
+        vision=jnp.asarray(z["vision"], dtype),
+        vision_length=jnp.asarray(z["vision_lengths"], jnp.int32),
+        label=jnp.asarray(z["label_fusion"], dtype),
+        index=jnp.arange(b),
+        valid=jnp.ones(b, bool),
+    )
+    params = _load(method, batch, weights, dtype)
+    widths = {t: weights[f"post_{TORCH[t]}_layer_1.bias"].shape[0] for t in TARGETS}
+    tables = ulgm.init_tables(batch.label, widths)
+    stored = [jnp.asarray(z[f"label_{t}"], dtype) for t in TARGETS]
+    tables = tables.replace(value=jnp.stack(stored))
+
+    def objective(params):
+        outputs, inner = method.model.apply(
+            {"params": params}, batch, train=False, capture_intermediates=True
+        )
+        loss, parts = method.loss(outputs, batch, tables)
+        return loss, (outputs, parts, inner["intermediates"])
+
+    (loss, (outputs, parts, inner)), grad = jax.jit(
+        jax.value_and_grad(objective, has_aux=True)
+    )(params)
+    hidden = inner["text_encoder"]["__call__"][0]
+    # Tokens beyond the mask reach nothing; the original encodes them all the same.
+    table.add("text_hidden", hidden, z["text_hidden"], tolerance)
+    for name in ("audio", "vision"):
+        state = inner[f"{name}_lstm"]["__call__"][0]
+        table.add(f"{name}_lstm_h", state, z[f"{name}_lstm_h"], tolerance)
+        projected = inner[f"{name}_projection"]["__call__"][0]
+        table.add(f"{name}_sub", projected, z[f"{name}_sub"], tolerance)
+    for row, t in enumerate(TARGETS):
+        feature = z[f"Feature_{FEATURES[t]}"]
+        table.add(f"Feature_{FEATURES[t]}", outputs.feature[t], feature, tolerance)
+        score = z[f"out_{HEADS[t]}"][:, 0]
+        table.add(f"out_{HEADS[t]}", outputs.prediction[row], score, tolerance)
+        table.add(f"loss_{t}", parts[f"loss_{t}"], z[f"loss_{t}"], tolerance)
+    table.add("loss", loss, z["loss"], tolerance)
+    reference = _under(z, "grad/")
+    # Reference gradients are stored in float32: half a unit in the last place is 6e-8.
+    for name, ours in interop.to_torch(grad).items():
+        table.add(f"grad/{name}", ours, reference[name], max(tolerance, 1e-7))
+
+
+def training(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
+    """Replay whole training: every loss, u-label, centre and weight, and the stop."""
+    weights = _under(z, "w_init/Model.")
+    hp = _under(z, "hp/")
+    high = float(hp["H"])
+    exclude_zero = table.where[1].startswith("zero_excl") or hp.get("exclude_zero", 0)
+    rules = ulgm.Rules((-high, high), zero_is_positive=not exclude_zero)
+    method = _method(weights, rules)
+    optimizer = optim.make_optimizer(_groups(hp), method.groups)
+    run = step.Rules(
+        batch_size=int(hp["batch_size"]),
+        accumulate=int(hp["update_epochs"]),
+        early_stop=int(hp["early_stop"]),
+    )
+    train, valid = _split(z, "train", dtype), _split(z, "valid", dtype)
+    example = step.gather(train, jnp.arange(1))
+    params = _load(method, example, weights, dtype)
+    state = new_state(method, optimizer, params, train.label, jax.random.key(0))
+
+    @jax.jit
+    def epoch(state, order):
+        rows = batches(order, run.batch_size)
+        state, parts = step.train_epoch(
+            method, optimizer, state, train, rows, run.accumulate
+        )
+        prediction = step.predict(method, state.params, valid, run.batch_size)
+        return state, parts, step.valid_loss(prediction, valid.label, run)
+
+    states, parts, scores = [], [], []
+    for order in z["orders"][1:]:  # [0] is the label initialisation pass
+        state, losses, score = epoch(state, jnp.asarray(order, jnp.int32))
+        states.append(state)
+        parts.append(losses)
+        scores.append(score)
+    for row, t in enumerate(TARGETS):
+        losses = np.concatenate([p[f"loss_{t}"] for p in parts])
+        table.add(f"loss_{t}", losses, z[f"loss_{t}"], tolerance)
+        labels = np.stack([s.labels.value[row] for s in states])
+        table.add(f"label_{t}", labels, z[f"label_{t}"], tolerance)
+        for side, name in enumerate(("pos", "neg")):
+            centers = np.stack([s.labels.center[t][side] for s in states])
+            table.add(f"center_{t}_{name}", centers, z[f"center_{t}_{name}"], tolerance)
+    table.add("val_loss", np.stack(scores), z["val_loss"], tolerance)
+    after = [interop.to_torch(states[e - 1].params) for e in (2, len(states))]
+    for name in weights:
+        ours = np.stack([w[name] for w in after])
+        table.add(f"w_after/{name}", ours, z[f"w_after/Model.{name}"], tolerance)
+    best, stopped = _scripted_stop(z["scripted_val_for_early_stop"], run)
+    table.add("best_epoch", best, z["best_epoch"], 0.0)
+    table.add("last_epoch", stopped, len(z["scripted_val_for_early_stop"]), 0.0)
+
+
+def _scripted_stop(scores: np.ndarray, run: step.Rules) -> tuple[int, int]:
+    """Feed validation scores to the selection rule: (best epoch, last epoch)."""
+    zero = jnp.zeros((), jnp.int32)
+    chosen = Selection({}, jnp.asarray(jnp.inf), zero, jnp.ones((), bool))
+    for epoch, score in enumerate(scores, start=1):
+        chosen = step.select(chosen, {}, jnp.asarray(score), jnp.asarray(epoch), run)
+        if not chosen.active:
+            return int(chosen.epoch), epoch
+    return int(chosen.epoch), len(scores) + 1
+
+
+def _groups(hp: Arrays) -> dict[str, dict[str, float]]:
+    rates = {"bert": "bert", "audio": "audio", "vision": "video", "other": "other"}
+    groups = {
+        ours: {
+            "rate": float(hp[f"learning_rate_{theirs}"]),
+            "decay": float(hp[f"weight_decay_{theirs}"]),
+        }
+        for ours, theirs in rates.items()
+    }
+    groups["bert_no_decay"] = {"rate": groups["bert"]["rate"], "decay": 0.0}
+    return groups
+
+
+def _method(weights: Arrays, rules: ulgm.Rules) -> Method:
+    """Build Self-MM with the sizes of a PyTorch state dict, without dropout."""
+    model: dict = {"audio_width": weights["audio_model.linear_1.bias"].shape[0]}
+    model["vision_width"] = weights["video_model.linear_1.bias"].shape[0]
+    model["audio_hidden"] = weights["audio_model.rnn.weight_hh_l0"].shape[1]
+    model["vision_hidden"] = weights["video_model.rnn.weight_hh_l0"].shape[1]
+    for t in TARGETS:
+        model[f"{t}_head"] = weights[f"post_{TORCH[t]}_layer_1.bias"].shape[0]
+        model[f"{t}_head_dropout"] = 0.0
+    encoder = StubEncoder(*weights["text_model.emb.weight"].shape)
+    return self_mm.make(model, encoder, "first", rules)
+
+
+def _load(method: Method, batch: Batch, weights: Arrays, dtype: type):
+    shapes = jax.eval_shape(
+        lambda: method.model.init(jax.random.key(0), batch, train=False)
+    )
+    like = jax.tree.map(lambda s: np.zeros(s.shape, dtype), shapes["params"])
+    return jax.tree.map(jnp.asarray, interop.from_torch(weights, like))
+
+
+def _split(z: Arrays, name: str, dtype: type) -> Split:
+    text = z[f"{name}/text"]
+    return Split(
+        text=jnp.asarray(text, jnp.int32),
+        text_length=jnp.asarray(text[:, 1].sum(-1), jnp.int32),
+        audio=jnp.asarray(z[f"{name}/audio"], dtype),
+        audio_length=jnp.asarray(z[f"{name}/al"], jnp.int32),
+        vision=jnp.asarray(z[f"{name}/vision"], dtype),
+        vision_length=jnp.asarray(z[f"{name}/vl"], jnp.int32),
+        label=jnp.asarray(z[f"{name}/y"], dtype),
+    )
+
+
+def _labels_only(index: jax.Array, valid: jax.Array, label: jax.Array) -> Batch:
+    """A batch without inputs, for replaying what happens after the model."""
+    b, rows = index.shape[0], jnp.minimum(index, label.shape[0] - 1)
+    nothing, one = jnp.zeros((b, 1, 1), label.dtype), jnp.ones(b, jnp.int32)
+    return Batch(
+        nothing, one, nothing, one, nothing, one, label[rows], index, valid
+    )
+
+
+def _under(z: Arrays, prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in z.items() if k.startswith(prefix)}

