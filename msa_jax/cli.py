@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
+from ml_collections.config_flags.config_flags import is_config_flag
 
 from msa_jax.errors import UserError
 
@@ -101,7 +102,7 @@ def _own_flags() -> list[flags.Flag]:
 def _parse(argv: list[str]) -> list[str]:
     """Return the arguments that are not flags; mistakes become `UserError`."""
     values = flags.FLAGS
-    configs = [name for name in values if config_flags.is_config_flag(values[name])]
+    configs = [name for name in values if is_config_flag(values[name])]
     try:
         argv = values.read_flags_from_files(argv, force_gnu=False)
         for name in configs:
@@ -193,11 +194,14 @@ def _check_overrides(argv: list[str], name: str, config: ConfigDict) -> None:
             near = _near(path, known, f"--{name}.")
             raise UserError(f"unknown config field --{name}.{path}{near}")
         kind, current = known[path]
+        if isinstance(current, ConfigDict):
+            fields = ", ".join(f"--{name}.{path}.{key}" for key in current)
+            raise UserError(f"--{name}.{path} is a group; its fields: {fields}")
         parser = PARSERS.get(kind)
         if parser is None:
             raise UserError(
                 f"--{name}.{path} ({kind.__name__}) cannot be set on the command line;"
-                " edit the config file, or set one of the fields below it"
+                " edit the config file"
             )
         try:
             boolean = kind is bool and f"--{flag}={value}" not in argv
@@ -231,7 +235,7 @@ def _check_tuples(name: str) -> None:
             names = " or ".join(sorted(kind.__name__ for kind in kinds))
             raise UserError(
                 f"--{name}.{path}={','.join(map(str, value))}: every element must be"
-                f" {names} (the config file has {before!r})"
+                f" {names} (the config file has {tuple(before)})"
             )
 
 

@@ -1,0 +1,242 @@
+"""A mistake on the command line is one clear line on stderr and exit code 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from msa_jax import cli
+from msa_jax.errors import UserError
+
+CONFIG = """
+from ml_collections import ConfigDict, config_dict
+
+def get_config(variant="plain"):
+    return ConfigDict({
+        "seeds": (1111, 1112), "epochs": 40, "variant": variant, "names": ["a"],
+        "cut": config_dict.placeholder(float),
+        "optim": {"rate": 1e-3, "rates": (0.1, 0.2), "nesterov": False},
+    })
+"""
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run a command with one config flag; return exit code, stderr and its config."""
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    Path("configs/demo.py").write_text(CONFIG)
+
+    def call(*argv, main=lambda argv: None, **kwargs):
+        values = flags.FlagValues()
+        monkeypatch.setattr(flags, "FLAGS", values)
+        sys.modules.pop("config_config", None)  # the file of the call before
+        monkeypatch.setattr(sys, "argv", ["prog", *argv])
+        config_flags.DEFINE_config_file("config", None, "", flag_values=values)
+        flags.DEFINE_string("workdir", None, "", flag_values=values)
+        # `_own_flags` looks under the name of the program
+        for name in ("config", "workdir"):
+            values.register_key_flag_for_module("prog", values[name])
+        with pytest.raises(SystemExit) as exit:
+            cli.run(main, **kwargs)
+        config = values["config"].value if exit.value.code == 0 else None
+        return exit.value.code, capsys.readouterr().err, config
+
+    return call
+
+
+GOOD = "--config=configs/demo.py"
+
+
+@pytest.mark.parametrize(
+    "argument, field, value",
+    [
+        ("--config.seeds=1111,1112,1113", "seeds", (1111, 1112, 1113)),
+        ("--config.seeds=1111", "seeds", (1111,)),
+        ("--config.seeds=(1111,)", "seeds", (1111,)),
+        ("--config.epochs=3", "epochs", 3),
+        ("--config.cut=2", "cut", 2.0),
+        ("--config.optim.rate=1", "optim.rate", 1.0),
+        ("--config.optim.rates=1,0.5", "optim.rates", (1.0, 0.5)),
+        ("--config.optim.nesterov", "optim.nesterov", True),
+        ("--config.optim.nesterov=true", "optim.nesterov", True),
+        ("--noconfig.optim.nesterov", "optim.nesterov", False),
+    ],
+)
+def test_override_is_taken(command, argument, field, value):
+    code, err, config = command(GOOD, argument)
+    assert (code, err) == (0, "")
+    for name in field.split("."):
+        config = config[name]
+    assert config == value and type(config) is type(value)
+
+
+def test_override_and_config_as_two_words(command):
+    *_, config = command("--config", "configs/demo.py", "--config.seeds", "7,8")
+    assert config.seeds == (7, 8)
+
+
+def test_flags_from_a_file(command):
+    Path("flags.txt").write_text(f"{GOOD}\n--config.epochs=2\n")
+    assert command("--flagfile=flags.txt")[2].epochs == 2
+
+
+def test_variant_reaches_get_config(command):
+    *_, config = command("--config=configs/demo.py:other")
+    assert config.variant == "other"
+
+
+MISTAKES = [
+    ([], "--config is missing, e.g. --config configs/demo.py"),
+    (["--config.epochs=3"], "--config is missing"),
+    (["--config=configs/dmo.py"], "not found; did you mean configs/demo.py?"),
+    (["--config=elsewhere/x.py", "--config.epochs=3"], "'elsewhere/x.py' not found"),
+    (["--config="], "config file '' not found"),
+    ([GOOD, "--config.epoch=3"], "--config.epoch; did you mean --config.epochs?"),
+    ([GOOD, "--config.rate=3"], "did you mean --config.optim.rate?"),
+    ([GOOD, "--config.optim.rat=3"], "did you mean --config.optim.rate?"),
+    ([GOOD, "--config.zzz.yyy=3"], "unknown config field --config.zzz.yyy"),
+    ([GOOD, "--config.epochs.x=3"], "unknown config field --config.epochs.x"),
+    ([GOOD, "--config.epochs=abc"], "--config.epochs=abc: not a value of type int"),
+    ([GOOD, "--config.epochs=6.5"], "not a value of type int (the config file has 40)"),
+    ([GOOD, "--config.optim.rate=abc"], "not a value of type float"),
+    ([GOOD, "--config.optim.nesterov=maybe"], "not a value of type bool"),
+    ([GOOD, "--config.cut=abc"], "--config.cut=abc: not a value of type float"),
+    ([GOOD, "--config.seeds=abc"], "every element must be int"),
+    ([GOOD, "--config.seeds=1,abc"], "every element must be int"),
+    ([GOOD, "--config.seeds=1.5"], "every element must be int"),
+    ([GOOD, "--config.seeds=1111 1112"], "--config.seeds=1111 1112: not a value of"),
+    ([GOOD, "--config.optim.rates=a,b"], "every element must be float"),
+    (
+        [GOOD, "--config.names=b"],
+        "--config.names (list) cannot be set on the command line",
+    ),
+    (
+        [GOOD, "--config.optim=3"],
+        "--config.optim is a group; its fields: --config.optim.",
+    ),
+    (["--config.epochs=3", GOOD], "--config.epochs=3 in argv before"),
+    ([GOOD, "--wrkdir=x"], "unknown flag --wrkdir; did you mean --workdir?"),
+    ([GOOD, "--workdir"], "Missing value for flag --workdir"),
+    ([GOOD, "--config.seeds", "1", "2"], "unexpected argument '2'"),
+]
+
+
+@pytest.mark.parametrize("argv, expected", MISTAKES, ids=lambda v: str(v)[:40])
+def test_mistake_is_one_line(command, argv, expected):
+    code, err, _ = command(*argv)
+    assert code == 2
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert expected in err
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("def get_config(:", "bad.py, line 1: SyntaxError"),
+        ("\nimport nonesuch", "bad.py, line 2: ModuleNotFoundError"),
+        ("x = 1", "bad.py: it has no function get_config()"),
+        ("def get_config():\n  return None", "get_config() returns a NoneType"),
+        ("def get_config():\n  pass\n  return {}['a']", "line 3: KeyError: 'a'"),
+        ("def get_config():\n  return 1 + 'a'", "line 2: TypeError"),
+        ("def get_config():\n  return open('gone')", "line 2: FileNotFoundError"),
+        ("def get_config(variant): return None", "write configs/bad.py:VARIANT"),
+        (
+            "from msa_jax.errors import UserError\n"
+            "def get_config():\n  raise UserError('no such variant')",
+            "error: no such variant",
+        ),
+    ],
+)
+def test_broken_config_file_is_one_line(command, text, expected):
+    Path("configs/bad.py").write_text(text)
+    code, err, _ = command("--config=configs/bad.py")
+    assert code == 2 and err.count("\n") == 1
+    assert expected in err
+
+
+def test_unwanted_variant_is_one_line(command):
+    Path("configs/one.py").write_text("def get_config(): return None")
+    code, err, _ = command("--config=configs/one.py:two")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "drop ':two'" in err
+
+
+def test_user_error_of_main_is_joined_to_one_line(command):
+    def main(argv):
+        raise UserError("first\n  second")
+
+    assert command(GOOD, main=main)[:2] == (2, "error: first second\n")
+
+
+def test_interrupt(command):
+    def main(argv):
+        raise KeyboardInterrupt
+
+    assert command(GOOD, main=main)[:2] == (130, "interrupted\n")
+
+
+def test_a_bug_keeps_its_traceback(command):
+    with pytest.raises(ZeroDivisionError):
+        command(GOOD, main=lambda argv: 1 // 0)
+
+
+def test_code_of_main_and_arguments(command):
+    seen = []
+    code, *_ = command(
+        GOOD, "a", "b", main=lambda argv: seen.extend(argv) or 1, arguments=True
+    )
+    assert code == 1 and seen == ["prog", "a", "b"]
+
+
+def test_help_shows_docstring_and_own_flags_only(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        '"""Train.\n\n    python -m script --config configs/x.py\n"""\n'
+        "from absl import flags\n"
+        "from ml_collections import config_flags\n"
+        "from msa_jax import cli\n"
+        'config_flags.DEFINE_config_file("config", None, "what to train")\n'
+        'flags.DEFINE_string("workdir", "runs/x", "where results go")\n'
+        'if __name__ == "__main__":\n    cli.run(print)\n'
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script, "--help"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(root)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Train.\n\n    python -m script --config")
+    listed = [line.split()[0] for line in done.stdout.splitlines() if "  --" in line]
+    assert listed == ["--config", "--workdir"]
+    assert "where results go (default: runs/x)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "argv, expected",
+    [
+        ([], "the following arguments are required: --input"),
+        (["--input", "x", "--inptu", "y"], "unknown flag --inptu; did you mean --inpu"),
+        (["--input", "x", "--count", "y"], "invalid int value: 'y'"),
+    ],
+)
+def test_argparse_mistake_is_one_line(monkeypatch, capsys, argv, expected):
+    monkeypatch.setattr(sys, "argv", ["prog", *argv])
+
+    def main():
+        parser = cli.Parser("Predict.")
+        parser.add_argument("--input", required=True)
+        parser.add_argument("--count", type=int)
+        parser.parse_args()
+
+    with pytest.raises(SystemExit) as exit:
+        cli.run_plain(main)
+    err = capsys.readouterr().err
+    assert exit.value.code == 2
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert expected in err

@@ -1,0 +1,169 @@
+"""The shape of the code: short files, one-way imports, no hidden state, no pickles."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for path in sorted((ROOT / "msa_jax").rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items()}
+
+# A module or package may import those before it in this list, and its own parts.
+ORDER = (
+    *("errors", "types", "cli", "config", "workdir"),
+    *("data", "batching", "text", "inputs"),
+    *("layers", "losses", "ulgm", "metrics", "methods"),
+    *("optim", "train_state", "step", "checkpoint", "train", "progress"),
+    *("experiment", "report", "interop", "parity"),
+    *("main", "prepare", "predict", "reproduce", "robustness", "bench"),
+)
+# The only module that opens pickles; nothing that `main` imports may reach it.
+PICKLE_READER = "msa_jax.data.unpickle"
+PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+
+MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
+MUTABLE_CALLS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter"}
+MUTATORS = {
+    *("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"),
+    *("update", "setdefault", "popitem", "add", "discard", "appendleft", "popleft"),
+}
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Return every module or name that is imported, inside functions too."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def module_of(name: str) -> str | None:
+    """Return the module of this package that `name` is, or is part of."""
+    packages = {file.removesuffix(".__init__"): file for file in FILES}
+    while name.startswith("msa_jax") and name not in packages:
+        name = name.rpartition(".")[0]
+    return packages.get(name)
+
+
+GRAPH = {
+    name: {m for m in map(module_of, imports(tree)) if m} - {name}
+    for name, tree in TREES.items()
+}
+
+
+def hidden_state(tree: ast.Module) -> list[str]:
+    """Return what in a module can change between two calls of its functions."""
+    found, values = [], set()
+    for node in tree.body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        value = node.value
+        call = getattr(value, "func", None)
+        called = getattr(call, "id", getattr(call, "attr", None))
+        if isinstance(value, MUTABLE) or called in MUTABLE_CALLS:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            values |= {t.id for t in targets if isinstance(t, ast.Name)}
+    found += [
+        f"{name}: not a constant" for name in values - {"__all__"} if not name.isupper()
+    ]
+    for node in ast.walk(tree):
+        changed = None
+        if isinstance(node, ast.Global):
+            found.append(f"line {node.lineno}: global {', '.join(node.names)}")
+        elif isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            changed = node.value
+        elif isinstance(node, ast.AugAssign):
+            changed = node.target
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            changed = node.func.value if node.func.attr in MUTATORS else None
+        if isinstance(changed, ast.Name) and changed.id in values:
+            found.append(f"line {node.lineno}: {changed.id} is changed")
+    return found
+
+
+def test_no_file_above_400_lines():
+    files = [
+        path
+        for folder in ("msa_jax", "configs", "tests", "launch", "docs")
+        for suffix in ("py", "sh", "md", "j2")
+        for path in (ROOT / folder).rglob(f"*.{suffix}")
+    ]
+    lengths = {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in files}
+    assert {file: n for file, n in lengths.items() if n > 400} == {}
+
+
+def test_no_drawer_for_odds_and_ends():
+    drawers = {"utils", "util", "common", "base", "helpers", "misc"}
+    assert [name for name in FILES if drawers & set(name.split("."))] == []
+
+
+def test_imports_point_one_way():
+    wrong = []
+    for name, imported in GRAPH.items():
+        unit = (name.split(".") + ["__init__"])[1]
+        for other in imported:
+            other_unit = (other.split(".") + ["__init__"])[1]
+            if "__init__" in (unit, other_unit) or unit == other_unit:
+                continue
+            unknown = {unit, other_unit} - set(ORDER)
+            assert not unknown, f"add {unknown} to ORDER"
+            if ORDER.index(other_unit) > ORDER.index(unit):
+                wrong.append(f"{name} imports {other}")
+    assert wrong == []
+
+
+def test_every_module_is_in_the_order():
+    units = {name.split(".")[1] for name in FILES} - {"__init__"}
+    assert units - set(ORDER) == set()
+
+
+def test_no_import_cycle():
+    graphlib.TopologicalSorter(GRAPH).prepare()  # raises CycleError, naming the cycle
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_no_hidden_state(name):
+    assert hidden_state(TREES[name]) == []
+
+
+@pytest.mark.parametrize(
+    "code, count",
+    [
+        ("cache = {}", 1),
+        ("SEEN: list = []\ndef f(x): SEEN.append(x)", 1),
+        ("SEEN = dict()\ndef f(x): SEEN[x] = 1", 1),
+        ("SEEN = collections.defaultdict(int)\ndef f(x): del SEEN[x]", 1),
+        ("N = 0\ndef f():\n  global N\n  N += 1", 1),
+        ("TABLE = {'a': 1}\ndef f(x): y = []; y.append(x); return TABLE[x]", 0),
+    ],
+)
+def test_hidden_state_is_seen(code, count):
+    assert len(hidden_state(ast.parse(code))) == count
+
+
+def test_only_the_reader_of_feature_files_opens_pickles():
+    for name, tree in TREES.items():
+        if name == PICKLE_READER:
+            continue
+        tops = {imported.split(".")[0] for imported in imports(tree)}
+        assert tops & PICKLES == set(), name
+        for node in ast.walk(tree):
+            allow = isinstance(node, ast.keyword) and node.arg == "allow_pickle"
+            assert not allow or ast.unparse(node.value) == "False", name
+
+
+def test_training_cannot_reach_the_pickle_reader():
+    reached, todo = set(), {"msa_jax.main"}
+    while todo:
+        reached |= todo
+        todo = {other for name in todo for other in GRAPH.get(name, ())} - reached
+    assert PICKLE_READER not in reached
