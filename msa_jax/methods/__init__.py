@@ -1,1 +1,28 @@
 """The methods, one file each; `make` picks one by its config."""
+
+from typing import Any
+
+from flax import linen as nn
+
+from msa_jax import ulgm
+from msa_jax.methods import self_mm
+from msa_jax.types import Method
+
+
+def make(
+    config: Any, text_encoder: nn.Module, label_range: tuple[float, float]
+) -> Method:
+    """Assemble the method that `config.method` names.
+
+    Args:
+        config: the run's configuration, see `config.base`.
+        text_encoder: module from `text.load_encoder`.
+        label_range: lowest and highest label of the data set.
+    """
+    match config.method:
+        case "self_mm":
+            rules = ulgm.Rules(label_range=label_range, **config.ulgm)
+            pooling = config.text.pooling
+            return self_mm.make({**config.model}, text_encoder, pooling, rules)
+        case other:
+            raise ValueError(f"unknown method {other!r}")

@@ -1,0 +1,33 @@
+"""Tiny everything: what tests and fault drills run.
+
+    python -m msa_jax.main --config configs/smoke.py
+
+Data: the built-in set, 96 / 32 / 32 samples. Text: a random two-layer BERT, no weights
+needed. 2 CPU cores: under 30 s. Its numbers mean nothing.
+"""
+
+from msa_jax import config as defaults
+
+
+def get_config():
+    """Return the configuration."""
+    config = defaults.base()
+    config.seeds = (1, 2)
+    config.data.name = "synthetic_tiny"
+    config.text.weights = "random"
+    config.text.max_tokens = 16
+    config.model.audio_hidden = 8
+    config.model.vision_hidden = 8
+    config.model.audio_width = 8
+    config.model.vision_width = 8
+    config.model.fusion_head = 16
+    config.model.text_head = 16
+    config.model.audio_head = 8
+    config.model.vision_head = 8
+    config.optim.batch_size = 16
+    config.optim.accumulate_batches = 2
+    config.optim.groups.bert.rate = 1e-3
+    config.optim.groups.bert_no_decay.rate = 1e-3
+    config.selection.early_stop = 2
+    config.selection.max_epochs = 4
+    return config

@@ -1,0 +1,159 @@
+"""From a data set on disk to splits on the device: tokens, lengths, standardisation."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from msa_jax.data import Dataset, standardise
+from msa_jax.errors import UserError
+from msa_jax.text import Encoder, check_tokens, load_encoder, pool, tokenize
+from msa_jax.types import MODALITIES, Examples, Split
+
+
+class Inputs(NamedTuple):
+    """Everything a run reads.
+
+    splits: "train", "valid", "test".
+    encoder: the text encoder.
+    notes: what a reader of the results should know of the preparation.
+    """
+
+    splits: dict[str, Split]
+    encoder: Encoder
+    notes: list[str]
+
+
+def make_inputs(dataset: Dataset, config: Any) -> Inputs:
+    """Tokenise, standardise and convert a data set as `config` says.
+
+    Raises:
+        UserError: a modality is missing, or text and encoder do not fit.
+    """
+    splits, notes = dataset.splits, []
+    _require_modalities(dataset)
+    train = splits["train"]
+    transcripts = [] if train.transcript is None else train.transcript
+    encoder = load_encoder(config.text, list(transcripts))
+    _require_text(dataset, config.text.encoder)
+    if train.transcript is not None:
+        splits, cut = _tokenized(splits, encoder, config.text.max_tokens)
+        if cut:
+            total = sum(len(s.id) for s in splits.values())
+            most = config.text.max_tokens
+            notes.append(f"{cut} of {total} texts were cut to {most} tokens.")
+    for name, split in splits.items():
+        assert split.text is not None
+        if config.text.encoder == "bert":
+            check_tokens(split.text, encoder, f"data set {dataset.name}, {name}")
+    if config.data.standardise == "train":
+        splits = standardise(splits)
+        notes.append("Audio and vision standardised with statistics of train.")
+    converted = {
+        name: _split(dataset.name, split, config.data.aligned)
+        for name, split in splits.items()
+    }
+    return Inputs(converted, encoder, notes)
+
+
+def frozen_features(
+    inputs: Inputs, batch_size: int = 64
+) -> dict[str, np.ndarray] | None:
+    """Encode every text with the untrained encoder, averaged over tokens: [n, h].
+
+    Returns:
+        Features per split for baselines; None for an encoder that starts at random.
+    """
+    encoder = inputs.encoder
+    if encoder.tokenizer is not None and encoder.params is None:
+        return None
+
+    @jax.jit
+    def encode(params, text, length):
+        n = text.shape[0]
+        count = -(-n // batch_size)
+        rows = jnp.minimum(jnp.arange(count * batch_size), n - 1)
+
+        def one(index):
+            hidden = encoder.module.apply({"params": params}, text[index], train=False)
+            return pool(hidden, length[index], "mean")
+
+        features = jax.lax.map(one, rows.reshape(count, batch_size))
+        return features.reshape(count * batch_size, -1)[:n]
+
+    params = encoder.params or {}
+    return {
+        name: np.asarray(encode(params, split.text, split.text_length))
+        for name, split in inputs.splits.items()
+    }
+
+
+def _tokenized(
+    splits: dict[str, Examples], encoder: Encoder, most: int
+) -> tuple[dict[str, Examples], int]:
+    """Tokenise all splits together, so that they share one length."""
+    every: Sequence[str] = np.concatenate([s.transcript for s in splits.values()])
+    tokens, cut = tokenize(encoder, every, most)
+    done, start = {}, 0
+    for name, split in splits.items():
+        rows = tokens[start : start + len(split.id)]
+        start += len(split.id)
+        length = rows[:, 1].sum(-1).astype(np.int32)
+        done[name] = split._replace(transcript=None, text=rows, text_length=length)
+    return done, cut
+
+
+def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
+    text_length = np.maximum(examples.text_length, 1)
+    lengths = {"audio": examples.audio_length, "vision": examples.vision_length}
+    if aligned:
+        for name in lengths:
+            lengths[name] = text_length
+            steps = getattr(examples, name).shape[1]
+            if steps < text_length.max():
+                raise UserError(
+                    f"data set {dataset}: config.data.aligned is on, but {name} has "
+                    f"{steps} steps and text up to {text_length.max()}; use aligned "
+                    "features or --config.data.aligned=False"
+                )
+    return Split(
+        text=jnp.asarray(examples.text),
+        text_length=jnp.asarray(text_length, jnp.int32),
+        audio=jnp.asarray(examples.audio),
+        audio_length=jnp.asarray(lengths["audio"], jnp.int32),
+        vision=jnp.asarray(examples.vision),
+        vision_length=jnp.asarray(lengths["vision"], jnp.int32),
+        label=jnp.asarray(examples.label, jnp.float32),
+    )
+
+
+def _require_modalities(dataset: Dataset) -> None:
+    train = dataset.splits["train"]
+    has = {
+        "text": train.text is not None or train.transcript is not None,
+        "audio": train.audio is not None,
+        "vision": train.vision is not None,
+    }
+    missing = [m for m in MODALITIES if not has[m]]
+    if missing:
+        raise UserError(
+            f"data set {dataset.name} has no {' and no '.join(missing)}: the method "
+            "needs text, audio and vision; prepare a file that holds all three"
+        )
+
+
+def _require_text(dataset: Dataset, encoder: str) -> None:
+    text = dataset.splits["train"].text
+    features = text is not None and text.ndim == 3 and text.dtype.kind == "f"
+    if features and encoder == "bert":
+        raise UserError(
+            f"data set {dataset.name} holds text features, not sentences or token "
+            "ids: use --config.text.encoder=features"
+        )
+    if not features and encoder == "features":
+        raise UserError(
+            f"data set {dataset.name} holds sentences or token ids, not text "
+            "features: use --config.text.encoder=bert"
+        )

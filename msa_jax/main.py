@@ -1,0 +1,109 @@
+"""Train a method on a data set with several seeds, and report what came out.
+
+    python -m msa_jax.main --config configs/demo.py
+    python -m msa_jax.main --config configs/self_mm_mosi.py:mmsa --workdir runs/mosi \\
+        --config.seeds=1111,1112,1113 --config.data.dir=data
+
+Writes WORKDIR/results.json, report.html, report.md and everything they rest on. Any
+field of the config can be set on the command line (msa_jax/config.py lists them all).
+Run again in the same workdir to see the results of a finished run.
+"""
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import FrozenConfigDict, config_flags
+
+from msa_jax import cli, config, workdir
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config file")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "folder of the run (default: runs/NAME_OF_THE_CONFIG)"
+)
+
+
+def main(argv: list[str]) -> int:
+    """Run what the flags say; return the exit code."""
+    del argv
+    frozen = FrozenConfigDict(_CONFIG.value)
+    config.check(frozen)
+    folder = Path(_WORKDIR.value or _default_workdir())
+    done = workdir.finished(folder, frozen.to_dict())
+    if done is None:
+        done = run(frozen, workdir.open_workdir(folder))
+        headline = "done"
+    else:
+        headline = f"already done in {folder} (delete it to run again)"
+    from rich.console import Console
+
+    from msa_jax.report.console import results_table
+
+    console = Console()
+    console.print(results_table(done))
+    console.print(f"{headline}; report: {folder / 'report.html'}", soft_wrap=True)
+    return 0
+
+
+def run(settings: FrozenConfigDict, folder: Path) -> dict[str, Any]:
+    """Load, train, test and write everything into `folder`; return the results."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    clock = time.perf_counter()
+    _set_up_jax(settings.precision)
+    from msa_jax import outputs, report
+    from msa_jax.data import load
+    from msa_jax.inputs import make_inputs
+    from msa_jax.progress import TrainingProgress
+    from msa_jax.train import train
+
+    data_dir = settings.data.dir or os.environ.get("MSA_DATA") or "data"
+    dataset = load(settings.data.name, data_dir)
+    inputs = make_inputs(dataset, settings)
+    label_range = tuple(dataset.card["label_range"])
+    kind = dataset.card["metrics"]
+    writer = outputs.Writer(folder, settings, dataset, inputs)
+    print(f"{settings.method} on {dataset.name}, seeds {settings.seeds}")
+    print(f"text: {inputs.encoder.description}")
+    progress = TrainingProgress(
+        settings.seeds, settings.selection.early_stop, settings.selection.max_epochs
+    )
+    with progress:
+
+        def on_epoch(epoch):
+            writer.epoch(epoch)
+            progress(epoch)
+
+        trained = train(settings, inputs, label_range, kind, on_epoch)
+    times = {
+        "started": started,
+        "seconds": time.perf_counter() - clock,
+        "command": " ".join(["python -m msa_jax.main", *sys.argv[1:]]),
+    }
+    results = writer.finish(trained, times)
+    report.write(folder)
+    return results
+
+
+def _set_up_jax(precision: str) -> None:
+    """Choose matmul precision and where compiled programs are kept."""
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", precision)
+    if not jax.config.jax_compilation_cache_dir:
+        cache = Path.home() / ".cache" / "msa_jax" / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _default_workdir() -> str:
+    """For example runs/self_mm_mosi_mmsa for configs/self_mm_mosi.py:mmsa."""
+    argument = config_flags.get_config_filename(flags.FLAGS["config"])
+    path, _, variant = argument.partition(":")
+    return str(Path("runs") / "_".join(filter(None, (Path(path).stem, variant))))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,174 @@
+"""What a training run writes into its workdir, epoch by epoch and at the end."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from msa_jax import checkpoint, metrics, workdir
+from msa_jax.data import Dataset
+from msa_jax.experiment.baselines import baselines
+from msa_jax.experiment.statistics import json_safe, summarise
+from msa_jax.inputs import Inputs, frozen_features
+from msa_jax.train import Epoch, Trained
+from msa_jax.types import MODALITIES
+
+SELECTION = (
+    "per seed the epoch with the lowest validation loss (L1 of the fusion task, "
+    "{mean}); training ends {stop} epochs after it; test is read once, afterwards"
+)
+
+
+class Writer:
+    """Writes the files of one run; see `report` for who reads them."""
+
+    def __init__(self, folder: Path, config: Any, dataset: Dataset, inputs: Inputs):
+        """Start the run's files; those of an unfinished run there are replaced."""
+        from tensorboardX import SummaryWriter
+
+        self._folder, self._config = folder, config
+        self._dataset, self._inputs = dataset, inputs
+        self._u_labels: list[np.ndarray] = []
+        self._seconds: list[float] = []
+        workdir.write_json(folder / workdir.CONFIG, config.to_dict())
+        self._provenance = workdir.provenance(
+            dataset.card["content_sha256"], inputs.encoder.description, config.precision
+        )
+        workdir.write_json(folder / "provenance.json", self._provenance)
+        (folder / workdir.HISTORY).write_text("")
+        logs = folder / "tensorboard"
+        for old in logs.glob("*/events.*"):
+            old.unlink()
+        self._boards = [SummaryWriter(str(logs / f"seed_{s}")) for s in config.seeds]
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Write one epoch: a line of history, TensorBoard scalars; keep its u-labels."""
+        self._seconds.append(epoch.seconds)
+        if "u_labels" in epoch.recorded:
+            self._u_labels.append(epoch.recorded["u_labels"])
+        line = {
+            "epoch": epoch.number,
+            "seconds": epoch.seconds,
+            "train": epoch.train,
+            "valid": epoch.valid,
+            "active": epoch.active,
+            "selected": epoch.selected,
+            "empty_classes": epoch.recorded.get("empty_classes"),
+        }
+        workdir.append_line(self._folder / workdir.HISTORY, line)
+        for i in np.flatnonzero(epoch.active):
+            for part in ("train", "valid"):
+                for name, values in getattr(epoch, part).items():
+                    tag, value = f"{part}/{name}", float(values[i])
+                    self._boards[i].add_scalar(tag, value, epoch.number)
+            self._boards[i].flush()
+
+    def finish(self, trained: Trained, times: dict[str, Any]) -> dict[str, Any]:
+        """Write checkpoint, predictions, u-labels and, last, the results."""
+        for board in self._boards:
+            board.close()
+        config, folder = self._config, self._folder
+        seeds = [str(s) for s in config.seeds]
+        params = jax.device_get(trained.params)
+        checkpoint.save(folder / "checkpoint" / "best", params)
+        test, valid = (self._dataset.splits[n] for n in ("test", "valid"))
+        workdir.write_arrays(
+            folder / "predictions_test.npz",
+            id=np.asarray(test.id, str),
+            label=test.label,
+            prediction=trained.test_prediction,
+        )
+        u_labels = trained.recorded.get("u_labels")
+        results: dict[str, Any] = {
+            "schema": 1,
+            "method": config.method,
+            "dataset": self._dataset.name,
+            "seeds": list(config.seeds),
+            "selection": SELECTION.format(
+                mean=f"mean over {config.selection.valid_mean}",
+                stop=config.selection.early_stop,
+            ),
+            "metrics_kind": self._dataset.card["metrics"],
+            "selected_epoch": dict(zip(seeds, trained.selected_epoch, strict=True)),
+            "epochs_run": dict(zip(seeds, trained.epochs_run, strict=True)),
+            "valid": self._scores(valid.label, trained.valid_prediction),
+            "test": self._scores(test.label, trained.test_prediction),
+            "baselines": self._baselines(),
+            "state_sha256": {
+                seed: workdir.state_hash(
+                    jax.tree.map(lambda x, i=i: x[i], params),
+                    None if u_labels is None else u_labels[i],
+                )
+                for i, seed in enumerate(seeds)
+            },
+            "notes": self._inputs.notes + trained.notes + self._empty_classes(trained),
+            "provenance": self._provenance | {"devices": trained.devices},
+        }
+        if self._u_labels:
+            results |= self._write_u_labels()
+        pace = self._seconds[1:] or self._seconds
+        results["time"] = times | {
+            "first_epoch_with_compilation": self._seconds[0],
+            "seconds_per_epoch": float(np.median(pace)),
+        }
+        workdir.write_json(folder / workdir.RESULTS, results)
+        return json_safe(results)
+
+    def _scores(self, truth: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
+        kind = self._dataset.card["metrics"]
+        scores = [metrics.score(kind, row, truth) for row in prediction]
+        return {name: summarise([s[name] for s in scores]) for name in scores[0]}
+
+    def _baselines(self) -> dict[str, dict[str, float]]:
+        splits = [self._dataset.splits[n] for n in ("train", "valid", "test")]
+        frozen = frozen_features(self._inputs)
+        ordered = frozen and tuple(frozen[n] for n in ("train", "valid", "test"))
+        return baselines(*splits, self._dataset.card["metrics"], frozen=ordered)
+
+    def _write_u_labels(self) -> dict[str, Any]:
+        """Write the u-labels of every epoch; correlate the last with the truth."""
+        train = self._dataset.splits["train"]
+        value = np.stack(self._u_labels).astype(np.float32)
+        arrays = {
+            "epoch": np.arange(1, len(value) + 1),
+            "value": value,
+            "label": train.label,
+            "id": np.asarray(train.id, str),
+        }
+        true = train.unimodal_label
+        if true is not None:
+            arrays["unimodal_label"] = true
+        workdir.write_arrays(self._folder / "u_labels.npz", **arrays)
+        if true is None:
+            return {}
+        found = {
+            name: summarise([_corr(seed[i + 1], true[:, i]) for seed in value[-1]])
+            for i, name in enumerate(MODALITIES)
+        }
+        human = {
+            name: summarise([_corr(train.label, true[:, i])])
+            for i, name in enumerate(MODALITIES)
+        }
+        return {
+            "u_labels": {
+                "correlation with the true unimodal sentiment": found,
+                "correlation of the multimodal label with it": human,
+            }
+        }
+
+    def _empty_classes(self, trained: Trained) -> list[str]:
+        counts = trained.recorded.get("empty_classes")
+        if counts is None:
+            return []
+        return [
+            f"Seed {seed}: {count} class centres had no sample and kept their value."
+            for seed, count in zip(self._config.seeds, counts, strict=True)
+            if count
+        ]
+
+
+def _corr(a: np.ndarray, b: np.ndarray) -> float:
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,146 @@
+"""Prepare a data set: check a feature file and write it with a data card.
+
+example:
+  python -m msa_jax.prepare mosi --from features.npz --data_dir data
+  python -m msa_jax.prepare sims --from sims.npz --label_range=-1,1
+  python -m msa_jax.prepare mosi --from features.npz --check_only
+
+The layout of the .npz file is described in docs/data.md. The built-in sets
+(synthetic, synthetic_tiny) need no --from.
+"""
+
+import argparse
+import hashlib
+import math
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from msa_jax.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print with its usage: one line is enough."""
+        if "--label_range" in message:
+            message += "; write --label_range=LO,HI"
+        raise UserError(f"{message} (see python -m msa_jax.prepare --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, or 2 after a mistake of the user."""
+    try:
+        return _prepare(_parse(argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m msa_jax.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", help="of the data set: [a-z0-9_]+")
+    parser.add_argument("--from", dest="file", metavar="FILE", help=".npz to read")
+    parser.add_argument(
+        "--data_dir",
+        default=os.environ.get("MSA_DATA", "data"),
+        metavar="D",
+        help="where data sets are kept (default: $MSA_DATA, else ./data)",
+    )
+    parser.add_argument(
+        "--label_range",
+        default="-3,3",
+        metavar="LO,HI",
+        help="labels must lie in it, ends included (default: -3,3; SIMS: -1,1)",
+    )
+    parser.add_argument(
+        "--metrics",
+        choices=("mosi", "sims"),
+        help="whose metric definitions apply (default: sims for -1,1, else mosi)",
+    )
+    parser.add_argument(
+        "--check_only", action="store_true", help="print the card, write nothing"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a data set of this name"
+    )
+    return parser.parse_args(argv)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    if not re.fullmatch("[a-z0-9_]+", args.name):
+        raise UserError(f"name '{args.name}' may only hold a-z, 0-9 and _")
+    label_range = _parse_range(args.label_range)
+    from msa_jax.data import card as cards  # lazy: --help and typos answer at once
+    from msa_jax.data import plain, store, synthetic
+
+    if args.name in synthetic.SIZES:
+        if args.file is not None:
+            raise UserError(f"'{args.name}' is built in: choose another name")
+        path, written = store.make_synthetic(
+            args.name, args.data_dir, overwrite=args.overwrite
+        )
+        _print(store.read_card(path), path, written)
+        return 0
+    if args.file is None:
+        raise UserError("say which file to read: --from FILE")
+    file = Path(args.file)
+    arrays = plain.read_npz(file)
+    try:
+        splits, notes = plain.to_splits(arrays, label_range)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    card = cards.make_card(
+        args.name,
+        splits,
+        notes,
+        source={"file": file.name, "sha256": _sha256(file)},
+        label_range=label_range,
+        metrics=args.metrics or cards.metrics_kind(label_range),
+    )
+    if args.check_only:
+        _print(card, None, False)
+        return 0
+    path, written = store.write(splits, card, args.data_dir, overwrite=args.overwrite)
+    _print(card, path, written)
+    return 0
+
+
+def _parse_range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--label_range={text}: write it as LO,HI") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UserError(f"--label_range={text}: LO must be below HI")
+    return low, high
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _print(card: dict, path: Path | None, written: bool) -> None:
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from msa_jax.data.card import card_markdown
+
+    console = Console()
+    console.print(Markdown(card_markdown(card)))
+    if path is None:
+        console.print("\nchecks passed, nothing written")
+    else:
+        verb = "written to" if written else "exists already, unchanged:"
+        console.print(f"\n{verb} {path}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

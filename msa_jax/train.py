@@ -1,0 +1,181 @@
+"""The training loop: a function from a configuration to the numbers of a run."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from msa_jax import methods, metrics, optim, step
+from msa_jax.errors import UserError
+from msa_jax.inputs import Inputs
+from msa_jax.train_state import init_states, make_mesh, split_sharding
+from msa_jax.types import PyTree, TrainState
+
+
+class Epoch(NamedTuple):
+    """One epoch's numbers on the host; every value has one entry per seed.
+
+    train: loss and its parts, averaged over batches.
+    valid: "loss" (the score that selects) and every metric.
+    active: the seed trained in this epoch.
+    selected: this epoch is the seed's best so far.
+    recorded: the method's label values, e.g. u_labels [s, m, n].
+    """
+
+    number: int
+    seconds: float
+    train: dict[str, np.ndarray]
+    valid: dict[str, np.ndarray]
+    active: np.ndarray
+    selected: np.ndarray
+    recorded: dict[str, np.ndarray]
+
+
+class Trained(NamedTuple):
+    """What a finished run leaves.
+
+    params: selected parameters, leading seed axis.
+    selected_epoch, epochs_run: per seed.
+    valid_prediction, test_prediction: of the selected parameters, [s, n].
+    recorded: label values at each seed's end.
+    notes: what went wrong on the way, if anything.
+    """
+
+    params: PyTree
+    selected_epoch: np.ndarray
+    epochs_run: np.ndarray
+    valid_prediction: np.ndarray
+    test_prediction: np.ndarray
+    recorded: dict[str, np.ndarray]
+    notes: list[str]
+    devices: int
+
+
+def train(
+    config: Any,
+    inputs: Inputs,
+    label_range: tuple[float, float],
+    metrics_kind: str,
+    on_epoch: Callable[[Epoch], None],
+) -> Trained:
+    """Train all seeds, select on validation, predict test once.
+
+    Args:
+        config: see `config.base`.
+        inputs: from `inputs.make_inputs`.
+        label_range: lowest and highest label of the data set.
+        metrics_kind: "mosi" or "sims", see `metrics.score`.
+        on_epoch: called after every epoch.
+
+    Raises:
+        UserError: a seed never had a finite validation loss.
+    """
+    seeds = tuple(config.seeds)
+    method = methods.make(config, inputs.encoder.module, label_range)
+    optimizer = optim.make_optimizer(config.optim.groups, method.groups)
+    mesh = make_mesh(config.mesh.devices, config.mesh.data, len(seeds))
+    over_seeds = _over_seeds(config.mesh.over_seeds, mesh.shape["seed"])
+    rules = _rules(config)
+    splits = jax.device_put(inputs.splits, split_sharding(mesh))
+    data, valid = splits["train"], splits["valid"]
+    state = init_states(
+        method, optimizer, data, seeds, inputs.encoder.params, mesh
+    )
+    run_epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds=over_seeds)
+    truth = np.asarray(valid.label)
+    notes, epochs_run = [], np.zeros(len(seeds), int)
+    best_prediction = np.zeros((len(seeds), len(truth)), np.float32)
+    recorded = {}
+    for number in range(1, config.selection.max_epochs + 1):
+        active = np.asarray(state.selection.active)
+        if not active.any():
+            break
+        start = time.perf_counter()
+        state, log = run_epoch(state, data, valid)
+        log = jax.device_get(log)
+        epochs_run += active
+        selected = active & (np.asarray(state.selection.epoch) == number)
+        best_prediction[selected] = log.valid_prediction[selected]
+        recorded = log.recorded
+        state, failed = _stop_failed(state, log, active)
+        notes += [
+            f"Seed {seeds[i]}: a loss was not finite in epoch {number}; training of "
+            "this seed ended there, its best epoch before counts."
+            for i in np.flatnonzero(failed)
+        ]
+        scores = [
+            metrics.score(metrics_kind, p, truth) for p in log.valid_prediction
+        ]
+        on_epoch(
+            Epoch(
+                number=number,
+                seconds=time.perf_counter() - start,
+                train={k: v.mean(axis=1) for k, v in log.parts.items()},
+                valid={"loss": log.valid_loss}
+                | {k: np.array([s[k] for s in scores]) for k in scores[0]},
+                active=active,
+                selected=selected,
+                recorded=recorded,
+            )
+        )
+    _require_selected(state, seeds)
+    predict = step.make_predict(
+        method, config.optim.batch_size, mesh, over_seeds=over_seeds
+    )
+    # Test is read here, once, with parameters that validation chose.
+    test_prediction = predict(state.selection.params, splits["test"])
+    return Trained(
+        params=state.selection.params,
+        selected_epoch=np.asarray(state.selection.epoch),
+        epochs_run=epochs_run,
+        valid_prediction=best_prediction,
+        test_prediction=np.asarray(test_prediction),
+        recorded=recorded,
+        notes=notes,
+        devices=mesh.size,
+    )
+
+
+def _rules(config: Any) -> step.Rules:
+    return step.Rules(
+        batch_size=config.optim.batch_size,
+        accumulate=config.optim.accumulate_batches,
+        drop_last=config.data.drop_last,
+        valid_mean=config.selection.valid_mean,
+        round_decimals=config.selection.round_decimals,
+        min_delta=config.selection.min_delta,
+        early_stop=config.selection.early_stop,
+    )
+
+
+def _over_seeds(choice: str, seed_devices: int) -> str:
+    """Seeds in turn on one CPU device (measured faster there), else in parallel."""
+    if choice != "auto":
+        return choice
+    one_cpu = jax.default_backend() == "cpu" and seed_devices == 1
+    return "map" if one_cpu else "vmap"
+
+
+def _stop_failed(
+    state: TrainState, log: step.EpochLog, active: np.ndarray
+) -> tuple[TrainState, np.ndarray]:
+    """End the seeds whose losses are not finite; say which."""
+    finite = np.isfinite(log.valid_loss) & np.isfinite(log.parts["loss"]).all(axis=1)
+    failed = active & ~finite
+    if failed.any():
+        going = state.selection.active
+        going = jax.device_put(np.asarray(going) & finite, going.sharding)
+        selection = state.selection.replace(active=going)
+        state = state.replace(selection=selection)
+    return state, failed
+
+
+def _require_selected(state: TrainState, seeds: tuple[int, ...]) -> None:
+    never = np.flatnonzero(np.asarray(state.selection.epoch) == 0)
+    if len(never):
+        raise UserError(
+            f"seed {seeds[never[0]]}: no epoch had a finite validation loss; lower "
+            "the rates in config.optim.groups or check the data card"
+        )

@@ -1,0 +1,157 @@
+"""The files of a run: what a workdir holds, written so that nothing is half there."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from msa_jax.errors import UserError
+from msa_jax.experiment.statistics import json_safe
+from msa_jax.types import PyTree
+
+RESULTS, CONFIG, HISTORY = "results.json", "config.json", "history.jsonl"
+PACKAGES = (
+    "jax jaxlib flax optax orbax-checkpoint transformers numpy scipy scikit-learn "
+    "ml-collections tensorflow-datasets"
+).split()
+
+
+def open_workdir(folder: Path) -> Path:
+    """Make the folder if need be and check that it can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"workdir {folder}: cannot write there ({error.strerror}); give another "
+            "folder with --workdir"
+        ) from error
+    return folder
+
+
+def finished(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the results of a finished run with the same configuration, else None.
+
+    Raises:
+        UserError: the workdir holds a run of another configuration.
+    """
+    if not (folder / RESULTS).exists():
+        return None
+    old = read_json(folder / CONFIG)
+    differences = _differences(old, json.loads(_dump(config)))
+    if differences:
+        raise UserError(
+            f"workdir {folder} holds a finished run with another configuration "
+            f"({'; '.join(differences[:3])}{' ...' if differences[3:] else ''}); give "
+            "another --workdir, or delete that one"
+        )
+    return read_json(folder / RESULTS)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a workdir.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); delete the workdir and run again"
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON (NaN as null) in one stroke."""
+    _replace(path, _dump(value).encode())
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write an .npz in one stroke."""
+    temporary = path.with_name(f".{path.name}")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    os.replace(temporary, path)
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Add one line of JSON."""
+    with open(path, "a") as file:
+        file.write(json.dumps(json_safe(value)) + "\n")
+
+
+def provenance(data_sha256: str, encoder: str, precision: str) -> dict[str, Any]:
+    """Say what a run's numbers depend on, apart from its configuration."""
+    device = jax.devices()[0]
+    return {
+        "git_commit": _git_commit(),
+        "versions": {p: _version(p) for p in ("msa_jax", *PACKAGES)},
+        "device": f"{device.platform}: {device.device_kind}",
+        "data_sha256": data_sha256,
+        "encoder": encoder,
+        "precision": f"float32, matmul {precision}",
+    }
+
+
+def state_hash(params: PyTree, u_labels: np.ndarray | None) -> str:
+    """Hash one seed's selected parameters and last u-labels, bit for bit."""
+    digest = hashlib.sha256()
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    if u_labels is not None:
+        digest.update(np.ascontiguousarray(u_labels).tobytes())
+    return digest.hexdigest()
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(json_safe(value), indent=2, sort_keys=True) + "\n"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(old.keys() | new.keys()):
+            path = f"{where}.{key}" if where else key
+            found += _differences(old.get(key), new.get(key), path)
+        return found
+    return [] if old == new else [f"{where}: {old} there, {new} now"]
+
+
+def _git_commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
