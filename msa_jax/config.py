@@ -68,11 +68,11 @@ def base() -> ConfigDict:
     c.optim.batch_size = 32
     c.optim.accumulate_batches = 4  # gradients summed per step; code, not the paper
     c.optim.groups = ConfigDict()
-    c.optim.groups.bert = _group(5e-5, 1e-3)
-    c.optim.groups.bert_no_decay = _group(5e-5, 0.0)  # biases and LayerNorm
-    c.optim.groups.audio = _group(1e-3, 1e-2)
-    c.optim.groups.vision = _group(1e-4, 1e-3)
-    c.optim.groups.other = _group(1e-3, 1e-3)
+    c.optim.groups.bert = group(5e-5, 1e-3)
+    c.optim.groups.bert_no_decay = group(5e-5, 0.0)  # biases and LayerNorm
+    c.optim.groups.audio = group(1e-3, 1e-2)
+    c.optim.groups.vision = group(1e-4, 1e-3)
+    c.optim.groups.other = group(1e-3, 1e-3)
 
     c.selection = ConfigDict()
     c.selection.early_stop = 8  # epochs without improvement; code, not the paper
@@ -90,9 +90,35 @@ def base() -> ConfigDict:
     return c
 
 
-def _group(rate: float, decay: float) -> ConfigDict:
-    """One Adam group: learning rate and coupled L2."""
+def group(rate: float, decay: float) -> ConfigDict:
+    """Return one Adam group: learning rate and coupled L2."""
     return ConfigDict({"rate": rate, "decay": decay})
+
+
+def mmsa(config: ConfigDict) -> None:
+    """Change what MMSA does differently on every data set.
+
+    Source: thuiar/MMSA, trains/multiTask/SELF_MM.py (label 0 belongs to no class; the
+        validation loss is rounded to 4 decimals).
+    """
+    config.ulgm.zero_is_positive = False
+    config.selection.round_decimals = 4
+
+
+def paper(config: ConfigDict) -> None:
+    """Follow the paper's text where its code differs.
+
+    Source: Self-MM, Eq. 1 to 5 and 8, "Overall Architecture", "Experimental Details".
+        It says nothing of accumulation or early stopping: those stay as in the code.
+    """
+    config.ulgm.zero_is_positive = False
+    config.ulgm.scale_distance = True
+    config.ulgm.epsilon_in_ratio = False
+    config.ulgm.clip_labels = False
+    config.model.head_layers = 1
+    config.model.project_lstm = False
+    for name, rates in config.optim.groups.items():
+        rates.rate = 5e-5 if name.startswith("bert") else 1e-3
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
@@ -138,11 +164,11 @@ def check(config: ConfigDict) -> None:
             f"config.seeds = {seeds!r}: give one or more different numbers from 0 up, "
             "for example --config.seeds=1111,1112,1113"
         )
-    for name, group in config.optim.groups.items():
-        if not group.rate > 0 or not group.decay >= 0:
+    for name, adam in config.optim.groups.items():
+        if not adam.rate > 0 or not adam.decay >= 0:
             raise UserError(
-                f"config.optim.groups.{name}: rate {group.rate} must be above 0 and "
-                f"decay {group.decay} at least 0 (freeze BERT with text.finetune)"
+                f"config.optim.groups.{name}: rate {adam.rate} must be above 0 and "
+                f"decay {adam.decay} at least 0 (freeze BERT with text.finetune)"
             )
     for name, value in config.model.items():
         if name.endswith("dropout") and not 0 <= value < 1:

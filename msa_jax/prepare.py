@@ -14,37 +14,29 @@ import hashlib
 import math
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from msa_jax.cli import Parser, run_plain
 from msa_jax.errors import UserError
 
 
-class _Parser(argparse.ArgumentParser):
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; mistakes of the user raise `UserError`."""
+    return _prepare(_parse(argv))
+
+
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print with its usage: one line is enough."""
+        """Say how to write the one option whose value may start with a minus."""
         if "--label_range" in message:
             message += "; write --label_range=LO,HI"
-        raise UserError(f"{message} (see python -m msa_jax.prepare --help)")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 2 after a mistake of the user."""
-    try:
-        return _prepare(_parse(argv))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        super().error(message)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
-        prog="python -m msa_jax.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _Parser(__doc__)
     parser.add_argument("name", metavar="NAME", help="of the data set: [a-z0-9_]+")
     parser.add_argument("--from", dest="file", metavar="FILE", help=".npz to read")
     parser.add_argument(
@@ -143,4 +135,4 @@ def _print(card: dict, path: Path | None, written: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_plain(main)

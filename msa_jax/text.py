@@ -204,9 +204,9 @@ def _pretrained_encoder(text: Any) -> Encoder:
     source = _locate(text.weights)
     try:
         config = BertConfig.from_pretrained(source)
-        _, params = FlaxBertModel.from_pretrained(
-            source, config=config, _do_init=False, add_pooling_layer=False
-        )
+        params = FlaxBertModel.from_pretrained(
+            source, config=config, add_pooling_layer=False
+        ).params
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, ImportError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]

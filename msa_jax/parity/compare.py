@@ -54,6 +54,7 @@ def _worst(
         error = np.where(np.isnan(error), np.inf, error)
         allowed = tolerance * (1 + np.abs(reference))
         relative = error / np.maximum(np.abs(reference), 1e-12)
+        relative = np.where(same, 0.0, relative)
+        relative = np.where(np.isnan(relative), np.inf, relative)
     passed = bool((same | (error <= allowed)).all())
-    finite = np.where(np.isnan(relative), np.inf, relative)
-    return float(error.max()), float(finite.max()), passed
+    return float(error.max()), float(relative.max()), passed

@@ -1,0 +1,164 @@
+"""Check this machine against arrays that the original PyTorch code computed.
+
+    python -m msa_jax.parity ../shared/goldens
+    python -m msa_jax.parity tests/goldens --precision float64
+
+Replays every reference file it knows in the folder and prints, per quantity, the largest
+error. An entry passes if |ours - reference| <= tolerance * (1 + |reference|). Exit code 1
+if anything fails.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msa_jax import cli
+from msa_jax.errors import UserError
+from msa_jax.parity.compare import Comparison, Row
+
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+Arrays = Mapping[str, np.ndarray]
+
+
+class Replay(NamedTuple):
+    """How one kind of file is replayed; files are known by the start of their name."""
+
+    name: str
+    run: Callable[..., None]
+    floats: bool  # replayed in each precision with its tolerance; False: exact
+
+
+def replays() -> tuple[Replay, ...]:
+    """Return what can be replayed."""
+    from msa_jax.parity import metric_values, self_mm
+
+    return (
+        Replay("selfmm_ulgm", self_mm.ulgm_steps, True),
+        Replay("selfmm_forward", self_mm.forward, True),
+        Replay("selfmm_train", self_mm.training, True),
+        Replay("metrics", _metrics(metric_values), False),
+    )
+
+
+def _metrics(module: Any) -> Callable[[Arrays, Comparison], None]:
+    def run(arrays: Arrays, table: Comparison) -> None:
+        zero = table.where[1] == "error_all_zero_truth"
+        (module.all_zero_truth if zero else module.values)(arrays, table)
+
+    return run
+
+
+def replay_file(path: Path, precisions: tuple[str, ...]) -> list[Row] | None:
+    """Replay every scenario of one file; None if its kind is not known.
+
+    Raises:
+        UserError: the file cannot be read or lacks a key.
+    """
+    known = [r for r in replays() if path.stem.startswith(r.name)]
+    if not known:
+        return None
+    replay, rows = known[0], []
+    for scenario, arrays in _scenarios(path).items():
+        for precision in precisions if replay.floats else ("exact",):
+            table = Comparison(path.name, scenario, precision)
+            try:
+                _replay(replay, arrays, table, precision)
+            except KeyError as error:
+                raise UserError(
+                    f"{path}, scenario {scenario}: no array {error}; the layout is "
+                    "that of docs/parity.md"
+                ) from error
+            rows += table.rows
+    return rows
+
+
+def _replay(replay: Replay, arrays: Arrays, table: Comparison, precision: str) -> None:
+    import jax
+
+    if not replay.floats:
+        replay.run(arrays, table)
+        return
+    # Accelerators multiply in lower precision unless told otherwise.
+    with (
+        jax.enable_x64(precision == "float64"),
+        jax.default_matmul_precision("highest"),
+    ):
+        dtype = np.dtype(precision).type
+        replay.run(arrays, table, dtype, TOLERANCE[precision])
+
+
+def _scenarios(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable .npz file ({error})") from error
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for key, value in arrays.items():
+        scenario, _, rest = key.partition("/")
+        found.setdefault(scenario, {})[rest] = value
+    return found
+
+
+def main() -> int:
+    """Parse the command line, replay, print; return the exit code."""
+    from rich.progress import track
+
+    parser = cli.Parser(__doc__)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of .npz files")
+    parser.add_argument(
+        "--precision",
+        choices=("float64", "float32", "both"),
+        default="both",
+        help="float64 has no place on a TPU: use float32 there (default: both)",
+    )
+    parser.add_argument(
+        "--failures", action="store_true", help="print only what fails"
+    )
+    options = parser.parse_args()
+    if not options.folder.is_dir():
+        raise UserError(f"{options.folder}: no such folder; give one with .npz files")
+    paths = sorted(options.folder.glob("*.npz"))
+    if not paths:
+        raise UserError(f"{options.folder}: holds no .npz file")
+    both = options.precision == "both"
+    precisions = ("float64", "float32") if both else (options.precision,)
+    rows: list[Row] = []
+    unknown: list[str] = []
+    for path in track(paths, "replaying", transient=True):
+        done = replay_file(path, precisions)
+        unknown += [path.name] if done is None else []
+        rows += done or []
+    _print(rows, unknown, options.failures)
+    failed = sum(not row.passed for row in rows)
+    passed = len(rows) - failed
+    print(f"{passed} passed, {failed} failed, {len(unknown)} not covered")
+    return 1 if failed else 0
+
+
+def _print(rows: list[Row], unknown: list[str], failures: bool) -> None:
+    columns = "{:<22} {:<24} {:<44} {:<8} {:>9} {:>9} {:>9}  {}"
+    heads = ("file", "scenario", "quantity", "floats", "max abs", "max rel", "tol")
+    print(columns.format(*heads, "verdict"))
+    for row in rows:
+        if row.passed and failures:
+            continue
+        numbers = (row.max_abs, row.max_rel, row.tolerance)
+        print(
+            columns.format(
+                row.file,
+                row.scenario,
+                row.quantity,
+                row.precision,
+                *(f"{x:.1e}" for x in numbers),
+                "passed" if row.passed else "FAILED",
+            )
+        )
+    for name in unknown:
+        print(f"{name:<22} not covered")
+
+
+if __name__ == "__main__":
+    cli.run_plain(main)
