@@ -1,0 +1,271 @@
+"""The data card: what is in a data set, how it was read and what was assumed."""
+
+import hashlib
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+
+from msa_jax.data.checks import SPLITS
+from msa_jax.data.plain import Notes
+from msa_jax.data.standardise import column_statistics
+from msa_jax.types import MODALITIES, Examples
+
+_BINS = 12
+
+
+def metrics_kind(label_range: tuple[float, float]) -> str:
+    """Name the field's metric definitions that fit a label range: mosi or sims."""
+    return "sims" if tuple(label_range) == (-1.0, 1.0) else "mosi"
+
+
+def make_card(
+    name: str,
+    splits: Mapping[str, Examples],
+    notes: Notes,
+    *,
+    source: Mapping[str, object],
+    label_range: tuple[float, float],
+    metrics: str,
+) -> dict:
+    """Describe a data set; the result is JSON as it stands."""
+    videos = _shared_videos(splits)
+    warnings = list(notes.warnings)
+    if not label_range[0] < 0 < label_range[1]:
+        warnings.append(
+            "0 is not inside the label range: metrics that split labels at 0 "
+            "(Acc-2, F1) mean nothing here, MAE and Corr do"
+        )
+    for pair, count in videos.items():
+        if count:
+            warnings.append(f"{pair} share {count} videos (ids equal before last '_')")
+    return {
+        "name": name,
+        "source": dict(source),
+        "content_sha256": content_sha256(splits),
+        "label_range": list(label_range),
+        "metrics": metrics,
+        "size": {split: len(splits[split].id) for split in SPLITS},
+        "text": _text(splits, notes),
+        "audio": _sequence("audio", splits, notes),
+        "vision": _sequence("vision", splits, notes),
+        "label": _labels({s: splits[s].label for s in SPLITS}, label_range),
+        "unimodal_label": _unimodal_labels(splits, label_range),
+        "shared": {"ids": 0, "videos": videos},  # shared ids are an error, see checks
+        "unused_arrays": list(notes.unused),
+        "assumptions": list(notes.assumptions),
+        "warnings": warnings,
+    }
+
+
+def content_sha256(splits: Mapping[str, Examples]) -> str:
+    """Hash all ids, texts, valid steps and labels, independent of padding."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        examples = splits[split]
+        digest.update(f"{split} {len(examples.id)}\n".encode())
+        for field, values in _columns(examples):
+            digest.update(f"{field}\n".encode())
+            for value in values:
+                if isinstance(value, np.ndarray):
+                    digest.update(f"{value.shape}".encode())
+                    little = value.astype(value.dtype.newbyteorder("<"), copy=False)
+                    digest.update(np.ascontiguousarray(little).data)
+                else:
+                    digest.update(f"{value}\0".encode())
+    return digest.hexdigest()
+
+
+def _columns(examples: Examples):
+    """Yield each present field with one value per sample, cut to its length."""
+    yield "id", examples.id
+    if examples.transcript is not None:
+        yield "transcript", examples.transcript
+    for modality in MODALITIES:
+        sequence = getattr(examples, modality)
+        length = getattr(examples, f"{modality}_length")
+        if sequence is None:
+            continue
+        if sequence.dtype == np.int32:  # token ids [n, 3, t]
+            sequence = sequence.transpose(0, 2, 1)
+        pairs = zip(sequence, length, strict=True)
+        yield modality, (steps[:n] for steps, n in pairs)
+    yield "label", (examples.label,)
+    if examples.unimodal_label is not None:
+        yield "unimodal_label", (examples.unimodal_label,)
+
+
+def _text(splits: Mapping[str, Examples], notes: Notes) -> dict | None:
+    transcripts = _present(splits, "transcript")
+    if transcripts is not None:
+        words = {
+            split: np.array([len(line.split()) for line in lines.tolist()])
+            for split, lines in transcripts.items()
+        }
+        return {"kind": "transcript", "words": _by_split(words)}
+    text = _present(splits, "text")
+    if text is None:
+        return None
+    if text["train"].dtype != np.int32:
+        return {"kind": "features", **(_sequence("text", splits, notes) or {})}
+    return {
+        "kind": "tokens",
+        "length": _by_split(_present(splits, "text_length") or {}),
+        "largest_id": max(int(tokens[:, 0].max()) for tokens in text.values()),
+    }
+
+
+def _sequence(
+    modality: str, splits: Mapping[str, Examples], notes: Notes
+) -> dict | None:
+    sequences = _present(splits, modality)
+    lengths = _present(splits, f"{modality}_length")
+    if sequences is None or lengths is None:
+        return None
+    columns = {
+        split: column_statistics(sequence, lengths[split])
+        for split, sequence in sequences.items()
+    }
+    found = notes.padding[modality]
+    return {
+        "width": sequences["train"].shape[2],
+        "length": _by_split(lengths),
+        "range": {
+            s: [_number(c.low.min()), _number(c.high.max())] for s, c in columns.items()
+        },
+        "constant_columns": np.flatnonzero(columns["train"].constant).tolist(),
+        "nan": 0,  # either would have been an error, see checks
+        "infinite": 0,
+        "padding_found": found.side,
+        "lengths": found.lengths,
+        "all_zero_samples": found.blank,
+        "steps_beyond_length": found.dropped,
+    }
+
+
+def _labels(labels: Mapping[str, np.ndarray], label_range: tuple[float, float]) -> dict:
+    edges = np.linspace(*label_range, _BINS + 1)
+    return {
+        "edges": edges.tolist(),
+        "histogram": {
+            s: np.histogram(np.clip(y, *label_range), edges)[0].tolist()
+            for s, y in labels.items()
+        },
+        "distinct": len(np.unique(np.concatenate(list(labels.values())))),
+        "range": {s: [_number(y.min()), _number(y.max())] for s, y in labels.items()},
+        "mean": {
+            s: round(float(y.mean(dtype=np.float64)), 4) for s, y in labels.items()
+        },
+        "zero": {s: int(np.sum(y == 0)) for s, y in labels.items()},
+    }
+
+
+def _unimodal_labels(
+    splits: Mapping[str, Examples], label_range: tuple[float, float]
+) -> dict | None:
+    labels = _present(splits, "unimodal_label")
+    if labels is None:
+        return None
+    return {
+        modality: _labels({s: y[:, m] for s, y in labels.items()}, label_range)
+        for m, modality in enumerate(MODALITIES)
+    }
+
+
+def _present(
+    splits: Mapping[str, Examples], field: str
+) -> dict[str, np.ndarray] | None:
+    """Return a field of every split, or None if the data set lacks it."""
+    arrays = {split: getattr(splits[split], field) for split in SPLITS}
+    return None if arrays["train"] is None else arrays
+
+
+def _shared_videos(splits: Mapping[str, Examples]) -> dict[str, int]:
+    videos = {
+        s: {sample.rsplit("_", 1)[0] for sample in splits[s].id.tolist()}
+        for s in SPLITS
+    }
+    return {
+        f"{a} and {b}": len(videos[a] & videos[b])
+        for a, b in itertools.combinations(SPLITS, 2)
+    }
+
+
+def _by_split(values: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Return min, median and max per split."""
+    return {
+        s: [int(v.min()), float(np.median(v)), int(v.max())] for s, v in values.items()
+    }
+
+
+def _number(value: np.float32) -> float:
+    return float(str(np.float32(value)))  # 2.4, not 2.4000000953674316
+
+
+def card_markdown(card: Mapping) -> str:
+    """Render a card for people."""
+    label = card["label"]
+    low, high = card["label_range"]
+    source = ", ".join(f"{key} `{value}`" for key, value in card["source"].items())
+    lines = [
+        f"# Data card: {card['name']}",
+        "",
+        f"- source: {source}",
+        f"- content sha256 `{card['content_sha256']}`",
+        f"- labels in [{low:g}, {high:g}], {label['distinct']} distinct values; "
+        f"metrics as for {card['metrics']}",
+        "- human unimodal labels: " + ("yes" if card["unimodal_label"] else "no"),
+        "",
+        "| split | samples | label mean | label range | label = 0 |",
+        "|---|---|---|---|---|",
+    ]
+    for split, size in card["size"].items():
+        low, high = label["range"][split]
+        lines.append(
+            f"| {split} | {size} | {label['mean'][split]} | {low:g} .. {high:g} | "
+            f"{label['zero'][split]} |"
+        )
+    lines += [
+        "",
+        "| modality | what | width | length min/median/max |",
+        "|---|---|---|---|",
+    ]
+    for modality in MODALITIES:
+        entry = card[modality]
+        if entry is None:
+            lines.append(f"| {modality} | absent | | |")
+            continue
+        lengths = entry.get("length", entry.get("words"))
+        kind = entry.get("kind", "features")
+        lines.append(
+            f"| {modality} | {kind} | {entry.get('width', '')} | "
+            + ", ".join(f"{s} {a}/{b:g}/{c}" for s, (a, b, c) in lengths.items())
+            + (" words |" if "words" in entry else " |")
+        )
+    lines += ["", "| features | range in train | padding | all zero | constant |"]
+    lines += ["|---|---|---|---|---|"]
+    for modality in MODALITIES:
+        entry = card[modality]
+        if entry is None or "width" not in entry:
+            continue
+        low, high = entry["range"]["train"]
+        constant = entry["constant_columns"]
+        lines.append(
+            f"| {modality} | {low:g} .. {high:g} | {entry['padding_found']}, lengths "
+            f"{entry['lengths']} | {entry['all_zero_samples']} | "
+            f"{', '.join(map(str, constant)) or 'none'} |"
+        )
+    edges = label["edges"]
+    lines += ["", "| labels from | to | " + " | ".join(SPLITS) + " |"]
+    lines += ["|---|---|" + "---|" * len(SPLITS)]
+    for i in range(len(edges) - 1):
+        counts = " | ".join(str(label["histogram"][s][i]) for s in SPLITS)
+        lines.append(f"| {edges[i]:g} | {edges[i + 1]:g} | {counts} |")
+    for title, key in (
+        ("Warnings", "warnings"),
+        ("Assumptions", "assumptions"),
+        ("Arrays not used", "unused_arrays"),
+    ):
+        if card[key]:
+            lines += ["", f"{title}:", "", *(f"- {line}" for line in card[key])]
+    return "\n".join(lines) + "\n"

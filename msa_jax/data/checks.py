@@ -1,0 +1,182 @@
+"""What must hold in a feature file; each failure is one clear `UserError` line.
+
+The arrays are those of the plain layout (docs/data.md), one row per sample.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from msa_jax.errors import UserError
+
+SPLITS = ("train", "valid", "test")
+TEXT_KEYS = ("transcript", "text", "text_bert")
+UNIMODAL_KEYS = ("label_text", "label_audio", "label_vision")
+LENGTH_KEYS = ("text_length", "audio_length", "vision_length")
+RANKS = {
+    **dict.fromkeys(("id", "split", "transcript", "label"), 1),
+    **dict.fromkeys(("text", "text_bert", "audio", "vision"), 3),
+    **dict.fromkeys((*UNIMODAL_KEYS, *LENGTH_KEYS), 1),
+}
+_SHAPES = {
+    "text": "[samples, steps, width]",
+    "text_bert": "[samples, 3, tokens] (ids, mask, segments)",
+    "audio": "[samples, steps, width]",
+    "vision": "[samples, steps, width]",
+}
+
+
+def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
+    """Check that the keys go together, and every array's type, rank and rows."""
+    for key in ("id", "split", "label"):
+        if key not in arrays:
+            raise UserError(
+                f"array '{key}' is missing; found: {', '.join(sorted(arrays))}"
+            )
+    texts = [key for key in TEXT_KEYS if key in arrays]
+    if len(texts) > 1:
+        raise UserError(f"more than one text array ({', '.join(texts)}): keep one")
+    if not texts and "audio" not in arrays and "vision" not in arrays:
+        raise UserError(
+            "no modality: give at least one of transcript, text, text_bert, audio, "
+            "vision"
+        )
+    unimodal = [key for key in UNIMODAL_KEYS if key in arrays]
+    if unimodal and len(unimodal) < len(UNIMODAL_KEYS):
+        raise UserError(
+            f"found {', '.join(unimodal)}, but unimodal labels need all of "
+            f"{', '.join(UNIMODAL_KEYS)}"
+        )
+    for key in LENGTH_KEYS:
+        modality = key.removesuffix("_length")
+        if key in arrays and modality not in arrays and modality != "text":
+            raise UserError(f"'{key}' is there, but '{modality}' is not")
+    n = len(arrays["id"]) if arrays["id"].ndim else 0
+    for key in RANKS:
+        if key in arrays:
+            _check_array(key, arrays[key], n)
+
+
+def _check_array(key: str, array: np.ndarray, n: int) -> None:
+    if key in ("id", "split", "transcript"):
+        if array.dtype.kind != "U":
+            raise UserError(f"'{key}' must hold strings, its dtype is {array.dtype}")
+    elif array.dtype.kind not in "fiu":
+        raise UserError(f"'{key}' must hold numbers, its dtype is {array.dtype}")
+    if array.ndim != RANKS[key]:
+        wanted = _SHAPES.get(key, "[samples]")
+        raise UserError(f"'{key}' has shape {array.shape}, it must be {wanted}")
+    if len(array) != n:
+        raise UserError(f"'{key}' has {len(array)} rows, but 'id' has {n}")
+    if n and 0 in array.shape:
+        raise UserError(f"'{key}' has an axis of size 0: shape {array.shape}")
+    if key == "text_bert" and array.shape[1] != 3:
+        wanted = _SHAPES[key]
+        raise UserError(f"'{key}' has shape {array.shape}, it must be {wanted}")
+
+
+def check_splits(split: np.ndarray, ids: np.ndarray) -> None:
+    """Check that the three splits are there, not empty, and share no id."""
+    unknown = sorted(set(split.tolist()) - set(SPLITS))
+    if unknown:
+        raise UserError(
+            f"unknown split name '{unknown[0]}' (first at sample "
+            f"'{ids[split == unknown[0]][0]}'); use {', '.join(SPLITS)}"
+        )
+    for name in SPLITS:
+        if not np.any(split == name):
+            raise UserError(f"split '{name}' is empty: give it at least one sample")
+    seen: dict[str, str] = {}
+    shared, twice = [], []
+    for sample, name in zip(ids.tolist(), split.tolist(), strict=True):
+        if sample in seen:
+            (twice if seen[sample] == name else shared).append(sample)
+        seen.setdefault(sample, name)
+    if shared:
+        others = sorted(set(split[ids == shared[0]].tolist()), key=SPLITS.index)
+        raise UserError(
+            f"splits share {len(set(shared))} ids, first '{shared[0]}' in "
+            f"{' and '.join(others)}: keep each sample in one split"
+        )
+    if twice:
+        raise UserError(
+            f"{len(set(twice))} ids stand more than once, first '{twice[0]}' in "
+            f"{seen[twice[0]]}: make ids unique"
+        )
+
+
+def check_lengths(
+    key: str, length: np.ndarray, steps: int, ids: np.ndarray
+) -> np.ndarray:
+    """Check that lengths are whole numbers in 1..steps; return them as int32."""
+    whole = np.isfinite(length) & (length == np.floor(length))
+    _raise_where(~whole, ids, f"'{key}'", length, "must be a whole number")
+    _raise_where(length < 1, ids, f"'{key}'", length, "must be at least 1")
+    rule = f"the array has {steps} steps"
+    _raise_where(length > steps, ids, f"'{key}'", length, rule)
+    return length.astype(np.int32)
+
+
+def check_finite(
+    key: str, sequence: np.ndarray, length: np.ndarray, ids: np.ndarray
+) -> None:
+    """Check that the valid steps of sequences [n, t, d] hold no NaN and no infinity.
+
+    Padding must be zero already (`settle_padding`).
+    """
+    bad = ~np.isfinite(sequence)
+    if not bad.any():
+        return
+    nan = int(np.isnan(sequence).sum())
+    sample, step, column = (int(i) for i in np.argwhere(bad)[0])
+    raise UserError(
+        f"'{key}' holds {nan} NaN and {int(bad.sum()) - nan} infinite values in "
+        f"{int(bad.any(axis=(1, 2)).sum())} samples, first in '{ids[sample]}' (step "
+        f"{step} of {length[sample]}, column {column}): replace them before preparing"
+    )
+
+
+def check_labels(
+    key: str, label: np.ndarray, ids: np.ndarray, label_range: tuple[float, float]
+) -> None:
+    """Check that labels [n] are finite and inside the range, ends included."""
+    low, high = label_range
+    _raise_where(~np.isfinite(label), ids, f"'{key}'", label, "must be finite")
+    slack = 1e-5 * (high - low)  # a float32 1/3 * 3 must not fall out of [1, 3]
+    outside = (label < low - slack) | (label > high + slack)
+    rule = f"must be in [{low:g}, {high:g}]; another range is --label_range=LO,HI"
+    _raise_where(outside, ids, f"'{key}'", label, rule)
+
+
+def check_tokens(text_bert: np.ndarray, ids: np.ndarray) -> None:
+    """Check [n, 3, t] token ids, mask and segments as a BERT tokeniser writes them."""
+    whole = np.isfinite(text_bert) & (text_bert == np.floor(text_bert))
+    for row, name in enumerate(("ids", "mask", "segments")):
+        where = f"'text_bert' {name}"
+        values = text_bert[:, row]
+        _raise_where(~whole[:, row], ids, where, values, "must be whole numbers")
+        _raise_where(values < 0, ids, where, values, "must not be negative")
+        if name != "ids":
+            _raise_where(values > 1, ids, where, values, "must be 0 or 1")
+    mask = text_bert[:, 1]
+    gap = np.any(np.diff(mask, axis=1) > 0, axis=1)
+    for bad, meaning in (
+        (mask.sum(axis=1) == 0, "has no token in its 'text_bert' mask"),
+        (gap, "has a 'text_bert' mask that is not ones followed by zeros"),
+    ):
+        if bad.any():
+            raise UserError(
+                f"sample '{ids[bad][0]}' {meaning} ({int(bad.sum())} such samples)"
+            )
+
+
+def _raise_where(
+    bad: np.ndarray, ids: np.ndarray, where: str, values: np.ndarray, rule: str
+) -> None:
+    if bad.any():
+        index = tuple(np.argwhere(bad)[0])
+        samples = int(bad.reshape(len(bad), -1).any(axis=1).sum())
+        raise UserError(
+            f"{where} of sample '{ids[index[0]]}' is {values[index]:g}, but {rule} "
+            f"({samples} such samples)"
+        )

@@ -1,0 +1,161 @@
+"""The plain layout: one .npz of arrays, one row per sample (docs/data.md)."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from msa_jax.data import checks
+from msa_jax.data.padding import Padding, settle_padding
+from msa_jax.errors import UserError
+from msa_jax.types import Examples
+
+
+class Notes(NamedTuple):
+    """What was found and assumed on the way from a file to splits."""
+
+    padding: dict[str, Padding]  # by modality
+    unused: tuple[str, ...]  # arrays of the file that nothing reads
+    assumptions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read every array of an .npz file, never unpickling anything."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: not an .npz file (write one with np.savez)")
+    arrays = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                arrays[key] = _read_array(path, archive, key)
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{path}: damaged or unreadable ({error})") from None
+    return arrays
+
+
+def _read_array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    try:
+        array = archive[key]
+    except ValueError as error:
+        if "Object arrays" in str(error):
+            raise UserError(
+                f"{path}: '{key}' is an object array; store strings with "
+                "np.array(list, dtype=str) and numbers in one padded array"
+            ) from None
+        raise UserError(f"{path}: cannot read '{key}' ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: '{key}' is not a NumPy array")
+    if array.dtype.kind != "S":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: '{key}' is not UTF-8 ({error.reason})") from None
+
+
+def to_splits(
+    arrays: Mapping[str, np.ndarray], label_range: tuple[float, float]
+) -> tuple[dict[str, Examples], Notes]:
+    """Check plain arrays and cut them into train, valid and test, in file order."""
+    checks.check_layout(arrays)
+    ids, split = arrays["id"], arrays["split"]
+    checks.check_splits(split, ids)
+    for key in ("label", *checks.UNIMODAL_KEYS):
+        if key in arrays:
+            checks.check_labels(key, arrays[key], ids, label_range)
+    assumptions, warnings, padding = [], [], {}
+    sequences: dict[str, np.ndarray | None] = {}
+    for modality in ("text", "audio", "vision"):
+        sequences[modality] = sequences[f"{modality}_length"] = None
+        if modality in arrays:
+            sequence, length, found = _read_sequence(arrays, modality)
+            sequences[modality] = sequence
+            sequences[f"{modality}_length"] = length
+            padding[modality] = found
+            stated, warned = _describe(modality, arrays[modality], found)
+            assumptions += stated
+            warnings += warned
+    used = set(checks.RANKS) & set(arrays)
+    if "text" not in arrays and "text_length" in arrays:
+        used.discard("text_length")
+        assumptions.append("text_length is not used: only 'text' features need it")
+    if "text_bert" in arrays:
+        sequences["text"], sequences["text_length"] = _read_tokens(arrays)
+    transcript = arrays.get("transcript")
+    if transcript is not None:
+        empty = int(np.sum(np.char.strip(transcript) == ""))
+        if empty:
+            warnings.append(f"text: {empty} transcripts are empty")
+    unimodal = None
+    if checks.UNIMODAL_KEYS[0] in arrays:
+        unimodal = np.stack([arrays[key] for key in checks.UNIMODAL_KEYS], axis=1)
+        unimodal = unimodal.astype(np.float32)
+    whole = Examples(
+        id=ids,
+        transcript=transcript,
+        label=arrays["label"].astype(np.float32),
+        unimodal_label=unimodal,
+        **sequences,
+    )
+    notes = Notes(
+        padding, tuple(sorted(set(arrays) - used)), tuple(assumptions), tuple(warnings)
+    )
+    return {name: _rows(whole, split == name) for name in checks.SPLITS}, notes
+
+
+def _read_sequence(
+    arrays: Mapping[str, np.ndarray], modality: str
+) -> tuple[np.ndarray, np.ndarray, Padding]:
+    ids, steps = arrays["id"], arrays[modality].shape[1]
+    with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
+        sequence = arrays[modality].astype(np.float32)
+    length = arrays.get(f"{modality}_length")
+    if length is not None:
+        length = checks.check_lengths(f"{modality}_length", length, steps, ids)
+    sequence, length, found = settle_padding(sequence, length)
+    checks.check_finite(modality, sequence, length, ids)
+    return sequence, length, found
+
+
+def _read_tokens(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    checks.check_tokens(arrays["text_bert"], arrays["id"])
+    tokens = arrays["text_bert"].astype(np.int32)
+    length = tokens[:, 1].sum(axis=1, dtype=np.int32)
+    tokens = tokens[:, :, : int(length.max())]
+    keep = np.arange(tokens.shape[2]) < length[:, None]
+    return tokens * keep[:, None], length
+
+
+def _describe(
+    modality: str, array: np.ndarray, found: Padding
+) -> tuple[list[str], list[str]]:
+    """Say in words what was assumed about a modality and what looks wrong."""
+    assumptions, warnings = [], []
+    if array.dtype != np.float32:
+        assumptions.append(f"{modality}: {array.dtype} values were cast to float32")
+    if found.lengths == "derived":
+        assumptions.append(
+            f"{modality}: no lengths given, taken from all-zero steps at the "
+            f"{found.side if found.side != 'none' else 'back'}"
+        )
+    if found.side == "front":
+        assumptions.append(f"{modality}: front padding was moved to the back")
+    if found.blank:
+        lengths = " and keep length 1" if found.lengths == "derived" else ""
+        warnings.append(f"{modality}: {found.blank} samples are all zero{lengths}")
+    if found.dropped:
+        warnings.append(
+            f"{modality}: {found.dropped} non-zero steps lie beyond {modality}_length "
+            f"and were set to zero; if the array is padded at the front, leave "
+            f"{modality}_length out to have it derived"
+        )
+    return assumptions, warnings
+
+
+def _rows(examples: Examples, chosen: np.ndarray) -> Examples:
+    return Examples._make(None if x is None else x[chosen] for x in examples)

@@ -1,0 +1,78 @@
+"""Feature columns brought to mean 0 and deviation 1 by train's statistics."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from msa_jax.types import Examples
+
+_CHUNK = 256  # samples at a time: float64 copies of a whole split may not fit
+
+
+class Columns(NamedTuple):
+    """Statistics per feature column over valid steps, float64 [d]."""
+
+    mean: np.ndarray
+    std: np.ndarray  # divided by the count, as scikit-learn's StandardScaler
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def constant(self) -> np.ndarray:
+        """Which columns never change, by their values and not by a rounded std."""
+        return self.low == self.high
+
+
+def valid_steps(steps: int, length: np.ndarray) -> np.ndarray:
+    """Return [n, steps] bool: True before each sample's length."""
+    return np.arange(steps) < length[:, None]
+
+
+def column_statistics(sequence: np.ndarray, length: np.ndarray) -> Columns:
+    """Measure every column of [n, t, d] over the valid steps only."""
+    valid = valid_steps(sequence.shape[1], length)
+    count = valid.sum()
+    chunks = [slice(i, i + _CHUNK) for i in range(0, len(sequence), _CHUNK)]
+    mean = sum(sequence[c][valid[c]].sum(axis=0, dtype=np.float64) for c in chunks)
+    mean = np.asarray(mean / count)
+    squares = sum(((sequence[c][valid[c]] - mean) ** 2).sum(axis=0) for c in chunks)
+    low = np.min([sequence[c][valid[c]].min(axis=0) for c in chunks], axis=0)
+    high = np.max([sequence[c][valid[c]].max(axis=0) for c in chunks], axis=0)
+    return Columns(mean, np.sqrt(squares / count), low, high)
+
+
+def standardise(
+    splits: Mapping[str, Examples], modalities: tuple[str, ...] = ("audio", "vision")
+) -> dict[str, Examples]:
+    """Standardise each column of the named modalities, padding staying exactly 0.
+
+    Mean and deviation come from the valid steps of train only. A column that is
+    constant in train becomes 0 in every split.
+    """
+    splits = dict(splits)
+    for modality in modalities:
+        sequence = getattr(splits["train"], modality)
+        if sequence is None:
+            continue
+        length = getattr(splits["train"], f"{modality}_length")
+        columns = column_statistics(sequence, length)
+        for name, examples in splits.items():
+            scaled = _scale(
+                getattr(examples, modality),
+                getattr(examples, f"{modality}_length"),
+                columns,
+            )
+            splits[name] = examples._replace(**{modality: scaled})
+    return splits
+
+
+def _scale(sequence: np.ndarray, length: np.ndarray, columns: Columns) -> np.ndarray:
+    std = np.where(columns.constant, 1.0, columns.std)
+    scaled = np.zeros(sequence.shape, np.float32)
+    for i in range(0, len(sequence), _CHUNK):
+        part = slice(i, i + _CHUNK)
+        valid = valid_steps(sequence.shape[1], length[part])
+        scaled[part][valid] = (sequence[part][valid] - columns.mean) / std
+    scaled[:, :, columns.constant] = 0
+    return scaled

@@ -1,0 +1,212 @@
+"""Data sets on disk: TFDS files and the data card, written whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from msa_jax.data import synthetic
+from msa_jax.data.card import card_markdown, content_sha256, make_card
+from msa_jax.data.checks import SPLITS
+from msa_jax.data.padding import Padding
+from msa_jax.data.plain import Notes
+from msa_jax.errors import UserError
+from msa_jax.types import MODALITIES, Examples
+
+VERSION = "1.0.0"
+
+
+class Dataset(NamedTuple):
+    """A data set as loaded: its splits (train, valid, test) and its data card."""
+
+    name: str
+    splits: dict[str, Examples]
+    card: dict
+
+
+def dataset_path(name: str, data_dir: str | Path) -> Path:
+    """Return the folder that holds a data set's files and card."""
+    return Path(data_dir) / name / VERSION
+
+
+def write(
+    splits: Mapping[str, Examples],
+    card: Mapping,
+    data_dir: str | Path,
+    *,
+    overwrite: bool = False,
+) -> tuple[Path, bool]:
+    """Write a data set; the folder appears whole, by one rename.
+
+    Returns: its path, and False if the same data set was there already.
+    Raises: UserError if another one is there and `overwrite` is False, or if
+        `data_dir` cannot be written.
+    """
+    path = dataset_path(card["name"], data_dir)
+    if path.exists() and not overwrite:
+        return _compare(path, card), False
+    parent = path.parent.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{card['name']}.", dir=parent))
+    except OSError as error:
+        raise UserError(
+            f"cannot write to data_dir {parent}: {error.strerror}; choose another "
+            "with --data_dir or $MSA_DATA"
+        ) from None
+    try:
+        from msa_jax.data import builder  # lazy: importing TFDS takes a second
+
+        built = builder.build(card["name"], splits, scratch)
+        (built / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+        (built / "card.md").write_text(card_markdown(card))
+        path.parent.mkdir(exist_ok=True)
+        if not _swap_in(built, path, scratch / "replaced", overwrite=overwrite):
+            return _compare(path, card), False  # another process was faster
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return path, True
+
+
+def _swap_in(built: Path, path: Path, aside: Path, *, overwrite: bool) -> bool:
+    """Rename `built` to `path`; return False if something came to be there."""
+    replacing = overwrite and path.exists()
+    if replacing:
+        os.rename(path, aside)
+    try:
+        os.rename(built, path)
+    except BaseException as error:
+        if replacing:
+            os.rename(aside, path)
+        if isinstance(error, OSError) and path.exists() and not replacing:
+            return False
+        raise
+    return True
+
+
+def _compare(path: Path, card: Mapping) -> Path:
+    """Return `path` if it holds this data set already, else complain."""
+    there = read_card(path)
+    for key in ("content_sha256", "label_range", "metrics"):
+        if there.get(key) != card[key]:
+            raise UserError(
+                f"{path} holds another '{card['name']}' ({key} differs): choose "
+                "another name, or replace it with --overwrite"
+            )
+    return path
+
+
+def read_card(path: Path) -> dict:
+    """Read the card of the data set at `path`."""
+    try:
+        return json.loads((path / "card.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path / 'card.json'} is missing or damaged ({error}): prepare the data "
+            "set again with --overwrite"
+        ) from None
+
+
+def load(name: str, data_dir: str | Path) -> Dataset:
+    """Load a data set, exactly as it was prepared; built-in sets are made if missing.
+
+    Sequences are padded with zeros to the longest of all splits. The content is
+    hashed and compared with the card.
+    """
+    path = dataset_path(name, data_dir)
+    if name in synthetic.SIZES:
+        make_synthetic(name, data_dir)
+    if not path.exists():
+        raise UserError(
+            f"no data set '{name}' at {path}; make it with: python -m msa_jax.prepare "
+            f"{name} --from FILE --data_dir {data_dir}"
+        )
+    card = read_card(path)
+    try:
+        splits = _read_splits(path)
+        intact = content_sha256(splits) == card.get("content_sha256")
+    except Exception as error:  # TFDS and its readers raise many types on damage
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}): prepare it again with "
+            "--overwrite"
+        ) from error
+    if not intact:
+        raise UserError(
+            f"{path} does not hold what its card.json says (content_sha256 differs): "
+            "prepare it again with --overwrite"
+        )
+    return Dataset(name, splits, card)
+
+
+def _read_splits(path: Path) -> dict[str, Examples]:
+    from msa_jax.data import builder  # lazy: importing TFDS takes a second
+
+    rows = {split: builder.read(path, split) for split in SPLITS}
+    longest = {
+        modality: max(len(row[modality]) for split in SPLITS for row in rows[split])
+        for modality in MODALITIES
+        if modality in rows["train"][0]
+    }
+    return {split: _stack(rows[split], longest) for split in SPLITS}
+
+
+def _stack(rows: list[dict], longest: Mapping[str, int]) -> Examples:
+    def strings(field: str) -> np.ndarray:
+        return np.array([row[field].decode() for row in rows], dtype=str)
+
+    sequences: dict[str, np.ndarray | None] = {}
+    for modality in MODALITIES:
+        sequences[modality] = sequences[f"{modality}_length"] = None
+        if modality in longest:
+            width, kind = rows[0][modality].shape[1], rows[0][modality].dtype
+            padded = np.zeros((len(rows), longest[modality], width), kind)
+            for i, row in enumerate(rows):
+                padded[i, : len(row[modality])] = row[modality]
+            if kind == np.int32:  # tokens: [t, 3] -> [3, t]
+                padded = np.ascontiguousarray(padded.transpose(0, 2, 1))
+            lengths = [len(row[modality]) for row in rows]
+            sequences[modality] = padded
+            sequences[f"{modality}_length"] = np.array(lengths, np.int32)
+    has_unimodal = "unimodal_label" in rows[0]
+    return Examples(
+        id=strings("id"),
+        transcript=strings("transcript") if "transcript" in rows[0] else None,
+        label=np.array([row["label"] for row in rows], np.float32),
+        unimodal_label=np.stack([row["unimodal_label"] for row in rows])
+        if has_unimodal
+        else None,
+        **sequences,
+    )
+
+
+def make_synthetic(
+    name: str, data_dir: str | Path, *, overwrite: bool = False
+) -> tuple[Path, bool]:
+    """Write a built-in set unless this version of it is there already.
+
+    Returns: its path, and whether it was written.
+    """
+    path = dataset_path(name, data_dir)
+    source = {"built_in": synthetic.VERSION, "seed": synthetic.SEED}
+    if path.exists() and not overwrite:
+        if read_card(path).get("source") == source:
+            return path, False
+        overwrite = True  # made by another version of this package
+    splits = synthetic.make(name)
+    padding = Padding("back", "given", 0, 0)
+    card = make_card(
+        name,
+        splits,
+        Notes({"audio": padding, "vision": padding}, (), (), ()),
+        source=source,
+        label_range=(-3.0, 3.0),
+        metrics="mosi",
+    )
+    return write(splits, card, data_dir, overwrite=overwrite)

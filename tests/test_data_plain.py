@@ -1,0 +1,240 @@
+"""Reading, checking, padding and standardising plain arrays."""
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msa_jax.data import plain, standardise
+from msa_jax.data.padding import settle_padding
+from msa_jax.errors import UserError
+
+N = 6
+
+
+def small() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    audio = rng.normal(size=(N, 4, 3)).astype(np.float32)
+    audio_length = np.array([1, 2, 3, 4, 2, 3], np.int32)
+    audio[np.arange(4) >= audio_length[:, None]] = 0
+    return {
+        "id": np.array(["a_1", "a_2", "b_1", "c_1", "d_1", "d_2"]),
+        "split": np.array(["train", "train", "train", "valid", "test", "test"]),
+        "transcript": np.array(["one two", "so", "é ü", "x y z", "well", "fine"]),
+        "audio": audio,
+        "audio_length": audio_length,
+        "vision": rng.normal(size=(N, 2, 5)).astype(np.float32),
+        "label": np.array([-3, 3, 0.2, 1, -1, 0], np.float32),
+    }
+
+
+def save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    np.savez(path, allow_pickle=True, **dict(arrays))
+
+
+def present(array: np.ndarray | None) -> np.ndarray:
+    assert array is not None
+    return array
+
+
+def tokens() -> np.ndarray:
+    text = np.zeros((N, 3, 5), np.int64)
+    text[:, 0, :3], text[:, 1, :3] = [101, 7, 102], 1
+    return text
+
+
+def with_value(key: str, index: tuple, value: float) -> dict[str, np.ndarray]:
+    arrays = small()
+    arrays[key] = arrays[key].astype(np.float64)
+    arrays[key][index] = value
+    return arrays
+
+
+def with_tokens(index: tuple, value: float) -> dict[str, np.ndarray]:
+    arrays = {k: v for k, v in small().items() if k != "transcript"}
+    arrays["text_bert"] = tokens().astype(np.float64)
+    arrays["text_bert"][index] = value
+    return arrays
+
+
+def without(*keys: str) -> dict[str, np.ndarray]:
+    return {k: v for k, v in small().items() if k not in keys}
+
+
+BAD = {
+    "nan": (with_value("audio", (2, 1, 0), np.nan), "'audio' holds 1 NaN.*'b_1'"),
+    "inf": (with_value("vision", (3, 0, 4), -np.inf), "1 infinite.*'c_1'.*column 4"),
+    "overflow": (with_value("vision", (3, 0, 4), 1e39), "1 infinite.*'c_1'"),
+    "label range": (with_value("label", (4,), 3.5), "'d_1' is 3.5.*label_range"),
+    "label nan": (with_value("label", (4,), np.nan), "'label'.*'d_1'.*finite"),
+    "length 0": (with_value("audio_length", (1,), 0), "'a_2' is 0.*at least 1"),
+    "length beyond": (with_value("audio_length", (1,), 5), "'a_2' is 5.*4 steps"),
+    "length fraction": (with_value("audio_length", (1,), 1.5), "whole number"),
+    "length nan": (with_value("audio_length", (1,), np.nan), "whole number"),
+    "shared id": (
+        small() | {"id": np.array(["a_1", "a_2", "b_1", "c_1", "a_1", "d_2"])},
+        "share 1 ids, first 'a_1' in train and test",
+    ),
+    "duplicate id": (
+        small() | {"id": np.array(["a_1", "a_1", "b_1", "c_1", "d_1", "d_2"])},
+        "1 ids stand more than once, first 'a_1' in train",
+    ),
+    "split name": (small() | {"split": np.array(["train"] * 5 + ["dev"])}, "'dev'"),
+    "empty split": (
+        small() | {"split": np.array(["train"] * 5 + ["test"])},
+        "split 'valid' is empty",
+    ),
+    "no label": (without("label"), "'label' is missing"),
+    "no modality": (
+        without("transcript", "audio", "vision", "audio_length"),
+        "no modality",
+    ),
+    "two texts": (small() | {"text_bert": tokens()}, "more than one text"),
+    "length alone": (without("audio"), "'audio_length' is there, but 'audio'"),
+    "some unimodal": (small() | {"label_text": np.zeros(N)}, "all of"),
+    "rank": (small() | {"audio": np.zeros((N, 3))}, "audio.*must be .samples, steps"),
+    "rows": (small() | {"label": np.zeros(N - 1)}, "'label' has 5 rows.*6"),
+    "width 0": (small() | {"vision": np.zeros((N, 2, 0))}, "axis of size 0"),
+    "scalar": (small() | {"id": np.array("a")}, "'id' has shape"),
+    "no rows": ({k: v[:0] for k, v in small().items()}, "'train' is empty"),
+    "number ids": (small() | {"id": np.arange(N)}, "'id' must hold strings"),
+    "string labels": (small() | {"label": np.array(["a"] * N)}, "must hold numbers"),
+    "token negative": (with_tokens((1, 0, 0), -1), "ids of sample 'a_2'.*negative"),
+    "token fraction": (with_tokens((1, 0, 0), 7.5), "ids of sample 'a_2'.*whole"),
+    "mask": (with_tokens((2, 1, 0), 2), "mask of sample 'b_1' is 2.*0 or 1"),
+    "mask gap": (with_tokens((2, 1, 0), 0), "'b_1'.*ones followed by zeros"),
+    "mask empty": (with_tokens((2, 1, slice(None)), 0), "'b_1' has no token"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arrays_give_one_clear_line(case):
+    arrays, message = BAD[case]
+    with pytest.raises(UserError, match=message) as raised:
+        plain.to_splits(arrays, (-3, 3))
+    assert "\n" not in str(raised.value)
+
+
+def test_splits_keep_order_values_and_fields():
+    arrays = small()
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert {name: s.id.tolist() for name, s in splits.items()} == {
+        "train": ["a_1", "a_2", "b_1"],
+        "valid": ["c_1"],
+        "test": ["d_1", "d_2"],
+    }
+    np.testing.assert_array_equal(splits["test"].audio, arrays["audio"][4:])
+    assert splits["train"].text is None and splits["train"].unimodal_label is None
+    assert notes.padding["audio"].lengths == "given"
+    assert notes.padding["vision"] == ("none", "derived", 0, 0)
+
+
+def test_tokens_get_lengths_from_the_mask_and_lose_what_lies_beyond():
+    splits, _ = plain.to_splits(with_tokens((0, 0, 4), 9), (-3, 3))
+    text, length = splits["train"].text, splits["train"].text_length
+    assert present(text).shape == (3, 3, 3) and present(text).dtype == np.int32
+    assert present(length).tolist() == [3, 3, 3]
+
+
+def test_unimodal_labels_are_stacked_text_audio_vision():
+    arrays = small()
+    for i, key in enumerate(("label_text", "label_audio", "label_vision")):
+        arrays[key] = np.full(N, i, np.float32)
+    splits, _ = plain.to_splits(arrays, (-3, 3))
+    assert present(splits["valid"].unimodal_label).tolist() == [[0, 1, 2]]
+
+
+def sequence(rows: list[list[int]]) -> np.ndarray:
+    """One column; 0 is an all-zero step."""
+    return np.array(rows, np.float32)[:, :, None]
+
+
+def test_front_padding_is_found_and_moved_to_the_back():
+    given = sequence([[0, 0, 1, 2], [0, 3, 0, 4], [1, 2, 3, 4], [0, 0, 5, 0]])
+    moved, length, found = settle_padding(given, None)
+    assert found == ("front", "derived", 0, 0)
+    assert length.tolist() == [2, 3, 4, 2]
+    assert moved[:, :, 0].tolist() == [
+        [1, 2, 0, 0],
+        [3, 0, 4, 0],
+        [1, 2, 3, 4],
+        [5, 0, 0, 0],
+    ]
+
+
+def test_back_padding_is_derived_and_arrays_are_cut_to_the_longest():
+    given = sequence([[1, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 0], [4, 0, 0, 0]])
+    kept, length, found = settle_padding(given, None)
+    assert found == ("back", "derived", 1, 0)
+    assert length.tolist() == [2, 3, 1, 1]
+    assert kept.shape == (4, 3, 1)
+
+
+def test_given_lengths_move_front_padding_only_if_all_samples_agree():
+    front = sequence([[0, 0, 1, 2], [0, 3, 0, 4]])
+    moved, _, found = settle_padding(front, np.array([2, 3]))
+    assert found.side == "front" and moved[:, :, 0].tolist() == [[1, 2, 0], [3, 0, 4]]
+    mixed = sequence([[0, 0, 1, 2], [7, 3, 0, 4]])
+    kept, _, found = settle_padding(mixed, np.array([2, 3]))
+    assert found == ("back", "given", 0, 3)
+    assert kept[:, :, 0].tolist() == [[0, 0, 0], [7, 3, 0]]
+
+
+def test_the_file_is_not_changed_in_place():
+    arrays = small()
+    arrays["audio"][0, 3] = 9  # beyond its length
+    plain.to_splits(arrays, (-3, 3))
+    assert arrays["audio"][0, 3, 0] == 9
+
+
+def test_standardise_uses_valid_steps_of_train_and_keeps_padding_zero():
+    arrays = small()
+    arrays["audio"][:, :, 1] = np.float32(0.1)  # constant
+    splits, _ = plain.to_splits(arrays, (-3, 3))
+    scaled = standardise(splits)
+    train = np.concatenate(
+        [arrays["audio"][i, : arrays["audio_length"][i]] for i in range(3)]
+    ).astype(np.float64)
+    mean, std = train.mean(axis=0), np.maximum(train.std(axis=0), 1e-9)
+    for name, rows in (("train", [0, 1, 2]), ("valid", [3]), ("test", [4, 5])):
+        for row, got in zip(rows, present(scaled[name].audio), strict=True):
+            n = arrays["audio_length"][row]
+            wanted = (arrays["audio"][row, :n] - mean) / std
+            wanted[:, 1] = 0
+            np.testing.assert_allclose(got[:n], wanted, rtol=1e-5, atol=1e-6)
+            assert not got[n:].any()
+    assert present(splits["train"].audio)[0, 0, 1] == np.float32(0.1)  # input unchanged
+
+
+def test_unreadable_files_are_named(tmp_path):
+    def message(path) -> str:
+        with pytest.raises(UserError, match=re.escape(str(path))) as raised:
+            plain.read_npz(path)
+        return str(raised.value)
+
+    assert "no such file" in message(tmp_path / "none.npz")
+    text = tmp_path / "text.npz"
+    text.write_text("id,label\n")
+    assert "not an .npz" in message(text)
+    assert "not an .npz" in message(tmp_path)
+    good = tmp_path / "good.npz"
+    save(good, small())
+    half = tmp_path / "half.npz"
+    half.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    assert "not an .npz" in message(half)
+    flipped = bytearray(good.read_bytes())
+    flipped[flipped.index(b"\x93NUMPY") + 200] ^= 255
+    half.write_bytes(flipped)
+    assert "damaged" in message(half)
+    np.savez(half, id=np.array(["a", None], dtype=object))
+    assert "'id' is an object array" in message(half)
+    with zipfile.ZipFile(half, "w") as archive:
+        archive.writestr("id.txt", "a")
+    assert "'id.txt' is not a NumPy array" in message(half)
+    save(half, small() | {"id": np.array([b"\xff_1"] * N)})
+    assert "not UTF-8" in message(half)
+    save(half, small() | {"id": np.char.encode(small()["id"])})
+    assert plain.read_npz(half)["id"].tolist() == small()["id"].tolist()
