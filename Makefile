@@ -29,7 +29,7 @@ test: $(READY) ## run the tests
 check: $(READY) ## format, lint, types, tests: what a change must pass
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
-	@$(PY) -m pyright
+	@$(PY) -m pyright --pythonpath $(PY)
 	@$(PY) -m pytest $(ARGS)
 
 format: $(READY) ## format the code and mend what the linter can mend

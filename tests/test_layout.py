@@ -15,11 +15,11 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 # A module or package may import those before it in this list, and its own parts.
 ORDER = (
-    *("errors", "types", "cli", "config", "workdir"),
+    *("errors", "types", "cli", "config"),
     *("data", "batching", "text", "inputs"),
     *("layers", "losses", "ulgm", "metrics", "methods"),
     *("optim", "train_state", "step", "checkpoint", "train", "progress"),
-    *("experiment", "report", "interop", "parity"),
+    *("experiment", "workdir", "outputs", "report", "interop", "parity"),
     *("main", "prepare", "predict", "reproduce", "robustness", "bench"),
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.
