@@ -242,8 +242,9 @@ def _check_tuples(name: str) -> None:
 def _near(word: str, known: Iterable[str], prefix: str = "") -> str:
     """Return "; did you mean ...?", or nothing if no known name is near."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if not near:  # the right name in the wrong group
-        leaf = word.rpartition(".")[2]
-        near = [other for other in known if other.rpartition(".")[2] == leaf]
+    near = difflib.get_close_matches(word, known, n=1)
+    if not near:  # the name may be in another group
+        leaves = {other.rpartition(".")[2]: other for other in known}
+        near = difflib.get_close_matches(word.rpartition(".")[2], leaves, n=1)
+        near = [leaves[leaf] for leaf in near]
     return f"; did you mean {prefix}{near[0]}?" if near else ""

@@ -97,6 +97,7 @@ MISTAKES = [
     (["--config="], "config file '' not found"),
     ([GOOD, "--config.epoch=3"], "--config.epoch; did you mean --config.epochs?"),
     ([GOOD, "--config.rate=3"], "did you mean --config.optim.rate?"),
+    ([GOOD, "--config.nestrov=1"], "did you mean --config.optim.nesterov?"),
     ([GOOD, "--config.optim.rat=3"], "did you mean --config.optim.rate?"),
     ([GOOD, "--config.zzz.yyy=3"], "unknown config field --config.zzz.yyy"),
     ([GOOD, "--config.epochs.x=3"], "unknown config field --config.epochs.x"),
