@@ -69,6 +69,7 @@ BAD = {
     "inf": (with_value("vision", (3, 0, 4), -np.inf), "1 infinite.*'c_1'.*column 4"),
     "overflow": (with_value("vision", (3, 0, 4), 1e39), "1 infinite.*'c_1'"),
     "label range": (with_value("label", (4,), 3.5), "'d_1' is 3.5.*label_range"),
+    "label low": (with_value("label", (0,), -3.01), "'a_1' is -3.01"),
     "label nan": (with_value("label", (4,), np.nan), "'label'.*'d_1'.*finite"),
     "length 0": (with_value("audio_length", (1,), 0), "'a_2' is 0.*at least 1"),
     "length beyond": (with_value("audio_length", (1,), 5), "'a_2' is 5.*4 steps"),
@@ -181,6 +182,7 @@ def test_given_lengths_move_front_padding_only_if_all_samples_agree():
     kept, _, found = settle_padding(mixed, np.array([2, 3]))
     assert found == ("back", "given", 0, 3)
     assert kept[:, :, 0].tolist() == [[0, 0, 0], [7, 3, 0]]
+    assert mixed[0, 2, 0] == 1  # the argument is not changed
 
 
 def test_the_file_is_not_changed_in_place():
@@ -192,7 +194,7 @@ def test_the_file_is_not_changed_in_place():
 
 def test_standardise_uses_valid_steps_of_train_and_keeps_padding_zero():
     arrays = small()
-    arrays["audio"][:, :, 1] = np.float32(0.1)  # constant
+    arrays["audio"][:3, :, 1] = np.float32(0.1)  # constant in train
     splits, _ = plain.to_splits(arrays, (-3, 3))
     scaled = standardise(splits)
     train = np.concatenate(
