@@ -5,7 +5,6 @@ as <= 0.1, which after conversion to float64 it would not.
 """
 
 import numpy as np
-from jaxtyping import Float
 
 from msa_jax.errors import UserError
 
@@ -16,10 +15,12 @@ SIMS_EDGES = {  # classes are open below and closed above, so 0 is negative
 }
 
 
-def score(
-    kind: str, prediction: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"]
-) -> dict[str, float]:
-    """Compute the metrics of a kind of data set: "mosi" (also MOSEI) or "sims"."""
+def score(kind: str, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Compute the metrics of a kind of data set: "mosi" (also MOSEI) or "sims".
+
+    Both arrays are [n]; any other shape, or labels that are not finite, raise
+    ValueError.
+    """
     match kind:
         case "mosi":
             return mosi_metrics(prediction, truth)
@@ -29,9 +30,7 @@ def score(
             raise UserError(f"metrics kind {kind!r} is unknown: use 'mosi' or 'sims'")
 
 
-def mosi_metrics(
-    prediction: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"]
-) -> dict[str, float]:
+def mosi_metrics(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Compute the metrics of CMU-MOSI and CMU-MOSEI.
 
     Returns: mae (label units) and corr of the unclipped values; acc2, f1 with label 0
@@ -63,9 +62,7 @@ def mosi_metrics(
     return _nan_unless_finite(values, p)
 
 
-def sims_metrics(
-    prediction: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"]
-) -> dict[str, float]:
+def sims_metrics(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Compute the metrics of CH-SIMS; both arguments are first clipped to +-1.
 
     Returns: mae (label units, of the clipped values), corr (too), acc2 and f1 with

@@ -1,0 +1,60 @@
+"""The result table for the terminal."""
+
+from typing import Any
+
+from rich.table import Table
+
+from msa_jax.report.tables import count, form, form_interval, metrics_of
+
+SEEDS_SHOWN = 5  # more would not fit 100 columns
+
+
+def results_table(results: dict[str, Any]) -> Table:
+    """Make the table of a run's test metrics, at most 100 columns wide.
+
+    The legacy F1 values are left to results.json and the report.
+    """
+    seeds = results["seeds"]
+    baselines = list((results.get("baselines") or {}).items())[:3]
+    shown = seeds if len(seeds) <= SEEDS_SHOWN else []
+    table = Table(
+        title=f"{results['method']} on {results['dataset']}, test, "
+        f"mean of {count(len(seeds), 'seed')}",
+        caption="Acc and F1 in percent, MAE and Corr in natural units; right of the "
+        "seeds, trivial baselines"
+        if baselines
+        else "Acc and F1 in percent",
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
+    table.add_column("", no_wrap=True)
+    table.add_column("mean", justify="right", style="bold", no_wrap=True)
+    if len(seeds) > 1:
+        table.add_column("sd", justify="right", no_wrap=True)
+        table.add_column("95 % interval", justify="right", no_wrap=True)
+    for seed in shown:
+        table.add_column(str(seed), justify="right", style="dim", no_wrap=True)
+    for name, _ in baselines:
+        table.add_column(
+            _folded(name), justify="right", style="italic", vertical="bottom"
+        )
+    for metric in metrics_of(results):
+        if "legacy" in metric.key:
+            continue
+        cell = results["test"][metric.key]
+        row = [metric.title, form(metric, cell.get("mean"))]
+        if len(seeds) > 1:
+            row.append(form(metric, cell.get("sd")))
+            row.append(form_interval(metric, cell.get("ci95")))
+        row += [form(metric, value) for value in cell["per_seed"][: len(shown)]]
+        row += [form(metric, values.get(metric.key)) for _, values in baselines]
+        table.add_row(*row)
+    return table
+
+
+def _folded(name: str) -> str:
+    """Break a name into lines as narrow as its words allow."""
+    return "\n".join(name.split())

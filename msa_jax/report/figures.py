@@ -1,0 +1,133 @@
+"""Figures of training and of the test predictions."""
+
+from typing import Any
+
+import numpy as np
+
+from msa_jax.report.drawing import (
+    INK,
+    MUTED,
+    PAPER,
+    epoch_axis,
+    legend_below,
+    panels,
+    seed_line,
+)
+from msa_jax.report.reading import History, Predictions
+from msa_jax.report.tables import METRICS, Metric
+
+SCATTER_PANELS = 6
+_CURVES = ("mae", "corr", "acc2_has0", "acc2_non0", "acc2", "acc5", "acc7", "f1")
+
+
+def loss_curves(history: History, seeds: list[int], selected: dict[str, int]) -> Any:
+    """Draw each part of the training loss, and the loss on valid, over epochs."""
+    curves = [(_loss_title(k, "train"), v) for k, v in history.train.items()]
+    if "loss" in history.valid:
+        curves.append((_loss_title("loss", "valid"), history.valid["loss"]))
+    figure, axes = panels(len(curves))
+    for place, (title, values) in zip(axes, curves, strict=True):
+        _lines(place, history, values, seeds, selected)
+        place.set_title(title)
+        place.set_ylabel("loss")
+    legend_below(figure, axes[0])
+    return figure
+
+
+def metric_curves(
+    history: History, seeds: list[int], selected: dict[str, int], kind: str
+) -> Any | None:
+    """Draw the main metrics on valid over epochs; None if none was recorded."""
+    metrics = [m for m in METRICS.get(kind, ()) if m.key in _CURVES]
+    metrics = [m for m in metrics if m.key in history.valid][:6]
+    if not metrics:
+        return None
+    figure, axes = panels(len(metrics), columns=3 if len(metrics) != 4 else 2)
+    for place, metric in zip(axes, metrics, strict=True):
+        values = history.valid[metric.key] * (100 if metric.percent else 1)
+        _lines(place, history, values, seeds, selected)
+        place.set_title(f"valid {metric.title}")
+        place.set_ylabel(_unit(metric))
+    legend_below(figure, axes[0])
+    return figure
+
+
+def scatter(predictions: Predictions, seeds: list[int]) -> Any:
+    """Draw predicted against true scores of the test split, one panel per seed."""
+    shown = min(len(seeds), SCATTER_PANELS)
+    figure, axes = panels(shown, height=3.1)
+    everything = np.concatenate(
+        [predictions.label, predictions.prediction[:shown].ravel()]
+    )
+    everything = everything[np.isfinite(everything)]
+    low, high = (everything.min(), everything.max()) if everything.size else (-1, 1)
+    margin = 0.05 * max(high - low, 1e-6)
+    limits = (low - margin, high + margin)
+    for lane, place in enumerate(axes):
+        predicted = predictions.prediction[lane]
+        place.plot(limits, limits, color=MUTED, linewidth=1, linestyle="--", zorder=1)
+        place.plot(
+            predictions.label,
+            predicted,
+            linestyle="none",
+            marker="o",
+            markersize=3.2,
+            markeredgewidth=0,
+            color=seed_line(0)["color"],
+            alpha=0.55,
+            rasterized=True,
+            zorder=2,
+        )
+        place.set(xlim=limits, ylim=limits, xlabel="true score (label units)")
+        place.set_aspect("equal")
+        place.set_ylabel("predicted score (label units)")
+        lost = int((~np.isfinite(predicted)).sum())
+        place.set_title(
+            f"seed {seeds[lane]}" + (f": {lost} not finite" if lost else "")
+        )
+    return figure
+
+
+def _lines(
+    place: Any,
+    history: History,
+    values: np.ndarray,
+    seeds: list[int],
+    selected: dict[str, int],
+) -> None:
+    """One line per seed until its training ended, a dot at the epoch it kept."""
+    for lane, seed in enumerate(seeds):
+        own = np.where(history.active[:, lane], values[:, lane], np.nan)
+        place.plot(history.epoch, own, label=f"seed {seed}", **seed_line(lane))
+        kept = history.epoch == selected.get(str(seed), -1)
+        place.plot(
+            history.epoch[kept],
+            own[kept],
+            marker="o",
+            markersize=6,
+            markeredgecolor=PAPER,
+            color=seed_line(lane)["color"],
+            linestyle="none",
+            zorder=3,
+        )
+    epoch_axis(place, history.epoch)
+    if not np.isfinite(values).any():
+        place.text(
+            0.5,
+            0.5,
+            "no finite value",
+            transform=place.transAxes,
+            ha="center",
+            color=INK,
+        )
+
+
+def _loss_title(key: str, split: str) -> str:
+    part = key.removeprefix("loss").strip("_").replace("_", " ")
+    return f"{split} loss, {part}" if part else f"{split} loss"
+
+
+def _unit(metric: Metric) -> str:
+    if metric.percent:
+        return "percent"
+    return "label units" if metric.key == "mae" else "correlation"

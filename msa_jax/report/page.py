@@ -1,0 +1,193 @@
+"""Put tables, sentences and figures together into one page and one markdown file."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msa_jax.errors import UserError
+from msa_jax.report import figures, tables, u_labels
+from msa_jax.report.drawing import STYLE, to_png, to_svg
+from msa_jax.report.reading import Run, read
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its words: a section title, a caption, an alternative text."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Any
+    sentences: tuple[str, ...] = ()
+
+
+def write_report(workdir: Path) -> Path:
+    """Read a work directory, write the report beside its files (see `report.write`)."""
+    import matplotlib
+
+    run = read(workdir)
+    with matplotlib.rc_context(STYLE):
+        drawn = list(draw(run))
+        png = {f"figures/{d.name}.png": to_png(d.figure) for d in drawn}
+        svg = {d.name: to_svg(d.figure, d.name, d.alt) for d in drawn}
+    content = describe(run)
+    texts = {
+        "report.md": _render("report.md.j2", drawn, content, {}),
+        "report.html": _render("report.html.j2", drawn, content, svg),
+    }
+    files = png | {name: text.encode() for name, text in texts.items()}
+    try:
+        (workdir / "figures").mkdir(exist_ok=True)
+        for name, data in files.items():
+            _replace(workdir / name, data)
+    except OSError as error:
+        raise UserError(f"cannot write the report: {error}") from error
+    return workdir / "report.html"
+
+
+def draw(run: Run) -> Iterator[Drawn]:
+    """Draw every figure that the run's files allow, in reading order."""
+    seeds = run.results["seeds"]
+    selected = run.results.get("selected_epoch") or {}
+    dot = "A dot marks the epoch whose parameters were kept."
+    if (history := run.history) is not None:
+        if history.train or "loss" in history.valid:
+            yield Drawn(
+                "loss",
+                "Loss",
+                "Mean loss per epoch, by part and seed, in the unit of the loss "
+                f"(label units for L1). A line ends where its seed stopped. {dot}",
+                "Line charts of the parts of the loss over epochs, one line per seed",
+                figures.loss_curves(history, seeds, selected),
+            )
+        curves = figures.metric_curves(
+            history, seeds, selected, run.results["metrics_kind"]
+        )
+        if curves is not None:
+            yield Drawn(
+                "valid_metrics",
+                "Metrics on the validation split",
+                f"After each epoch, by seed. {dot}",
+                "Line charts of validation metrics over epochs, one line per seed",
+                curves,
+            )
+    if run.predictions is not None:
+        shown = min(len(seeds), figures.SCATTER_PANELS)
+        which = "" if shown == len(seeds) else f" (the first {shown} of {len(seeds)})"
+        yield Drawn(
+            "scatter",
+            "Predicted against true",
+            f"Test split, n = {run.predictions.label.size}, one panel per seed{which}. "
+            "On the dashed line prediction and label are equal; a flatter cloud means "
+            "that strong sentiment is underrated.",
+            "Scatter plots of predicted against true scores on the test split",
+            figures.scatter(run.predictions, seeds),
+        )
+    if run.u_labels is not None:
+        yield from _draw_u_labels(run, seeds, selected)
+
+
+def _draw_u_labels(run: Run, seeds: list, selected: dict) -> Iterator[Drawn]:
+    u = run.u_labels
+    assert u is not None
+    yield Drawn(
+        "u_label_distributions",
+        "Generated unimodal labels (u-labels) over epochs",
+        f"Distribution over the {u.label.size} training samples, all seeds together: "
+        "the stronger the colour, the more labels lie there (one scale for all "
+        "panels). A strong band at the edge is labels that were clipped.",
+        "Heat maps of the distribution of u-labels over epochs, per modality",
+        u_labels.distributions(u),
+    )
+    yield Drawn(
+        "u_label_shifts",
+        "How far the u-labels moved from the multimodal label (m-label)",
+        "Mean over training samples of the distance of u-label and m-label, in label "
+        "units. Zero means that nothing was generated yet. A seed that has stopped "
+        "keeps its last value.",
+        "Line charts of the mean distance of u-labels and m-label over epochs",
+        u_labels.shifts(u, seeds),
+    )
+    if u.unimodal_label is not None:
+        yield Drawn(
+            "u_label_correlations",
+            "Do the u-labels find the true unimodal sentiment?",
+            "This data set knows the true sentiment of each modality; the method never "
+            "sees it. The dashed line is what the m-label reaches on its own: only "
+            "above it does label generation add anything. The sentences judge each "
+            "seed at the epoch it kept.",
+            "Line charts of the correlation of u-labels with the true sentiments",
+            u_labels.correlations(u, seeds),
+            tuple(u_labels.sentences(u, seeds, selected)),
+        )
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """Collect everything of a report that is not a figure."""
+    results = run.results
+    history = run.history
+    empty = 0.0 if history is None else float(history.empty_classes.sum())
+    absent = {
+        "history.jsonl": history,
+        "predictions_test.npz": run.predictions,
+        "config.json": run.config,
+    }
+    config = run.config
+    return {
+        "method": results["method"],
+        "dataset": results["dataset"],
+        "seeds": results["seeds"],
+        "selection": results.get("selection", ""),
+        "headline": tables.headline(results),
+        "metrics": tables.metrics_of(results),
+        "test": tables.result_rows(results),
+        "valid": tables.result_rows(results, "valid") if results.get("valid") else [],
+        "units": tables.UNITS,
+        "interval": tables.INTERVAL,
+        "against": tables.baseline_sentences(results),
+        "warnings": tables.warnings(results, empty),
+        "notes": results.get("notes") or [],
+        "u_labels": tables.u_label_tables(results),
+        "facts": tables.facts(results),
+        "config": None if config is None else json.dumps(config, indent=2),
+        "absent": [name for name, part in absent.items() if part is None],
+    }
+
+
+def _render(
+    template: str, drawn: list[Drawn], content: dict[str, Any], svg: dict[str, str]
+) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("msa_jax.report", package_path=""),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["cell"] = _markdown_cell
+    inline = {name: Markup(text) for name, text in svg.items()}  # our own drawing
+    return environment.get_template(template).render(
+        **content, figures=drawn, svg=inline
+    )
+
+
+def _markdown_cell(text: Any) -> str:
+    """Keep a text inside its table cell, and from being read as markup."""
+    one_line = " ".join(str(text).split())
+    for character in "\\|*_`<[":
+        one_line = one_line.replace(character, "\\" + character)
+    return one_line
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)

@@ -1,0 +1,179 @@
+"""The files of a finished run, as arrays in which NaN stands for "not known"."""
+
+import json
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msa_jax.errors import UserError
+from msa_jax.types import TARGETS
+
+SCHEMA = 1  # of results.json
+
+
+@dataclass(frozen=True)
+class History:
+    """Curves over epochs, one column per seed."""
+
+    epoch: np.ndarray  # [e], counted from 1
+    train: dict[str, np.ndarray]  # name -> [e, s]
+    valid: dict[str, np.ndarray]  # name -> [e, s]
+    active: np.ndarray  # [e, s] bool: the seed trained in this epoch
+    empty_classes: np.ndarray  # [e, s]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers on the test split."""
+
+    label: np.ndarray  # [n]
+    prediction: np.ndarray  # [s, n]
+
+
+@dataclass(frozen=True)
+class ULabels:
+    """Generated labels of the training samples, after each recorded epoch."""
+
+    epoch: np.ndarray  # [e]
+    value: np.ndarray  # [e, s, m, n]
+    label: np.ndarray  # [n], the multimodal label
+    unimodal_label: np.ndarray | None  # [n, 3], the true unimodal sentiments
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a report needs; what the work directory lacks is None."""
+
+    workdir: Path
+    results: dict[str, Any]
+    config: dict[str, Any] | None
+    history: History | None
+    predictions: Predictions | None
+    u_labels: ULabels | None
+
+
+def read(workdir: Path) -> Run:
+    """Read a work directory.
+
+    Raises: UserError if it has no results, or a file in it cannot be understood.
+    """
+    path = workdir / "results.json"
+    if not path.is_file():
+        raise UserError(
+            f"no results.json in {workdir}: the run is not finished, or this is not "
+            "its work directory (train with python -m msa_jax.main)"
+        )
+    results = _json(path)
+    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
+        raise UserError(f"{path}: not a results file of schema {SCHEMA}")
+    missing = {"method", "dataset", "seeds", "metrics_kind", "test"} - results.keys()
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(sorted(missing))}; train again")
+    seeds = len(results["seeds"])
+    for name, cell in results["test"].items():
+        if (found := len(cell.get("per_seed", []))) != seeds:
+            raise UserError(f"{path}: {name} has {found} values for {seeds} seeds")
+    config = workdir / "config.json"
+    return Run(
+        workdir,
+        results,
+        _json(config) if config.is_file() else None,
+        _history(workdir / "history.jsonl", seeds),
+        _predictions(workdir / "predictions_test.npz", seeds),
+        _u_labels(workdir / "u_labels.npz", seeds),
+    )
+
+
+def numbers(values: Any) -> np.ndarray:
+    """Turn JSON numbers into a float array, null into NaN."""
+    return np.asarray(values, np.float64)
+
+
+def number(value: Any) -> float:
+    """Turn a JSON number into a float, null into NaN."""
+    return math.nan if value is None else float(value)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+
+
+def _history(path: Path, seeds: int) -> History | None:
+    if not path.is_file():
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()]
+        if not rows:
+            return None
+        shape = (len(rows), seeds)
+        none_empty = [0] * seeds
+        history = History(
+            numbers([row["epoch"] for row in rows]),
+            _columns([row["train"] for row in rows], shape),
+            _columns([row["valid"] for row in rows], shape),
+            np.asarray([row["active"] for row in rows], bool).reshape(shape),
+            numbers([row.get("empty_classes", none_empty) for row in rows]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a history of {seeds} seeds ({error!r})") from None
+    return history
+
+
+def _columns(rows: list[dict[str, list]], shape: tuple[int, int]):
+    """Stack each named quantity over epochs; an epoch without it is NaN."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    nothing = [None] * shape[1]
+    return {
+        name: numbers([row.get(name, nothing) for row in rows]).reshape(shape)
+        for name in names
+    }
+
+
+def _predictions(path: Path, seeds: int) -> Predictions | None:
+    arrays = _npz(path)
+    if arrays is None:
+        return None
+    try:
+        label, prediction = numbers(arrays["label"]), numbers(arrays["prediction"])
+    except KeyError as error:
+        raise UserError(f"{path}: lacks the array {error}") from None
+    if prediction.shape != (seeds, label.size):
+        raise UserError(
+            f"{path}: prediction is {prediction.shape}, expected {(seeds, label.size)}"
+        )
+    return Predictions(label, prediction)
+
+
+def _u_labels(path: Path, seeds: int) -> ULabels | None:
+    arrays = _npz(path)
+    if arrays is None:
+        return None
+    try:
+        epoch, value, label = arrays["epoch"], arrays["value"], arrays["label"]
+    except KeyError as error:
+        raise UserError(f"{path}: lacks the array {error}") from None
+    expected = (len(epoch), seeds, len(TARGETS), len(label))
+    if value.shape != expected:
+        raise UserError(f"{path}: value is {value.shape}, expected {expected}")
+    true = arrays.get("unimodal_label")
+    if true is not None and true.shape != (len(label), len(TARGETS) - 1):
+        raise UserError(f"{path}: unimodal_label is {true.shape}, expected (n, 3)")
+    return ULabels(numbers(epoch), value, numbers(label), true)
+
+
+def _npz(path: Path) -> dict[str, np.ndarray] | None:
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a readable npz file ({error})") from None

@@ -1,0 +1,277 @@
+"""Tables and sentences of a report: what the numbers say, as text."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from msa_jax.experiment.statistics import smallest_sign_flip_p
+from msa_jax.report.reading import number
+
+UNITS = (
+    "Accuracies and F1 in percent; MAE and correlation in natural units "
+    "(MAE in units of the label)."
+)
+INTERVAL = (
+    "sd is the sample standard deviation over seeds (n − 1); the 95 % interval is "
+    "Student's t interval of the mean over seeds. It covers the randomness of "
+    "training, not the choice of test samples."
+)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is named, written and explained."""
+
+    key: str
+    title: str
+    percent: bool
+    lower_is_better: bool
+    meaning: str
+
+
+def _share(key: str, title: str, meaning: str) -> Metric:
+    return Metric(key, title, True, False, meaning)
+
+
+_MAE = "Mean absolute error between prediction and label, in label units"
+_CORR = "Pearson correlation of predictions and labels"
+_LEGACY = (
+    "Weighted F1 with its two arguments swapped, so that the classes are weighted by "
+    "how often they were predicted. It flatters lopsided predictors. Kept only because "
+    "tables made before about 2021, and some since, hold it; never compare it with F1."
+)
+METRICS = {
+    "mosi": (
+        Metric("mae", "MAE", False, True, _MAE + ". Lower is better."),
+        Metric("corr", "Corr", False, False, _CORR + "; – for constant predictions."),
+        _share(
+            "acc2_has0",
+            "Acc-2 Has0",
+            "Negative against the rest: 0 counts as positive.",
+        ),
+        _share(
+            "acc2_non0",
+            "Acc-2 Non0",
+            "Negative against positive, samples of label 0 left out.",
+        ),
+        _share("f1_has0", "F1 Has0", "F1 of the Has0 classes, weighted by true sizes."),
+        _share("f1_non0", "F1 Non0", "F1 of the Non0 classes, weighted by true sizes."),
+        _share("acc3", "Acc-3", "Both clipped to ±1 and rounded to whole numbers."),
+        _share("acc5", "Acc-5", "Both clipped to ±2 and rounded to whole numbers."),
+        _share("acc7", "Acc-7", "Both clipped to ±3 and rounded to whole numbers."),
+        _share("f1_has0_legacy", "F1 Has0 legacy", _LEGACY),
+        _share("f1_non0_legacy", "F1 Non0 legacy", "The same without label 0."),
+    ),
+    "sims": (
+        Metric(
+            "mae", "MAE", False, True, _MAE + ", both clipped to ±1; lower is better."
+        ),
+        Metric("corr", "Corr", False, False, _CORR + ", both clipped to ±1."),
+        _share(
+            "acc2", "Acc-2", "Up to 0 against above 0: zero counts as negative here."
+        ),
+        _share("f1", "F1", "F1 of the two classes, weighted by their true sizes."),
+        _share("acc3", "Acc-3", "Classes with edges at −0.1 and 0.1."),
+        _share("acc5", "Acc-5", "Classes with edges at −0.7, −0.1, 0.1 and 0.7."),
+        _share("f1_legacy", "F1 legacy", _LEGACY),
+    ),
+}
+HEADLINE = {
+    "mosi": ("mae", "corr", "acc2_non0", "acc7"),
+    "sims": ("mae", "corr", "acc2", "acc5"),
+}
+
+
+def metrics_of(results: dict[str, Any]) -> list[Metric]:
+    """List the metrics that a run has, in reading order; unknown ones come last."""
+    known = METRICS.get(results["metrics_kind"], ())
+    test = results["test"]
+    extra = [key for key in test if key not in {metric.key for metric in known}]
+    return [m for m in known if m.key in test] + [
+        Metric(key, key, False, False, "Not described here.") for key in extra
+    ]
+
+
+def form(metric: Metric, value: Any, signed: bool = False) -> str:
+    """Write a value of a metric; "–" if there is none."""
+    value = number(value)
+    if not math.isfinite(value):
+        return "–"
+    sign = "+" if signed else ""
+    text = f"{100 * value:{sign}.2f}" if metric.percent else f"{value:{sign}.3f}"
+    return text.replace("-", "−")
+
+
+def form_interval(metric: Metric, ci95: Any) -> str:
+    """Write an interval; "–" if there is none."""
+    if ci95 is None:
+        return "–"
+    return f"[{form(metric, ci95[0])}, {form(metric, ci95[1])}]"
+
+
+def headline(results: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the few numbers that stand on top: title, value, note, direction."""
+    keys = HEADLINE.get(results["metrics_kind"], ())
+    tiles = []
+    for metric in metrics_of(results):
+        if metric.key in keys:
+            cell = results["test"][metric.key]
+            sd, interval = cell.get("sd"), cell.get("ci95")
+            lines = ["one seed"] if len(results["seeds"]) == 1 else []
+            lines += [f"sd {form(metric, sd)}"] if sd is not None else []
+            lines += [f"95 % {form_interval(metric, interval)}"] if interval else []
+            tiles.append(
+                {
+                    "title": metric.title,
+                    "value": form(metric, cell.get("mean")),
+                    "unit": "%" if metric.percent else "",
+                    "note": ", ".join(lines) or "not known for every seed",
+                    "better": "lower" if metric.lower_is_better else "higher",
+                }
+            )
+    return tiles
+
+
+def result_rows(results: dict[str, Any], split: str = "test") -> list[dict[str, Any]]:
+    """Return rows {name, kind, cells}; kind is mean, spread, seed or baseline."""
+    metrics, cells = metrics_of(results), results[split]
+    table = [(metric, cells.get(metric.key, {})) for metric in metrics]
+    n = len(results["seeds"])
+    rows = [
+        {
+            "name": f"{results['method']}, mean of {count(n, 'seed')}",
+            "kind": "mean",
+            "cells": [form(m, cell.get("mean")) for m, cell in table],
+        }
+    ]
+    if n > 1:
+        spread = [form(m, cell.get("sd")) for m, cell in table]
+        intervals = [form_interval(m, cell.get("ci95")) for m, cell in table]
+        rows.append({"name": "sd", "kind": "spread", "cells": spread})
+        rows.append({"name": "95 % interval", "kind": "spread", "cells": intervals})
+    for lane, seed in enumerate(results["seeds"]):
+        values = [cell.get("per_seed", [None] * n)[lane] for _, cell in table]
+        texts = [form(m, v) for m, v in zip(metrics, values, strict=True)]
+        rows.append({"name": f"seed {seed}", "kind": "seed", "cells": texts})
+    if split == "test":
+        for name, values in (results.get("baselines") or {}).items():
+            texts = [form(m, values.get(m.key)) for m in metrics]
+            rows.append({"name": name, "kind": "baseline", "cells": texts})
+    return rows
+
+
+def baseline_sentences(results: dict[str, Any]) -> list[str]:
+    """Say of each baseline whether the method's test MAE is lower, and by how much."""
+    cell = results["test"].get("mae", {})
+    mean, ci95 = number(cell.get("mean")), cell.get("ci95")
+    sentences = []
+    for name, values in (results.get("baselines") or {}).items():
+        other = number(values.get("mae"))
+        if not (math.isfinite(mean) and math.isfinite(other)):
+            sentences.append(f"Against “{name}”: no comparison, an MAE is not known.")
+            continue
+        gap, method = other - mean, results["method"]
+        if gap > 0:
+            verdict = f"{method} beats “{name}” by {gap:.4f}"
+        elif gap < 0:
+            verdict = f"{method} does not beat “{name}”: it is worse by {-gap:.4f}"
+        else:
+            verdict = f"{method} equals “{name}”"
+        sentences.append(
+            f"{verdict} in test MAE ({mean:.4f} against {other:.4f}); "
+            f"{_where(other, ci95)}."
+        )
+    return sentences
+
+
+def _where(other: float, ci95: Any) -> str:
+    if ci95 is None:
+        return "with no interval over seeds, how far this would repeat is unknown"
+    if ci95[0] <= other <= ci95[1]:
+        return "the 95 % interval over seeds includes the baseline's value"
+    side = "below" if ci95[1] < other else "above"
+    return f"the whole 95 % interval over seeds lies {side} the baseline's value"
+
+
+def warnings(results: dict[str, Any], empty_classes: float = 0.0) -> list[str]:
+    """Return what a reader must know before believing the numbers."""
+    n, lines = len(results["seeds"]), []
+    if n < 6:
+        reach = "no spread can be given at all" if n == 1 else "that is above .05"
+        lines.append(
+            f"Only {count(n, 'seed')}: the smallest two-sided p-value of a paired "
+            f"sign-flip test on {n} is {smallest_sign_flip_p(n):.4g}; {reach}. "
+            "A claim of being better than another method needs at least six seeds."
+        )
+    unknown = [
+        str(seed)
+        for lane, seed in enumerate(results["seeds"])
+        if "mae" in results["test"] and _lost(results["test"]["mae"], lane)
+    ]
+    if unknown:
+        lines.append(
+            f"No finite test MAE for seed {', '.join(unknown)}: the training of such a "
+            "seed diverged, and no mean over the others is given."
+        )
+    if empty_classes > 0:
+        lines.append(
+            f"Label generation met a class without samples {empty_classes:.0f} times "
+            "(over all seeds and batches)."
+        )
+    return lines
+
+
+def _lost(cell: dict[str, Any], lane: int) -> bool:
+    return not math.isfinite(number(cell.get("per_seed", [])[lane]))
+
+
+def u_label_tables(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one table {title, rows} per quantity in the results' `u_labels`."""
+    plain = Metric("", "", False, False, "")
+    return [
+        {
+            "title": title,
+            "rows": [
+                {
+                    "name": name,
+                    "mean": form(plain, cell.get("mean")),
+                    "sd": form(plain, cell.get("sd")),
+                    "ci95": form_interval(plain, cell.get("ci95")),
+                    "per_seed": [form(plain, v) for v in cell.get("per_seed", [])],
+                }
+                for name, cell in by_modality.items()
+            ],
+        }
+        for title, by_modality in (results.get("u_labels") or {}).items()
+    ]
+
+
+def facts(results: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return what was run, on what and for how long, as (name, lines)."""
+    seeds = [str(seed) for seed in results["seeds"]]
+    rows = [("selection", results.get("selection"))]
+    for key in ("selected_epoch", "epochs_run"):
+        found = results.get(key) or {}
+        rows.append((key, ", ".join(f"{s}: {found.get(s, '–')}" for s in seeds)))
+    rows += list((results.get("provenance") or {}).items())
+    rows += list((results.get("time") or {}).items())
+    hashes = results.get("state_sha256") or {}
+    rows.append(("state sha256", [f"{s}: {hashes.get(s, '–')}" for s in seeds]))
+    return [(str(k).replace("_", " "), _lines(v)) for k, v in rows if v is not None]
+
+
+def _lines(value: Any) -> list[str]:
+    match value:
+        case dict():
+            return [", ".join(f"{k} {v}" for k, v in value.items())]
+        case list() | tuple():
+            return [str(item) for item in value]
+        case float():
+            return [f"{value:.4g}"]
+        case _:
+            return [str(value)]
+
+
+def count(n: int, noun: str) -> str:
+    """Write a count with its noun: "1 seed", "3 seeds"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
