@@ -1,0 +1,136 @@
+"""The entry point as a user calls it: a subprocess, files, exit codes, one-line errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMOKE = ["--config", "configs/smoke.py"]
+
+
+def call(*arguments, module="main"):
+    """Run `python -m msa_jax.MODULE` in the checkout."""
+    command = [sys.executable, "-m", f"msa_jax.{module}", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def without_time(folder):
+    results = json.loads((folder / "results.json").read_text())
+    del results["time"]
+    return json.dumps(results, sort_keys=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data):
+    """Two runs of the same config in two workdirs."""
+    folders = [tmp_path_factory.mktemp("runs") / name for name in ("one", "two")]
+    outputs = []
+    for folder in folders:
+        done = call(*SMOKE, "--workdir", folder, f"--config.data.dir={data}")
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        outputs.append(done.stdout)
+    return folders, outputs
+
+
+def test_writes_everything(finished):
+    (folder, _), (printed, _) = finished
+    for name in (
+        "results.json config.json provenance.json history.jsonl report.html report.md "
+        "predictions_test.npz u_labels.npz checkpoint/best tensorboard/seed_1"
+    ).split():
+        assert (folder / name).exists(), name
+    assert "MAE" in printed and str(folder / "report.html") in printed
+    results = json.loads((folder / "results.json").read_text())
+    assert results["seeds"] == [1, 2]
+    assert set(results["state_sha256"]) == {"1", "2"}
+    mae = results["test"]["mae"]
+    assert len(mae["per_seed"]) == 2 and mae["mean"] == pytest.approx(
+        np.mean(mae["per_seed"])
+    )
+    # The numbers in results.json are those of the predictions beside it.
+    with np.load(folder / "predictions_test.npz") as z:
+        error = np.abs(z["prediction"] - z["label"]).mean(axis=1)
+    np.testing.assert_allclose(mae["per_seed"], error, rtol=1e-6)
+    with np.load(folder / "u_labels.npz") as z:
+        assert z["value"].shape[1:3] == (2, 4)
+        # Epoch 1 leaves u-labels at the human labels.
+        np.testing.assert_array_equal(z["value"][0], np.tile(z["label"], (2, 4, 1)))
+        assert (z["value"][-1, :, 1:] != z["label"]).any()
+
+
+def test_twice_is_byte_identical(finished):
+    (one, two), _ = finished
+    assert without_time(one) == without_time(two)
+    for name in ("predictions_test.npz", "u_labels.npz"):
+        with np.load(one / name) as a, np.load(two / name) as b:
+            for key in a:
+                assert a[key].tobytes() == b[key].tobytes(), (name, key)
+
+
+def test_again_says_already_done(finished, data):
+    (folder, _), _ = finished
+    before = (folder / "results.json").read_bytes()
+    again = call(*SMOKE, "--workdir", folder, f"--config.data.dir={data}")
+    assert again.returncode == 0
+    assert "already done" in again.stdout and "MAE" in again.stdout
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_another_config_in_a_finished_workdir_is_refused(finished, data):
+    (folder, _), _ = finished
+    other = call(
+        *SMOKE,
+        "--workdir",
+        folder,
+        f"--config.data.dir={data}",
+        "--config.optim.batch_size=8",
+    )
+    assert other.returncode == 2
+    assert "optim.batch_size: 16 there, 8 now" in other.stderr
+
+
+MISTAKES = {
+    "unknown key": (["--config.optim.batchsize=8"], "did you mean"),
+    "wrong type": (["--config.optim.batch_size=many"], "batch_size"),
+    "unknown choice": (["--config.text.pooling=max"], "must be one of first, mean"),
+    "no seeds": (["--config.seeds=1,1"], "config.seeds"),
+    "missing data": (["--config.data.name=mosi"], "python -m msa_jax.prepare mosi"),
+    "no weights": (["--config.text.weights=/nowhere/at/all"], "no such folder"),
+    "bad mesh": (["--config.mesh.devices=7"], "config.mesh"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(mistake, tmp_path, data):
+    flags, expected = MISTAKES[mistake]
+    folder = tmp_path / "run"
+    done = call(*SMOKE, "--workdir", folder, f"--config.data.dir={data}", *flags)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [x for x in done.stderr.splitlines() if x.startswith("error:")]
+    assert len(errors) == 1 and done.stderr.strip().splitlines()[-1] == errors[0]
+    assert not (folder / "results.json").exists()
+
+
+def test_unwritable_workdir(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = call(*SMOKE, "--workdir", tmp_path / "file" / "run")
+    assert done.returncode == 2 and "cannot write there" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["main", "prepare", "report", "parity"])
+def test_help_has_an_example(module):
+    done = call("--help", module=module)
+    assert done.returncode == 0
+    assert f"python -m msa_jax.{module} " in done.stdout
