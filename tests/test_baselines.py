@@ -43,7 +43,7 @@ def spoken(n, seed):
 
 def test_mean_predictor_uses_train_only():
     found = baselines(
-        examples([0.0, 1.0]), examples([9.0]), examples([1.5, -0.5]), "mosi"
+        examples([0.0, 1.0]), examples([9.0]), examples([2.0, 1.0]), "mosi"
     )
     assert list(found) == [MEAN]
     assert found[MEAN]["mae"] == pytest.approx(1.0)
