@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from msa_jax.report.tables import count, form, form_interval, metrics_of
+from msa_jax.report.tables import form, form_interval, metrics_of, over
 
 SEEDS_SHOWN = 5  # more would not fit 100 columns
 
@@ -18,8 +18,7 @@ def results_table(results: dict[str, Any]) -> Table:
     baselines = list((results.get("baselines") or {}).items())[:3]
     shown = seeds if len(seeds) <= SEEDS_SHOWN else []
     table = Table(
-        title=f"{results['method']} on {results['dataset']}, test, "
-        f"mean of {count(len(seeds), 'seed')}",
+        title=f"{results['method']} on {results['dataset']}, test, {over(len(seeds))}",
         caption="Acc and F1 in percent, MAE and Corr in natural units; right of the "
         "seeds, trivial baselines"
         if baselines

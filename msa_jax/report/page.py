@@ -147,7 +147,7 @@ def describe(run: Run) -> dict[str, Any]:
         "test": tables.result_rows(results),
         "valid": tables.result_rows(results, "valid") if results.get("valid") else [],
         "units": tables.UNITS,
-        "interval": tables.INTERVAL,
+        "interval": tables.INTERVAL if len(results["seeds"]) > 1 else "",
         "against": tables.baseline_sentences(results),
         "warnings": tables.warnings(results, empty),
         "notes": results.get("notes") or [],

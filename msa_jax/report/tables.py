@@ -139,7 +139,7 @@ def result_rows(results: dict[str, Any], split: str = "test") -> list[dict[str, 
     n = len(results["seeds"])
     rows = [
         {
-            "name": f"{results['method']}, mean of {count(n, 'seed')}",
+            "name": f"{results['method']}, {over(n)}",
             "kind": "mean",
             "cells": [form(m, cell.get("mean")) for m, cell in table],
         }
@@ -270,6 +270,11 @@ def _lines(value: Any) -> list[str]:
             return [f"{value:.4g}"]
         case _:
             return [str(value)]
+
+
+def over(seeds: int) -> str:
+    """Say what a mean is over: "1 seed", "mean of 3 seeds"."""
+    return "1 seed" if seeds == 1 else f"mean of {seeds} seeds"
 
 
 def count(n: int, noun: str) -> str:
