@@ -82,6 +82,22 @@ class Outputs:
 
 
 @struct.dataclass
+class LabelTables:
+    """ULGM's label tables of all n training samples.
+
+    value: labels; row 0 (fusion) is the human label and never changes.
+    feature: per target, the last feature each sample had; zeros before its first visit.
+    center: per target, the mean feature of the positive [0] and negative [1] class.
+    empty_classes: how often a centre had no sample to average, so far.
+    """
+
+    value: Float[Array, "m n"]
+    feature: dict[str, Float[Array, "n h"]]
+    center: dict[str, Float[Array, "2 h"]]
+    empty_classes: Int[Array, ""]
+
+
+@struct.dataclass
 class Selection:
     """The best epoch so far of one seed, and whether the seed still trains."""
 

@@ -8,26 +8,9 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from msa_jax.types import MODALITIES, TARGETS
-
-
-@struct.dataclass
-class LabelTables:
-    """Label tables of all n training samples.
-
-    value: labels; row 0 (fusion) is the human label and never changes.
-    feature: per target, the last feature each sample had; zeros before its first visit.
-    center: per target, the mean feature of the positive [0] and negative [1] class.
-    empty_classes: how often a centre had no sample to average, so far.
-    """
-
-    value: Float[Array, "m n"]
-    feature: dict[str, Float[Array, "n h"]]
-    center: dict[str, Float[Array, "2 h"]]
-    empty_classes: Int[Array, ""]
+from msa_jax.types import MODALITIES, TARGETS, LabelTables
 
 
 class Rules(NamedTuple):

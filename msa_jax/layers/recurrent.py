@@ -32,7 +32,8 @@ class LastStateLstm(nn.Module):
         bias_in = self.param("input_bias", start, (gates,))
         bias_state = self.param("state_bias", start, (gates,))
         # One large product for all steps; only the state's product is sequential.
-        driven = jnp.swapaxes(x @ kernel_in + bias_in + bias_state, 0, 1)
+        bias = (bias_in + bias_state)[None, None]
+        driven = jnp.swapaxes(x @ kernel_in + bias, 0, 1)
         running = jnp.arange(x.shape[1])[:, None] < length[None]
 
         def step(carry, inputs):

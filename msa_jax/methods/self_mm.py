@@ -15,7 +15,7 @@ from msa_jax import losses, ulgm
 from msa_jax.layers.dense import Linear, ScoreHead
 from msa_jax.layers.recurrent import LastStateLstm
 from msa_jax.text import pool
-from msa_jax.types import TARGETS, Batch, Method, Outputs
+from msa_jax.types import TARGETS, Batch, LabelTables, Method, Outputs
 
 
 class SelfMM(nn.Module):
@@ -84,7 +84,7 @@ class SelfMM(nn.Module):
 
 
 def loss(
-    outputs: Outputs, batch: Batch, labels: ulgm.LabelTables
+    outputs: Outputs, batch: Batch, labels: LabelTables
 ) -> tuple[Array, dict[str, Array]]:
     """Sum the batch means of the four weighted L1 losses.
 
