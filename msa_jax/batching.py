@@ -49,6 +49,6 @@ def batches(
 
 
 def shuffled(key: PRNGKeyArray, epoch: Int[Array, ""], n: int) -> Int[Array, " n"]:
-    """Return the order of the samples in an epoch: a pure function of seed and epoch."""
+    """Order the samples of an epoch: a pure function of seed and epoch."""
     key = jax.random.fold_in(jax.random.fold_in(key, ORDER_STREAM), epoch)
     return jax.random.permutation(key, n)

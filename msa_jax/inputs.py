@@ -1,6 +1,5 @@
 """From a data set on disk to splits on the device: tokens, lengths, standardisation."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,9 +44,10 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
             most = config.text.max_tokens
             notes.append(f"{cut} of {total} texts were cut to {most} tokens.")
     for name, split in splits.items():
-        assert split.text is not None
         if config.text.encoder == "bert":
-            check_tokens(split.text, encoder, f"data set {dataset.name}, {name}")
+            check_tokens(
+                _given(split.text), encoder, f"data set {dataset.name}, {name}"
+            )
     if config.data.standardise == "train":
         splits = standardise(splits)
         notes.append("Audio and vision standardised with statistics of train.")
@@ -77,7 +77,9 @@ def frozen_features(
         rows = jnp.minimum(jnp.arange(count * batch_size), n - 1)
 
         def one(index):
-            hidden = encoder.module.apply({"params": params}, text[index], train=False)
+            hidden: Any = encoder.module.apply(
+                {"params": params}, text[index], train=False
+            )
             return pool(hidden, length[index], "mean")
 
         features = jax.lax.map(one, rows.reshape(count, batch_size))
@@ -94,7 +96,7 @@ def _tokenized(
     splits: dict[str, Examples], encoder: Encoder, most: int
 ) -> tuple[dict[str, Examples], int]:
     """Tokenise all splits together, so that they share one length."""
-    every: Sequence[str] = np.concatenate([s.transcript for s in splits.values()])
+    every = [str(t) for s in splits.values() for t in _given(s.transcript)]
     tokens, cut = tokenize(encoder, every, most)
     done, start = {}, 0
     for name, split in splits.items():
@@ -106,7 +108,7 @@ def _tokenized(
 
 
 def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
-    text_length = np.maximum(examples.text_length, 1)
+    text_length = np.maximum(_given(examples.text_length), 1)
     lengths = {"audio": examples.audio_length, "vision": examples.vision_length}
     if aligned:
         for name in lengths:
@@ -127,6 +129,12 @@ def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
         vision_length=jnp.asarray(lengths["vision"], jnp.int32),
         label=jnp.asarray(examples.label, jnp.float32),
     )
+
+
+def _given(array: np.ndarray | None) -> np.ndarray:
+    """Return an array whose presence was checked before."""
+    assert array is not None
+    return array
 
 
 def _require_modalities(dataset: Dataset) -> None:

@@ -4,7 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 
-def masked_mean(values: Float[Array, " b"], valid: Bool[Array, " b"]) -> Float[Array, ""]:
+def masked_mean(
+    values: Float[Array, " b"], valid: Bool[Array, " b"]
+) -> Float[Array, ""]:
     """Average the valid entries; 0 (with zero gradient) when there are none.
 
     Whatever stands in the other entries, NaN included, reaches neither the value nor

@@ -93,7 +93,7 @@ def _set_up_jax(precision: str) -> None:
     import jax
 
     jax.config.update("jax_default_matmul_precision", precision)
-    if not jax.config.jax_compilation_cache_dir:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path.home() / ".cache" / "msa_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
 

@@ -1,6 +1,6 @@
 """Adam with coupled L2 and a rate per parameter group."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
@@ -58,6 +58,8 @@ def make_optimizer(
             )
         return named
 
-    transforms = {k: adam_coupled_l2(g["rate"], g["decay"]) for k, g in groups.items()}
+    transforms: dict[Hashable, optax.GradientTransformation] = {
+        name: adam_coupled_l2(g["rate"], g["decay"]) for name, g in groups.items()
+    }
     transforms["frozen"] = optax.set_to_zero()
     return optax.multi_transform(transforms, labels)

@@ -43,7 +43,7 @@ class Writer:
         self._boards = [SummaryWriter(str(logs / f"seed_{s}")) for s in config.seeds]
 
     def epoch(self, epoch: Epoch) -> None:
-        """Write one epoch: a line of history, TensorBoard scalars; keep its u-labels."""
+        """Write an epoch's line of history and its scalars; keep its u-labels."""
         self._seconds.append(epoch.seconds)
         if "u_labels" in epoch.recorded:
             self._u_labels.append(epoch.recorded["u_labels"])
@@ -121,10 +121,11 @@ class Writer:
         return {name: summarise([s[name] for s in scores]) for name in scores[0]}
 
     def _baselines(self) -> dict[str, dict[str, float]]:
-        splits = [self._dataset.splits[n] for n in ("train", "valid", "test")]
+        splits, kind = self._dataset.splits, self._dataset.card["metrics"]
         frozen = frozen_features(self._inputs)
-        ordered = frozen and tuple(frozen[n] for n in ("train", "valid", "test"))
-        return baselines(*splits, self._dataset.card["metrics"], frozen=ordered)
+        if frozen is not None:
+            frozen = (frozen["train"], frozen["valid"], frozen["test"])
+        return baselines(splits["train"], splits["valid"], splits["test"], kind, frozen)
 
     def _write_u_labels(self) -> dict[str, Any]:
         """Write the u-labels of every epoch; correlate the last with the truth."""

@@ -4,8 +4,9 @@ Nothing here knows a method by name, and nothing is a Python loop over steps, sa
 seeds.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from msa_jax import losses
 from msa_jax.batching import DROPOUT_STREAM, batches, gather, shuffled
 from msa_jax.train_state import split_sharding, state_sharding
-from msa_jax.types import Method, PyTree, Selection, Split, TrainState
+from msa_jax.types import Method, Outputs, PyTree, Selection, Split, TrainState
 
 Divide = Callable[[PyTree], PyTree]  # constrains a batch's layout on the devices
 
@@ -131,8 +132,8 @@ def train_epoch(
             order[whole:],
         )
         parts = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, rest)
-    state = state.replace(
-        step=step, epoch=epoch, params=params, opt_state=opt_state, labels=labels
+    state = dataclasses.replace(
+        state, step=step, epoch=epoch, params=params, opt_state=opt_state, labels=labels
     )
     return state, parts
 
@@ -150,7 +151,7 @@ def predict(
     def one(index):
         batch = divide(gather(split, index))
         outputs = method.model.apply({"params": params}, batch, train=False)
-        return outputs.prediction[0]
+        return cast(Outputs, outputs).prediction[0]
 
     return jax.lax.map(one, batches(jnp.arange(n), size)).reshape(-1)[:n]
 
@@ -234,7 +235,7 @@ def make_epoch(
         prediction = predict(method, state.params, valid, columns, divide)
         score = valid_loss(prediction, valid.label, rules)
         chosen = select(state.selection, state.params, score, state.epoch, rules)
-        state = state.replace(selection=chosen)
+        state = dataclasses.replace(state, selection=chosen)
         log = EpochLog(parts, score, prediction, method.label_values(state.labels))
         return state, log
 
@@ -277,19 +278,16 @@ def make_predict(
 
 
 def _over_seeds(one_seed: Callable, how: str) -> Callable:
-    """Turn a program (state of one seed, *shared) into one over the leading seed axis."""
-    if how == "map":
+    """Turn a program (state of one seed, *shared) into one over the seed axis."""
 
-        def run(state, *shared):
-            return jax.lax.map(lambda s: one_seed(s, *shared), state)
+    def in_turn(state, *shared):
+        return jax.lax.map(lambda s: one_seed(s, *shared), state)
 
-        return run
-
-    def run(state, *shared):
+    def in_parallel(state, *shared):
         axes = (0,) + (None,) * len(shared)
         return jax.vmap(one_seed, in_axes=axes, spmd_axis_name="seed")(state, *shared)
 
-    return run
+    return in_turn if how == "map" else in_parallel
 
 
 def _division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
@@ -304,5 +302,3 @@ def _division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
         return jax.lax.with_sharding_constraint(batch, sharding)
 
     return divide, columns
-
-

@@ -44,9 +44,10 @@ class BertEncoder(nn.Module):
         positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
         bert = FlaxBertModule(self.config, add_pooling_layer=False, name="bert")
         deterministic = self.frozen or not train
-        hidden = bert(
+        outputs: Any = bert(
             ids, mask, segments, positions, None, deterministic=deterministic
-        ).last_hidden_state
+        )
+        hidden = outputs.last_hidden_state
         return jax.lax.stop_gradient(hidden) if self.frozen else hidden
 
 
@@ -204,9 +205,9 @@ def _pretrained_encoder(text: Any) -> Encoder:
     source = _locate(text.weights)
     try:
         config = BertConfig.from_pretrained(source)
-        params = FlaxBertModel.from_pretrained(
+        bert: Any = FlaxBertModel.from_pretrained(
             source, config=config, add_pooling_layer=False
-        ).params
+        )
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, ImportError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -214,7 +215,7 @@ def _pretrained_encoder(text: Any) -> Encoder:
             f"text.weights = {text.weights}: cannot load BERT weights ({reason}); give "
             "a folder with config.json, model.safetensors and tokenizer files"
         ) from error
-    params = jax.tree.map(lambda x: np.asarray(x, np.float32), dict(params))
+    params = jax.tree.map(lambda x: np.asarray(x, np.float32), dict(bert.params))
     params.pop("pooler", None)
     note = (
         f"BERT {config.num_hidden_layers} x {config.hidden_size} from {text.weights}, "

@@ -1,5 +1,6 @@
 """The training loop: a function from a configuration to the numbers of a run."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -80,9 +81,7 @@ def train(
     rules = _rules(config)
     splits = jax.device_put(inputs.splits, split_sharding(mesh))
     data, valid = splits["train"], splits["valid"]
-    state = init_states(
-        method, optimizer, data, seeds, inputs.encoder.params, mesh
-    )
+    state = init_states(method, optimizer, data, seeds, inputs.encoder.params, mesh)
     run_epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds=over_seeds)
     truth = np.asarray(valid.label)
     notes, epochs_run = [], np.zeros(len(seeds), int)
@@ -105,9 +104,7 @@ def train(
             "this seed ended there, its best epoch before counts."
             for i in np.flatnonzero(failed)
         ]
-        scores = [
-            metrics.score(metrics_kind, p, truth) for p in log.valid_prediction
-        ]
+        scores = [metrics.score(metrics_kind, p, truth) for p in log.valid_prediction]
         on_epoch(
             Epoch(
                 number=number,
@@ -167,8 +164,8 @@ def _stop_failed(
     if failed.any():
         going = state.selection.active
         going = jax.device_put(np.asarray(going) & finite, going.sharding)
-        selection = state.selection.replace(active=going)
-        state = state.replace(selection=selection)
+        selection = dataclasses.replace(state.selection, active=going)
+        state = dataclasses.replace(state, selection=selection)
     return state, failed
 
 

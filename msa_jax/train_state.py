@@ -52,12 +52,12 @@ def make_mesh(devices: int, data_devices: int, seeds: int) -> Mesh:
 
 
 def state_sharding(mesh: Mesh) -> NamedSharding:
-    """Every leaf of the state: its leading seed axis over "seed", copied over "data"."""
+    """Lay the leading seed axis of every leaf over "seed", copy it over "data"."""
     return NamedSharding(mesh, P("seed"))
 
 
 def split_sharding(mesh: Mesh) -> NamedSharding:
-    """Splits: copied to every device; batches are cut (and divided) in the program."""
+    """Copy splits to every device; batches are cut (and divided) in the program."""
     return NamedSharding(mesh, P())
 
 
@@ -114,6 +114,7 @@ def init_states(
     mesh: Mesh,
 ) -> TrainState:
     """Start all seeds at once; each leaf gets a leading seed axis, born sharded."""
+
     def init(split, key, encoder_params):
         index = jnp.zeros((1,), jnp.int32)
         batch = gather(split, index)

@@ -147,9 +147,7 @@ def update_tables(
     # 1. Labels. A padding row's index is n, out of range: such writes are dropped.
     index = jnp.where(valid, index, tables.value.shape[1])
     read = jnp.minimum(index, tables.value.shape[1] - 1)
-    alpha = {
-        t: relative_distance(feature[t], tables.center[t], rules) for t in TARGETS
-    }
+    alpha = {t: relative_distance(feature[t], tables.center[t], rules) for t in TARGETS}
     value = tables.value
     for row, target in enumerate(TARGETS):
         if target not in MODALITIES:

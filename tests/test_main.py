@@ -1,4 +1,4 @@
-"""The entry point as a user calls it: a subprocess, files, exit codes, one-line errors."""
+"""The entry point as a user calls it: subprocesses, files, exit codes, errors."""
 
 import json
 import subprocess

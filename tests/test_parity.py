@@ -83,6 +83,8 @@ def test_command_counts_and_exit_codes(tmp_path):
     bad = subprocess.run([*command, tmp_path], capture_output=True, text=True)
     assert bad.returncode == 1 and "FAILED" in bad.stdout
 
-    missing = subprocess.run([*command, tmp_path / "no"], capture_output=True, text=True)
+    missing = subprocess.run(
+        [*command, tmp_path / "no"], capture_output=True, text=True
+    )
     assert missing.returncode == 2
     assert "no such folder" in missing.stderr and "Traceback" not in missing.stderr

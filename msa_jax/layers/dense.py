@@ -30,9 +30,9 @@ class Linear(nn.Module):
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b {self.width}"]:
         """Apply the map to the last axis."""
         start = uniform(x.shape[-1] ** -0.5)
-        return nn.Dense(
-            self.width, kernel_init=start, bias_init=start, name="linear"
-        )(x)
+        return nn.Dense(self.width, kernel_init=start, bias_init=start, name="linear")(
+            x
+        )
 
 
 class ScoreHead(nn.Module):

@@ -3,9 +3,9 @@
     python -m msa_jax.parity ../shared/goldens
     python -m msa_jax.parity tests/goldens --precision float64
 
-Replays every reference file it knows in the folder and prints, per quantity, the largest
-error. An entry passes if |ours - reference| <= tolerance * (1 + |reference|). Exit code 1
-if anything fails.
+Replays every reference file it knows in the folder and prints, per quantity, the
+largest error. An entry passes if |ours - reference| <= tolerance * (1 + |reference|).
+Exit code 1 if anything fails.
 """
 
 from collections.abc import Callable, Mapping
@@ -114,9 +114,7 @@ def main() -> int:
         default="both",
         help="float64 has no place on a TPU: use float32 there (default: both)",
     )
-    parser.add_argument(
-        "--failures", action="store_true", help="print only what fails"
-    )
+    parser.add_argument("--failures", action="store_true", help="print only what fails")
     options = parser.parse_args()
     if not options.folder.is_dir():
         raise UserError(f"{options.folder}: no such folder; give one with .npz files")

@@ -39,7 +39,9 @@ class Comparison:
             worst = (float("inf"), float("inf"), False)
         else:
             worst = _worst(ours, reference, tolerance)
-        row = Row(*self.where, quantity, self.precision, *worst[:2], tolerance, worst[2])
+        row = Row(
+            *self.where, quantity, self.precision, *worst[:2], tolerance, worst[2]
+        )
         self.rows.append(row)
 
 

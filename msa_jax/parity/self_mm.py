@@ -1,5 +1,6 @@
 """Replays of Self-MM: label bookkeeping, forward pass and gradients, training."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import jax
@@ -96,7 +97,7 @@ def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None
     widths = {t: weights[f"post_{TORCH[t]}_layer_1.bias"].shape[0] for t in TARGETS}
     tables = ulgm.init_tables(batch.label, widths)
     stored = [jnp.asarray(z[f"label_{t}"], dtype) for t in TARGETS]
-    tables = tables.replace(value=jnp.stack(stored))
+    tables = dataclasses.replace(tables, value=jnp.stack(stored))
 
     def objective(params):
         outputs, inner = method.model.apply(
@@ -243,9 +244,7 @@ def _labels_only(index: jax.Array, valid: jax.Array, label: jax.Array) -> Batch:
     """A batch without inputs, for replaying what happens after the model."""
     b, rows = index.shape[0], jnp.minimum(index, label.shape[0] - 1)
     nothing, one = jnp.zeros((b, 1, 1), label.dtype), jnp.ones(b, jnp.int32)
-    return Batch(
-        nothing, one, nothing, one, nothing, one, label[rows], index, valid
-    )
+    return Batch(nothing, one, nothing, one, nothing, one, label[rows], index, valid)
 
 
 def _under(z: Arrays, prefix: str) -> dict[str, np.ndarray]:
