@@ -22,6 +22,6 @@ def get_config():
     config.optim.accumulate_batches = 1  # 46 steps an epoch instead of 11
     config.optim.groups.bert.rate = 1e-4
     config.optim.groups.bert_no_decay.rate = 1e-4
-    config.selection.early_stop = 5
-    config.selection.max_epochs = 14
+    config.selection.early_stop = 6
+    config.selection.max_epochs = 16
     return config

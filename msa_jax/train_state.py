@@ -123,8 +123,12 @@ def init_states(
 
     replicated = split_sharding(mesh)
     keys = jax.device_put(seed_keys(seeds), state_sharding(mesh))
+    # Random draws are slow to compile on CPU and run once: leave them unoptimised.
+    quick = {"xla_backend_optimization_level": 0}
     program = jax.jit(
-        jax.vmap(init, in_axes=(None, 0, None)), out_shardings=state_sharding(mesh)
+        jax.vmap(init, in_axes=(None, 0, None)),
+        out_shardings=state_sharding(mesh),
+        compiler_options=quick if jax.default_backend() == "cpu" else None,
     )
     split = jax.device_put(split, replicated)
     if encoder_params is not None:

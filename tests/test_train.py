@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
@@ -20,7 +19,9 @@ TOLERANCE = 1e-4
 def smoke(**changes):
     config = smoke_config.get_config()
     config.seeds = (1, 2, 3, 4, 5)
-    config.selection.max_epochs = 3
+    config.optim.batch_size = 12
+    config.selection.early_stop = 2
+    config.selection.max_epochs = 5
     config.mesh.devices = 1
     with config.unlocked():
         config.update_from_flattened_dict(changes)
@@ -58,8 +59,8 @@ def differences(a, b, lanes=slice(None)):
 
 def test_learns(run):
     _, epochs = run()
-    first, last = epochs[0].train["loss_fusion"], epochs[-1].train["loss_fusion"]
-    assert (last < first).all()
+    first, third = epochs[0].train["loss_fusion"], epochs[2].train["loss_fusion"]
+    assert third.mean() < first.mean() - 0.005
 
 
 def test_unimodal_losses_are_zero_for_two_epochs(run):
@@ -68,7 +69,7 @@ def test_unimodal_losses_are_zero_for_two_epochs(run):
     for target in ("text", "audio", "vision"):
         losses = [epoch.train[f"loss_{target}"] for epoch in epochs]
         assert (losses[0] == 0).all() and (losses[1] == 0).all()
-        assert (losses[2] > 0).all()
+        assert (losses[2][epochs[2].active] > 0).all()
 
 
 def test_a_seed_alone_is_the_seed_among_five(run):
@@ -83,27 +84,24 @@ def test_vmap_agrees_with_seeds_in_turn(run):
     assert differences(in_turn, parallel) <= TOLERANCE
 
 
-@pytest.mark.parametrize("layout", ["data", "ragged data", "seed and data"])
-def test_eight_devices_agree_with_one(run, layout):
-    eight = {"mesh.devices": 8, "mesh.data": 8, "seeds": (1, 2)}
-    match layout:
-        case "ragged data":  # 12 samples over 8 devices: padded and masked
-            eight |= {"optim.batch_size": 12}
-        case "seed and data":
-            eight |= {"mesh.data": 4}
-    one = {k: v for k, v in eight.items() if not k.startswith("mesh")}
-    a, _ = run(**one)
-    b, _ = run(**eight)
-    assert b.devices == 8
-    assert differences(a, b) <= TOLERANCE
+@pytest.mark.parametrize("data_devices", [8, 4])
+def test_eight_devices_agree_with_one(run, data_devices):
+    """Batches of 12 do not divide by 8: they are padded and masked."""
+    one, _ = run()
+    eight, _ = run(
+        **{"mesh.devices": 8, "mesh.data": data_devices, "seeds": (1, 2)},
+    )
+    assert eight.devices == 8
+    assert differences(one, eight, slice(0, 2)) <= TOLERANCE
 
 
 def test_early_stopping_ends_each_seed_on_its_own(run):
-    trained, epochs = run(**{"selection.early_stop": 1, "selection.max_epochs": 6})
+    trained, epochs = run()
+    assert len(set(trained.epochs_run)) > 1  # else this test shows nothing
     for lane in range(5):
         ran = sum(bool(epoch.active[lane]) for epoch in epochs)
         assert trained.epochs_run[lane] == ran
-        assert ran <= trained.selected_epoch[lane] + 1
+        assert ran == min(trained.selected_epoch[lane] + 2, 5)
     stopped = [epoch.recorded["u_labels"] for epoch in epochs]
     for before, after, epoch in zip(stopped, stopped[1:], epochs[1:], strict=False):
         still = ~epoch.active
@@ -112,13 +110,13 @@ def test_early_stopping_ends_each_seed_on_its_own(run):
 
 def test_selected_parameters_are_the_best_epochs(run):
     trained, epochs = run()
-    losses = np.array([epoch.valid["loss"] for epoch in epochs])
+    losses = np.array([np.where(e.active, e.valid["loss"], np.inf) for e in epochs])
     np.testing.assert_array_equal(trained.selected_epoch, losses.argmin(axis=0) + 1)
 
 
 def test_a_seed_that_is_not_finite_ends_alone(run, monkeypatch):
     """One lane's NaN stops that lane, is noted, and leaves the others as they were."""
-    good, _ = run(seeds=(1, 2))
+    good, _ = run()
     right = train._stop_failed
 
     def poisoned(state, log, active):
@@ -129,11 +127,8 @@ def test_a_seed_that_is_not_finite_ends_alone(run, monkeypatch):
         return right(state, log, active)
 
     monkeypatch.setattr(train, "_stop_failed", poisoned)
-    bad, _ = run(seeds=(1, 2), **{"mesh.over_seeds": "map"})
-    assert bad.epochs_run[0] == 2 and bad.epochs_run[1] == good.epochs_run[1]
+    bad, _ = run(**{"mesh.over_seeds": "map"})
+    assert bad.epochs_run[0] == 2
+    np.testing.assert_array_equal(bad.epochs_run[1:], good.epochs_run[1:])
     assert len(bad.notes) == 1 and "Seed 1" in bad.notes[0]
-    np.testing.assert_array_equal(bad.test_prediction[1], good.test_prediction[1])
-
-
-def test_batches_are_drawn_on_eight_devices():
-    assert jax.device_count() == 8
+    np.testing.assert_array_equal(bad.test_prediction[1:], good.test_prediction[1:])
