@@ -59,17 +59,20 @@ def run(settings: FrozenConfigDict, folder: Path) -> dict[str, Any]:
     from msa_jax.inputs import make_inputs
     from msa_jax.progress import TrainingProgress
     from msa_jax.train import train
+    from msa_jax.train_state import make_mesh
 
     data_dir = settings.data.dir or os.environ.get("MSA_DATA") or "data"
     dataset = load(settings.data.name, data_dir)
     inputs = make_inputs(dataset, settings)
     label_range = tuple(dataset.card["label_range"])
     kind = dataset.card["metrics"]
-    writer = outputs.Writer(folder, settings, dataset, inputs)
-    print(f"{settings.method} on {dataset.name}, seeds {settings.seeds}")
+    layout, seeds = settings.mesh, settings.seeds
+    mesh = make_mesh(layout.devices, layout.data, len(seeds))
+    writer = outputs.Writer(folder, settings, dataset, inputs, mesh.size)
+    print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     print(f"text: {inputs.encoder.description}")
     progress = TrainingProgress(
-        settings.seeds, settings.selection.early_stop, settings.selection.max_epochs
+        seeds, settings.selection.early_stop, settings.selection.max_epochs
     )
     with progress:
 
@@ -77,7 +80,7 @@ def run(settings: FrozenConfigDict, folder: Path) -> dict[str, Any]:
             writer.epoch(epoch)
             progress(epoch)
 
-        trained = train(settings, inputs, label_range, kind, on_epoch)
+        trained = train(settings, inputs, mesh, label_range, kind, on_epoch)
     times = {
         "started": started,
         "seconds": time.perf_counter() - clock,

@@ -23,7 +23,14 @@ SELECTION = (
 class Writer:
     """Writes the files of one run; see `report` for who reads them."""
 
-    def __init__(self, folder: Path, config: Any, dataset: Dataset, inputs: Inputs):
+    def __init__(
+        self,
+        folder: Path,
+        config: Any,
+        dataset: Dataset,
+        inputs: Inputs,
+        devices: int,
+    ):
         """Start the run's files; those of an unfinished run there are replaced."""
         from tensorboardX import SummaryWriter
 
@@ -33,7 +40,10 @@ class Writer:
         self._seconds: list[float] = []
         workdir.write_json(folder / workdir.CONFIG, config.to_dict())
         self._provenance = workdir.provenance(
-            dataset.card["content_sha256"], inputs.encoder.description, config.precision
+            dataset.card["content_sha256"],
+            inputs.encoder.description,
+            config.precision,
+            devices,
         )
         workdir.write_json(folder / "provenance.json", self._provenance)
         (folder / workdir.HISTORY).write_text("")
@@ -103,7 +113,7 @@ class Writer:
                 for i, seed in enumerate(seeds)
             },
             "notes": self._inputs.notes + trained.notes + self._empty_classes(trained),
-            "provenance": self._provenance | {"devices": trained.devices},
+            "provenance": self._provenance,
         }
         if self._u_labels:
             results |= self._write_u_labels()

@@ -7,19 +7,20 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from msa_jax import methods, metrics, optim, step
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs
-from msa_jax.train_state import init_states, make_mesh, split_sharding
+from msa_jax.train_state import init_states, split_sharding
 from msa_jax.types import PyTree, TrainState
 
 
 class Epoch(NamedTuple):
     """One epoch's numbers on the host; every value has one entry per seed.
 
-    train: loss and its parts, averaged over batches.
-    valid: "loss" (the score that selects) and every metric.
+    train: loss and its parts, averaged over batches; NaN for seeds that have ended.
+    valid: "loss" (the score that selects) and every metric; NaN likewise.
     active: the seed trained in this epoch.
     selected: this epoch is the seed's best so far.
     recorded: the method's label values, e.g. u_labels [s, m, n].
@@ -51,12 +52,12 @@ class Trained(NamedTuple):
     test_prediction: np.ndarray
     recorded: dict[str, np.ndarray]
     notes: list[str]
-    devices: int
 
 
 def train(
     config: Any,
     inputs: Inputs,
+    mesh: Mesh,
     label_range: tuple[float, float],
     metrics_kind: str,
     on_epoch: Callable[[Epoch], None],
@@ -66,6 +67,7 @@ def train(
     Args:
         config: see `config.base`.
         inputs: from `inputs.make_inputs`.
+        mesh: from `train_state.make_mesh`.
         label_range: lowest and highest label of the data set.
         metrics_kind: "mosi" or "sims", see `metrics.score`.
         on_epoch: called after every epoch.
@@ -76,7 +78,6 @@ def train(
     seeds = tuple(config.seeds)
     method = methods.make(config, inputs.encoder.module, label_range)
     optimizer = optim.make_optimizer(config.optim.groups, method.groups)
-    mesh = make_mesh(config.mesh.devices, config.mesh.data, len(seeds))
     over_seeds = _over_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     rules = _rules(config)
     splits = jax.device_put(inputs.splits, split_sharding(mesh))
@@ -104,14 +105,15 @@ def train(
             "this seed ended there, its best epoch before counts."
             for i in np.flatnonzero(failed)
         ]
+        train = {k: v.mean(axis=1) for k, v in log.parts.items()}
         scores = [metrics.score(metrics_kind, p, truth) for p in log.valid_prediction]
+        valid_scores = {k: np.array([s[k] for s in scores]) for k in scores[0]}
         on_epoch(
             Epoch(
                 number=number,
                 seconds=time.perf_counter() - start,
-                train={k: v.mean(axis=1) for k, v in log.parts.items()},
-                valid={"loss": log.valid_loss}
-                | {k: np.array([s[k] for s in scores]) for k in scores[0]},
+                train=_of_active(train, active),
+                valid=_of_active({"loss": log.valid_loss} | valid_scores, active),
                 active=active,
                 selected=selected,
                 recorded=recorded,
@@ -131,7 +133,6 @@ def train(
         test_prediction=np.asarray(test_prediction),
         recorded=recorded,
         notes=notes,
-        devices=mesh.size,
     )
 
 
@@ -153,6 +154,12 @@ def _over_seeds(choice: str, seed_devices: int) -> str:
         return choice
     one_cpu = jax.default_backend() == "cpu" and seed_devices == 1
     return "map" if one_cpu else "vmap"
+
+
+def _of_active(
+    values: dict[str, np.ndarray], active: np.ndarray
+) -> dict[str, np.ndarray]:
+    return {name: np.where(active, value, np.nan) for name, value in values.items()}
 
 
 def _stop_failed(

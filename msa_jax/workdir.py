@@ -94,13 +94,16 @@ def append_line(path: Path, value: Any) -> None:
         file.write(json.dumps(json_safe(value)) + "\n")
 
 
-def provenance(data_sha256: str, encoder: str, precision: str) -> dict[str, Any]:
+def provenance(
+    data_sha256: str, encoder: str, precision: str, devices: int
+) -> dict[str, Any]:
     """Say what a run's numbers depend on, apart from its configuration."""
     device = jax.devices()[0]
     return {
         "git_commit": _git_commit(),
         "versions": {p: _version(p) for p in ("msa_jax", *PACKAGES)},
         "device": f"{device.platform}: {device.device_kind}",
+        "devices": devices,
         "data_sha256": data_sha256,
         "encoder": encoder,
         "precision": f"float32, matmul {precision}",
