@@ -1,12 +1,28 @@
 """What a person sees while training: one line per epoch, a bar with the time left."""
 
+import time
 from types import TracebackType
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import ProgressColumn as Column
+from rich.progress import Task
+from rich.text import Text
 
 from msa_jax.train import Epoch
+
+
+class _TimeLeft(Column):
+    """Counts down between epochs, from what the last epoch's end promised."""
+
+    def render(self, task: Task) -> Text:
+        """Show the seconds to go; nothing during the first epoch."""
+        end = task.fields["end"]
+        if end is None:
+            return Text("")
+        left = max(end - time.monotonic(), 0)
+        return Text(f"about {_span(left)} left, more if validation improves")
 
 
 class TrainingProgress:
@@ -19,23 +35,25 @@ class TrainingProgress:
 
     def __init__(self, seeds: tuple[int, ...], early_stop: int, max_epochs: int):
         """Prepare; the display starts with the `with` block."""
-        self._seeds, self._early_stop, self._max = seeds, early_stop, max_epochs
+        self._early_stop, self._max = early_stop, max_epochs
         self._best = np.zeros(len(seeds), int)
         self._seconds: list[float] = []
         self.console = Console()
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=20),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            _TimeLeft(),
             console=self.console,
             transient=True,
         )
         total = min(early_stop, max_epochs)
-        self._task = self._bar.add_task("compiling, epoch 1", total=total, left="")
+        self._task = self._bar.add_task("epoch 1, compiling", total=total, end=None)
 
     def __enter__(self) -> "TrainingProgress":
         """Show the bar."""
+        legend = "loss: train mean, then validation per seed (* best so far, - ended)"
+        self.console.print(legend, style="dim", soft_wrap=True)
         self._bar.start()
         return self
 
@@ -52,34 +70,33 @@ class TrainingProgress:
         """Print an epoch's line and move the bar."""
         self._best[epoch.selected] = epoch.number
         self._seconds.append(epoch.seconds)
-        self.console.print(self._line(epoch), highlight=False)
+        self.console.print(_line(epoch), highlight=False, soft_wrap=True)
         last = int(self._best.max()) + self._early_stop
         last = min(max(last, epoch.number), self._max)
         # The first epoch holds the compilation: no guide to the others.
         pace = float(np.median(self._seconds[1:] or self._seconds))
-        left = (last - epoch.number) * pace
         self._bar.update(
             self._task,
             description=f"epoch {epoch.number + 1}",
             completed=epoch.number,
             total=last,
-            left=f"about {_span(left)} left unless validation improves",
+            end=time.monotonic() + (last - epoch.number) * pace,
         )
 
-    def _line(self, epoch: Epoch) -> str:
-        """For example `epoch 7  train 0.61  valid 0.92* 0.95 -  mae 0.93  3.2 s`."""
-        going = epoch.active
-        scores = [
-            "-" if not on else f"{score:.4f}{'*' if best else ' '}"
-            for score, on, best in zip(
-                epoch.valid["loss"], going, epoch.selected, strict=True
-            )
-        ]
-        loss = epoch.train["loss"][going].mean()
-        return (
-            f"epoch {epoch.number:3d}  train loss {loss:.4f}  valid loss per seed "
-            f"{' '.join(scores)}  {epoch.seconds:.1f} s"
-        )
+
+def _line(epoch: Epoch) -> str:
+    """For example `epoch   7  train 0.6123  valid 0.9214* 0.9511  -        3.2 s`."""
+    going = epoch.active
+    columns = zip(epoch.valid["loss"], going, epoch.selected, strict=True)
+    scores = [
+        f"{score:.4f}{'*' if best else ' '}" if on else "-      "
+        for score, on, best in columns
+    ]
+    loss = epoch.train["loss"][going].mean()
+    return (
+        f"epoch {epoch.number:3d}  train {loss:.4f}  valid {' '.join(scores)}"
+        f"  {epoch.seconds:.1f} s"
+    )
 
 
 def _span(seconds: float) -> str:
