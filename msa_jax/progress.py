@@ -5,9 +5,8 @@ from types import TracebackType
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
 from rich.progress import ProgressColumn as Column
-from rich.progress import Task
 from rich.text import Text
 
 from msa_jax.train import Epoch
