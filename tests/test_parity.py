@@ -19,17 +19,16 @@ BOTH = ("float64", "float32")
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_quantity_passes(name):
-    rows = replay_file(GOLDENS / f"{name}.npz", BOTH)
-    assert rows
-    failed = [row for row in rows if not row.passed]
-    assert not failed
+    done = replay_file(GOLDENS / f"{name}.npz", BOTH)
+    assert done is not None and done.rows
+    assert [row for row in done.rows if not row.passed] == []
 
 
 def test_rows_cover_every_expected_array():
     """No expected array of the training file is left out of the comparison."""
-    rows = replay_file(GOLDENS / "selfmm_train.npz", ("float64",))
-    assert rows is not None
-    compared = {row.quantity.replace("w_after/", "w_after/Model.") for row in rows}
+    done = replay_file(GOLDENS / "selfmm_train.npz", ("float64",))
+    assert done is not None
+    compared = {r.quantity.replace("w_after/", "w_after/Model.") for r in done.rows}
     with np.load(GOLDENS / "selfmm_train.npz") as z:
         keys = {key.partition("/")[2] for key in z}
     inputs = ("train/", "valid/", "hp/", "w_init/", "orders", "scripted_val")
@@ -44,8 +43,8 @@ def test_a_wrong_formula_fails(monkeypatch):
         return right(label, alpha_fusion, alpha, rules._replace(epsilon_in_ratio=False))
 
     monkeypatch.setattr(ulgm, "generate", wrong)
-    rows = replay_file(GOLDENS / "selfmm_ulgm.npz", ("float64",))
-    assert rows is not None and any(not row.passed for row in rows)
+    done = replay_file(GOLDENS / "selfmm_ulgm.npz", ("float64",))
+    assert done is not None and any(not row.passed for row in done.rows)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ class Replay(NamedTuple):
     floats: bool  # replayed in each precision with its tolerance; False: exact
 
 
+class Replayed(NamedTuple):
+    """What the replay of one file gave; `notes` are for the reader, one line each."""
+
+    rows: list[Row]
+    notes: list[str]
+
+
 def replays() -> tuple[Replay, ...]:
     """Return what can be replayed."""
     from msa_jax.parity import metric_values, self_mm
@@ -50,7 +57,7 @@ def _metrics(module: Any) -> Callable[[Arrays, Comparison], None]:
     return run
 
 
-def replay_file(path: Path, precisions: tuple[str, ...]) -> list[Row] | None:
+def replay_file(path: Path, precisions: tuple[str, ...]) -> Replayed | None:
     """Replay every scenario of one file; None if its kind is not known.
 
     Raises:
@@ -59,7 +66,7 @@ def replay_file(path: Path, precisions: tuple[str, ...]) -> list[Row] | None:
     known = [r for r in replays() if path.stem.startswith(r.name)]
     if not known:
         return None
-    replay, rows = known[0], []
+    replay, done = known[0], Replayed([], [])
     for scenario, arrays in _scenarios(path).items():
         for precision in precisions if replay.floats else ("exact",):
             table = Comparison(path.name, scenario, precision)
@@ -70,8 +77,9 @@ def replay_file(path: Path, precisions: tuple[str, ...]) -> list[Row] | None:
                     f"{path}, scenario {scenario}: no array {error}; the layout is "
                     "that of docs/parity.md"
                 ) from error
-            rows += table.rows
-    return rows
+            done.rows.extend(table.rows)
+            done.notes.extend(table.notes)
+    return done
 
 
 def _replay(replay: Replay, arrays: Arrays, table: Comparison, precision: str) -> None:
@@ -124,20 +132,28 @@ def main() -> int:
     both = options.precision == "both"
     precisions = ("float64", "float32") if both else (options.precision,)
     rows: list[Row] = []
+    notes: list[str] = []
     unknown: list[str] = []
     for path in track(paths, "replaying", transient=True):
         done = replay_file(path, precisions)
-        unknown += [path.name] if done is None else []
-        rows += done or []
-    _print(rows, unknown, options.failures)
+        if done is None:
+            unknown.append(path.name)
+        else:
+            rows += done.rows
+            notes += done.notes
+    _print(rows, options.failures)
+    for name in unknown:
+        print(f"{name:<30} not covered")
+    for note in notes:
+        print(f"note: {note}")
     failed = sum(not row.passed for row in rows)
     passed = len(rows) - failed
     print(f"{passed} passed, {failed} failed, {len(unknown)} not covered")
     return 1 if failed else 0
 
 
-def _print(rows: list[Row], unknown: list[str], failures: bool) -> None:
-    columns = "{:<22} {:<24} {:<44} {:<8} {:>9} {:>9} {:>9}  {}"
+def _print(rows: list[Row], failures: bool) -> None:
+    columns = "{:<22} {:<24} {:<42} {:<8} {:>9} {:>9} {:>9}  {}"
     heads = ("file", "scenario", "quantity", "floats", "max abs", "max rel", "tol")
     print(columns.format(*heads, "verdict"))
     for row in rows:
@@ -154,8 +170,6 @@ def _print(rows: list[Row], unknown: list[str], failures: bool) -> None:
                 "passed" if row.passed else "FAILED",
             )
         )
-    for name in unknown:
-        print(f"{name:<22} not covered")
 
 
 if __name__ == "__main__":

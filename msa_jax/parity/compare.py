@@ -9,7 +9,8 @@ class Row(NamedTuple):
     """One compared quantity.
 
     max_abs, max_rel: largest |ours - reference|, and that over max(|reference|, 1e-12).
-    tolerance: an entry passes if |ours - reference| <= tolerance * (1 + |reference|).
+    tolerance: an entry passes if |ours - reference| <= tolerance * (1 + |reference|),
+        or, of a metric ("exact"), |ours - reference| <= tolerance.
     """
 
     file: str
@@ -30,6 +31,11 @@ class Comparison:
         self.where = (file, scenario)
         self.precision = precision
         self.rows: list[Row] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep what a reader of the comparison should know."""
+        self.notes.append(" ".join([*self.where, self.precision, text]))
 
     def add(self, quantity: str, ours, reference, tolerance: float) -> None:
         """Compare; NaN equals NaN only, and shapes must be the same."""
@@ -38,7 +44,8 @@ class Comparison:
         if ours.shape != reference.shape:
             worst = (float("inf"), float("inf"), False)
         else:
-            worst = _worst(ours, reference, tolerance)
+            scale = 1 if self.precision == "exact" else 1 + np.abs(reference)
+            worst = _worst(ours, reference, tolerance * scale)
         row = Row(
             *self.where, quantity, self.precision, *worst[:2], tolerance, worst[2]
         )
@@ -46,7 +53,7 @@ class Comparison:
 
 
 def _worst(
-    ours: np.ndarray, reference: np.ndarray, tolerance: float
+    ours: np.ndarray, reference: np.ndarray, allowed: np.ndarray | float
 ) -> tuple[float, float, bool]:
     if ours.size == 0:
         return 0.0, 0.0, True
@@ -54,7 +61,6 @@ def _worst(
     with np.errstate(invalid="ignore"):
         error = np.where(same, 0.0, np.abs(ours - reference))
         error = np.where(np.isnan(error), np.inf, error)
-        allowed = tolerance * (1 + np.abs(reference))
         relative = error / np.maximum(np.abs(reference), 1e-12)
         relative = np.where(same, 0.0, relative)
         relative = np.where(np.isnan(relative), np.inf, relative)

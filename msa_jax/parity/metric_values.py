@@ -28,7 +28,7 @@ NAMES = {
         "Corr": "corr",
     },
 }
-ROUNDED = 0.51e-4  # the originals round to 4 decimals; ours do not
+ROUNDED = 0.501e-4  # the originals round to 4 decimals; ours do not
 UNROUNDED = 1e-6  # float32 means of the originals
 
 

@@ -13,7 +13,15 @@ from msa_jax.batching import batches
 from msa_jax.methods import self_mm
 from msa_jax.parity.compare import Comparison
 from msa_jax.train_state import new_state
-from msa_jax.types import TARGETS, Batch, Method, Outputs, Selection, Split
+from msa_jax.types import (
+    TARGETS,
+    Batch,
+    LabelTables,
+    Method,
+    Outputs,
+    Selection,
+    Split,
+)
 
 Arrays = Mapping[str, np.ndarray]
 HEADS = {"fusion": "M", "text": "T", "audio": "A", "vision": "V"}
@@ -41,32 +49,39 @@ def ulgm_steps(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> N
     """Replay label generation step by step: losses, labels and centres."""
     label = jnp.asarray(z["labels_m"], dtype)
     n, high = label.shape[0], float(z["H"])
-    no_class = (z["labels_m"] >= 0).all() or (z["labels_m"] < 0).all()
     rules = ulgm.Rules(
         label_range=(-high, high),
         zero_is_positive=not bool(z["exclude_zero"]),
-        # The originals let an empty class's NaN spread; so must their replay.
-        empty_class="nan" if no_class else "keep",
+        empty_class="nan",  # the originals' rule
     )
     widths = {t: z[f"feat_{t}"].shape[-1] for t in TARGETS}
     tables = ulgm.init_tables(label, widths)
 
     @jax.jit
-    def one(tables, outputs, index, epoch):
+    def one(tables, outputs, index, epoch, reference):
         valid = index >= 0
         batch = _labels_only(jnp.where(valid, index, n), valid, label)
         _, parts = self_mm.loss(outputs, batch, tables)
         args = (tables, outputs.feature, batch.index, valid, epoch, rules)
-        return ulgm.update_tables(*args), parts
+        tables = ulgm.update_tables(*args)
+        ties = jnp.zeros((), int)
+        if dtype is np.float32:
+            tables, ties = _decide_ties(tables, reference, batch.index, rules)
+        return tables, parts, ties
 
-    seen = []
+    seen, decided = [], 0
     for s in range(z["epoch"].shape[0]):
         feature = {t: jnp.asarray(z[f"feat_{t}"][s], dtype) for t in TARGETS}
         score = jnp.stack([jnp.asarray(z[f"pred_{t}"][s], dtype) for t in TARGETS])
         index = jnp.asarray(z["indexes"][s], jnp.int32)
         epoch = jnp.asarray(z["epoch"][s], jnp.int32)
-        tables, parts = one(tables, Outputs(score, feature), index, epoch)
+        reference = jnp.asarray(np.stack([z[f"label_{t}"][s] for t in TARGETS]), dtype)
+        outputs = Outputs(score, feature)
+        tables, parts, ties = one(tables, outputs, index, epoch, reference)
+        decided += int(ties)
         seen.append((parts, tables))
+    if decided:
+        table.note(f"labels at exactly 0, sign from the reference: {decided}")
     for row, t in enumerate(TARGETS):
         losses = [parts[f"loss_{t}"] for parts, _ in seen]
         labels = [tables.value[row] for _, tables in seen]
@@ -75,6 +90,31 @@ def ulgm_steps(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> N
         for side, name in enumerate(("pos", "neg")):
             centers = np.stack([tables.center[t][side] for _, tables in seen])
             table.add(f"center_{t}_{name}", centers, z[f"center_{t}_{name}"], tolerance)
+
+
+def _decide_ties(
+    tables: LabelTables, reference: jax.Array, index: jax.Array, rules: ulgm.Rules
+) -> tuple[LabelTables, jax.Array]:
+    """Give the batch's labels that are zero but for rounding the reference's class.
+
+    A sample at +-H whose new labels are -+H, -+H, +-H in epochs 2, 3 and 4 has a label
+    of exactly 0 on paper. In float64 the reference holds +-2e-16 there, and that sign
+    chooses the class; no float32 arithmetic, PyTorch's included, can know it.
+
+    Returns:
+        Tables in which such labels are the reference's, and how many there were.
+    """
+    nearly_zero = 1e-6 * rules.label_range[1]
+    rows = jnp.zeros(reference.shape[1], bool).at[index].set(True, mode="drop")
+    value = tables.value
+    tie = (jnp.abs(value) <= nearly_zero) & (jnp.abs(reference) <= nearly_zero)
+    tie &= rows[None] & (jnp.sign(value) != jnp.sign(reference))
+    value = jnp.where(tie, reference, value)
+    center = {
+        t: ulgm.class_centers(tables.feature[t], value[row], tables.center[t], rules)[0]
+        for row, t in enumerate(TARGETS)
+    }
+    return dataclasses.replace(tables, value=value, center=center), tie.sum()
 
 
 def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
@@ -136,7 +176,7 @@ def training(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> Non
     hp = _under(z, "hp/")
     high = float(hp["H"])
     exclude_zero = table.where[1].startswith("zero_excl") or hp.get("exclude_zero", 0)
-    rules = ulgm.Rules((-high, high), zero_is_positive=not exclude_zero)
+    rules = ulgm.Rules((-high, high), not exclude_zero, empty_class="nan")
     method = _method(weights, rules)
     optimizer = optim.make_optimizer(_groups(hp), method.groups)
     run = step.Rules(
