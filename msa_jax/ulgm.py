@@ -86,12 +86,12 @@ def relative_distance(
         (the ratio is the same but for EPSILON); the public code does not either.
     """
     scale = feature.shape[-1] ** -0.5 if rules.scale_distance else 1.0
-    from_pos, from_neg = feature - center[0], feature - center[1]
+    from_pos, from_neg = feature - center[:1], feature - center[1:]
     d_pos = scale * jnp.linalg.norm(from_pos, axis=-1)
     d_neg = scale * jnp.linalg.norm(from_neg, axis=-1)
     # d_neg^2 - d_pos^2, without the cancellation that subtracting distances suffers
     # where the centres are much closer to each other than to the feature.
-    step = center[0] - center[1]
+    step = center[:1] - center[1:]
     squares = scale**2 * ((from_pos + from_neg) * step).sum(axis=-1)
     total = d_pos + d_neg
     difference = squares / jnp.where(total == 0, 1, total)
