@@ -157,16 +157,7 @@ class Writer:
             name: summarise([_corr(seed[i + 1], true[:, i]) for seed in value[-1]])
             for i, name in enumerate(MODALITIES)
         }
-        human = {
-            name: summarise([_corr(train.label, true[:, i])])
-            for i, name in enumerate(MODALITIES)
-        }
-        return {
-            "u_labels": {
-                "correlation with the true unimodal sentiment": found,
-                "correlation of the multimodal label with it": human,
-            }
-        }
+        return {"u_labels": {"correlation with the true unimodal sentiment": found}}
 
     def _empty_classes(self, trained: Trained) -> list[str]:
         counts = trained.recorded.get("empty_classes")
