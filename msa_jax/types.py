@@ -39,6 +39,7 @@ class Examples(NamedTuple):
     vision_length: np.ndarray | None  # [n] int32, at least 1
     label: np.ndarray  # [n] float32, in the data set's label range
     unimodal_label: np.ndarray | None  # [n, 3] float32: text, audio, vision
+    emotion: np.ndarray | None = None  # [n, 6] float32 intensities, at least 0
 
 
 @struct.dataclass
