@@ -235,7 +235,7 @@ def _pretrained_encoder(text: Any) -> Encoder:
 
 
 def _locate(weights: str) -> str:
-    """Return a folder, or the name unchanged if it may be a hub name."""
+    """Return the folder that `text.weights` means."""
     if weights == "minilm":
         folder = minilm_folder()
         if folder is None:
@@ -252,4 +252,25 @@ def _locate(weights: str) -> str:
             f"text.weights = {weights}: no such folder; give a folder with "
             "config.json, model.safetensors and tokenizer files, a hub name, or minilm"
         )
-    return weights
+    return _from_hub(weights)
+
+
+def _from_hub(name: str) -> str:
+    """Return the folder of a hub model: from the local cache, else downloaded."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # our own line says what happened
+    files = ["config.json", "model.safetensors", "tokenizer*", "vocab.txt"]
+    try:
+        return snapshot_download(name, allow_patterns=files, local_files_only=True)
+    except (OSError, ValueError):
+        print(f"text: {name} is not in the local cache, asking the model hub")
+    try:
+        return snapshot_download(name, allow_patterns=files)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"text.weights = {name}: neither a folder here nor to be had from the "
+            f"model hub ({type(error).__name__}); give a folder with config.json, "
+            "model.safetensors and tokenizer files, or minilm"
+        ) from error
