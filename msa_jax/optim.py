@@ -36,14 +36,16 @@ def scale_by_adam(
         zeros = jax.tree.map(jnp.zeros_like, params)
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 
-    def update(gradient, state, params=None):
-        del params
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, optax.ScaleByAdamState]:
+        del params, extra
         count = optax.safe_increment(state.count)
-        mu = optax.tree.update_moment(gradient, state.mu, b1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(gradient, state.nu, b2, 2)
+        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
 
         def rescale(m, v):
-            t = count.astype(m.dtype)
+            t = jnp.asarray(count, m.dtype)
             m_share, v_share = (-jnp.expm1(t * math.log(b)) for b in (b1, b2))
             return m / m_share / (jnp.sqrt(v / v_share) + epsilon)
 
