@@ -2,7 +2,7 @@
 
 example:
   python -m msa_jax.prepare mosi --from features.npz --data_dir data
-  python -m msa_jax.prepare sims --from sims.npz --label_range=-1,1
+  python -m msa_jax.prepare sims --from sims.npz
   python -m msa_jax.prepare mosi --from features.npz --check_only
 
 The layout of the .npz file is described in docs/data.md. The built-in sets
@@ -47,9 +47,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--label_range",
-        default="-3,3",
         metavar="LO,HI",
-        help="labels must lie in it, ends included (default: -3,3; SIMS: -1,1)",
+        help="labels must lie in it, ends included (default: -1,1 for sims and "
+        "simsv2, else -3,3)",
     )
     parser.add_argument(
         "--metrics",
@@ -68,9 +68,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _prepare(args: argparse.Namespace) -> int:
     if not re.fullmatch("[a-z0-9_]+", args.name):
         raise UserError(f"name '{args.name}' may only hold a-z, 0-9 and _")
-    label_range = _parse_range(args.label_range)
+    label_range = _parse_range(args.label_range) if args.label_range else None
     from msa_jax.data import card as cards  # lazy: --help and typos answer at once
-    from msa_jax.data import plain, store, synthetic
+    from msa_jax.data import known, plain, store, synthetic
+
+    label_range = label_range or known.default_label_range(args.name)
 
     if args.name in synthetic.SIZES:
         if args.file is not None:
@@ -96,12 +98,21 @@ def _prepare(args: argparse.Namespace) -> int:
         label_range=label_range,
         metrics=args.metrics or cards.metrics_kind(label_range),
     )
+    _refuse_errors(card)
     if args.check_only:
         _print(card, None, False)
         return 0
     path, written = store.write(splits, card, args.data_dir, overwrite=args.overwrite)
     _print(card, path, written)
     return 0
+
+
+def _refuse_errors(card: dict) -> None:
+    """Stop at findings that make results meaningless, after showing the card."""
+    errors = [c for c in card["checks"] if c["verdict"] == "error"]
+    if errors:
+        _print(card, None, False, passed=False)
+        raise UserError("; ".join(f"{c['check']}: {c['line']}" for c in errors))
 
 
 def _parse_range(text: str) -> tuple[float, float]:
@@ -119,16 +130,19 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _print(card: dict, path: Path | None, written: bool) -> None:
+def _print(
+    card: dict, path: Path | None, written: bool, *, passed: bool = True
+) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from msa_jax.data.card import card_markdown
+    from msa_jax.data.card_text import card_markdown
 
     console = Console()
     console.print(Markdown(card_markdown(card)))
     if path is None:
-        console.print("\nchecks passed, nothing written")
+        outcome = "passed" if passed else "failed"
+        console.print(f"\nchecks {outcome}, nothing written")
     else:
         verb = "written to" if written else "exists already, unchanged:"
         console.print(f"\n{verb} {path}", soft_wrap=True)

@@ -12,7 +12,8 @@ from tensorflow_datasets.core import shuffle as tfds_shuffle
 from msa_jax.types import MODALITIES, Examples
 
 VERSION = "1.0.0"
-FIELDS = ("id", "transcript", *MODALITIES, "label", "unimodal_label")
+_AT_ONCE = 32  # examples read in one go: several threads fetch them
+FIELDS = ("id", "transcript", *MODALITIES, "label", "unimodal_label", "emotion")
 
 
 class Utterances(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -64,6 +65,8 @@ def _features(train: Examples) -> dict:
         features["transcript"] = tfds.features.Text()
     if train.unimodal_label is not None:
         features["unimodal_label"] = tfds.features.Tensor(shape=(3,), dtype=np.float32)
+    if train.emotion is not None:
+        features["emotion"] = tfds.features.Tensor(shape=(6,), dtype=np.float32)
     for modality in MODALITIES:
         sequence = getattr(train, modality)
         if sequence is not None:
@@ -99,8 +102,14 @@ def _large_splits() -> Iterator[None]:
         tfds_shuffle.MAX_MEM_BUFFER_SIZE = limit
 
 
-def read(path: Path, split: str) -> list[dict]:
-    """Read all examples of one split, in the order they were written."""
+def count(path: Path, split: str) -> int:
+    """Return how many examples a split has."""
+    return tfds.builder_from_directory(str(path)).info.splits[split].num_examples
+
+
+def read(path: Path, split: str) -> Iterator[dict]:
+    """Yield the examples of one split one by one, in the order they were written."""
     builder = tfds.builder_from_directory(str(path))
     source = builder.as_data_source(split)  # pyright: ignore  (decorated untyped)
-    return [source[i] for i in range(len(source))]
+    for start in range(0, len(source), _AT_ONCE):
+        yield from source.__getitems__(range(start, min(start + _AT_ONCE, len(source))))

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from msa_jax.data.checks import SPLITS
+from msa_jax.data.checks import EMOTIONS, SPLITS
+from msa_jax.data.findings import inspect
 from msa_jax.data.plain import Notes
-from msa_jax.data.standardise import column_statistics
+from msa_jax.data.standardise import Columns, column_statistics
 from msa_jax.types import MODALITIES, Examples
 
 _BINS = 12
+_LENGTH_BINS = 25
 
 
 def metrics_kind(label_range: tuple[float, float]) -> str:
@@ -28,7 +30,17 @@ def make_card(
     label_range: tuple[float, float],
     metrics: str,
 ) -> dict:
-    """Describe a data set; the result is JSON as it stands."""
+    """Describe a data set; the result is JSON as it stands.
+
+    `checks` are lines with a verdict; an "error" means: do not train on this.
+    `normaliser` holds train's statistics per column over valid steps.
+    """
+    features = _feature_columns(splits)
+    constant = {m: int(c["train"].constant.sum()) for m, c in features.items()}
+    sha256 = source.get("sha256")
+    findings = inspect(
+        name, splits, str(sha256) if sha256 else None, label_range, constant
+    )
     videos = _shared_videos(splits)
     warnings = list(notes.warnings)
     if not label_range[0] < 0 < label_range[1]:
@@ -41,16 +53,20 @@ def make_card(
             warnings.append(f"{pair} share {count} videos (ids equal before last '_')")
     return {
         "name": name,
+        "synthetic": "built_in" in source or "twin_of" in source,
         "source": dict(source),
         "content_sha256": content_sha256(splits),
         "label_range": list(label_range),
         "metrics": metrics,
         "size": {split: len(splits[split].id) for split in SPLITS},
-        "text": _text(splits, notes),
-        "audio": _sequence("audio", splits, notes),
-        "vision": _sequence("vision", splits, notes),
+        "checks": [finding._asdict() for finding in findings],
+        "text": _text(splits, features, notes),
+        "audio": _sequence("audio", splits, features, notes),
+        "vision": _sequence("vision", splits, features, notes),
         "label": _labels({s: splits[s].label for s in SPLITS}, label_range),
         "unimodal_label": _unimodal_labels(splits, label_range),
+        "emotion": _emotions(splits),
+        "normaliser": {m: _statistics(c["train"]) for m, c in features.items()},
         "shared": {"ids": 0, "videos": videos},  # shared ids are an error, see checks
         "unused_arrays": list(notes.unused),
         "assumptions": list(notes.assumptions),
@@ -93,43 +109,79 @@ def _columns(examples: Examples):
     yield "label", (examples.label,)
     if examples.unimodal_label is not None:
         yield "unimodal_label", (examples.unimodal_label,)
+    if examples.emotion is not None:
+        yield "emotion", (examples.emotion,)
 
 
-def _text(splits: Mapping[str, Examples], notes: Notes) -> dict | None:
+def _feature_columns(
+    splits: Mapping[str, Examples],
+) -> dict[str, dict[str, Columns]]:
+    """Measure the columns of every modality that arrives as features, per split."""
+    found = {}
+    for modality in MODALITIES:
+        sequences = _present(splits, modality)
+        if sequences is not None and sequences["train"].dtype != np.int32:
+            found[modality] = {
+                s: column_statistics(x, getattr(splits[s], f"{modality}_length"))
+                for s, x in sequences.items()
+            }
+    return found
+
+
+def _statistics(columns: Columns) -> dict[str, list[float]]:
+    return {
+        "mean": columns.mean.tolist(),
+        "std": columns.std.tolist(),
+        "low": [_number(x) for x in columns.low],
+        "high": [_number(x) for x in columns.high],
+    }
+
+
+def _text(
+    splits: Mapping[str, Examples], features: Mapping, notes: Notes
+) -> dict | None:
     transcripts = _present(splits, "transcript")
     if transcripts is not None:
         words = {
             split: np.array([len(line.split()) for line in lines.tolist()])
             for split, lines in transcripts.items()
         }
-        return {"kind": "transcript", "words": _by_split(words)}
+        return {
+            "kind": "transcript",
+            "words": _by_split(words),
+            "histogram": _histogram(words),
+        }
     text = _present(splits, "text")
     if text is None:
         return None
     if text["train"].dtype != np.int32:
-        return {"kind": "features", **(_sequence("text", splits, notes) or {})}
+        entry = _sequence("text", splits, features, notes) or {}
+        return {"kind": "features", **entry}
+    lengths = _present(splits, "text_length") or {}
     return {
         "kind": "tokens",
-        "length": _by_split(_present(splits, "text_length") or {}),
+        "length": _by_split(lengths),
+        "histogram": _histogram(lengths),
         "largest_id": max(int(tokens[:, 0].max()) for tokens in text.values()),
     }
 
 
 def _sequence(
-    modality: str, splits: Mapping[str, Examples], notes: Notes
+    modality: str,
+    splits: Mapping[str, Examples],
+    features: Mapping[str, Mapping[str, Columns]],
+    notes: Notes,
 ) -> dict | None:
     sequences = _present(splits, modality)
     lengths = _present(splits, f"{modality}_length")
     if sequences is None or lengths is None:
         return None
-    columns = {
-        split: column_statistics(sequence, lengths[split])
-        for split, sequence in sequences.items()
-    }
+    columns = features[modality]
     found = notes.padding[modality]
     return {
         "width": sequences["train"].shape[2],
         "length": _by_split(lengths),
+        "histogram": _histogram(lengths),
         "range": {
             s: [_number(c.low.min()), _number(c.high.max())] for s, c in columns.items()
         },
@@ -172,6 +224,29 @@ def _unimodal_labels(
     }
 
 
+def _emotions(splits: Mapping[str, Examples]) -> dict | None:
+    """Count per split how many samples show each emotion at all."""
+    emotions = _present(splits, "emotion")
+    if emotions is None:
+        return None
+    return {
+        "names": list(EMOTIONS),
+        "present": {s: np.sum(e > 0, axis=0).tolist() for s, e in emotions.items()},
+        "largest": max(_number(e.max()) for e in emotions.values()),
+    }
+
+
+def _histogram(values: Mapping[str, np.ndarray]) -> dict:
+    """Count whole numbers in bins of equal width, the same for every split."""
+    high = max(int(v.max()) for v in values.values())
+    step = -(-(high + 1) // _LENGTH_BINS)
+    edges = np.arange(0, high + step + 1, step)
+    return {
+        "edges": edges.tolist(),
+        "counts": {s: np.histogram(v, edges)[0].tolist() for s, v in values.items()},
+    }
+
+
 def _present(
     splits: Mapping[str, Examples], field: str
 ) -> dict[str, np.ndarray] | None:
@@ -200,72 +275,3 @@ def _by_split(values: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
 
 def _number(value: np.float32) -> float:
     return float(str(np.float32(value)))  # 2.4, not 2.4000000953674316
-
-
-def card_markdown(card: Mapping) -> str:
-    """Render a card for people."""
-    label = card["label"]
-    low, high = card["label_range"]
-    source = ", ".join(f"{key} `{value}`" for key, value in card["source"].items())
-    lines = [
-        f"# Data card: {card['name']}",
-        "",
-        f"- source: {source}",
-        f"- content sha256 `{card['content_sha256']}`",
-        f"- labels in [{low:g}, {high:g}], {label['distinct']} distinct values; "
-        f"metrics as for {card['metrics']}",
-        "- human unimodal labels: " + ("yes" if card["unimodal_label"] else "no"),
-        "",
-        "| split | samples | label mean | label range | label = 0 |",
-        "|---|---|---|---|---|",
-    ]
-    for split, size in card["size"].items():
-        low, high = label["range"][split]
-        lines.append(
-            f"| {split} | {size} | {label['mean'][split]} | {low:g} .. {high:g} | "
-            f"{label['zero'][split]} |"
-        )
-    lines += [
-        "",
-        "| modality | what | width | length min/median/max |",
-        "|---|---|---|---|",
-    ]
-    for modality in MODALITIES:
-        entry = card[modality]
-        if entry is None:
-            lines.append(f"| {modality} | absent | | |")
-            continue
-        lengths = entry.get("length", entry.get("words"))
-        kind = entry.get("kind", "features")
-        lines.append(
-            f"| {modality} | {kind} | {entry.get('width', '')} | "
-            + ", ".join(f"{s} {a}/{b:g}/{c}" for s, (a, b, c) in lengths.items())
-            + (" words |" if "words" in entry else " |")
-        )
-    lines += ["", "| features | range in train | padding | all zero | constant |"]
-    lines += ["|---|---|---|---|---|"]
-    for modality in MODALITIES:
-        entry = card[modality]
-        if entry is None or "width" not in entry:
-            continue
-        low, high = entry["range"]["train"]
-        constant = entry["constant_columns"]
-        lines.append(
-            f"| {modality} | {low:g} .. {high:g} | {entry['padding_found']}, lengths "
-            f"{entry['lengths']} | {entry['all_zero_samples']} | "
-            f"{', '.join(map(str, constant)) or 'none'} |"
-        )
-    edges = label["edges"]
-    lines += ["", "| labels from | to | " + " | ".join(SPLITS) + " |"]
-    lines += ["|---|---|" + "---|" * len(SPLITS)]
-    for i in range(len(edges) - 1):
-        counts = " | ".join(str(label["histogram"][s][i]) for s in SPLITS)
-        lines.append(f"| {edges[i]:g} | {edges[i + 1]:g} | {counts} |")
-    for title, key in (
-        ("Warnings", "warnings"),
-        ("Assumptions", "assumptions"),
-        ("Arrays not used", "unused_arrays"),
-    ):
-        if card[key]:
-            lines += ["", f"{title}:", "", *(f"- {line}" for line in card[key])]
-    return "\n".join(lines) + "\n"

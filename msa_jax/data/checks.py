@@ -12,10 +12,13 @@ from msa_jax.errors import UserError
 SPLITS = ("train", "valid", "test")
 TEXT_KEYS = ("transcript", "text", "text_bert")
 UNIMODAL_KEYS = ("label_text", "label_audio", "label_vision")
+# Source: order of the labels in CMU-MOSEI (CMU-MultimodalSDK, "All Labels").
+EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 LENGTH_KEYS = ("text_length", "audio_length", "vision_length")
 RANKS = {
     **dict.fromkeys(("id", "split", "transcript", "label"), 1),
     **dict.fromkeys(("text", "text_bert", "audio", "vision"), 3),
+    "emotion": 2,
     **dict.fromkeys((*UNIMODAL_KEYS, *LENGTH_KEYS), 1),
 }
 _SHAPES = {
@@ -23,6 +26,7 @@ _SHAPES = {
     "text_bert": "[samples, 3, tokens] (ids, mask, segments)",
     "audio": "[samples, steps, width]",
     "vision": "[samples, steps, width]",
+    "emotion": "[samples, 6] (happy, sad, anger, surprise, disgust, fear)",
 }
 
 
@@ -70,7 +74,8 @@ def _check_array(key: str, array: np.ndarray, n: int) -> None:
         raise UserError(f"'{key}' has {len(array)} rows, but 'id' has {n}")
     if n and 0 in array.shape:
         raise UserError(f"'{key}' has an axis of size 0: shape {array.shape}")
-    if key == "text_bert" and array.shape[1] != 3:
+    columns = {"text_bert": 3, "emotion": len(EMOTIONS)}.get(key)
+    if columns and array.shape[1] != columns:
         wanted = _SHAPES[key]
         raise UserError(f"'{key}' has shape {array.shape}, it must be {wanted}")
 
@@ -146,6 +151,12 @@ def check_labels(
     outside = (label < low - slack) | (label > high + slack)
     rule = f"must be in [{low:g}, {high:g}]; another range is --label_range=LO,HI"
     _raise_where(outside, ids, f"'{key}'", label, rule)
+
+
+def check_emotions(emotion: np.ndarray, ids: np.ndarray) -> None:
+    """Check that intensities [n, 6] are finite and not negative."""
+    _raise_where(~np.isfinite(emotion), ids, "'emotion'", emotion, "must be finite")
+    _raise_where(emotion < 0, ids, "'emotion'", emotion, "must not be negative")
 
 
 def check_tokens(text_bert: np.ndarray, ids: np.ndarray) -> None:

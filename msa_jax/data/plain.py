@@ -95,11 +95,16 @@ def to_splits(
     if checks.UNIMODAL_KEYS[0] in arrays:
         unimodal = np.stack([arrays[key] for key in checks.UNIMODAL_KEYS], axis=1)
         unimodal = unimodal.astype(np.float32)
+    emotion = arrays.get("emotion")
+    if emotion is not None:
+        checks.check_emotions(emotion, ids)
+        emotion = emotion.astype(np.float32)
     whole = Examples(
         id=ids,
         transcript=transcript,
         label=arrays["label"].astype(np.float32),
         unimodal_label=unimodal,
+        emotion=emotion,
         **sequences,
     )
     notes = Notes(

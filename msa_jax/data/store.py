@@ -4,14 +4,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from msa_jax.data import synthetic
-from msa_jax.data.card import card_markdown, content_sha256, make_card
+from msa_jax.data.card import content_sha256, make_card
+from msa_jax.data.card_text import card_markdown
 from msa_jax.data.checks import SPLITS
 from msa_jax.data.padding import Padding
 from msa_jax.data.plain import Notes
@@ -19,6 +20,7 @@ from msa_jax.errors import UserError
 from msa_jax.types import MODALITIES, Examples
 
 VERSION = "1.0.0"
+_SCALARS = ("id", "transcript", "label", "unimodal_label", "emotion")
 
 
 class Dataset(NamedTuple):
@@ -131,7 +133,7 @@ def load(name: str, data_dir: str | Path) -> Dataset:
         )
     card = read_card(path)
     try:
-        splits = _read_splits(path)
+        splits = _read_splits(path, card)
         intact = content_sha256(splits) == card.get("content_sha256")
     except Exception as error:  # TFDS and its readers raise many types on damage
         raise UserError(
@@ -146,45 +148,66 @@ def load(name: str, data_dir: str | Path) -> Dataset:
     return Dataset(name, splits, card)
 
 
-def _read_splits(path: Path) -> dict[str, Examples]:
+def _read_splits(path: Path, card: Mapping) -> dict[str, Examples]:
+    """Read all splits straight into their padded arrays: nothing is held twice."""
     from msa_jax.data import builder  # lazy: importing TFDS takes a second
 
-    rows = {split: builder.read(path, split) for split in SPLITS}
     longest = {
-        modality: max(len(row[modality]) for split in SPLITS for row in rows[split])
+        modality: max(most for _, _, most in card[modality]["length"].values())
         for modality in MODALITIES
-        if modality in rows["train"][0]
+        if card[modality] is not None and "length" in card[modality]
     }
-    return {split: _stack(rows[split], longest) for split in SPLITS}
+    return {
+        split: _fill(builder.read(path, split), builder.count(path, split), longest)
+        for split in SPLITS
+    }
 
 
-def _stack(rows: list[dict], longest: Mapping[str, int]) -> Examples:
-    def strings(field: str) -> np.ndarray:
-        return np.array([row[field].decode() for row in rows], dtype=str)
-
+def _fill(rows: Iterator[dict], n: int, longest: Mapping[str, int]) -> Examples:
+    columns: dict[str, list] = {field: [] for field in _SCALARS}
     sequences: dict[str, np.ndarray | None] = {}
     for modality in MODALITIES:
         sequences[modality] = sequences[f"{modality}_length"] = None
-        if modality in longest:
-            width, kind = rows[0][modality].shape[1], rows[0][modality].dtype
-            padded = np.zeros((len(rows), longest[modality], width), kind)
-            for i, row in enumerate(rows):
-                padded[i, : len(row[modality])] = row[modality]
-            if kind == np.int32:  # tokens: [t, 3] -> [3, t]
-                padded = np.ascontiguousarray(padded.transpose(0, 2, 1))
-            lengths = [len(row[modality]) for row in rows]
-            sequences[modality] = padded
-            sequences[f"{modality}_length"] = np.array(lengths, np.int32)
-    has_unimodal = "unimodal_label" in rows[0]
+    for i, row in enumerate(rows):
+        if i == 0:
+            sequences |= _allocate(row, n, longest)
+        for field, values in columns.items():
+            if field in row:
+                values.append(row[field])
+        for modality in longest:
+            steps, padded = row[modality], sequences[modality]
+            lengths = sequences[f"{modality}_length"]
+            assert padded is not None and lengths is not None
+            if steps.dtype == np.int32:  # tokens: [t, 3] -> [3, t]
+                padded[i, :, : len(steps)] = steps.T
+            else:
+                padded[i, : len(steps)] = steps
+            lengths[i] = len(steps)
+
+    def strings(field: str) -> np.ndarray:
+        return np.array([value.decode() for value in columns[field]], dtype=str)
+
     return Examples(
         id=strings("id"),
-        transcript=strings("transcript") if "transcript" in rows[0] else None,
-        label=np.array([row["label"] for row in rows], np.float32),
-        unimodal_label=np.stack([row["unimodal_label"] for row in rows])
-        if has_unimodal
+        transcript=strings("transcript") if columns["transcript"] else None,
+        label=np.array(columns["label"], np.float32),
+        unimodal_label=np.stack(columns["unimodal_label"])
+        if columns["unimodal_label"]
         else None,
+        emotion=np.stack(columns["emotion"]) if columns["emotion"] else None,
         **sequences,
     )
+
+
+def _allocate(row: dict, n: int, longest: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Make zeros for every modality of `row`, which shows widths and types."""
+    arrays = {}
+    for modality, steps in longest.items():
+        kind, width = row[modality].dtype, row[modality].shape[1]
+        shape = (n, width, steps) if kind == np.int32 else (n, steps, width)
+        arrays[modality] = np.zeros(shape, kind)
+        arrays[f"{modality}_length"] = np.zeros(n, np.int32)
+    return arrays
 
 
 def make_synthetic(

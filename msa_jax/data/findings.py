@@ -1,0 +1,178 @@
+"""Checks of any data set that leave a line in the card instead of stopping.
+
+What must hold at all is in `checks`; what is known of single sets in `known`.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from msa_jax.data.known import KNOWN, Finding, compare, longest_steps
+from msa_jax.types import MODALITIES, Examples
+
+# Source: the vocabularies of bert-base-uncased and bert-base-chinese.
+VOCABULARY = {"en": 30522, "cn": 21128}
+FIRST_TOKEN = 101  # [CLS] of both
+
+
+def inspect(
+    name: str,
+    splits: Mapping[str, Examples],
+    source_sha256: str | None,
+    label_range: tuple[float, float],
+    constant: Mapping[str, int],
+) -> list[Finding]:
+    """Run every check; errors come first, then warnings.
+
+    Args:
+        constant: columns that never change in train, per modality.
+    """
+    language = KNOWN[name].language if name in KNOWN else None
+    findings = compare(name, splits, source_sha256, label_range)
+    findings += [_alignment(splits), _duplicates(splits)]
+    if splits["train"].transcript is not None:
+        findings.append(_language(name, splits, language))
+    elif splits["train"].text is not None and splits["train"].text.dtype == np.int32:
+        findings.append(_tokens(splits, language))
+    findings += _lengths(splits)
+    for modality, count in constant.items():
+        width = getattr(splits["train"], modality).shape[2]
+        line = f"{modality}: {count} of {width} never change in train"
+        findings.append(Finding("constant columns", "warning" if count else "ok", line))
+    findings.append(Finding("ids", "ok", "none stands in two splits"))
+    values = "none in labels and features"
+    findings.append(Finding("NaN and infinity", "ok", values))
+    order = ("error", "warning", "ok")
+    return sorted(findings, key=lambda finding: order.index(finding.verdict))
+
+
+def _alignment(splits: Mapping[str, Examples]) -> Finding:
+    """Find out from the lengths whether the modalities share one time axis."""
+    longest = longest_steps(splits)
+    check = "alignment"
+    if not {"audio", "vision"} <= set(longest):
+        return Finding(check, "ok", "a modality is missing, so there is nothing to say")
+    pairs = [(s.audio_length, s.vision_length) for s in splits.values()]
+    equal = np.mean(np.concatenate([a == v for a, v in pairs]))
+    frames = max(longest["audio"], longest["vision"])
+    shown = ", ".join(f"{m} {n}" for m, n in longest.items())
+    if equal > 0.9 and frames <= longest.get("text", frames):
+        share = f"equal in {100 * equal:.0f} % of samples"
+        line = f"aligned: audio and vision lengths are {share} (longest: {shown})"
+    else:
+        line = f"unaligned: every modality has its own lengths (longest: {shown})"
+    return Finding(check, "ok", line)
+
+
+def _duplicates(splits: Mapping[str, Examples]) -> Finding:
+    """Find samples that are equal in every modality under different ids."""
+    rows: dict[bytes, list[tuple[str, int]]] = {}
+    for split, examples in splits.items():
+        for i in range(len(examples.id)):  # hash little first: most rows differ early
+            rows.setdefault(_digest(examples, i, 2), []).append((split, i))
+    groups: dict[bytes, list[tuple[str, int]]] = {}
+    for alike in rows.values():
+        for split, i in alike if len(alike) > 1 else ():
+            groups.setdefault(_digest(splits[split], i, None), []).append((split, i))
+    groups = {key: group for key, group in groups.items() if len(group) > 1}
+    if not groups:
+        return Finding("duplicates", "ok", "no sample stands under two ids")
+    repeated = sum(len(group) - 1 for group in groups.values())
+    across = [g for g in groups.values() if len({split for split, _ in g}) > 1]
+    first = (across or list(groups.values()))[0][:2]
+    names = " and ".join(f"'{splits[s].id[i]}' ({s})" for s, i in first)
+    line = f"{repeated} samples repeat others under another id, as {names}"
+    if across:
+        line += f"; {len(across)} of them stand in two splits"
+    return Finding("duplicates", "warning", line)
+
+
+def _digest(examples: Examples, i: int, steps: int | None) -> bytes:
+    digest = hashlib.sha1(usedforsecurity=False)
+    if examples.transcript is not None:
+        digest.update(str(examples.transcript[i]).encode())
+    for part in _steps(examples, i, steps):
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.digest()
+
+
+def _steps(examples: Examples, i: int, steps: int | None) -> Iterator[np.ndarray]:
+    for modality in MODALITIES:
+        sequence = getattr(examples, modality)
+        if sequence is None:
+            continue
+        length = int(getattr(examples, f"{modality}_length")[i])
+        stop = length if steps is None else min(steps, length)
+        yield np.array([length])
+        time_last = sequence.dtype == np.int32
+        yield sequence[i, :, :length] if time_last else sequence[i, :stop]
+
+
+def _language(
+    name: str, splits: Mapping[str, Examples], language: str | None
+) -> Finding:
+    """Tell the language by the share of Chinese characters among the letters."""
+    letters = chinese = 0
+    for examples in splits.values():
+        for character in "".join(_given(examples.transcript).tolist()):
+            if character.isalpha():
+                letters += 1
+                chinese += character > "\u2e7f" and _is_chinese(character)
+    share = chinese / max(letters, 1)
+    line = f"{100 * share:.0f} % of the letters are Chinese characters"
+    if (language == "cn" and share < 0.5) or (language == "en" and share > 0.1):
+        spoken = {"en": "English", "cn": "Chinese"}[language]
+        line += f", but {name} is {spoken}: wrong file, or choose another name"
+        return Finding("language", "error", line)
+    return Finding("language", "ok", line)
+
+
+def _is_chinese(character: str) -> bool:
+    return unicodedata.name(character, "").startswith("CJK")
+
+
+def _tokens(splits: Mapping[str, Examples], language: str | None) -> Finding:
+    tokens = {split: _given(examples.text) for split, examples in splits.items()}
+    largest = max(int(ids[:, 0].max()) for ids in tokens.values())
+    vocabulary = VOCABULARY[language or "en"]
+    check = "token ids"
+    if largest >= vocabulary:
+        known = f" of {language} BERT" if language else ""
+        line = (
+            f"up to {largest}, beyond the {vocabulary} of the usual vocabulary{known}: "
+            "only an encoder with a larger one can read them"
+        )
+        return Finding(check, "warning", line)
+    first = np.concatenate([ids[:, 0, 0] for ids in tokens.values()])
+    other = int(np.sum(first != FIRST_TOKEN))
+    line = f"up to {largest}, within the usual {vocabulary}"
+    if other:
+        line += f"; {other} samples do not start with [CLS] ({FIRST_TOKEN})"
+    return Finding(check, "warning" if other else "ok", line)
+
+
+def _lengths(splits: Mapping[str, Examples]) -> list[Finding]:
+    """See whether most sequences end at once, as front padding misread would."""
+    findings = []
+    for modality, longest in longest_steps(splits).items():
+        lengths = np.concatenate(
+            [getattr(s, f"{modality}_length") for s in splits.values()]
+        )
+        short = float(np.mean(lengths == 1))
+        line = f"{modality}: 1 to {longest} steps, median {np.median(lengths):g}"
+        line = line.replace("1 to", f"{lengths.min()} to", 1)
+        if longest > 1 and short > 0.1:
+            line += (
+                f"; {100 * short:.0f} % have a single step: is the padding at the "
+                "front?"
+            )
+        verdict = "warning" if longest > 1 and short > 0.1 else "ok"
+        findings.append(Finding("lengths", verdict, line))
+    return findings
+
+
+def _given(array: np.ndarray | None) -> np.ndarray:
+    assert array is not None  # the caller has looked
+    return array

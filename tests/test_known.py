@@ -1,0 +1,241 @@
+"""Known data sets, and the checks that leave a line in the card."""
+
+import numpy as np
+import pytest
+from test_data_plain import N, save, small, tokens
+from test_data_store import command
+
+from msa_jax.data import findings, known, plain
+from msa_jax.data.known import KNOWN, Features, Known
+from msa_jax.types import Examples
+
+MOSI = KNOWN["mosi"]
+
+
+def examples(n: int, known_set: Known = MOSI, seed: int = 0, **fields) -> Examples:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(2, 9, n).astype(np.int32)
+    low, high = known_set.label_range
+
+    def features(width: int) -> np.ndarray:
+        return rng.normal(size=(n, 8, width)).astype(np.float32)
+
+    plain_examples = Examples(
+        id=np.array([f"v{seed}_{i}" for i in range(n)]),
+        transcript=np.array(["it was a good film"] * n),
+        text=None,
+        text_length=None,
+        audio=features(known_set.audio.width),
+        audio_length=lengths,
+        vision=features(known_set.vision.width),
+        vision_length=lengths[::-1].copy(),
+        label=np.linspace(low, high, n).astype(np.float32),
+        unimodal_label=np.zeros((n, 3), np.float32) if known_set.unimodal else None,
+    )
+    return plain_examples._replace(**fields)
+
+
+def three(sizes=MOSI.sizes, **more) -> dict[str, Examples]:
+    return {
+        split: examples(n, seed=i, **more)
+        for i, (split, n) in enumerate(zip(known.SPLITS, sizes, strict=True))
+    }
+
+
+def compare(splits, name="mosi", sha256=None, label_range=None):
+    label_range = label_range or KNOWN[name].label_range
+    found = known.compare(name, splits, sha256, label_range)
+    return {finding.check: finding for finding in found}
+
+
+def inspect(splits, name="mosi", constant=None):
+    found = findings.inspect(name, splits, None, (-3.0, 3.0), constant or {})
+    return {finding.check: finding for finding in found}
+
+
+def test_published_numbers_agree_with_each_other():
+    for entry in KNOWN.values():
+        if entry.signs is not None:
+            assert tuple(sum(counts) for counts in entry.signs) == entry.sizes
+        assert all(len(sha) == 64 for sha in entry.files.values())
+    assert known.default_label_range("sims") == (-1, 1)
+    assert known.default_label_range("mine") == (-3, 3)
+
+
+def test_a_set_as_published_passes_every_comparison():
+    found = known.compare("mosi", three(), None, (-3.0, 3.0))
+    assert {f.verdict for f in found} == {"ok"}
+    assert [f.line for f in found if f.check == "split sizes"] == [
+        "1284/229/686, as published"
+    ]
+
+
+def test_other_names_are_not_compared():
+    assert known.compare("mine", three((5, 3, 3)), "0" * 64, (-3.0, 3.0)) == []
+
+
+def test_sizes_widths_range_and_steps_that_differ_are_warnings():
+    splits = three((30, 3, 3), known_set=MOSI._replace(audio=Features(8, 74)))
+    found = compare(splits)
+    assert found["split sizes"].verdict == "warning"
+    assert "1284/229/686" in found["split sizes"].line
+    widths = [f for f in known.compare("mosi", splits, None, (-3.0, 3.0))]
+    widths = [(f.verdict, f.line) for f in widths if f.check == "widths"]
+    assert widths == [
+        ("warning", "audio 74, published is 5"),
+        ("ok", "vision 20, as published"),
+    ]
+    small_labels = three(known_set=MOSI._replace(label_range=(-1.0, 1.0)))
+    assert "another scale" in compare(small_labels)["label range"].line
+    other = compare(three(), label_range=(-5.0, 5.0))["label range"]
+    assert (other.verdict, other.line) == (
+        "warning",
+        "-5 to 5, published is -3 to 3",
+    )
+    long = {
+        s: e._replace(audio_length=e.audio_length + 400) for s, e in three().items()
+    }
+    assert "published files at most 375" in compare(long)["lengths"].line
+
+
+def test_swapped_widths_are_an_error():
+    swapped = MOSI._replace(audio=MOSI.vision, vision=MOSI.audio)
+    found = compare(three(known_set=swapped))["widths"]
+    assert found.verdict == "error" and "look swapped" in found.line
+
+
+def test_sums_name_the_published_file():
+    (mosi,) = [s for f, s in MOSI.files.items() if "unaligned" in f]
+    assert compare(three(), sha256=mosi)["SHA-256"].verdict == "ok"
+    assert compare(three(), "mosei", sha256=mosi)["SHA-256"].verdict == "error"
+    assert compare(three(), sha256="0" * 64)["SHA-256"].verdict == "warning"
+    other = known.compare("mine", three((3, 3, 3)), mosi, (-3.0, 3.0))
+    assert [f.verdict for f in other] == ["warning"]
+    assert "call the data set mosi" in other[0].line
+
+
+def test_unimodal_labels_are_missed():
+    splits = three(KNOWN["sims"].sizes, known_set=KNOWN["sims"])
+    assert "unimodal labels" not in compare(splits, "sims")
+    splits["train"] = splits["train"]._replace(unimodal_label=None)
+    assert compare(splits, "sims")["unimodal labels"].verdict == "warning"
+
+
+def test_duplicates_are_found_even_where_only_the_padding_differs():
+    splits = three((6, 4, 4))
+    assert inspect(splits)["duplicates"].verdict == "ok"
+    train, test = splits["train"], splits["test"]
+    for field in ("audio", "vision"):
+        getattr(test, field)[2] = getattr(train, field)[1]
+        getattr(test, f"{field}_length")[2] = getattr(train, f"{field}_length")[1]
+        getattr(test, field)[2, getattr(train, f"{field}_length")[1] :] = 9
+    found = inspect(splits)["duplicates"]
+    assert found.verdict == "warning"
+    assert found.line == (
+        "1 samples repeat others under another id, as 'v0_1' (train) and 'v2_2' "
+        "(test); 1 of them stand in two splits"
+    )
+    last = train.audio_length[1] - 1
+    test.audio[2, last] += 1  # differs in its last step only
+    assert inspect(splits)["duplicates"].verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    "name, sentence, verdict",
+    [
+        ("mosi", "it was a good film", "ok"),
+        ("mosi", "这部电影很好看", "error"),
+        ("sims", "这部电影 NBA 很好看", "ok"),
+        ("sims", "it was a good film", "error"),
+        ("mine", "这部电影很好看", "ok"),
+    ],
+)
+def test_text_is_in_the_language_of_the_set(name, sentence, verdict):
+    splits = three((4, 3, 3))
+    splits = {
+        s: e._replace(transcript=np.array([sentence] * len(e.id)))
+        for s, e in splits.items()
+    }
+    assert inspect(splits, name)["language"].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "name, largest, first, verdict",
+    [
+        ("mosi", 30521, 101, "ok"),
+        ("mosi", 30522, 101, "warning"),
+        ("sims", 21127, 101, "ok"),
+        ("sims", 21128, 101, "warning"),
+        ("mine", 999, 0, "warning"),
+    ],
+)
+def test_token_ids_are_held_against_the_usual_vocabulary(name, largest, first, verdict):
+    splits = {}
+    for split, e in three((4, 3, 3)).items():
+        text = np.full((len(e.id), 3, 8), largest, np.int32)
+        text[:, 0, 0] = first
+        length = np.full(len(e.id), 8, np.int32)
+        splits[split] = e._replace(transcript=None, text=text, text_length=length)
+    assert inspect(splits, name)["token ids"].verdict == verdict
+
+
+def test_alignment_is_told_by_the_lengths():
+    splits = three((6, 4, 4))
+    assert inspect(splits)["alignment"].line.startswith("unaligned")
+    same = {s: e._replace(vision_length=e.audio_length) for s, e in splits.items()}
+    assert inspect(same)["alignment"].line.startswith("aligned")
+
+
+def test_single_steps_and_constant_columns_are_seen():
+    splits = three((40, 4, 4))
+    found = inspect(splits, constant={"audio": 2, "vision": 0})
+    lines = {
+        f.line: f.verdict
+        for f in findings.inspect(
+            "mosi", splits, None, (-3.0, 3.0), {"audio": 2, "vision": 0}
+        )
+    }
+    assert lines["audio: 2 of 5 never change in train"] == "warning"
+    assert lines["vision: 0 of 20 never change in train"] == "ok"
+    assert found["lengths"].verdict == "ok"
+    splits["train"].audio_length[:20] = 1
+    found = findings.inspect("mosi", splits, None, (-3.0, 3.0), {})
+    assert found[0].verdict == "warning"  # warnings before what is well
+    assert any("42 % have a single step" in f.line for f in found)
+
+
+def test_prepare_stops_at_an_error_after_the_card(tmp_path, capsys):
+    arrays = small()
+    arrays["transcript"] = np.array(["好看"] * N)
+    file = tmp_path / "x.npz"
+    save(file, arrays)
+    assert command("mosi", f"--from={file}", f"--data_dir={tmp_path / 'd'}") == 2
+    out, error = capsys.readouterr()
+    assert "Data card: mosi" in out and "checks failed" in out
+    assert error.startswith("error: language: 100 % of the letters are Chinese")
+    assert error.count("\n") == 1 and not (tmp_path / "d").exists()
+
+
+def test_sims_needs_no_label_range(tmp_path, capsys):
+    arrays = {k: v for k, v in small().items() if k != "transcript"}
+    file = tmp_path / "x.npz"
+    save(file, arrays | {"text_bert": tokens()})
+    assert command("sims", f"--from={file}", f"--data_dir={tmp_path}") == 2
+    assert "must be in [-1, 1]" in capsys.readouterr().err
+    label = (arrays["label"] / 3).astype(np.float32)
+    save(file, arrays | {"text_bert": tokens(), "label": label})
+    assert command("sims", f"--from={file}", f"--data_dir={tmp_path}") == 0
+
+
+def test_emotions_are_read_and_checked():
+    arrays = small()
+    arrays["emotion"] = np.zeros((N, 6))
+    splits, _ = plain.to_splits(arrays, (-3.0, 3.0))
+    assert splits["train"].emotion is not None
+    assert splits["train"].emotion.dtype == np.float32
+    arrays["emotion"][1, 2] = -1
+    with pytest.raises(plain.UserError, match="'emotion' of sample .* is -1"):
+        plain.to_splits(arrays, (-3.0, 3.0))
+    arrays["emotion"] = np.zeros((N, 5))
+    with pytest.raises(plain.UserError, match=r"\[samples, 6\]"):
+        plain.to_splits(arrays, (-3.0, 3.0))
