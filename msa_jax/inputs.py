@@ -33,6 +33,11 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     """
     splits, notes = dataset.splits, []
     _require_modalities(dataset)
+    if dataset.card.get("synthetic"):
+        notes.append(
+            f"SYNTHETIC data: {dataset.name} was made by this program; the numbers "
+            "say nothing about methods on real data."
+        )
     train = splits["train"]
     transcripts = [] if train.transcript is None else train.transcript
     encoder = load_encoder(config.text, list(transcripts))

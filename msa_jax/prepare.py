@@ -81,6 +81,7 @@ def _prepare(args: argparse.Namespace) -> int:
             args.name, args.data_dir, overwrite=args.overwrite
         )
         _print(store.read_card(path), path, written)
+        _write_page(path)
         return 0
     if args.file is None:
         raise UserError("say which file to read: --from FILE")
@@ -104,7 +105,18 @@ def _prepare(args: argparse.Namespace) -> int:
         return 0
     path, written = store.write(splits, card, args.data_dir, overwrite=args.overwrite)
     _print(card, path, written)
+    _write_page(path)
     return 0
+
+
+def _write_page(path: Path) -> None:
+    """Draw the card that lies at `path`; sets of older versions keep none."""
+    from msa_jax.data import store
+    from msa_jax.report import card_page
+
+    card = store.read_card(path)
+    if "checks" in card:
+        print(f"as a page: {card_page.write_card_page(card, path)}")
 
 
 def _refuse_errors(card: dict) -> None:

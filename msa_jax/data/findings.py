@@ -60,7 +60,8 @@ def _alignment(splits: Mapping[str, Examples]) -> Finding:
     shown = ", ".join(f"{m} {n}" for m, n in longest.items())
     if equal > 0.9 and frames <= longest.get("text", frames):
         share = f"equal in {100 * equal:.0f} % of samples"
-        line = f"aligned: audio and vision lengths are {share} (longest: {shown})"
+        what = "aligned" if "text" in longest else "audio and vision are aligned"
+        line = f"{what}: their lengths are {share} (longest: {shown})"
     else:
         line = f"unaligned: every modality has its own lengths (longest: {shown})"
     return Finding(check, "ok", line)

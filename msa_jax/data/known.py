@@ -244,8 +244,8 @@ def _steps(splits: Mapping[str, Examples], known: Known) -> Finding:
         if longest.get(modality, 0) > most
     ]
     if beyond:
-        return Finding("lengths", "warning", "; ".join(beyond))
-    return Finding("lengths", "ok", "within those of the published files")
+        return Finding("longest", "warning", "; ".join(beyond))
+    return Finding("longest", "ok", "no longer than in the published files")
 
 
 def longest_steps(splits: Mapping[str, Examples]) -> dict[str, int]:

@@ -1,0 +1,232 @@
+"""The data card as a page: every check with its verdict, and what the data look like.
+
+Everything comes from the card (`msa_jax.data.card.make_card`), not from the data.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msa_jax.errors import UserError
+from msa_jax.report.drawing import (
+    MODALITY_COLOURS,
+    MUTED,
+    SEED_COLOURS,
+    SEED_STYLES,
+    STYLE,
+    legend_below,
+    panels,
+    to_svg,
+)
+from msa_jax.types import MODALITIES
+
+PAGE = "card.html"
+_SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its words: a section title, a caption, an alternative text."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Any
+
+
+def write_card_page(card: Mapping, folder: Path) -> Path:
+    """Write `card.html` beside the card, whole or not at all."""
+    path = folder / PAGE
+    temporary = path.with_name(f".{PAGE}.{os.getpid()}")
+    try:
+        temporary.write_text(render(card), "utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def render(card: Mapping) -> str:
+    """Return the page, one self-contained HTML document."""
+    import matplotlib
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    with matplotlib.rc_context(STYLE):
+        figures = list(_figures(card))
+        svg = {d.name: Markup(to_svg(d.figure, d.name, d.alt)) for d in figures}
+    environment = Environment(
+        loader=PackageLoader("msa_jax.report", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("card.html.j2")
+    counts = {
+        verdict: sum(c["verdict"] == verdict for c in card["checks"])
+        for verdict in ("error", "warning", "ok")
+    }
+    return template.render(
+        card=card,
+        counts=counts,
+        figures=figures,
+        svg=svg,
+        modalities=[(m, card[m]) for m in MODALITIES],
+        splits=_SPLITS,
+    )
+
+
+def _figures(card: Mapping) -> Iterator[Drawn]:
+    yield Drawn(
+        "labels",
+        "Labels",
+        "Share of each split's samples per bin; the title names how many samples.",
+        "Histograms of the labels of train, valid and test",
+        _label_histograms(card["label"], card["size"]),
+    )
+    if card["unimodal_label"]:
+        yield Drawn(
+            "unimodal_labels",
+            "Labels of single modalities",
+            "Given by people who saw, heard or read one modality only. Train split.",
+            "Histograms of the human labels of text, audio and vision",
+            _unimodal_histograms(card["unimodal_label"]),
+        )
+    measured = [m for m in MODALITIES if card[m] and "histogram" in card[m]]
+    if measured:
+        yield Drawn(
+            "lengths",
+            "Lengths",
+            "Share of each split's samples by number of valid steps (words for raw "
+            "text). A peak at the right end is sequences cut to a limit, one at 1 is "
+            "empty clips or padding taken for content.",
+            "Histograms of sequence lengths, one panel per modality",
+            _length_histograms(card, measured),
+        )
+    if card["normaliser"]:
+        yield Drawn(
+            "columns",
+            "Feature columns in train",
+            "Per column: from the smallest to the largest value (pale), mean plus and "
+            "minus one standard deviation (strong), mean (line). Over valid steps, in "
+            "the units of the file; the scale is logarithmic except around zero. "
+            "Columns that never change are marked at the lower edge.",
+            "Per modality, a strip of the ranges of all feature columns",
+            _column_strips(card["normaliser"]),
+        )
+
+
+def _label_histograms(label: Mapping, size: Mapping[str, int]) -> Any:
+    figure, axes = panels(3)
+    for place, split in zip(axes, _SPLITS, strict=True):
+        _bars(place, label["edges"], label["histogram"][split], SEED_COLOURS[0])
+        place.set_title(f"{split}, {size[split]} samples")
+        place.set_xlabel("label")
+    axes[0].set_ylabel("percent of samples")
+    _same_height(axes)
+    return figure
+
+
+def _unimodal_histograms(labels: Mapping) -> Any:
+    figure, axes = panels(3)
+    for place, (modality, entry) in zip(axes, labels.items(), strict=True):
+        colour = MODALITY_COLOURS[modality]
+        _bars(place, entry["edges"], entry["histogram"]["train"], colour)
+        place.set_title(modality)
+        place.set_xlabel("label")
+    axes[0].set_ylabel("percent of samples")
+    _same_height(axes)
+    return figure
+
+
+def _bars(place: Any, edges: list, counts: list, colour: str) -> None:
+    left, total = np.array(edges[:-1]), max(sum(counts), 1)
+    width = np.diff(edges)
+    place.bar(
+        left + width / 2, 100 * np.array(counts) / total, 0.92 * width, color=colour
+    )
+    place.grid(axis="x", visible=False)
+
+
+def _same_height(axes: list[Any]) -> None:
+    top = max(place.get_ylim()[1] for place in axes)
+    for place in axes:
+        place.set_ylim(0, top)
+
+
+def _length_histograms(card: Mapping, modalities: list[str]) -> Any:
+    figure, axes = panels(len(modalities))
+    for place, modality in zip(axes, modalities, strict=True):
+        entry = card[modality]
+        edges, counts = entry["histogram"]["edges"], entry["histogram"]["counts"]
+        for lane, split in enumerate(_SPLITS):
+            share = 100 * np.array(counts[split]) / max(sum(counts[split]), 1)
+            place.stairs(
+                share,
+                edges,
+                color=SEED_COLOURS[lane],
+                linestyle=SEED_STYLES[lane],
+                linewidth=1.4,
+                label=split,
+            )
+        place.set_title(modality)
+        place.set_xlabel("words" if "words" in entry else "steps")
+        place.set_ylim(bottom=0)
+    axes[0].set_ylabel("percent of samples")
+    legend_below(figure, axes[0])
+    return figure
+
+
+def _column_strips(normaliser: Mapping[str, Mapping[str, list]]) -> Any:
+    figure, axes = panels(len(normaliser), columns=1, height=2.2)
+    figure.set_size_inches(9.6, figure.get_figheight())
+    for place, (modality, entry) in zip(axes, normaliser.items(), strict=True):
+        low, high, mean, std = (
+            np.array(entry[key]) for key in ("low", "high", "mean", "std")
+        )
+        edges = np.arange(len(mean) + 1) - 0.5
+        colour = MODALITY_COLOURS[modality]
+        for bottom, top, alpha in (
+            (low, high, 0.22),
+            (np.maximum(mean - std, low), np.minimum(mean + std, high), 0.65),
+        ):
+            place.stairs(
+                top, edges, baseline=bottom, fill=True, color=colour, alpha=alpha
+            )
+        place.stairs(mean, edges, baseline=None, color=colour, linewidth=1)
+        changing = std[std > 0]
+        scale = float(np.median(changing)) if len(changing) else 1.0
+        if max(np.abs(low).max(), np.abs(high).max()) > 20 * scale:
+            place.set_yscale("symlog", linthresh=scale)
+            place.yaxis.set_major_locator(_few_decades(scale))
+            place.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        constant = np.flatnonzero(low == high)
+        place.plot(
+            constant,
+            np.full(len(constant), 0.02),
+            "|",
+            color=MUTED,
+            markersize=8,
+            transform=place.get_xaxis_transform(),
+        )
+        place.set_title(f"{modality}, {len(mean)} columns")
+        place.set_xlim(edges[0], edges[-1])
+        place.xaxis.get_major_locator().set_params(integer=True)
+    axes[-1].set_xlabel("column")
+    return figure
+
+
+def _few_decades(scale: float) -> Any:
+    """Place ticks so that labels of a symmetric log axis do not overlap."""
+    from matplotlib.ticker import SymmetricalLogLocator
+
+    locator = SymmetricalLogLocator(base=10, linthresh=scale)
+    locator.set_params(numticks=7)
+    return locator
