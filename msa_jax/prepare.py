@@ -5,12 +5,12 @@ example:
   python -m msa_jax.prepare sims --from sims.npz
   python -m msa_jax.prepare mosi --from features.npz --check_only
 
-The layout of the .npz file is described in docs/data.md. The built-in sets
-(synthetic, synthetic_tiny) need no --from.
+FILE is an .npz, a pickle of the field (MMSA, MMSA-FET, MulT, MAG-BERT) or a folder of
+pickles (MISA, TBJE), see docs/data.md; no code in a pickle is ever run. The built-in
+sets (synthetic, synthetic_tiny) need no --from.
 """
 
 import argparse
-import hashlib
 import math
 import os
 import re
@@ -38,7 +38,7 @@ class _Parser(Parser):
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(__doc__)
     parser.add_argument("name", metavar="NAME", help="of the data set: [a-z0-9_]+")
-    parser.add_argument("--from", dest="file", metavar="FILE", help=".npz to read")
+    parser.add_argument("--from", dest="file", metavar="FILE", help="what to read")
     parser.add_argument(
         "--data_dir",
         default=os.environ.get("MSA_DATA", "data"),
@@ -57,6 +57,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="whose metric definitions apply (default: sims for -1,1, else mosi)",
     )
     parser.add_argument(
+        "--padding",
+        choices=("auto", "front", "back", "as_stored"),
+        default="auto",
+        help="where shorter samples are padded (default: found out per modality)",
+    )
+    parser.add_argument(
+        "--emotions", metavar="FILE", help="pickle of MOSEI's 6 emotions, joined by id"
+    )
+    parser.add_argument(
         "--check_only", action="store_true", help="print the card, write nothing"
     )
     parser.add_argument(
@@ -70,7 +79,7 @@ def _prepare(args: argparse.Namespace) -> int:
         raise UserError(f"name '{args.name}' may only hold a-z, 0-9 and _")
     label_range = _parse_range(args.label_range) if args.label_range else None
     from msa_jax.data import card as cards  # lazy: --help and typos answer at once
-    from msa_jax.data import known, plain, store, synthetic
+    from msa_jax.data import known, plain, sources, store, synthetic
 
     label_range = label_range or known.default_label_range(args.name)
 
@@ -86,16 +95,25 @@ def _prepare(args: argparse.Namespace) -> int:
     if args.file is None:
         raise UserError("say which file to read: --from FILE")
     file = Path(args.file)
-    arrays = plain.read_npz(file)
-    try:
-        splits, notes = plain.to_splits(arrays, label_range)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
+    emotions = Path(args.emotions) if args.emotions else None
+    with sources.read(file, emotions) as (arrays, found):
+        try:
+            splits, notes = plain.to_splits(arrays, label_range, args.padding)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
+    notes = notes._replace(
+        assumptions=(*found.assumptions, *notes.assumptions),
+        unused=(*notes.unused, *found.unused),
+    )
     card = cards.make_card(
         args.name,
         splits,
         notes,
-        source={"file": file.name, "sha256": _sha256(file)},
+        source={
+            "file": file.name,
+            "sha256": sources.sha256(file),
+            "layout": found.layout,
+        },
         label_range=label_range,
         metrics=args.metrics or cards.metrics_kind(label_range),
     )
@@ -135,11 +153,6 @@ def _parse_range(text: str) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(f"--label_range={text}: LO must be below HI")
     return low, high
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _print(

@@ -130,7 +130,7 @@ def test_splits_keep_order_values_and_fields():
     np.testing.assert_array_equal(splits["test"].audio, arrays["audio"][4:])
     assert splits["train"].text is None and splits["train"].unimodal_label is None
     assert notes.padding["audio"].lengths == "given"
-    assert notes.padding["vision"] == ("none", "derived", 0, 0)
+    assert notes.padding["vision"] == ("none", "derived", 0, 0, 0)
 
 
 def test_tokens_get_lengths_from_the_mask_and_lose_what_lies_beyond():
@@ -156,7 +156,7 @@ def sequence(rows: list[list[int]]) -> np.ndarray:
 def test_front_padding_is_found_and_moved_to_the_back():
     given = sequence([[0, 0, 1, 2], [0, 3, 0, 4], [1, 2, 3, 4], [0, 0, 5, 0]])
     moved, length, found = settle_padding(given, None)
-    assert found == ("front", "derived", 0, 0)
+    assert found == ("front", "derived", 0, 0, 0)
     assert length.tolist() == [2, 3, 4, 2]
     assert moved[:, :, 0].tolist() == [
         [1, 2, 0, 0],
@@ -169,7 +169,7 @@ def test_front_padding_is_found_and_moved_to_the_back():
 def test_back_padding_is_derived_and_arrays_are_cut_to_the_longest():
     given = sequence([[1, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 0], [4, 0, 0, 0]])
     kept, length, found = settle_padding(given, None)
-    assert found == ("back", "derived", 1, 0)
+    assert found == ("back", "derived", 1, 0, 0)
     assert length.tolist() == [2, 3, 1, 1]
     assert kept.shape == (4, 3, 1)
 
@@ -178,11 +178,55 @@ def test_given_lengths_move_front_padding_only_if_all_samples_agree():
     front = sequence([[0, 0, 1, 2], [0, 3, 0, 4]])
     moved, _, found = settle_padding(front, np.array([2, 3]))
     assert found.side == "front" and moved[:, :, 0].tolist() == [[1, 2, 0], [3, 0, 4]]
-    mixed = sequence([[0, 0, 1, 2], [7, 3, 0, 4]])
+    mixed = sequence([[1, 0, 1, 2], [7, 3, 0, 4]])
     kept, _, found = settle_padding(mixed, np.array([2, 3]))
-    assert found == ("back", "given", 0, 3)
-    assert kept[:, :, 0].tolist() == [[0, 0, 0], [7, 3, 0]]
+    assert found == ("back", "given", 0, 3, 0)
+    assert kept[:, :, 0].tolist() == [[1, 0, 0], [7, 3, 0]]
     assert mixed[0, 2, 0] == 1  # the argument is not changed
+
+
+@pytest.mark.parametrize(
+    "side, length, found",
+    [
+        ("auto", [2, 3, 1], ("front", "recomputed", 0, 0, 1)),
+        ("front", [2, 3, 1], ("front", "recomputed", 0, 0, 1)),
+        ("back", [4, 4, 4], ("back", "derived", 0, 0, 0)),
+        ("as_stored", [1, 3, 1], ("back", "given", 0, 4, 0)),
+    ],
+)
+def test_stored_lengths_that_front_padding_contradicts(side, length, found):
+    given = sequence([[0, 0, 1, 2], [0, 3, 4, 5], [0, 0, 0, 6]])
+    stored = np.array([1, 3, 1]) if side != "back" else None
+    kept, new, told = settle_padding(given, stored, side)
+    assert new.tolist() == length
+    if side == "back":
+        assert told.side == "none" and kept.shape[1] == 4
+    else:
+        assert told == found
+    if told.side == "front":
+        assert kept[:, :, 0].tolist() == [[1, 2, 0], [3, 4, 5], [6, 0, 0]]
+
+
+def test_without_lengths_as_stored_keeps_every_step():
+    kept, length, found = settle_padding(sequence([[0, 1], [1, 0]]), None, "as_stored")
+    assert length.tolist() == [2, 2] and found.lengths == "array"
+    assert kept[:, :, 0].tolist() == [[0, 1], [1, 0]]
+
+
+def test_minus_infinity_in_audio_becomes_zero_and_is_counted():
+    arrays = small()
+    arrays["audio"][2, 1, 0] = arrays["audio"][2, 2, 1] = -np.inf
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert present(splits["train"].audio)[2, 1, 0] == 0
+    assert any("2 values of -inf in 1 samples" in line for line in notes.warnings)
+
+
+def test_token_ids_are_preferred_to_word_features():
+    arrays = without("transcript") | {"text_bert": tokens(), "text": np.ones((N, 5, 2))}
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert present(splits["train"].text).dtype == np.int32
+    assert notes.unused == ("text",)
+    assert any("'text_bert' is read" in line for line in notes.assumptions)
 
 
 def test_the_file_is_not_changed_in_place():

@@ -9,7 +9,7 @@ import numpy as np
 from msa_jax.data.checks import EMOTIONS, SPLITS
 from msa_jax.data.findings import inspect
 from msa_jax.data.plain import Notes
-from msa_jax.data.standardise import Columns, column_statistics
+from msa_jax.data.scaling import Columns, column_statistics
 from msa_jax.types import MODALITIES, Examples
 
 _BINS = 12

@@ -9,20 +9,31 @@ class Padding(NamedTuple):
     """How one modality was padded in its file."""
 
     side: str  # "front", "back" or "none"
-    lengths: str  # "given" in the file or "derived" from all-zero steps
+    lengths: str  # "given", "derived" from all-zero steps, "recomputed" or "array"
     blank: int  # samples without one non-zero step; their length is 1 if derived
     dropped: int  # non-zero steps beyond the given lengths, set to zero
+    recomputed: int = 0  # given lengths that the padding contradicts
+
+
+SIDES = ("auto", "front", "back", "as_stored")
 
 
 def settle_padding(
-    sequence: np.ndarray, length: np.ndarray | None
+    sequence: np.ndarray, length: np.ndarray | None, side: str = "auto"
 ) -> tuple[np.ndarray, np.ndarray, Padding]:
     """Bring sequences [n, t, d] to back padding with exact zeros after each length.
 
     Without lengths, a sample's padding is its run of all-zero steps at the side where
     more samples have one; zero steps inside and at the other side are kept. Given
     lengths are believed. They count from the back only if, for every sample, all
-    steps before that are zero and some sample has contents after its length.
+    steps before that are zero and some sample has contents after its length. If they
+    fit neither way and zeros come first in more samples than last, they are
+    recomputed: an LSTM that stops after a stored length of 1 would see padding only.
+
+    Args:
+        side: where padding is: "auto" finds out as above, "front" and "back" are
+            taken as said. "as_stored" believes lengths to count from the front, or
+            takes all steps without lengths, zeros or not, as the originals do.
 
     Returns: sequences cut to the longest, lengths [n] int32 (at least 1), findings.
     """
@@ -33,19 +44,34 @@ def settle_padding(
     blank = int(n - some.sum())
     first = np.where(some, used.argmax(axis=1), 0)
     last = np.where(some, steps - used[:, ::-1].argmax(axis=1), 1)
+    at_front = int(np.sum(first > 0))
+    at_back = int(np.sum(last[some] < steps))
+    front = side == "front" or (side == "auto" and at_front > at_back)
+    own = np.where(some, steps - first, 1) if front else last  # by all-zero steps
+    dropped = recomputed = 0
     if length is None:
-        at_front = int(np.sum(first > 0))
-        at_back = int(np.sum(last[some] < steps))
-        front = at_front > at_back
-        length = np.where(some, steps - first, 1) if front else last
-        side = "front" if front else "back" if at_back else "none"
-        found = Padding(side, "derived", blank, 0)
+        lengths = "array" if side == "as_stored" else "derived"
+        length = np.full(n, steps) if side == "as_stored" else own
+        padded = at_front if front else at_back
     else:
+        lengths = "given"
         after = used & (position >= length[:, None])
         before_tail = used & (position < steps - length[:, None])
-        front = bool(after.any() and not before_tail.any())
-        side = "front" if front else "back" if np.any(length < steps) else "none"
-        found = Padding(side, "given", blank, 0 if front else int(after.sum()))
+        from_back = bool(after.any() and not before_tail.any())
+        if side in ("back", "as_stored") or from_back or not (front and after.any()):
+            front = from_back and side in ("auto", "front")
+            dropped = 0 if front else int(after.sum())
+        else:
+            lengths, recomputed = "recomputed", int(np.sum(length != own))
+            length = own
+        padded = int(np.sum(length < steps))
+    found = Padding(
+        ("front" if front else "back") if padded else "none",
+        lengths,
+        blank,
+        dropped,
+        recomputed,
+    )
     length = length.astype(np.int32)
     longest = int(length.max())
     if front:

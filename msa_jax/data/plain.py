@@ -59,27 +59,36 @@ def _read_array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarr
 
 
 def to_splits(
-    arrays: Mapping[str, np.ndarray], label_range: tuple[float, float]
+    arrays: Mapping[str, np.ndarray],
+    label_range: tuple[float, float],
+    side: str = "auto",
 ) -> tuple[dict[str, Examples], Notes]:
-    """Check plain arrays and cut them into train, valid and test, in file order."""
+    """Check plain arrays and cut them into train, valid and test, in file order.
+
+    Args:
+        side: where sequences are padded, see `padding.settle_padding`.
+    """
+    given, assumptions, warnings, padding = arrays, [], [], {}
+    if "text" in arrays and "text_bert" in arrays:
+        arrays = {k: v for k, v in arrays.items() if k not in ("text", "text_length")}
+        assumptions.append("text: 'text_bert' is read, 'text' is not")
     checks.check_layout(arrays)
     ids, split = arrays["id"], arrays["split"]
     checks.check_splits(split, ids)
     for key in ("label", *checks.UNIMODAL_KEYS):
         if key in arrays:
             checks.check_labels(key, arrays[key], ids, label_range)
-    assumptions, warnings, padding = [], [], {}
     sequences: dict[str, np.ndarray | None] = {}
     for modality in ("text", "audio", "vision"):
         sequences[modality] = sequences[f"{modality}_length"] = None
         if modality in arrays:
-            sequence, length, found = _read_sequence(arrays, modality)
+            sequence, length, found, more = _read_sequence(arrays, modality, side)
             sequences[modality] = sequence
             sequences[f"{modality}_length"] = length
             padding[modality] = found
             stated, warned = _describe(modality, arrays[modality], found)
             assumptions += stated
-            warnings += warned
+            warnings += warned + more
     used = set(checks.RANKS) & set(arrays)
     if "text" not in arrays and "text_length" in arrays:
         used.discard("text_length")
@@ -108,23 +117,32 @@ def to_splits(
         **sequences,
     )
     notes = Notes(
-        padding, tuple(sorted(set(arrays) - used)), tuple(assumptions), tuple(warnings)
+        padding, tuple(sorted(set(given) - used)), tuple(assumptions), tuple(warnings)
     )
     return {name: _rows(whole, split == name) for name in checks.SPLITS}, notes
 
 
 def _read_sequence(
-    arrays: Mapping[str, np.ndarray], modality: str
-) -> tuple[np.ndarray, np.ndarray, Padding]:
+    arrays: Mapping[str, np.ndarray], modality: str, side: str
+) -> tuple[np.ndarray, np.ndarray, Padding, list[str]]:
     ids, steps = arrays["id"], arrays[modality].shape[1]
     with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
         sequence = arrays[modality].astype(np.float32)
     length = arrays.get(f"{modality}_length")
     if length is not None:
         length = checks.check_lengths(f"{modality}_length", length, steps, ids)
-    sequence, length, found = settle_padding(sequence, length)
+    sequence, length, found = settle_padding(sequence, length, side)
+    minus = np.isneginf(sequence) if modality == "audio" else None
+    warnings = []
+    if minus is not None and minus.any():
+        sequence[minus] = 0  # Source: MulT (Tsai et al. 2019), public code; MMSA too
+        samples = int(minus.any(axis=(1, 2)).sum())
+        warnings.append(
+            f"audio: {int(minus.sum())} values of -inf in {samples} samples were set "
+            "to 0, as the originals do"
+        )
     checks.check_finite(modality, sequence, length, ids)
-    return sequence, length, found
+    return sequence, length, found, warnings
 
 
 def _read_tokens(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +165,14 @@ def _describe(
         assumptions.append(
             f"{modality}: no lengths given, taken from all-zero steps at the "
             f"{found.side if found.side != 'none' else 'back'}"
+        )
+    if found.lengths == "array":
+        assumptions.append(f"{modality}: every step counts, padding too (as stored)")
+    if found.recomputed:
+        warnings.append(
+            f"{modality}: {found.recomputed} of {len(array)} lengths contradict the "
+            "zeros in front of the contents and were recomputed; --padding as_stored "
+            "keeps them"
         )
     if found.side == "front":
         assumptions.append(f"{modality}: front padding was moved to the back")

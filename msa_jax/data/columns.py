@@ -1,0 +1,195 @@
+"""From what a file holds to rectangular columns on disk, within a budget of bytes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msa_jax.data import pickled_arrays
+from msa_jax.errors import UserError
+
+SEQUENCES = ("text", "audio", "vision")
+_ROWS = 128  # of a block that is padded at once
+
+Part = np.ndarray | list[np.ndarray] | list[str]
+
+
+class Layout(NamedTuple):
+    """What a file turned out to be: plain keys per split, and what was assumed."""
+
+    name: str
+    splits: Mapping[str, Mapping[str, Part]]
+    assumptions: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+class Budget:
+    """How many bytes may still be made of a file; few bytes can claim to be many."""
+
+    def __init__(self, left: int):
+        """Start with so many bytes."""
+        self.total = self.left = left
+
+    def spend(self, key: str, count: int) -> None:
+        """Take `count` bytes, or refuse."""
+        self.left -= count
+        if self.left < 0:
+            raise UserError(
+                f"refused: '{key}' unfolds to more than {self.total >> 20} MiB, far "
+                "more than the file holds"
+            )
+
+
+def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
+    """Return numbers as one array, or as a list of arrays if rows differ in shape."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "fiub":
+            raise UserError(f"'{key}' must hold numbers, it holds strings")
+        return value
+    if type(value) in (bool, int, float):
+        return np.asarray(value)
+    if not isinstance(value, list | tuple) or depth > 3:
+        what = "nested lists" if depth > 3 else type(value).__name__
+        raise UserError(f"'{key}' must hold numbers, it holds {what}")
+    budget.spend(key, 16 * len(value))
+    kinds = {type(item) for item in value}
+    if kinds <= {bool, int, float}:
+        try:
+            return np.array(value, np.int64 if kinds == {int} else np.float64)
+        except OverflowError:
+            raise UserError(f"'{key}' holds an integer beyond 64 bits") from None
+    rows = [numbers(key, item, budget, depth + 1) for item in value]
+    if any(isinstance(row, list) for row in rows):
+        raise UserError(f"'{key}' is ragged on more than one axis")
+    shapes = {row.shape for row in rows}
+    if len({len(shape) for shape in shapes}) > 1:
+        raise UserError(f"'{key}' mixes rows of {_listed(shapes)}")
+    if len(shapes) == 1 and rows[0].ndim < 2:
+        budget.spend(key, 8 * len(rows) * rows[0].size)
+        return np.stack(rows)
+    return rows
+
+
+def strings(key: str, value: Any, budget: Budget) -> list[str]:
+    """Return strings as a list; Python 2's and HDF5's bytes become text."""
+    if isinstance(value, np.ndarray):
+        if value.ndim != 1 or value.dtype.kind not in "USO":
+            kind = value.dtype.kind.replace("O", "str")
+            raise UserError(f"'{key}' must hold strings: {kind}{value.shape} is there")
+        budget.spend(key, value.dtype.itemsize * value.size)
+        value = value.tolist()
+    if not isinstance(value, list | tuple):
+        raise UserError(f"'{key}' must hold strings, it holds {type(value).__name__}")
+    for item in value:
+        if type(item) not in (str, bytes, memoryview):
+            raise UserError(f"'{key}' must hold strings, it holds {_kind(item)} too")
+    found = [text(item) for item in value]
+    budget.spend(key, 4 * len(found) * max(map(len, found), default=0))
+    try:
+        "".join(found).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"'{key}' holds text that is not Unicode") from None
+    return found
+
+
+def text(value: str | bytes | memoryview) -> str:
+    """Return one string as text."""
+    return value if isinstance(value, str) else pickled_arrays.text(bytes(value))
+
+
+def _kind(item: Any) -> str:
+    return "None" if item is None else type(item).__name__
+
+
+def _listed(shapes: set[tuple[int, ...]]) -> str:
+    return "shapes " + " and ".join(map(str, sorted(shapes, key=len)[:2]))
+
+
+def write(layout: Layout, folder: Path, budget: Budget) -> tuple[str, ...]:
+    """Write each plain key as one .npy, sequences padded at the back.
+
+    Returns: notes about lengths that the file did not give.
+    """
+    splits, notes = list(layout.splits), []
+    first = layout.splits[splits[0]]
+    names = [s for s in splits for _ in range(len(layout.splits[s]["id"]))]
+    np.save(folder / "split.npy", np.array(names))
+    for key in first:
+        parts = [layout.splits[split][key] for split in splits]
+        for split, part in zip(splits, parts, strict=True):
+            rows, ids = len(part), len(layout.splits[split]["id"])
+            if rows != ids:
+                raise UserError(f"'{key}' has {rows} rows in {split}, 'id' has {ids}")
+        if isinstance(parts[0], list) and parts[0] and isinstance(parts[0][0], str):
+            together = [item for part in parts for item in part]
+            longest = max(map(len, together))
+            budget.spend(key, 4 * longest * len(together))
+            np.save(folder / f"{key}.npy", np.array(together, dtype=str))
+            continue
+        if key in SEQUENCES and f"{key}_length" not in first:
+            note = _write_lengths(folder, key, parts)
+            notes += [note] if note else []
+        _write_array(folder / f"{key}.npy", key, parts, splits, budget)
+    return tuple(notes)
+
+
+def _write_lengths(folder: Path, key: str, parts: Sequence[Any]) -> str | None:
+    """Write the clips' own lengths where a file keeps clips apart."""
+    lengths = [len(row) if np.ndim(row) else 0 for part in parts for row in part]
+    if not any(isinstance(part, list) for part in parts) or len(set(lengths)) == 1:
+        return None
+    empty = lengths.count(0)
+    np.save(folder / f"{key}_length.npy", np.maximum(lengths, 1).astype(np.int32))
+    more = f"; {empty} empty ones become one step of zeros" if empty else ""
+    return f"{key}: lengths are those of the clips' own arrays{more}"
+
+
+def _write_array(
+    path: Path, key: str, parts: Sequence[Any], splits: Sequence[str], budget: Budget
+) -> None:
+    time = 1 if key == "text_bert" else 0  # of a row
+    shapes = {
+        split: {row.shape for row in part}
+        if isinstance(part, list)
+        else {part.shape[1:]}
+        for split, part in zip(splits, parts, strict=True)
+    }
+    every = set().union(*shapes.values())
+    if len({len(shape) for shape in every}) > 1:
+        raise UserError(f"'{key}' mixes rows of {_listed(every)}")
+    row = list(next(iter(every)))
+    for split, there in shapes.items():
+        for shape in there:
+            for axis, size in enumerate(shape):
+                if axis == time:
+                    row[axis] = max(row[axis], size)
+                elif row[axis] != size:
+                    raise UserError(
+                        f"'{key}' has {size} columns in {split}, but {row[axis]} before"
+                    )
+    rows = sum(len(part) for part in parts)
+    if row and any(isinstance(part, list) for part in parts):
+        row[time] = max(row[time], 1)  # clips without any step
+    kinds = [a.dtype for part in parts for a in _arrays(part)]
+    dtype = np.result_type(*kinds).newbyteorder("=")
+    budget.spend(key, int(np.prod([rows, *row], dtype=object)) * dtype.itemsize)
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (rows, *row)}
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            for block in _blocks(part, tuple(row), dtype):
+                stream.write(block.tobytes())
+
+
+def _arrays(part: Any) -> Sequence[np.ndarray]:
+    return part if isinstance(part, list) else [part]
+
+
+def _blocks(part: Any, row: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
+    for start in range(0, len(part), _ROWS):
+        rows = part[start : start + _ROWS]
+        block = np.zeros((len(rows), *row), dtype)
+        for i, value in enumerate(rows):
+            block[(i, *map(slice, np.shape(value)))] = value
+        yield block

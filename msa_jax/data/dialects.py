@@ -1,0 +1,209 @@
+"""Recognise what layout a feature file has from its contents, not its name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from msa_jax.data import clips
+from msa_jax.data.columns import Budget, Layout, numbers, strings
+from msa_jax.errors import UserError
+
+ALIASES = {
+    "train": "train",
+    **dict.fromkeys(("valid", "val", "dev", "validation"), "valid"),
+    "test": "test",
+}
+# What the field's files call the plain layout's arrays (docs/data.md).
+KEYS = {
+    "id": "id",
+    "raw_text": "transcript",
+    "text": "text",
+    "text_bert": "text_bert",
+    "text_lengths": "text_length",
+    "audio": "audio",
+    "audio_lengths": "audio_length",
+    "vision": "vision",
+    "vision_lengths": "vision_length",
+    "regression_labels": "label",
+    "labels": "label",
+    "regression_labels_T": "label_text",
+    "regression_labels_A": "label_audio",
+    "regression_labels_V": "label_vision",
+    "emotion": "emotion",
+    "emotion_labels": "emotion",
+}
+_SEQUENCES = ("text", "text_bert", "audio", "vision")
+_KNOWN = (
+    "known are MMSA, MMSA-FET, MulT, MISA, MAG-BERT and TBJE files and .npz "
+    "(docs/data.md)"
+)
+
+
+def recognise(trees: Mapping[str, Any], budget: Budget) -> Layout:
+    """Turn the contents of one file, or of a folder's files by name, into a layout."""
+    if len(trees) == 1:
+        ((_, tree),) = trees.items()
+        return _recognise_one(tree, budget)
+    whole = {ALIASES[stem]: t for stem, t in trees.items() if stem in ALIASES}
+    if whole.keys() == set(ALIASES.values()):
+        return _by_split(whole, budget)
+    keyed = clips.keyed_files(trees, ALIASES)
+    if keyed is not None:
+        return clips.from_keyed_files(keyed, budget)
+    raise UserError(
+        f"no known layout in a folder of {_names(trees)}: expected train, valid (or "
+        "dev) and test, or train_sentences, train_mels, train_sentiment and so on"
+    )
+
+
+def _recognise_one(tree: Any, budget: Budget) -> Layout:
+    if clips.is_clip_list(tree):
+        raise UserError(
+            "one split only: MISA keeps train.pkl, dev.pkl and test.pkl apart; give "
+            "the folder that holds them, --from FOLDER"
+        )
+    if not isinstance(tree, dict) or not tree:
+        raise UserError(f"no known layout: {_short(tree)}; {_KNOWN}")
+    splits = {ALIASES[key]: tree[key] for key in tree if key in ALIASES}
+    if not splits:
+        if {"audio", "vision"} & tree.keys():
+            raise UserError(
+                "features without splits (one clip of MMSA-FET?): train, valid and "
+                "test are needed, each with labels"
+            )
+        if clips.is_emotion_table(tree):
+            raise UserError(
+                "emotion labels alone: put them into one folder with features, or "
+                "join them, --from FEATURES --emotions FILE"
+            )
+        raise UserError(f"no known layout: {_short(tree)}; {_KNOWN}")
+    missing = [s for s in ("train", "valid", "test") if s not in splits]
+    if missing:
+        raise UserError(f"split '{missing[0]}' is missing; found: {_names(tree)}")
+    layout = _by_split(splits, budget)
+    others = [str(key) for key in tree if key not in ALIASES]
+    return layout._replace(unused=(*layout.unused, *others))
+
+
+def _by_split(splits: Mapping[str, Any], budget: Budget) -> Layout:
+    ordered = {name: splits[name] for name in ("train", "valid", "test")}
+    if all(isinstance(split, dict) for split in ordered.values()):
+        return _from_arrays(ordered, budget)
+    if all(clips.is_clip_list(split) for split in ordered.values()):
+        return clips.from_clip_lists(ordered, budget)
+    wrong = next((k, v) for k, v in ordered.items() if not isinstance(v, dict))
+    raise UserError(f"no known layout: '{wrong[0]}' is {_short(wrong[1])}; {_KNOWN}")
+
+
+def _from_arrays(splits: Mapping[str, dict], budget: Budget) -> Layout:
+    """Read splits that are dicts of arrays: MMSA, MMSA-FET and MulT."""
+    train, notes = splits["train"], []
+    keys = {key: plain for key, plain in KEYS.items() if key in train}
+    for split, arrays in splits.items():
+        for key in keys:
+            if key not in arrays:
+                raise UserError(f"'{key}' is missing in {split}; it is in train")
+    if "label" not in keys.values():
+        raise UserError(
+            "labels are missing: neither 'regression_labels' nor 'labels' is in "
+            f"train; found: {_names(train)}"
+        )
+    if "regression_labels" in keys and keys.pop("labels", None):
+        notes.append("'labels' is not read, 'regression_labels' is")
+    mult = "labels" in keys
+    preferred = [key for key in ("text_bert", "text", "raw_text") if key in keys]
+    for key in preferred[1:]:
+        del keys[key]
+        notes.append(f"text: '{preferred[0]}' is read, '{key}' is not")
+    found = {
+        split: _read_arrays(split, splits[split], keys, budget) for split in splits
+    }
+    unused = sorted({str(k) for arrays in splits.values() for k in arrays} - set(keys))
+    tables = list(found.values())
+    if "id" not in keys:
+        notes.append("ids are not in the file: samples are numbered, videos unknown")
+    else:
+        notes += clips.rename_ids(tables)
+    notes += _settle_labels(tables)
+    notes += _settle_text(tables)
+    notes += clips.drop_empty_unimodal(tables)
+    name = "MulT pickle" if mult else "MMSA pickle"
+    if not mult and train.get("annotations") is not None and "text" in train:
+        labels = "classification_labels" in train
+        name += "" if labels else " (MMSA-FET writes the same layout)"
+    return Layout(name, found, tuple(notes), tuple(unused))
+
+
+def _read_arrays(
+    split: str, arrays: Mapping[str, Any], keys: Mapping[str, str], budget: Budget
+) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for key, plain in keys.items():
+        where = f"{split}/{key}"
+        if plain == "id":
+            table["id"] = clips.read_ids(where, arrays[key], budget)
+        elif plain == "transcript":
+            table["transcript"] = strings(where, arrays[key], budget)
+        else:
+            value = numbers(where, arrays[key], budget)
+            rank = 2 if isinstance(value, list) else value.ndim - 1
+            if plain in _SEQUENCES and rank != 2:
+                shape = getattr(value, "shape", "?")
+                raise UserError(
+                    f"'{where}' has shape {shape}; [samples, steps, width] is expected"
+                )
+            table[plain] = value
+    if "id" not in table:
+        count = len(table["label"]) if np.ndim(table["label"]) else 0
+        table["id"] = [f"{split}{i}" for i in range(count)]
+    if not table["id"]:
+        raise UserError(f"split '{split}' is empty")
+    return table
+
+
+def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
+    """Bring (N, 1, 1) to (N,); seven columns are sentiment and six emotions."""
+    notes = set()
+    for table in tables:
+        for key in ("label", "label_text", "label_audio", "label_vision"):
+            if key in table:
+                value = clips.one_array(key, table[key])
+                value = value.reshape(len(value), -1) if value.ndim else value
+                if key == "label" and value.ndim == 2 and value.shape[1] == 7:
+                    table["emotion"] = value[:, 1:]
+                    notes.add(clips.SEVEN)
+                elif value.ndim != 2 or value.shape[1] != 1:
+                    raise UserError(
+                        f"'{key}' has shape {np.shape(table[key])}: one sentiment "
+                        "score per sample is needed (classes are not supported)"
+                    )
+                table[key] = value[:, 0]
+        if "emotion" in table:
+            value = clips.one_array("emotion", table["emotion"])
+            table["emotion"] = value.reshape(len(value), -1) if value.ndim else value
+            notes.add(clips.ORDER)
+    return sorted(notes)
+
+
+def _settle_text(tables: list[dict[str, Any]]) -> list[str]:
+    """Bring token arrays [n, t, 3] to [n, 3, t]."""
+    tokens = [table["text_bert"] for table in tables if "text_bert" in table]
+    arrays = [t for t in tokens if isinstance(t, np.ndarray)]
+    if not arrays or any(t.shape[1] == 3 or t.shape[2] != 3 for t in arrays):
+        return []
+    for table in tables:
+        table["text_bert"] = table["text_bert"].transpose(0, 2, 1)
+    return ["text: 'text_bert' was [samples, tokens, 3] and has been transposed"]
+
+
+def _short(tree: Any) -> str:
+    if isinstance(tree, dict):
+        return f"a dict with keys {_names(tree)}" if tree else "an empty dict"
+    size = f" of {len(tree)}" if isinstance(tree, list | tuple | str | set) else ""
+    return f"a {type(tree).__name__}{size}"
+
+
+def _names(tree: Mapping[Any, Any]) -> str:
+    shown = [str(key)[:30] for key, _ in zip(tree, range(8), strict=False)]
+    return ", ".join(shown) + (", ..." if len(tree) > len(shown) else "")

@@ -1,0 +1,123 @@
+"""NumPy arrays and scalars from the state that pickles store them as."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from msa_jax.errors import UserError
+
+MAX_AXES = 6
+
+
+class Pending:
+    """An array that was announced and has no contents yet."""
+
+    def __init__(self):
+        """Start with no place in the memo."""
+        self.indices: list[int] = []
+
+
+class Kind:
+    """A dtype: booleans, integers, floats, strings, or `O` for lists of strings."""
+
+    def __init__(self, code: str):
+        """Take NumPy's short name, such as f4; byte order may follow as state."""
+        found = re.fullmatch(r"([|<>=]?)([biufSUO])(\d{0,6})", code)
+        if found is None:
+            raise UserError(f"refused: an array of dtype {code[:40]!a}")
+        self.order, self.letter, size = found.groups()
+        self.size = int(size or 0)
+
+    def set_state(self, state: Any) -> None:
+        """Take byte order and width; refuse structured dtypes."""
+        if type(state) is not tuple or len(state) < 7 or type(state[0]) is not int:
+            raise ValueError
+        if any(part is not None for part in state[2:5]):
+            raise UserError("refused: an array of structured dtype")
+        self.order = {b"|": "|", b"<": "<", b">": ">"}.get(state[1], state[1])
+        if self.letter in "SU" and type(state[5]) is int and state[5] >= 0:
+            self.size = state[5] // (4 if self.letter == "U" else 1)
+
+    def dtype(self) -> np.dtype:
+        """Return it as NumPy's dtype; refuse what has no size of its own."""
+        sizes = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
+        if self.letter == "O":
+            return np.dtype(object)
+        if self.order not in ("", "|", "<", ">", "="):
+            raise ValueError
+        if self.size not in sizes.get(self.letter, (self.size,)):
+            raise UserError(f"refused: an array of dtype {self.letter}{self.size}")
+        return np.dtype(f"{self.order.strip('|')}{self.letter}{self.size}")
+
+
+def text(value: str | bytes) -> str:
+    """Decode Python 2's strings: UTF-8, else latin-1."""
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def from_state(state: Any) -> np.ndarray:
+    """Make an array of what `ndarray.__setstate__` is given."""
+    if type(state) is not tuple or len(state) not in (4, 5):
+        raise ValueError
+    shape, kind, fortran, data = state[-4:]
+    if type(shape) is not tuple or type(kind) is not Kind:
+        raise ValueError
+    return make_array(shape, kind, bool(fortran), data)
+
+
+def make_array(shape: tuple, kind: Kind, fortran: bool, data: Any) -> np.ndarray:
+    """Make an array that holds exactly `data`, without a copy."""
+    if len(shape) > MAX_AXES or any(type(n) is not int or n < 0 for n in shape):
+        raise UserError(f"refused: an array of {len(shape)} axes or odd sizes")
+    dtype, count = kind.dtype(), math.prod(shape)
+    order = "F" if fortran else "C"
+    if dtype.kind == "O":
+        flat = _strings(data, count)
+    else:
+        if type(data) not in (bytes, memoryview):
+            raise ValueError
+        there, claimed = len(data), count * dtype.itemsize
+        if there != claimed or (count and not claimed) or max(shape, default=0) >> 40:
+            raise UserError(
+                f"refused: an array of shape {str(shape)[:60]} claims {claimed} bytes, "
+                f"but {there} are there"
+            )
+        flat = np.frombuffer(data, dtype) if count else np.zeros(0, dtype)
+        if dtype.kind == "U" and count:
+            _check_code_points(data, dtype)
+    return flat.reshape(shape, order=order)
+
+
+def make_scalar(kind: Kind, data: bytes) -> Any:
+    """Make a Python number or string of a NumPy scalar's bytes."""
+    if kind.letter == "O":
+        raise UserError("refused: a NumPy scalar that holds an object")
+    return make_array((1,), kind, False, data)[0].item()
+
+
+def _strings(data: Any, count: int) -> np.ndarray:
+    """Make an object array, of strings only."""
+    if type(data) is not list or len(data) != count:
+        raise ValueError
+    for item in data:
+        if type(item) not in (str, bytes):
+            raise UserError(
+                f"refused: an object array that holds {type(item).__name__}, not "
+                "strings"
+            )
+    flat = np.empty(count, object)
+    flat[:] = [text(item) for item in data]
+    return flat
+
+
+def _check_code_points(data: bytes | memoryview, dtype: np.dtype) -> None:
+    points = np.frombuffer(data, ">u4" if dtype.byteorder == ">" else "<u4")
+    if np.any(points > 0x10FFFF) or np.any((points >= 0xD800) & (points < 0xE000)):
+        raise UserError("refused: an array of strings that are not Unicode")

@@ -1,0 +1,92 @@
+"""The names that a pickle of arrays may mention, and what each one stands for.
+
+A name is a label: nothing is imported by it, and what it would have returned is built
+here. So there is no function that a file could call.
+"""
+
+from typing import Any, NamedTuple
+
+from msa_jax.data import pickled_arrays
+from msa_jax.errors import UserError
+
+_CORES = ("numpy.core", "numpy._core")
+_BUILTINS = ("set", "frozenset", "list", "tuple", "dict", "bytes", "bytearray")
+NAMES = {
+    **{(f"{core}.multiarray", "_reconstruct"): "reconstruct" for core in _CORES},
+    **{(f"{core}.multiarray", "scalar"): "scalar" for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): "frombuffer" for core in _CORES},
+    ("numpy", "ndarray"): "ndarray",
+    ("numpy", "dtype"): "dtype",
+    ("_codecs", "encode"): "encode",
+    ("collections", "OrderedDict"): "dict",
+    **{("builtins", name): name for name in _BUILTINS},
+    **{("__builtin__", name): name for name in _BUILTINS},
+}
+
+
+class Name(NamedTuple):
+    """A name that a pickle mentions; a label, not a function."""
+
+    kind: str
+
+
+def find(module: str, name: str) -> Name:
+    """Look a name up; refuse every other, by name."""
+    kind = NAMES.get((module, name))
+    if kind is None:
+        wanted = ascii(f"{module}.{name}"[:80])
+        raise UserError(f"refused: it wants to call {wanted}; arrays need no such name")
+    return Name(kind)
+
+
+def call(kind: str, arguments: tuple) -> Any:
+    """Build what a name of `NAMES` would return for these arguments."""
+    match kind, arguments:
+        case "reconstruct", (Name("ndarray"), (0,), b"b" | "b"):
+            return pickled_arrays.Pending()
+        case "dtype", (str() | bytes() as code, *_):
+            return pickled_arrays.Kind(pickled_arrays.text(code))
+        case "scalar", (pickled_arrays.Kind() as wanted, bytes() as data):
+            return pickled_arrays.make_scalar(wanted, data)
+        case "frombuffer", (data, pickled_arrays.Kind() as wanted, tuple() as shape, o):
+            if o not in ("C", "F"):
+                raise ValueError
+            return pickled_arrays.make_array(shape, wanted, o == "F", data)
+        case "encode", (str() as string, str() | bytes() as codec):
+            if codec not in ("latin1", "latin-1", b"latin1", b"latin-1"):
+                raise ValueError
+            return string.encode("latin-1")
+        case "dict", ():
+            return {}
+        case "dict", (list() as pairs,):
+            return {flat_key(key): value for key, value in pairs}
+        case (("set" | "frozenset"), ()):
+            return set()
+        case (("set" | "frozenset"), (list() | tuple() as items,)):
+            return {flat_key(item) for item in items}
+        case "list", ():
+            return []
+        case "list", (list() | tuple() as items,):
+            return list(items)
+        case "tuple", (list() | tuple() as items,):
+            return tuple(items)
+        case (("bytes" | "bytearray"), ()):
+            return b""
+        case (("bytes" | "bytearray"), (bytes() | memoryview() as data,)):
+            return data
+        case (("bytes" | "bytearray"), (str() as string, "latin-1" | "latin1")):
+            return string.encode("latin-1")
+    raise ValueError
+
+
+def flat_key(key: Any) -> Any:
+    """Return a hashable, flat key; Python 2's byte strings become text."""
+    if type(key) is tuple and len(key) <= 16:
+        if any(type(part) is tuple for part in key):  # hashing recurses in C
+            raise TypeError
+        return tuple(flat_key(part) for part in key)
+    if type(key) is bytes:
+        return pickled_arrays.text(key)
+    if key is not None and type(key) not in (str, int, float, bool):
+        raise TypeError
+    return key

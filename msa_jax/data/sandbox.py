@@ -1,0 +1,179 @@
+"""Read pickles in a child process that can do little, and hand back plain arrays.
+
+The child has limits on memory, time and file size, an empty environment, a scratch
+folder to work in and, where the kernel has Landlock, no right to write elsewhere, to
+execute or to connect. What it hands back are .npy files; nothing is unpickled here.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from msa_jax.errors import UserError
+
+MAX_FILE = 32 << 30
+SECONDS = 50  # and one more for every 20 MB
+MEMORY = 2 << 30  # and five times the file
+BUDGET = 512 << 20  # and 24 times the file: clips of very different lengths
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from msa_jax.data.sandbox import child; sys.exit(child(json.loads(sys.argv[2])))"
+)
+_MISTAKE = 2
+
+
+class Found(NamedTuple):
+    """What the reader says about a source besides its arrays."""
+
+    layout: str
+    assumptions: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+class Limits(NamedTuple):
+    """What the child may use, from the size of what it reads."""
+
+    seconds: int
+    memory: int
+    budget: int
+
+
+def limits_for(size: int) -> Limits:
+    """Return the limits for files of so many bytes."""
+    return Limits(SECONDS + size // 20_000_000, MEMORY + 5 * size, BUDGET + 24 * size)
+
+
+@contextlib.contextmanager
+def read(
+    files: Sequence[Path], emotions: Path | None = None, limits: Limits | None = None
+) -> Iterator[tuple[dict[str, np.ndarray], Found]]:
+    """Yield the plain arrays of pickles; they live until the context is left.
+
+    Args:
+        files: one pickle, or the pickles of one folder that belong together.
+        emotions: a pickle of six emotion intensities per clip to join.
+        limits: other than those that fit the size.
+    """
+    every = [*files, emotions] if emotions else list(files)
+    size = sum(file.stat().st_size for file in every)
+    if size > MAX_FILE:
+        raise UserError(f"{files[0]}: larger than {MAX_FILE >> 30} GiB")
+    scratch = Path(tempfile.mkdtemp(prefix="msa_prepare_"))
+    try:
+        _run_child(every, emotions, scratch, limits or limits_for(size))
+        yield _collect(scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run_child(
+    files: Sequence[Path], emotions: Path | None, scratch: Path, limits: Limits
+) -> None:
+    request = {
+        "files": [str(file.resolve()) for file in files if file != emotions],
+        "emotions": str(emotions.resolve()) if emotions else None,
+        "scratch": str(scratch),
+        "limits": limits,
+    }
+    paths = json.dumps([os.path.abspath(part) for part in sys.path])
+    command = [sys.executable, "-I", "-B", "-c", _START, paths, json.dumps(request)]
+    shown = files[0] if len(files) == 1 else files[0].parent
+    try:
+        done = subprocess.run(
+            command,
+            cwd=scratch,
+            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=limits.seconds + 10,  # starting up is not the file's fault
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"{shown}: refused: reading took more than {limits.seconds} s"
+        ) from None
+    if done.returncode == 0:
+        return
+    if done.returncode == _MISTAKE and done.stdout:
+        line = " ".join(done.stdout[:2000].decode("utf-8", "replace").split())
+        raise UserError(line if len(files) > 1 else f"{shown}: {line}")
+    if done.returncode == -signal.SIGXCPU:
+        raise UserError(f"{shown}: refused: reading took more than {limits.seconds} s")
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise UserError(f"{shown}: refused: the process reading it died ({name})")
+    last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+    raise UserError(f"{shown}: cannot be read ({' '.join(last)[:200]})")
+
+
+def _collect(scratch: Path) -> tuple[dict[str, np.ndarray], Found]:
+    with (scratch / "found.json").open() as stream:
+        found = json.load(stream)
+    arrays = {
+        # a view of the file, not a copy: these can be gigabytes
+        file.stem: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+        for file in sorted(scratch.glob("*.npy"))
+    }
+    return arrays, Found(
+        found["layout"], tuple(found["assumptions"]), tuple(found["unused"])
+    )
+
+
+def child(request: dict) -> int:
+    """Read the files of a request into .npy files; runs in the child process."""
+    # everything is imported before rights are given up
+    from msa_jax.data import clips, columns, dialects, landlock, unpickle
+
+    limits, scratch = Limits(*request["limits"]), Path(request["scratch"])
+    budget = columns.Budget(limits.budget)
+    for what, most in (
+        (resource.RLIMIT_CPU, limits.seconds),
+        (resource.RLIMIT_FSIZE, limits.budget),
+        (resource.RLIMIT_AS, limits.memory),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    landlock.restrict_to(scratch)
+    several = len(request["files"]) > 1
+    where = ""
+    try:
+        trees, notes = {}, []
+        for file in map(Path, request["files"]):
+            where = f"{file}: " if several else ""
+            trees[file.stem], rest = unpickle.read(file)
+            if rest:
+                notes.append(f"{file.name}: {rest} bytes after the pickle are not read")
+        where = f"{Path(request['files'][0]).parent}: " if several else ""
+        layout = dialects.recognise(trees, budget)
+        if request["emotions"]:
+            where = f"{request['emotions']}: "
+            tree, _ = unpickle.read(Path(request["emotions"]))
+            names, values = clips.emotions_of(tree, budget)
+            layout = clips.join_emotions(layout, names, values)
+        notes = [*layout.assumptions, *notes]
+        notes += columns.write(layout, scratch, budget)
+        found = {"layout": layout.name, "assumptions": notes, "unused": layout.unused}
+        (scratch / "found.json").write_text(json.dumps(found))
+        return 0
+    except UserError as error:
+        line = str(error)
+    except MemoryError:
+        line = f"refused: it needs more than {limits.memory >> 20} MiB of memory"
+    except RecursionError:
+        line = "refused: nested too deeply"
+    except OSError as error:
+        line = f"its arrays cannot be written to {scratch} ({error.strerror})"
+    except Exception as error:  # a file nobody thought of must not end in a traceback
+        line = f"no known layout ({type(error).__name__}: {error})"
+    sys.stdout.write(f"{where}{line}")
+    return _MISTAKE

@@ -1,0 +1,61 @@
+"""Open whatever `--from` names: an .npz, a pickle, or a folder of pickles."""
+
+import contextlib
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from msa_jax.data import plain, sandbox
+from msa_jax.data.sandbox import Found
+from msa_jax.errors import UserError
+
+_PICKLES = (".pkl", ".pickle", ".p")
+
+
+@contextlib.contextmanager
+def read(
+    path: Path, emotions: Path | None = None
+) -> Iterator[tuple[dict[str, np.ndarray], Found]]:
+    """Yield the plain arrays of a source; they live until the context is left.
+
+    Args:
+        path: an .npz or a pickle, told apart by contents, or a folder of pickles.
+        emotions: a pickle of six emotion intensities per clip, joined by id.
+    """
+    for file in (path, emotions):
+        if file is not None and not file.exists():
+            raise UserError(f"{file}: no such file")
+    if emotions is not None and not emotions.is_file():
+        raise UserError(f"{emotions}: not a file")
+    if path.is_dir():
+        files = pickles_in(path)
+        if not files:
+            raise UserError(f"{path}: no .pkl, .pickle or .p file in this folder")
+    elif not path.is_file():
+        raise UserError(f"{path}: not a file")
+    else:
+        files = [path]
+    if path.is_file() and zipfile.is_zipfile(path):
+        if emotions is not None:
+            raise UserError("--emotions goes with pickles; an .npz holds 'emotion'")
+        yield plain.read_npz(path), Found("plain .npz", (), ())
+        return
+    with sandbox.read(files, emotions) as found:
+        yield found
+
+
+def pickles_in(folder: Path) -> list[Path]:
+    """Return the pickles of a folder, by their names' endings."""
+    return sorted(f for f in folder.iterdir() if f.suffix in _PICKLES and f.is_file())
+
+
+def sha256(path: Path) -> str:
+    """Hash a file, or the names and hashes of a folder's pickles."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    lines = [f"{sha256(file)}  {file.name}\n" for file in pickles_in(path)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
