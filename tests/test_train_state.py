@@ -1,0 +1,103 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from flax import linen as nn
+from jax.sharding import NamedSharding, PartitionSpec
+
+from msa_jax import train_state
+from msa_jax.errors import UserError
+
+TRAIN = tiny.make_split(6)
+
+
+@pytest.mark.parametrize(
+    "devices, data, seeds, shape",
+    [
+        (0, 1, 5, (1, 1)),  # all 8, but only 1 divides 5 seeds
+        (0, 1, 4, (4, 1)),
+        (0, 2, 4, (4, 2)),
+        (0, 8, 3, (1, 8)),
+        (0, 1, 16, (8, 1)),
+        (1, 1, 3, (1, 1)),
+        (6, 2, 3, (3, 2)),
+    ],
+)
+def test_mesh_uses_the_devices_that_seeds_can_fill(devices, data, seeds, shape):
+    mesh = train_state.make_mesh(devices, data, seeds)
+    assert mesh.axis_names == ("seed", "data")
+    assert mesh.devices.shape == shape
+
+
+@pytest.mark.parametrize("devices, data, seeds", [(9, 1, 9), (8, 3, 8), (4, 1, 6)])
+def test_mesh_that_does_not_divide_is_refused(devices, data, seeds):
+    with pytest.raises(UserError, match="^config.mesh: .*--config.mesh.devices=N"):
+        train_state.make_mesh(devices, data, seeds)
+
+
+class Pair(nn.Module):
+    """Two linear maps, the first where methods have their text encoder."""
+
+    @nn.compact
+    def __call__(self, batch, *, train):
+        x = nn.Dense(2, name="text_encoder")(batch.text[:, 0])
+        return nn.Dense(1, name="head")(x)
+
+
+METHOD = tiny.make_heads()._replace(model=Pair())
+ENCODER = {"kernel": jnp.full((6, 2), 3.0), "bias": jnp.ones(2)}
+
+
+def start(seeds, mesh, encoder=None):
+    optimizer = tiny.make_optimizer(METHOD)
+    return train_state.init_states(METHOD, optimizer, TRAIN, seeds, encoder, mesh)
+
+
+@pytest.fixture(scope="module")
+def states():
+    """Four seeds on 4 x 2 devices."""
+    return start((7, 8, 9, 10), train_state.make_mesh(8, 2, 4))
+
+
+def test_states_are_born_sharded_over_seeds(states):
+    declared = NamedSharding(train_state.make_mesh(8, 2, 4), PartitionSpec("seed"))
+    for leaf in jax.tree.leaves(states):
+        assert leaf.shape[0] == 4
+        assert leaf.sharding.is_equivalent_to(declared, leaf.ndim)
+
+
+def test_a_new_state_starts_at_zero_with_the_human_labels(states):
+    for counter in (states.step, states.epoch, states.selection.epoch):
+        np.testing.assert_array_equal(counter, np.zeros(4))
+    assert np.isposinf(states.selection.score).all() and states.selection.active.all()
+    tiny.assert_same(states.selection.params, states.params)
+    labels = np.tile(TRAIN.label, (4, 4, 1))
+    np.testing.assert_array_equal(states.labels.value, labels)
+    for leaf in jax.tree.leaves((states.opt_state, states.labels.feature)):
+        assert (np.asarray(leaf) == 0).all()
+
+
+def test_the_seed_alone_decides_the_parameters(states):
+    kernels = np.asarray(states.params["text_encoder"]["kernel"])
+    assert len(np.unique(kernels)) == kernels.size
+    alone = start((8,), train_state.make_mesh(1, 1, 1))
+    second = jax.tree.map(lambda x: x[1:2], states)
+    # measured: equal to the bit
+    tiny.assert_close(second.params, alone.params, 1e-7)
+    tiny.assert_same(second.key, alone.key)
+
+
+def test_pretrained_parameters_take_their_place(states):
+    found = start((7, 8, 9, 10), train_state.make_mesh(8, 2, 4), ENCODER)
+    for params in (found.params, found.selection.params):
+        for name, value in ENCODER.items():
+            stacked = np.stack([value] * 4)
+            np.testing.assert_array_equal(params["text_encoder"][name], stacked)
+        tiny.assert_close(params["head"], states.params["head"], 1e-7)
+
+
+def test_pretrained_parameters_that_do_not_fit_are_refused():
+    wrong = {"kernel": ENCODER["kernel"]}
+    with pytest.raises(ValueError, match="do not fit"):
+        start((7,), train_state.make_mesh(1, 1, 1), wrong)

@@ -1,0 +1,153 @@
+"""A small split, a small Self-MM and a smaller stand-in: what several tests share."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from msa_jax import optim, ulgm
+from msa_jax.batching import gather
+from msa_jax.layers.dense import ScoreHead
+from msa_jax.methods import self_mm
+from msa_jax.text import FeatureEncoder, pool
+from msa_jax.train_state import new_state, seed_keys
+from msa_jax.types import TARGETS, Batch, Method, Outputs, Split, TrainState
+
+RATES = {
+    name: {"rate": rate, "decay": 1e-3}
+    for name, rate in (("audio", 3e-3), ("vision", 1e-3), ("other", 1e-2))
+}
+MODEL = {
+    "audio_hidden": 4,
+    "vision_hidden": 5,
+    "audio_width": 3,
+    "vision_width": 4,
+    "fusion_head": 8,
+    "text_head": 6,
+    "audio_head": 4,
+    "vision_head": 5,
+}
+
+
+def make_split(n: int, seed: int = 0) -> Split:
+    """Draw features of 1 to 4, 6 and 5 steps; the labels depend on the text."""
+    rng = np.random.default_rng(seed)
+
+    def sequence(steps, width):
+        length = rng.integers(1, steps + 1, n).astype(np.int32)
+        x = rng.normal(size=(n, steps, width)).astype(np.float32)
+        x[np.arange(steps) >= length[:, None]] = 0
+        return x, length
+
+    text, audio, vision = sequence(4, 6), sequence(6, 3), sequence(5, 4)
+    label = 2 * text[0][:, 0, 0] + 0.3 * rng.normal(size=n)
+    label = np.clip(label, -3, 3).astype(np.float32)
+    return Split(*map(jnp.asarray, (*text, *audio, *vision, label)))
+
+
+def make_self_mm(encoder: nn.Module | None = None, dropout: float = 0.1) -> Method:
+    """Return Self-MM on text features (or another encoder), all dropouts alike."""
+    rates = {f"{t}_head_dropout": dropout for t in TARGETS}
+    model = {**MODEL, **rates, "audio_dropout": dropout, "vision_dropout": dropout}
+    return self_mm.make(model, encoder or FeatureEncoder(), "mean", ulgm.Rules())
+
+
+class Heads(nn.Module):
+    """Self-MM without recurrence: it compiles in a fifth of the time."""
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Score the mean over time of each modality."""
+        x = {
+            m: pool(getattr(batch, m), getattr(batch, f"{m}_length"), "mean")
+            for m in TARGETS[1:]
+        }
+        x["fusion"] = jnp.concatenate(list(x.values()), axis=-1)
+        scores, features = [], {}
+        for target in TARGETS:
+            rate = 0.1 if target == "fusion" else 0.0
+            head = ScoreHead(4, rate, hidden_layers=1, name=target)
+            score, features[target] = head(x[target], train=train)
+            scores.append(score)
+        return Outputs(jnp.stack(scores), features)
+
+
+def make_heads(**rules) -> Method:
+    """Return Self-MM's losses and labels around `Heads`; every group is "other"."""
+    method = make_self_mm()
+    widths = dict.fromkeys(TARGETS, 4)
+
+    def update(labels, outputs, batch, epoch):
+        return ulgm.update_tables(
+            labels,
+            outputs.feature,
+            batch.index,
+            batch.valid,
+            epoch,
+            ulgm.Rules(**rules),
+        )
+
+    return method._replace(
+        model=Heads(),
+        init_labels=partial(ulgm.init_tables, widths=widths),
+        update_labels=update,
+        groups=lambda path: "other",
+    )
+
+
+def make_params(method: Method, split: Split, seed: int = 0):
+    """Draw parameters with NumPy: compiling jax's initialisers takes seconds."""
+    rng = np.random.default_rng(seed)
+    batch = gather(split, jnp.arange(2))
+    init = partial(method.model.init, train=False)
+    shapes = jax.eval_shape(init, jax.random.key(0), batch)["params"]
+    return jax.tree.map(
+        lambda s: jnp.asarray(rng.uniform(-0.4, 0.4, s.shape), s.dtype), shapes
+    )
+
+
+def make_optimizer(method: Method):
+    """Return Adam with the rates above."""
+    return optim.make_optimizer(RATES, method.groups)
+
+
+def quick(function, **options):
+    """Compile without optimisation: twice as fast to compile, run once or twice."""
+    unoptimised = {"xla_backend_optimization_level": 0}
+    return jax.jit(function, compiler_options=unoptimised, **options)
+
+
+def leaves(tree) -> list[np.ndarray]:
+    """Return a tree's leaves as NumPy arrays, keys as their bits."""
+
+    def plain(x):
+        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(x) if is_key else x)
+
+    return [plain(x) for x in jax.tree.leaves(tree)]
+
+
+def assert_same(a, b) -> None:
+    """Two trees agree to the bit, NaN included."""
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+
+
+def assert_close(a, b, tolerance: float) -> None:
+    """Two trees agree to `tolerance`, absolute."""
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance)
+
+
+def make_states(method: Method, split: Split, seeds) -> TrainState:
+    """Start every seed from parameters drawn by `make_params`, on one device."""
+    params = [make_params(method, split, seed) for seed in seeds]
+    params = jax.tree.map(lambda *x: jnp.stack(x), *params)
+
+    def start(params, key):
+        return new_state(method, make_optimizer(method), params, split.label, key)
+
+    return jax.vmap(start)(params, seed_keys(seeds))
