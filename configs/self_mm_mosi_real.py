@@ -8,8 +8,8 @@ Text: MiniLM-L6, fine-tuned, mean over tokens (it was trained that way; Self-MM 
 [CLS] of bert-base). Audio: 73-d openSMILE vectors, vision: 68-d 3D-CNN vectors, up to
 20 utterances of context; standardised.
 
-Test over seeds 1111, 1112, 1113: MAE .704 (sd .013), Corr .774 (sd .008); ridge on frozen
-MiniLM features .884 and .674. 23 minutes on two busy CPU cores. Commit 1dfa3be.
+Test over seeds 1111, 1112, 1113: MAE .704 (sd .013), Corr .774 (sd .008); ridge on
+frozen MiniLM features .884 and .674. 23 minutes on two busy CPU cores. Commit 4d9a791.
 """
 
 from msa_jax import config as defaults

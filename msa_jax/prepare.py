@@ -4,10 +4,13 @@ example:
   python -m msa_jax.prepare mosi --from features.npz --data_dir data
   python -m msa_jax.prepare sims --from sims.npz
   python -m msa_jax.prepare mosi --from features.npz --check_only
+  python -m msa_jax.prepare my_corpus --from folder/
+  python -m msa_jax.prepare mosei --synthetic --samples 1000
 
-FILE is an .npz, a pickle of the field (MMSA, MMSA-FET, MulT, MAG-BERT) or a folder of
-pickles (MISA, TBJE), see docs/data.md; no code in a pickle is ever run. The built-in
-sets (synthetic, synthetic_tiny) need no --from.
+FILE is an .npz, a pickle of the field (MMSA, MMSA-FET, MulT, MAG-BERT), a folder of
+pickles (MISA, TBJE), see docs/data.md, or a folder with a CSV and .npy files, see
+docs/bring_your_own.md; no code in a pickle is ever run. The built-in sets (synthetic,
+synthetic_tiny) and --synthetic need no --from.
 """
 
 import argparse
@@ -66,6 +69,22 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--emotions", metavar="FILE", help="pickle of MOSEI's 6 emotions, joined by id"
     )
     parser.add_argument(
+        "--synthetic",
+        action="store_true",
+        help="make a twin of mosi, mosei, sims or simsv2: their shapes, invented data",
+    )
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="of a twin (default: as published)"
+    )
+    parser.add_argument(
+        "--aligned", action="store_true", help="make the twin of the aligned files"
+    )
+    parser.add_argument(
+        "--text",
+        choices=("tokens", "sentences"),
+        help="what text a twin has (default: tokens, as MMSA's files)",
+    )
+    parser.add_argument(
         "--check_only", action="store_true", help="print the card, write nothing"
     )
     parser.add_argument(
@@ -79,12 +98,13 @@ def _prepare(args: argparse.Namespace) -> int:
         raise UserError(f"name '{args.name}' may only hold a-z, 0-9 and _")
     label_range = _parse_range(args.label_range) if args.label_range else None
     from msa_jax.data import card as cards  # lazy: --help and typos answer at once
-    from msa_jax.data import known, plain, sources, store, synthetic
+    from msa_jax.data import known, store, synthetic
 
     label_range = label_range or known.default_label_range(args.name)
 
+    _check_flags(args)
     if args.name in synthetic.SIZES:
-        if args.file is not None:
+        if args.file is not None or args.synthetic:
             raise UserError(f"'{args.name}' is built in: choose another name")
         path, written = store.make_synthetic(
             args.name, args.data_dir, overwrite=args.overwrite
@@ -92,28 +112,13 @@ def _prepare(args: argparse.Namespace) -> int:
         _print(store.read_card(path), path, written)
         _write_page(path)
         return 0
-    if args.file is None:
-        raise UserError("say which file to read: --from FILE")
-    file = Path(args.file)
-    emotions = Path(args.emotions) if args.emotions else None
-    with sources.read(file, emotions) as (arrays, found):
-        try:
-            splits, notes = plain.to_splits(arrays, label_range, args.padding)
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from None
-    notes = notes._replace(
-        assumptions=(*found.assumptions, *notes.assumptions),
-        unused=(*notes.unused, *found.unused),
-    )
+    made = _twin(args) if args.synthetic else _read(args, label_range)
+    splits, notes, source = made
     card = cards.make_card(
         args.name,
         splits,
         notes,
-        source={
-            "file": file.name,
-            "sha256": sources.sha256(file),
-            "layout": found.layout,
-        },
+        source=source,
         label_range=label_range,
         metrics=args.metrics or cards.metrics_kind(label_range),
     )
@@ -125,6 +130,67 @@ def _prepare(args: argparse.Namespace) -> int:
     _print(card, path, written)
     _write_page(path)
     return 0
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that would be ignored."""
+    if args.synthetic and (args.file or args.emotions):
+        raise UserError("--synthetic makes the data itself: leave --from out")
+    if args.synthetic and args.label_range:
+        raise UserError("--synthetic has the published labels: leave --label_range out")
+    asked = args.samples is not None or args.aligned or args.text is not None
+    if asked and not args.synthetic:
+        raise UserError("--samples, --aligned and --text go with --synthetic")
+
+
+def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
+    """Return splits, notes and source of what `--from` names."""
+    from msa_jax.data import folder, plain, sources
+
+    if args.file is None:
+        raise UserError("say which file to read: --from FILE")
+    file = Path(args.file)
+    if file.is_dir() and any(file.glob("*.csv")):
+        own = folder.read_folder(file)
+        try:
+            splits, notes = plain.to_splits(own.arrays, label_range, args.padding)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
+        notes = notes._replace(warnings=(*own.warnings, *notes.warnings))
+        source = {"folder": file.resolve().name, "sha256": own.sha256}
+        return splits, notes, source | {"layout": "folder of clips"}
+    emotions = Path(args.emotions) if args.emotions else None
+    with sources.read(file, emotions) as (arrays, found):
+        try:
+            splits, notes = plain.to_splits(arrays, label_range, args.padding)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
+    notes = notes._replace(
+        assumptions=(*found.assumptions, *notes.assumptions),
+        unused=(*notes.unused, *found.unused),
+    )
+    source = {"file": file.name, "sha256": sources.sha256(file)}
+    return splits, notes, source | {"layout": found.layout}
+
+
+def _twin(args: argparse.Namespace) -> tuple:
+    """Return splits, notes and source of the twin of a known data set."""
+    from msa_jax.data import twins
+    from msa_jax.data.padding import Padding
+    from msa_jax.data.plain import Notes
+
+    text = args.text or "tokens"
+    twin = twins.make(args.name, aligned=args.aligned, samples=args.samples, text=text)
+    padding = Padding("back", "given", 0, 0)
+    notes = Notes({"audio": padding, "vision": padding}, (), twin.assumptions, ())
+    source = {
+        "twin_of": args.name,
+        "variant": "aligned" if args.aligned else "unaligned",
+        "text": text,
+        "samples": args.samples or "all",
+        "generator": f"version {twins.VERSION}, seed {twins.SEED}",
+    }
+    return twin.splits, notes, source
 
 
 def _write_page(path: Path) -> None:
