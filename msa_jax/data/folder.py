@@ -1,0 +1,233 @@
+"""A folder of one CSV and one .npy file per clip (docs/bring_your_own.md)."""
+
+import csv
+import hashlib
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from msa_jax.data.checks import EMOTIONS, UNIMODAL_KEYS
+from msa_jax.errors import UserError
+
+MODALITIES = ("text", "audio", "vision")
+_NUMBERS = ("label", *UNIMODAL_KEYS, *EMOTIONS)
+_LARGEST = 64 << 30  # bytes of one padded modality; more is a mistake in a file
+_NEEDED = ("id", "split", "label")
+
+
+class Folder(NamedTuple):
+    """A folder as read: arrays of the plain layout, and what to tell about it."""
+
+    arrays: dict[str, np.ndarray]
+    warnings: tuple[str, ...]
+    sha256: str  # of the CSV and every feature file, by name and content
+
+
+def read_folder(folder: Path) -> Folder:
+    """Read the CSV and the features of every clip it names.
+
+    Raises: UserError, naming file and line, for everything that does not fit.
+    """
+    table = _find_table(folder)
+    columns, lines = _read_table(table)
+    for line, sample in zip(lines, columns["id"], strict=True):
+        _check_id(table, line, sample)
+    arrays = {key: np.array(values) for key, values in columns.items()}
+    for key in set(_NUMBERS) & set(columns):
+        arrays[key] = _numbers(table, key, columns[key], lines)
+    arrays |= _emotions(table, arrays)
+    digest = hashlib.sha256(table.read_bytes())
+    warnings = []
+    for modality in MODALITIES:
+        if not (folder / modality).is_dir():
+            continue
+        files = [folder / modality / f"{sample}.npy" for sample in columns["id"]]
+        _check_files(table, files, lines)
+        arrays[modality], arrays[f"{modality}_length"] = _stack(files)
+        for file in files:
+            digest.update(f"{modality}/{file.name}\n".encode())
+            digest.update(_file_sha256(file))
+        extra = {f.name for f in (folder / modality).iterdir()}
+        extra -= {f.name for f in files}
+        if extra:
+            warnings.append(
+                f"{modality}: {len(extra)} files have no line in {table.name}, first "
+                f"'{min(extra)}'"
+            )
+    return Folder(arrays, tuple(warnings), digest.hexdigest())
+
+
+def _find_table(folder: Path) -> Path:
+    tables = sorted(folder.glob("*.csv"))
+    if len(tables) == 1:
+        return tables[0]
+    if not tables:
+        raise UserError(
+            f"{folder}: no .csv file in it; it needs one with the columns id, split, "
+            "label and transcript (docs/bring_your_own.md)"
+        )
+    names = ", ".join(table.name for table in tables[:4])
+    raise UserError(f"{folder}: {len(tables)} .csv files ({names}): keep one")
+
+
+def _read_table(table: Path) -> tuple[dict[str, list[str]], list[int]]:
+    """Return every column by name, and the line each row ends in."""
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{table}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{table}: line {line} is not UTF-8; save the table as 'CSV UTF-8'"
+        ) from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if row:  # empty lines are nothing
+                rows.append(row)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise UserError(f"{table}: line {reader.line_num}: {error}") from None
+    if len(rows) < 2:
+        raise UserError(f"{table}: holds no samples below a line of column names")
+    names = [name.strip() for name in rows[0]]
+    _check_names(table, names)
+    for line, row in zip(lines[1:], rows[1:], strict=True):
+        if len(row) != len(names):
+            raise UserError(
+                f"{table}: line {line} has {len(row)} fields, but there are "
+                f"{len(names)} columns; put quotes around text that holds commas"
+            )
+    columns = zip(*rows[1:], strict=True)
+    return {n: list(c) for n, c in zip(names, columns, strict=True)}, lines[1:]
+
+
+def _check_names(table: Path, names: list[str]) -> None:
+    missing = [name for name in _NEEDED if name not in names]
+    if missing:
+        found = ", ".join(names)
+        hint = ""
+        if len(names) == 1 and (";" in found or "\t" in found):
+            hint = "; separate columns with commas"
+        raise UserError(
+            f"{table}: no column '{missing[0]}'; found: {found[:200]}{hint}"
+        )
+    reserved = {*MODALITIES, *(f"{m}_length" for m in MODALITIES)}
+    reserved |= {"text_bert", "emotion"}
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{table}: two columns are called '{name}'")
+        if name in reserved:
+            raise UserError(
+                f"{table}: a column cannot be called '{name}': rename it, or put the "
+                f"features into {name.removesuffix('_length')}/ID.npy"
+            )
+
+
+def _check_id(table: Path, line: int, sample: str) -> None:
+    """Refuse ids that are no plain file name: they would lead out of the folder."""
+    if not sample or sample.startswith(".") or set(sample) & set("/\\\0:"):
+        raise UserError(
+            f"{table}: line {line}: id {sample!r} must be a file name without / \\ : "
+            "and not begin with a dot"
+        )
+    if sample != sample.strip() or not sample.isprintable() or len(sample) > 200:
+        raise UserError(
+            f"{table}: line {line}: id {sample[:40]!r} must not be longer than 200 "
+            "characters, nor begin or end with blanks, nor hold control characters"
+        )
+
+
+def _numbers(table: Path, key: str, texts: list[str], lines: list[int]) -> np.ndarray:
+    values = np.empty(len(texts))
+    for i, (text, line) in enumerate(zip(texts, lines, strict=True)):
+        try:
+            values[i] = float(text)
+        except ValueError:
+            raise UserError(
+                f"{table}: line {line}: {key} is {text[:40]!r}, not a number"
+            ) from None
+    return values
+
+
+def _emotions(table: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Take the emotion columns out and return them as one array, if all are there."""
+    found = [name for name in EMOTIONS if name in arrays]
+    if not found:
+        return {}
+    if len(found) < len(EMOTIONS):
+        missing = [name for name in EMOTIONS if name not in found]
+        raise UserError(
+            f"{table}: emotion columns need all of {', '.join(EMOTIONS)}; missing: "
+            f"{', '.join(missing)}"
+        )
+    return {"emotion": np.stack([arrays.pop(name) for name in EMOTIONS], axis=1)}
+
+
+def _check_files(table: Path, files: list[Path], lines: list[int]) -> None:
+    missing = [i for i, file in enumerate(files) if not file.is_file()]
+    if missing:
+        file, line = files[missing[0]], lines[missing[0]]
+        raise UserError(
+            f"{file.parent.name}/{file.name} is missing (line {line} of {table}); "
+            f"{len(missing)} of {len(files)} files of {file.parent.name} are"
+        )
+
+
+def _open(file: Path) -> np.ndarray:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
+        if "Python objects" in str(error) or "pickled" in str(error):
+            raise UserError(
+                f"{file}: not a .npy file of numbers (an object array or a pickle); "
+                "save it with np.save(file, array.astype('float32'))"
+            ) from None
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{file}: damaged or not a .npy file ({first})") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        kind = getattr(array, "dtype", "an archive")
+        raise UserError(f"{file}: must hold numbers, not {kind}")
+    return array
+
+
+def _stack(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """Read every file into one padded array, in the widest type that is needed.
+
+    Shapes are looked at first: nothing is read before all files fit together.
+    """
+    lengths, kinds, width = np.zeros(len(files), np.int64), set(), 0
+    for i, file in enumerate(files):
+        array = _open(file)  # one at a time: each open file costs a descriptor
+        if array.ndim != 2 or 0 in array.shape:
+            raise UserError(
+                f"{file}: shape {array.shape}, it must be [steps, width], at least 1 "
+                "of each"
+            )
+        width = width or array.shape[1]
+        if array.shape[1] != width:
+            raise UserError(
+                f"{file}: width {array.shape[1]}, but {files[0].name} has {width}"
+            )
+        lengths[i] = len(array)
+        kinds.add(array.dtype)
+    kind = np.result_type(*kinds, np.float32)
+    size = len(files) * int(lengths.max()) * width * kind.itemsize
+    if size > _LARGEST:
+        raise UserError(
+            f"{files[int(lengths.argmax())]}: {lengths.max()} steps; padded to that, "
+            f"all {len(files)} clips need {size >> 30} GiB: cut or average the steps"
+        )
+    padded = np.zeros((len(files), int(lengths.max()), width), kind)
+    for i, file in enumerate(files):
+        padded[i, : lengths[i]] = _open(file)
+    return padded, lengths
+
+
+def _file_sha256(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
