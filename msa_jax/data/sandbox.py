@@ -136,8 +136,9 @@ def child(request: dict) -> int:
 
     limits, scratch = Limits(*request["limits"]), Path(request["scratch"])
     budget = columns.Budget(limits.budget)
+    # a second of grace: at the hard limit it would be SIGKILL, which says nothing
+    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 1))
     for what, most in (
-        (resource.RLIMIT_CPU, limits.seconds),
         (resource.RLIMIT_FSIZE, limits.budget),
         (resource.RLIMIT_AS, limits.memory),
         (resource.RLIMIT_CORE, 0),

@@ -1,0 +1,97 @@
+"""Feature files that are broken end in one line and leave nothing behind."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from layouts import SPLITS, Arrays, clips, every, mmsa, split
+from test_dialects import dump
+
+from msa_jax import prepare
+from msa_jax.data import sandbox
+from msa_jax.data.columns import Budget
+from msa_jax.data.dialects import recognise
+from msa_jax.errors import UserError
+
+
+def tree_with(name: str, **changes: Any) -> Arrays:
+    tree = {n: mmsa(a) for n, a in every().items()}
+    for key, value in changes.items():
+        if value is None:
+            del tree[name][key]
+        else:
+            tree[name][key] = value
+    return tree
+
+
+NAN = np.array([0, np.nan, 0, 0, 0, 0])
+BROKEN = {
+    "no label": (tree_with("train", regression_labels=None), "labels are missing"),
+    "no audio": (tree_with("valid", audio=None), "'audio' is missing in valid"),
+    "no test": ({k: v for k, v in tree_with("test").items() if k != "test"}, "'test'"),
+    "nan labels": (tree_with("train", regression_labels=NAN), "must be finite"),
+    "nan audio": (tree_with("train", audio=np.full((6, 7, 5), np.nan)), "NaN"),
+    "inf audio": (tree_with("train", audio=np.full((6, 7, 5), np.inf)), "infinite"),
+    "-inf vision": (tree_with("train", vision=np.full((6, 7, 4), -np.inf)), "infinite"),
+    "rows": (tree_with("test", audio=np.zeros((3, 7, 5))), "3 rows in test"),
+    "width": (tree_with("test", audio=np.zeros((4, 7, 6))), "'audio' has 6 columns"),
+    "rank": (tree_with("train", audio=np.zeros((6, 5))), "shape"),
+    "ragged": (
+        tree_with("train", audio=[np.ones((2, 5)), *[np.ones((2, 4))] * 5]),
+        "columns",
+    ),
+    "ragged twice": (tree_with("train", audio=[[[1], [1, 2]], [[1]]] * 3), "ragged"),
+    "mixed": (tree_with("train", regression_labels=[1, "a", 2, 3, 1, 2]), "str"),
+    "strings": (tree_with("train", audio=np.array(["a"] * 6)), "strings"),
+    "classes": (tree_with("train", regression_labels=np.ones((6, 4, 2))), "score"),
+    "no ids": (tree_with("train", id=[]), "empty"),
+    "ids": (tree_with("train", id=[None] * 6), "None"),
+    "texts": (tree_with("train", id={"a": 1}), "dict"),
+    "lengths": (tree_with("train", audio_lengths=[9] * 6), "7 steps"),
+    "zero length": (tree_with("train", audio_lengths=[0] * 6), "at least 1"),
+    "tokens": (tree_with("train", text_bert=np.full((6, 3, 6), 0.5)), "whole numbers"),
+    "huge": (tree_with("train", regression_labels=[10**30] * 6), "64 bits"),
+    "one clip": ({"audio": np.ones((3, 2)), "text": np.ones(2)}, "without splits"),
+    "emotions": ({"v[0]": [0, 0, 1, 0, 2, 0]}, "emotion labels alone"),
+    "one split": (clips(split("train")), "one split only"),
+    "number": (7, "a int"),
+    "other dict": ({"a": 1, "b": 2}, "keys a, b"),
+    "empty dict": ({}, "empty dict"),
+    "list splits": ({"train": [1], "valid": [2], "test": [3]}, "'train' is a list"),
+    "odd clip": (
+        {n: [*clips(split(n)), 5] for n in SPLITS},
+        "train[6] is not",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_end_in_one_line_and_leave_nothing(tmp_path, name):
+    tree, wanted = BROKEN[name]
+    file = dump(tmp_path / "x.pkl", tree)
+    with pytest.raises(UserError) as error:
+        prepare.main(["x", "--from", str(file), "--data_dir", str(tmp_path / "d")])
+    assert wanted in str(error.value) and "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pkl"]
+
+
+def test_lists_that_unfold_to_more_than_the_budget_are_refused():
+    row = [np.zeros((1000, 1000))] * 1000
+    tree = {n: mmsa(a) for n, a in every().items()}
+    tree["train"]["audio"] = row
+    laughs: list = [1.0] * 10
+    for _ in range(3):
+        laughs = [laughs] * 10_000
+    for value in (laughs, [laughs] * 6):
+        tree["train"]["regression_labels"] = value
+        with pytest.raises(UserError, match="unfolds|nested|ragged"):
+            recognise({"x": tree}, Budget(1 << 20))
+
+
+def test_shared_arrays_that_unfold_are_refused(tmp_path):
+    tree = {n: mmsa(a) for n, a in every().items()}
+    array = np.ones((1000, 500), np.float32)
+    tree["train"] |= {"id": [f"v{i}_0" for i in range(3000)], "audio": [array] * 3000}
+    file = dump(tmp_path / "x.pkl", tree)
+    with pytest.raises(UserError, match="unfolds|rows"), sandbox.read([file]):
+        pass
