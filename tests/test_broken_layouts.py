@@ -46,6 +46,9 @@ BROKEN = {
     "classes": (tree_with("train", regression_labels=np.ones((6, 4, 2))), "score"),
     "no ids": (tree_with("train", id=[]), "empty"),
     "ids": (tree_with("train", id=[None] * 6), "None"),
+    "escapes": (tree_with("train", id=[f"\x1b[{i}m" for i in range(6)]), "printable"),
+    "surrogates": (tree_with("train", id=["\ud800"] * 6), "not Unicode"),
+    "odd keys": ({"\ud800\x1b[31m": 1, b"\xff": 2}, "keys \\ud800"),
     "texts": (tree_with("train", id={"a": 1}), "dict"),
     "lengths": (tree_with("train", audio_lengths=[9] * 6), "7 steps"),
     "zero length": (tree_with("train", audio_lengths=[0] * 6), "at least 1"),
@@ -95,3 +98,9 @@ def test_shared_arrays_that_unfold_are_refused(tmp_path):
     file = dump(tmp_path / "x.pkl", tree)
     with pytest.raises(UserError, match="unfolds|rows"), sandbox.read([file]):
         pass
+
+
+def test_keys_that_are_not_read_are_listed_in_plain_letters():
+    tree = tree_with("train", **{f"\x1b{i}\ud800": 1 for i in range(99)})
+    unused = recognise({"x": tree}, Budget(1 << 20)).unused
+    assert "".join(unused).isascii() and len(unused) == 31

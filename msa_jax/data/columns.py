@@ -1,5 +1,6 @@
 """From what a file holds to rectangular columns on disk, within a budget of bytes."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,6 +99,11 @@ def text(value: str | bytes | memoryview) -> str:
     return value if isinstance(value, str) else pickled_arrays.text(bytes(value))
 
 
+def shown(name: Any) -> str:
+    """Return a name of the file as something that can be printed."""
+    return str(name)[:40].encode("ascii", "backslashreplace").decode()
+
+
 def _kind(item: Any) -> str:
     return "None" if item is None else type(item).__name__
 
@@ -173,7 +179,8 @@ def _write_array(
         row[time] = max(row[time], 1)  # clips without any step
     kinds = [a.dtype for part in parts for a in _arrays(part)]
     dtype = np.result_type(*kinds).newbyteorder("=")
-    budget.spend(key, int(np.prod([rows, *row], dtype=object)) * dtype.itemsize)
+    # whoever reads it casts to float32
+    budget.spend(key, math.prod([rows, *row]) * max(dtype.itemsize, 4))
     header = {"descr": dtype.str, "fortran_order": False, "shape": (rows, *row)}
     with path.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)

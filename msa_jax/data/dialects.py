@@ -1,12 +1,12 @@
 """Recognise what layout a feature file has from its contents, not its name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from msa_jax.data import clips
-from msa_jax.data.columns import Budget, Layout, numbers, strings
+from msa_jax.data.columns import Budget, Layout, numbers, shown, strings
 from msa_jax.errors import UserError
 
 ALIASES = {
@@ -47,7 +47,8 @@ def recognise(trees: Mapping[str, Any], budget: Budget) -> Layout:
         return _recognise_one(tree, budget)
     whole = {ALIASES[stem]: t for stem, t in trees.items() if stem in ALIASES}
     if whole.keys() == set(ALIASES.values()):
-        return _by_split(whole, budget)
+        others = [stem for stem in trees if stem not in ALIASES]
+        return _with_unused(_by_split(whole, budget), others)
     keyed = clips.keyed_files(trees, ALIASES)
     if keyed is not None:
         return clips.from_keyed_files(keyed, budget)
@@ -82,8 +83,14 @@ def _recognise_one(tree: Any, budget: Budget) -> Layout:
     if missing:
         raise UserError(f"split '{missing[0]}' is missing; found: {_names(tree)}")
     layout = _by_split(splits, budget)
-    others = [str(key) for key in tree if key not in ALIASES]
-    return layout._replace(unused=(*layout.unused, *others))
+    return _with_unused(layout, [key for key in tree if key not in ALIASES])
+
+
+def _with_unused(layout: Layout, names: Sequence[Any]) -> Layout:
+    """Name what of the file is not read; a file may hold very many keys."""
+    more = [f"and {len(names) - 30} more"] if len(names) > 30 else []
+    listed = [*map(shown, names[:30]), *more]
+    return layout._replace(unused=(*layout.unused, *listed))
 
 
 def _by_split(splits: Mapping[str, Any], budget: Budget) -> Layout:
@@ -132,7 +139,7 @@ def _from_arrays(splits: Mapping[str, dict], budget: Budget) -> Layout:
     if not mult and train.get("annotations") is not None and "text" in train:
         labels = "classification_labels" in train
         name += "" if labels else " (MMSA-FET writes the same layout)"
-    return Layout(name, found, tuple(notes), tuple(unused))
+    return _with_unused(Layout(name, found, tuple(notes), ()), unused)
 
 
 def _read_arrays(
@@ -159,6 +166,7 @@ def _read_arrays(
         table["id"] = [f"{split}{i}" for i in range(count)]
     if not table["id"]:
         raise UserError(f"split '{split}' is empty")
+    clips.check_ids(split, table["id"])
     return table
 
 
@@ -205,5 +213,5 @@ def _short(tree: Any) -> str:
 
 
 def _names(tree: Mapping[Any, Any]) -> str:
-    shown = [str(key)[:30] for key, _ in zip(tree, range(8), strict=False)]
-    return ", ".join(shown) + (", ..." if len(tree) > len(shown) else "")
+    first = [shown(key) for key, _ in zip(tree, range(8), strict=False)]
+    return ", ".join(first) + (", ..." if len(tree) > len(first) else "")

@@ -23,7 +23,7 @@ import numpy as np
 from msa_jax.errors import UserError
 
 MAX_FILE = 32 << 30
-SECONDS = 50  # and one more for every 20 MB
+SECONDS = 40  # and one more for every 20 MB
 MEMORY = 2 << 30  # and five times the file
 BUDGET = 512 << 20  # and 24 times the file: clips of very different lengths
 _START = (
@@ -105,7 +105,8 @@ def _run_child(
     if done.returncode == 0:
         return
     if done.returncode == _MISTAKE and done.stdout:
-        line = " ".join(done.stdout[:2000].decode("utf-8", "replace").split())
+        line = done.stdout[:2000].decode("utf-8", "replace")
+        line = "".join(c if c.isprintable() else " " for c in line)
         raise UserError(line if len(files) > 1 else f"{shown}: {line}")
     if done.returncode == -signal.SIGXCPU:
         raise UserError(f"{shown}: refused: reading took more than {limits.seconds} s")
@@ -176,5 +177,5 @@ def child(request: dict) -> int:
         line = f"its arrays cannot be written to {scratch} ({error.strerror})"
     except Exception as error:  # a file nobody thought of must not end in a traceback
         line = f"no known layout ({type(error).__name__}: {error})"
-    sys.stdout.write(f"{where}{line}")
+    sys.stdout.buffer.write(f"{where}{line}".encode("utf-8", "replace"))
     return _MISTAKE
