@@ -73,7 +73,7 @@ def _find_table(folder: Path) -> Path:
 
 
 def _read_table(table: Path) -> tuple[dict[str, list[str]], list[int]]:
-    """Return every column by name, and the line each row ends in."""
+    """Return every column by name, and the line each row begins in."""
     try:
         text = table.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -84,12 +84,13 @@ def _read_table(table: Path) -> tuple[dict[str, list[str]], list[int]]:
             f"{table}: line {line} is not UTF-8; save the table as 'CSV UTF-8'"
         ) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows, lines = [], []
+    rows, lines, start = [], [], 1
     try:
         for row in reader:
             if row:  # empty lines are nothing
                 rows.append(row)
-                lines.append(reader.line_num)
+                lines.append(start)
+            start = reader.line_num + 1  # a quoted field may span several lines
     except csv.Error as error:
         raise UserError(f"{table}: line {reader.line_num}: {error}") from None
     if len(rows) < 2:
