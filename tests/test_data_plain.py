@@ -284,3 +284,23 @@ def test_unreadable_files_are_named(tmp_path):
     assert "not UTF-8" in message(half)
     save(half, small() | {"id": np.char.encode(small()["id"])})
     assert plain.read_npz(half)["id"].tolist() == small()["id"].tolist()
+
+
+def test_archives_that_claim_too_much_are_refused(tmp_path):
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("audio.npy", "w", force_zip64=True) as member:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (3 << 30,)}
+            np.lib.format.write_array_header_1_0(member, header)
+            member.write(bytes(1 << 20))
+    with pytest.raises(UserError, match="cannot read|claims|damaged"):
+        plain.read_npz(path)  # the header says 3 GiB, the member holds 1 MiB
+
+
+def test_an_archive_that_unfolds_a_thousandfold_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, audio=np.zeros(1 << 20, np.uint8))
+    assert plain.read_npz(path)["audio"].shape == (1 << 20,)
+    monkeypatch.setattr(plain, "_UNFOLDED", 1 << 10)
+    with pytest.raises(UserError, match="unfolds to 1 MiB"):
+        plain.read_npz(path)

@@ -127,6 +127,26 @@ def test_front_padding_with_stored_lengths_of_one(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("change", ["front", "transposed"])
+def test_tokens_in_other_arrangements(tmp_path, change):
+    tree = {name: mmsa(arrays) for name, arrays in every().items()}
+    for arrays in tree.values():
+        tokens = arrays["text_bert"].copy()
+        if change == "front":
+            for i, line in enumerate(tokens):
+                tokens[i] = np.roll(line, -int(line[1].sum()), axis=1)
+            arrays["text_bert"] = tokens
+        else:
+            arrays["text_bert"] = tokens.transpose(0, 2, 1)
+    dataset = prepared(dump(tmp_path / "x.pkl", tree))
+    for name in SPLITS:
+        found = dataset.splits[name].text
+        wanted = split(name)["text_bert"]
+        np.testing.assert_array_equal(found, wanted[:, :, : found.shape[2]])
+    wanted = "moved to the back" if change == "front" else "transposed"
+    assert any(f"{wanted}" in line for line in dataset.card["assumptions"])
+
+
 def test_mult_files(tmp_path):
     data = every()
     data["train"]["audio"][2, 0, 3] = -np.inf

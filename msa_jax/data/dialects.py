@@ -195,14 +195,29 @@ def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
 
 
 def _settle_text(tables: list[dict[str, Any]]) -> list[str]:
-    """Bring token arrays [n, t, 3] to [n, 3, t]."""
-    tokens = [table["text_bert"] for table in tables if "text_bert" in table]
-    arrays = [t for t in tokens if isinstance(t, np.ndarray)]
-    if not arrays or any(t.shape[1] == 3 or t.shape[2] != 3 for t in arrays):
+    """Bring tokens [n, t, 3] to [n, 3, t], and front padding to the back."""
+    if not all(isinstance(table.get("text_bert"), np.ndarray) for table in tables):
         return []
-    for table in tables:
-        table["text_bert"] = table["text_bert"].transpose(0, 2, 1)
-    return ["text: 'text_bert' was [samples, tokens, 3] and has been transposed"]
+    notes, tokens = [], [table["text_bert"] for table in tables]
+    if all(t.shape[1] != 3 and t.shape[2] == 3 for t in tokens):
+        tokens = [t.transpose(0, 2, 1) for t in tokens]
+        notes.append("text: 'text_bert' was [samples, tokens, 3]; it was transposed")
+    masks = [t[:, 1] for t in tokens if t.shape[1] == 3]
+    at_front = all(np.all(np.diff(mask) >= 0) for mask in masks)
+    if len(masks) == len(tokens) and at_front and any(np.any(m == 0) for m in masks):
+        tokens = [_front_to_back(t) for t in tokens]
+        notes.append("text: tokens were padded at the front and moved to the back")
+    for table, moved in zip(tables, tokens, strict=True):
+        table["text_bert"] = moved
+    return notes
+
+
+def _front_to_back(tokens: np.ndarray) -> np.ndarray:
+    """Move each sample's tokens [3, t] to the start; MMSA-FET can pad there."""
+    steps = tokens.shape[2]
+    padding = np.sum(tokens[:, 1] == 0, axis=1)
+    index = (np.arange(steps) + padding[:, None]) % steps
+    return np.take_along_axis(tokens, index[:, None, :], axis=2)
 
 
 def _short(tree: Any) -> str:

@@ -1,6 +1,8 @@
 """The plain layout: one .npz of arrays, one row per sample (docs/data.md)."""
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,8 @@ from msa_jax.data import checks
 from msa_jax.data.padding import Padding, settle_padding
 from msa_jax.errors import UserError
 from msa_jax.types import Examples
+
+_UNFOLDED = 2 << 30  # bytes an .npz may unfold to, and 50 times its size
 
 
 class Notes(NamedTuple):
@@ -30,12 +34,26 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: not an .npz file (write one with np.savez)")
     arrays = {}
     try:
+        _check_unfolding(path)
         with np.load(path, allow_pickle=False) as archive:
             for key in archive.files:
                 arrays[key] = _read_array(path, archive, key)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, zlib.error, struct.error) as error:
         raise UserError(f"{path}: damaged or unreadable ({error})") from None
+    except (NotImplementedError, RuntimeError) as error:  # odd or encrypted archives
+        raise UserError(f"{path}: not written by np.savez ({error})") from None
     return arrays
+
+
+def _check_unfolding(path: Path) -> None:
+    """Refuse an archive that unfolds to far more than it holds."""
+    with zipfile.ZipFile(path) as archive:
+        unfolded = sum(member.file_size for member in archive.infolist())
+    if unfolded > _UNFOLDED + 50 * path.stat().st_size:
+        raise UserError(
+            f"{path}: refused: it unfolds to {unfolded >> 20} MiB, far more than the "
+            "file holds"
+        )
 
 
 def _read_array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
@@ -48,6 +66,10 @@ def _read_array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarr
                 "np.array(list, dtype=str) and numbers in one padded array"
             ) from None
         raise UserError(f"{path}: cannot read '{key}' ({error})") from None
+    except MemoryError:
+        raise UserError(
+            f"{path}: '{key}' claims more memory than there is (damaged?)"
+        ) from None
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: '{key}' is not a NumPy array")
     if array.dtype.kind != "S":

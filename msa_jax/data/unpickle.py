@@ -10,7 +10,7 @@ from msa_jax.errors import UserError
 
 _OTHERS = (
     (b"\x1f\x8b", "gzip: unpack it first"),
-    (b"PK", "a zip archive (a torch file?)"),
+    (b"PK", "a zip archive, damaged or no .npz"),
     (b"\x89HDF", "HDF5"),
     (b"BZh", "bzip2: unpack it first"),
     (b"\xfd7zXZ", "xz: unpack it first"),
