@@ -101,6 +101,26 @@ def test_length_histograms_count_every_sample(built_in):
         assert max(most for _, _, most in lengths.values()) <= histogram["edges"][-1]
 
 
+@pytest.mark.parametrize("steps, high", [(5, 3), (3, 3), (5, 1)])
+def test_label_bins_are_even_for_the_grids_of_the_field(tmp_path, steps, high):
+    grid = np.arange(-high * steps, high * steps + 1) / steps
+    n = len(grid)
+    split = np.array(["train"] * n + ["valid", "test"])
+    arrays = {
+        "id": np.array([f"a_{i}" for i in range(n + 2)]),
+        "split": split,
+        "label": np.append(grid, [0, 0]),
+        "transcript": np.array(["三个字，two words"] * (n + 2)),
+    }
+    flags = (f"--label_range={-high},{high}", f"--data_dir={tmp_path}")
+    save(tmp_path / "x.npz", arrays)
+    assert command("small", f"--from={tmp_path / 'x.npz'}", *flags) == 0
+    card = load("small", tmp_path).card
+    counts = card["label"]["histogram"]["train"]
+    assert sum(counts) == n and counts == counts[::-1] and min(counts) > 0
+    assert card["text"]["words"]["train"] == [5, 5, 5]
+
+
 @pytest.mark.parametrize("absent", ["audio", "vision", "transcript"])
 def test_a_modality_may_be_absent(tmp_path, capsys, absent):
     arrays = {k: v for k, v in small().items() if not k.startswith(absent)}

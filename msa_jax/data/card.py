@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,8 +13,10 @@ from msa_jax.data.plain import Notes
 from msa_jax.data.scaling import Columns, column_statistics
 from msa_jax.types import MODALITIES, Examples
 
-_BINS = 12
+_BINS = 11  # odd, around 0: no grid of labels (.2, 1/3) falls on an edge
 _LENGTH_BINS = 25
+# A Chinese character counts as a word; Chinese punctuation does not.
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\s\u3000-\u9fff\uff00-\uff65]+")
 
 
 def metrics_kind(label_range: tuple[float, float]) -> str:
@@ -143,7 +146,7 @@ def _text(
     transcripts = _present(splits, "transcript")
     if transcripts is not None:
         words = {
-            split: np.array([len(line.split()) for line in lines.tolist()])
+            split: np.array([len(_WORD.findall(line)) for line in lines.tolist()])
             for split, lines in transcripts.items()
         }
         return {
@@ -196,7 +199,9 @@ def _sequence(
 
 
 def _labels(labels: Mapping[str, np.ndarray], label_range: tuple[float, float]) -> dict:
-    edges = np.linspace(*label_range, _BINS + 1)
+    low, high = label_range
+    half = (high - low) / (_BINS - 1) / 2
+    edges = np.round(np.linspace(low - half, high + half, _BINS + 1), 6)
     return {
         "edges": edges.tolist(),
         "histogram": {

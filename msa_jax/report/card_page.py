@@ -203,6 +203,7 @@ def _column_strips(normaliser: Mapping[str, Mapping[str, list]]) -> Any:
         place.stairs(mean, edges, baseline=None, color=colour, linewidth=1)
         changing = std[std > 0]
         scale = float(np.median(changing)) if len(changing) else 1.0
+        scale = 10.0 ** round(np.log10(scale))
         if max(np.abs(low).max(), np.abs(high).max()) > 20 * scale:
             place.set_yscale("symlog", linthresh=scale)
             place.yaxis.set_major_locator(_few_decades(scale))
