@@ -20,6 +20,7 @@ def get_config(variant="self_mm"):
     config.data.name = "mosei"
     config.model.audio_hidden = 32
     config.model.vision_hidden = 32
+    config.model.text_head = 32
     config.model.vision_head = 16
     config.model.fusion_head_dropout = 0.0
     config.model.text_head_dropout = 0.1
@@ -34,7 +35,6 @@ def get_config(variant="self_mm"):
         case "mmsa":
             defaults.mmsa(config)
             config.model.audio_hidden = 16
-            config.model.text_head = 32
             config.model.vision_head = 32
             config.model.fusion_head_dropout = 0.1
             config.model.text_head_dropout = 0.0

@@ -171,8 +171,11 @@ def check(config: ConfigDict) -> None:
                 f"decay {adam.decay} at least 0 (freeze BERT with text.finetune)"
             )
     for name, value in config.model.items():
-        if name.endswith("dropout") and not 0 <= value < 1:
-            raise UserError(f"config.model.{name} = {value!r}: must be in [0, 1)")
+        if name.endswith("dropout"):
+            if not 0 <= value < 1:
+                raise UserError(f"config.model.{name} = {value!r}: must be in [0, 1)")
+        elif not isinstance(value, bool) and value < 1:
+            raise UserError(f"config.model.{name} = {value!r}: must be at least 1")
 
 
 def _get(config: ConfigDict, path: str) -> Any:

@@ -186,11 +186,11 @@ def select(
 ) -> Selection:
     """Keep the best epoch's parameters; end the seed after `early_stop` without one.
 
-    A NaN score is never better.
+    A score that is not finite is never better.
 
     Source: trains/multiTask/SELF_MM.py (better: <= best - 1e-6).
     """
-    better = score <= selection.score - rules.min_delta
+    better = jnp.isfinite(score) & (score <= selection.score - rules.min_delta)
     best_epoch = jnp.where(better, epoch, selection.epoch)
     return Selection(
         params=jax.tree.map(

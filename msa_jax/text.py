@@ -91,7 +91,7 @@ def pool(
     """
     if rule == "first":
         return hidden[:, 0]
-    valid = jnp.arange(hidden.shape[1]) < length[:, None]
+    valid = jnp.arange(hidden.shape[1])[None] < length[:, None]
     total = jnp.where(valid[:, :, None], hidden, 0).sum(axis=1)
     return total / length[:, None].astype(hidden.dtype)
 
@@ -198,24 +198,43 @@ def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:
 
 
 def _pretrained_encoder(text: Any) -> Encoder:
+    from safetensors import SafetensorError
     from transformers import AutoTokenizer, BertConfig, FlaxBertModel
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # a deprecation notice per model, not ours to mend
     source = _locate(text.weights)
+    _require_files(Path(source), text.weights)
     try:
         config = BertConfig.from_pretrained(source)
-        bert: Any = FlaxBertModel.from_pretrained(
+        bert: Any = _blank(FlaxBertModel).from_pretrained(
             source, config=config, add_pooling_layer=False
         )
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, ImportError, NotImplementedError) as error:
+    except (
+        OSError,
+        ValueError,
+        ImportError,
+        NotImplementedError,
+        SafetensorError,
+    ) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"text.weights = {text.weights}: cannot load BERT weights ({reason}); give "
             "a folder with config.json, model.safetensors and tokenizer files"
         ) from error
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), dict(bert.params))
+    missing = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if np.isnan(leaf).any()
+    ]
+    if missing:
+        raise UserError(
+            f"text.weights = {text.weights}: {len(missing)} weights are missing or "
+            f"NaN, {missing[0]} among them; give a folder with the config.json, "
+            "model.safetensors and tokenizer files of one BERT"
+        )
     params.pop("pooler", None)
     note = (
         f"BERT {config.num_hidden_layers} x {config.hidden_size} from {text.weights}, "
@@ -232,6 +251,38 @@ def _pretrained_encoder(text: Any) -> Encoder:
         config.vocab_size,
         note,
     )
+
+
+def _blank(model: Any) -> Any:
+    """Return the model class with NaN instead of a random start.
+
+    transformers fills weights that a file lacks at random and only logs it. It is also
+    quicker: bert-base draws 110 million numbers otherwise.
+    """
+
+    class Blank(model):
+        def init_weights(self, rng, input_shape, params=None):
+            def draw(key):
+                return super(Blank, self).init_weights(key, input_shape, params)
+
+            shapes = jax.eval_shape(draw, rng)
+            return jax.tree.map(lambda s: np.full(s.shape, np.nan, s.dtype), shapes)
+
+    return Blank
+
+
+def _require_files(folder: Path, weights: str) -> None:
+    """Refuse a folder that transformers would read as something else."""
+    for names in (
+        ("config.json",),
+        ("model.safetensors", "flax_model.msgpack"),
+        ("tokenizer.json", "vocab.txt"),
+    ):
+        if not any((folder / name).is_file() for name in names):
+            raise UserError(
+                f"text.weights = {weights}: no {' or '.join(names)} in there; give a "
+                "folder with config.json, model.safetensors and tokenizer files"
+            )
 
 
 def _locate(weights: str) -> str:

@@ -76,6 +76,7 @@ def train(
         UserError: a seed never had a finite validation loss.
     """
     seeds = tuple(config.seeds)
+    _require_batches(config, inputs)
     method = methods.make(config, inputs.encoder.module, label_range)
     optimizer = optim.make_optimizer(config.optim.groups, method.groups)
     over_seeds = _over_seeds(config.mesh.over_seeds, mesh.shape["seed"])
@@ -174,6 +175,18 @@ def _stop_failed(
         selection = dataclasses.replace(state.selection, active=going)
         state = dataclasses.replace(state, selection=selection)
     return state, failed
+
+
+def _require_batches(config: Any, inputs: Inputs) -> None:
+    """Refuse a training split that gives no whole batch or no optimiser step."""
+    n, size = inputs.splits["train"].label.shape[0], config.optim.batch_size
+    whole = n // size if config.data.drop_last else -(-n // size)
+    if whole < config.optim.accumulate_batches:
+        raise UserError(
+            f"{n} training samples make {whole} batch(es) of {size}, fewer than the "
+            f"{config.optim.accumulate_batches} of one optimiser step; lower "
+            "--config.optim.batch_size or --config.optim.accumulate_batches"
+        )
 
 
 def _require_selected(state: TrainState, seeds: tuple[int, ...]) -> None:

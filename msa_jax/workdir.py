@@ -115,7 +115,8 @@ def state_hash(params: PyTree, u_labels: np.ndarray | None) -> str:
     digest = hashlib.sha256()
     leaves = jax.tree_util.tree_leaves_with_path(params)
     for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
-        digest.update(jax.tree_util.keystr(path).encode())
+        name = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
+        digest.update(name.encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     if u_labels is not None:
         digest.update(np.ascontiguousarray(u_labels).tobytes())

@@ -26,7 +26,28 @@ def without_time(folder):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
+    """A data folder with one data set whose texts are longer than any encoder."""
+    folder = tmp_path_factory.mktemp("data")
+    n, rng = 9, np.random.default_rng(0)
+    np.savez(
+        folder / "long.npz",
+        id=[f"v{i}_0" for i in range(n)],
+        split=["train", "valid", "test"] * 3,
+        transcript=["word " * 700] * n,
+        audio=rng.normal(size=(n, 4, 3)).astype(np.float32),
+        vision=rng.normal(size=(n, 4, 3)).astype(np.float32),
+        label=np.linspace(-3, 3, n, dtype=np.float32),
+    )
+    done = call(
+        "long_text",
+        "--from",
+        folder / "long.npz",
+        "--data_dir",
+        folder,
+        module="prepare",
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +127,12 @@ MISTAKES = {
     "no seeds": (["--config.seeds=1,1"], "config.seeds"),
     "missing data": (["--config.data.name=mosi"], "python -m msa_jax.prepare mosi"),
     "no weights": (["--config.text.weights=/nowhere/at/all"], "no such folder"),
+    "no width": (["--config.model.text_head=0"], "must be at least 1"),
+    "no step": (["--config.optim.accumulate_batches=99"], "one optimiser step"),
+    "long text": (
+        ["--config.data.name=long_text", "--config.text.max_tokens=600"],
+        "text has 600 tokens, but the encoder",
+    ),
     "bad mesh": (["--config.mesh.devices=7"], "config.mesh"),
 }
 

@@ -96,6 +96,8 @@ def loss(
     parts = {}
     for row, target in enumerate(TARGETS):
         label = labels.value[row, jnp.minimum(batch.index, labels.value.shape[1] - 1)]
+        # A padding row reads sample n - 1: were its label NaN, so were the gradient.
+        label = jnp.where(batch.valid, label, batch.label)
         error = losses.absolute_error(outputs.prediction[row], label)
         if target != "fusion":
             error = error * losses.disagreement_weight(label, batch.label)

@@ -1,0 +1,180 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from msa_jax import config, inputs, text
+from msa_jax.data import Dataset
+from msa_jax.errors import UserError
+from msa_jax.types import Examples
+
+SENTENCES = ["a good film", "bad", "a bad film indeed", "good good"]
+
+
+def settings(**changes):
+    c = config.base()
+    c.text.update({"weights": "random", "random_width": 8, "random_layers": 1})
+    for path, value in changes.items():
+        section, field = path.split("__")
+        c[section][field] = value
+    return c
+
+
+def examples(seed, **changes) -> Examples:
+    """Four samples: sentences, 9 steps of audio, 5 of vision."""
+    rng = np.random.default_rng(seed)
+
+    def sequence(steps, width):
+        length = rng.integers(1, steps + 1, 4).astype(np.int32)
+        x = 5 + 3 * rng.normal(size=(4, steps, width)).astype(np.float32)
+        return x * (np.arange(steps)[None, :, None] < length[:, None, None]), length
+
+    audio, audio_length = sequence(9, 3)
+    vision, vision_length = sequence(5, 2)
+    label = rng.uniform(-3, 3, 4).astype(np.float32)
+    name = np.array([f"{seed}_{i}" for i in range(4)])
+    sentences = np.array(SENTENCES)
+    found = Examples(
+        name,
+        sentences,
+        None,
+        None,
+        audio,
+        audio_length,
+        vision,
+        vision_length,
+        label,
+        None,
+    )
+    return found._replace(**changes)
+
+
+def dataset(**changes) -> Dataset:
+    names = ("train", "valid", "test")
+    splits = {name: examples(i, **changes) for i, name in enumerate(names)}
+    return Dataset("movies", splits, {})
+
+
+def with_text(array, length=(3, 1, 2, 4)):
+    length = np.array(length, np.int32)
+    return dataset(transcript=None, text=array, text_length=length)
+
+
+FEATURES = np.arange(4 * 4 * 6, dtype=np.float32).reshape(4, 4, 6)
+TOKENS = np.ones((4, 3, 4), np.int32)
+
+
+def test_sentences_become_tokens_of_one_length():
+    data = dataset()
+    longer = np.array(["a good film about a very good film", "", "bad", "odd"])
+    data.splits["test"] = data.splits["test"]._replace(transcript=longer)
+    found = inputs.make_inputs(data, settings())
+    assert {s.text.shape for s in found.splits.values()} == {(4, 3, 10)}
+    np.testing.assert_array_equal(found.splits["train"].text_length, [5, 3, 6, 4])
+    np.testing.assert_array_equal(found.splits["test"].text_length, [10, 2, 3, 3])
+    assert found.notes == []
+    cut = inputs.make_inputs(data, settings(text__max_tokens=4))
+    assert cut.splits["test"].text.shape == (4, 3, 4)
+    assert cut.notes == ["5 of 12 texts were cut to 4 tokens."]
+
+
+def test_arrays_arrive_unchanged():
+    data = dataset()
+    found = inputs.make_inputs(data, settings())
+    for name, split in found.splits.items():
+        for field in ("audio", "audio_length", "vision", "vision_length", "label"):
+            expected = getattr(data.splits[name], field)
+            np.testing.assert_array_equal(getattr(split, field), expected)
+
+
+def test_standardisation_uses_valid_steps_of_train():
+    found = inputs.make_inputs(dataset(), settings(data__standardise="train"))
+    train = found.splits["train"]
+    valid = np.arange(9) < np.asarray(train.audio_length)[:, None]
+    audio = np.asarray(train.audio)
+    np.testing.assert_allclose(audio[valid].mean(0), np.zeros(3), atol=1e-6)
+    np.testing.assert_allclose(audio[valid].std(0), np.ones(3), rtol=1e-5)
+    assert (audio[~valid] == 0).all()
+    assert "statistics of train" in found.notes[0]
+
+
+@pytest.mark.parametrize("missing", ["audio", "vision"])
+def test_a_missing_modality_is_named(missing):
+    data = dataset(**{missing: None, f"{missing}_length": None})
+    with pytest.raises(UserError, match=f"^data set movies has no {missing}: the"):
+        inputs.make_inputs(data, settings())
+
+
+def test_several_missing_modalities_are_named():
+    data = dataset(transcript=None, vision=None, vision_length=None)
+    with pytest.raises(UserError, match="has no text and no vision"):
+        inputs.make_inputs(data, settings())
+
+
+def test_features_need_the_features_encoder():
+    with pytest.raises(UserError, match="text features.*text.encoder=features"):
+        inputs.make_inputs(with_text(FEATURES), settings())
+    found = inputs.make_inputs(with_text(FEATURES), settings(text__encoder="features"))
+    np.testing.assert_array_equal(found.splits["valid"].text, FEATURES)
+    np.testing.assert_array_equal(found.splits["valid"].text_length, [3, 1, 2, 4])
+
+
+@pytest.mark.parametrize("data", [dataset(), with_text(TOKENS)])
+def test_sentences_and_tokens_need_bert(data):
+    with pytest.raises(UserError, match="sentences or token ids.*text.encoder=bert"):
+        inputs.make_inputs(data, settings(text__encoder="features"))
+
+
+def test_token_ids_are_checked_in_every_split():
+    inputs.make_inputs(with_text(TOKENS), settings())
+    data = with_text(TOKENS)
+    wrong = TOKENS * 64
+    data.splits["test"] = data.splits["test"]._replace(text=wrong)
+    with pytest.raises(UserError, match="^data set movies, test: token id 64"):
+        inputs.make_inputs(data, settings())
+
+
+def test_an_empty_text_counts_as_one_step():
+    data = with_text(FEATURES, length=(0, 1, 2, 4))
+    found = inputs.make_inputs(data, settings(text__encoder="features"))
+    np.testing.assert_array_equal(found.splits["train"].text_length, [1, 1, 2, 4])
+
+
+def test_aligned_lengths_are_the_texts():
+    data = with_text(FEATURES)
+    changes = {"text__encoder": "features", "data__aligned": True}
+    found = inputs.make_inputs(data, settings(**changes)).splits["train"]
+    for length in (found.audio_length, found.vision_length):
+        np.testing.assert_array_equal(length, [3, 1, 2, 4])
+    longer = np.concatenate([FEATURES, FEATURES], axis=1)
+    data = with_text(longer, length=(3, 1, 6, 4))
+    with pytest.raises(
+        UserError, match="movies: .*vision has 5 steps and text up to 6"
+    ):
+        inputs.make_inputs(data, settings(**changes))
+
+
+def test_a_random_encoder_has_no_frozen_features():
+    assert inputs.frozen_features(inputs.make_inputs(dataset(), settings())) is None
+
+
+class Doubling(nn.Module):
+    """An encoder with one parameter."""
+
+    @nn.compact
+    def __call__(self, features, *, train):
+        return features * self.param("factor", nn.initializers.ones, (1, 1, 1))
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 64])
+def test_frozen_features_are_means_over_valid_steps(size):
+    found = inputs.make_inputs(with_text(FEATURES), settings(text__encoder="features"))
+    encoder = text.Encoder(
+        Doubling(), {"factor": jnp.full((1, 1, 1), 2.0)}, *[None] * 4
+    )
+    features = inputs.frozen_features(found._replace(encoder=encoder), batch_size=size)
+    rows = zip(FEATURES, (3, 1, 2, 4), strict=True)
+    expected = np.stack([2 * row[:n].mean(0) for row, n in rows])
+    for split in features.values():
+        np.testing.assert_allclose(split, expected, rtol=1e-6)
+    assert features.keys() == found.splits.keys()
