@@ -21,7 +21,7 @@ ROWS = (
     ("a_1", "train", "-1", "no, never"),
     ("a_2", "train", "2.5", 'she said "yes"'),
     ("b_1", "valid", "0", "é\u2028ü\nnew line"),
-    ("c_1", "test", "3", "x"),
+    ("c_1", "test", "3", "one\u2028line"),
 )
 LENGTHS = {"a_1": 3, "a_2": 1, "b_1": 4, "c_1": 2}
 
@@ -52,6 +52,7 @@ def test_what_goes_in_comes_out(tmp_path, capsys):
     assert train.label.tolist() == [-1, 2.5]
     assert present(train.transcript).tolist() == ["no, never", 'she said "yes"']
     assert present(data.splits["valid"].transcript).tolist() == [ROWS[2][3]]
+    assert present(data.splits["test"].transcript).tolist() == ["one\u2028line"]
     for split in data.splits.values():
         for i, sample in enumerate(split.id.tolist()):
             n = LENGTHS[sample]
@@ -123,6 +124,7 @@ def array(path: str, value):
 REST = "b_1,valid,1,x\nc_1,test,1,x\n"
 HEAD = "id,split,label,transcript\n"
 BROKEN = [
+    (lambda root: (root / "audio/c_1.npy").unlink(), "c_1.npy is missing (line 6 of"),
     (lambda root: (root / "audio/b_1.npy").unlink(), "b_1.npy is missing (line 4 of"),
     (array("audio/a_1.npy", np.ones(3)), "a_1.npy: shape (3,), it must be [steps, w"),
     (array("audio/a_1.npy", np.ones((0, 2))), "at least 1 of each"),

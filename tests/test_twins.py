@@ -5,6 +5,8 @@ import pytest
 from test_data_plain import present
 from test_data_store import command
 
+from msa_jax import config as configs
+from msa_jax import inputs
 from msa_jax.data import known, load, twins
 from msa_jax.data.card import content_sha256
 from msa_jax.data.known import KNOWN
@@ -51,6 +53,8 @@ def test_mosi_has_the_published_sizes_and_labels():
     values, counts = np.unique(splits["train"].label, return_counts=True)
     np.testing.assert_allclose(values, np.arange(-15, 16) / 5, atol=1e-6)
     assert counts[[0, 15, 30]].tolist() == [3, 53, 4]
+    steps = np.diff(splits["train"].label)
+    assert (steps < 0).any() and (steps > 0).any()  # videos hold all kinds of labels
     ids = np.concatenate([e.id for e in splits.values()])
     assert len(set(ids.tolist())) == 2199 and "$_$" in ids[0]
 
@@ -130,6 +134,17 @@ def test_prepare_marks_the_twin_and_writes_it(tmp_path, capsys):
     assert "unchanged" in capsys.readouterr().out
     assert command("mosi", "--synthetic", f"--data_dir={tmp_path}", "--samples=50") == 2
     assert "another 'mosi'" in capsys.readouterr().err
+
+
+def test_results_of_synthetic_data_say_so(tmp_path):
+    config = configs.base()
+    config.text.weights = "random"
+    config.text.random_vocabulary = 30522
+    data = load("synthetic_tiny", tmp_path)
+    notes = inputs.make_inputs(data, config).notes
+    assert notes[0].startswith("SYNTHETIC data: synthetic_tiny was made by this pro")
+    real = data._replace(card=data.card | {"synthetic": False})
+    assert not any("SYNTH" in note for note in inputs.make_inputs(real, config).notes)
 
 
 def test_sims_twin_has_the_metrics_of_sims(tmp_path, capsys):
