@@ -95,8 +95,10 @@ def _figures(card: Mapping) -> Iterator[Drawn]:
         yield Drawn(
             "unimodal_labels",
             "Labels of single modalities",
-            "Given by people who saw, heard or read one modality only. Train split.",
-            "Histograms of the human labels of text, audio and vision",
+            "Made up like all the rest. Train split."
+            if card["synthetic"]
+            else "Given by people who saw, heard or read one modality only. Train split.",
+            "Histograms of the labels of text, audio and vision",
             _unimodal_histograms(card["unimodal_label"]),
         )
     measured = [m for m in MODALITIES if card[m] and "histogram" in card[m]]
