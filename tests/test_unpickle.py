@@ -152,6 +152,11 @@ def hostile(place: Path) -> dict[str, tuple[bytes, str]]:
             "object",
         ),
         "structured": (dumps(np.zeros(2, "i4,f4")), "dtype"),
+        "fields in a state": (
+            b"\x80\x02cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NU\x01aNJ\xff\xff"
+            b"\xff\xffJ\xff\xff\xff\xffK\x00tb.",
+            "structured",
+        ),
         "dates": (dumps(np.zeros(2, "M8[D]")), "dtype"),
         "complex": (dumps(np.zeros(2, complex)), "dtype"),
         "long double": (dumps(np.zeros(2, np.longdouble)), "dtype"),
