@@ -97,7 +97,7 @@ def _figures(card: Mapping) -> Iterator[Drawn]:
             "Labels of single modalities",
             "Made up like all the rest. Train split."
             if card["synthetic"]
-            else "Given by people who saw, heard or read one modality only. Train split.",
+            else "By people who saw, heard or read one modality only. Train split.",
             "Histograms of the labels of text, audio and vision",
             _unimodal_histograms(card["unimodal_label"]),
         )
