@@ -305,7 +305,7 @@ def test_console_table_fits_100_columns(tmp_path):
     fake_run(tmp_path)
     text = printed(read(tmp_path).results)
     assert "…" not in text and max(map(len, text.splitlines())) <= 100
-    assert "1115" in text and "predictor" in text and "legacy" not in text
+    assert "1115" in text and "ridge" in text and "legacy" not in text
 
 
 @pytest.mark.parametrize("seeds", [(1,), tuple(range(8))])
