@@ -59,12 +59,24 @@ def run_plain(main: Callable[[], int | None]) -> NoReturn:
     try:
         code = main() or 0
     except UserError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", one_line(str(error)), file=sys.stderr)
+        code = MISTAKE
+    except OSError as error:  # a path too long, a full disk: the system's own words
+        where = f"{error.filename}: " if error.filename else ""
+        what = error.strerror or type(error).__name__
+        print("error:", one_line(f"{where}{what}"), file=sys.stderr)
         code = MISTAKE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED
     sys.exit(code)
+
+
+def one_line(message: str, longest: int = 700) -> str:
+    """Return a message as one printable line; what a file says cannot garble it."""
+    words = " ".join(message.split())
+    safe = "".join(c if c.isprintable() else "?" for c in words)
+    return safe if len(safe) <= longest else f"{safe[:longest]} ..."
 
 
 class Parser(argparse.ArgumentParser):

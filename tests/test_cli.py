@@ -241,3 +241,17 @@ def test_argparse_mistake_is_one_line(monkeypatch, capsys, argv, expected):
     assert exit.value.code == 2
     assert err.startswith("error: ") and err.count("\n") == 1
     assert expected in err
+
+
+def test_what_a_file_says_cannot_garble_the_line():
+    assert cli.one_line("a\x1b[2J\nb\u202e  c") == "a?[2J b? c"
+    assert len(cli.one_line("x" * 10_000)) < 710
+
+
+def test_an_error_of_the_system_is_one_line(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.run_plain(lambda: Path("b" * 300).stat() and 0)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: bbb") and "File name too long" in message
+    assert message.count("\n") == 1

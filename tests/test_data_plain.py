@@ -304,3 +304,41 @@ def test_an_archive_that_unfolds_a_thousandfold_is_refused(tmp_path, monkeypatch
     monkeypatch.setattr(plain, "_UNFOLDED", 1 << 10)
     with pytest.raises(UserError, match="unfolds to 1 MiB"):
         plain.read_npz(path)
+
+
+@pytest.mark.parametrize("shape", ["(True,)", "(1180591620717411303424,)", "(("])
+def test_a_damaged_header_is_one_error(tmp_path, shape):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    header = header.ljust(117) + "\n"
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
+        archive.writestr("label.npy", array + bytes(64))
+    with pytest.raises(UserError, match="cannot read 'label', damaged"):
+        plain.read_npz(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize("name", ["v_\x1b[2J", "v_\n1", "v_" + "x" * 200])
+def test_ids_that_would_garble_a_terminal_are_refused(name):
+    arrays = small()
+    arrays["id"] = np.array([name, *arrays["id"][1:]])
+    with pytest.raises(UserError, match="no printable short name"):
+        plain.to_splits(arrays, (-3.0, 3.0))
+
+
+@pytest.mark.parametrize("code", [0xD800, 0x7FFF0000])
+def test_characters_that_do_not_exist_are_refused(tmp_path, code):
+    arrays = small()
+    codes = np.ascontiguousarray(arrays["id"]).view(np.uint32)
+    codes[0] = code
+    save(tmp_path / "bad.npz", arrays | {"id": codes.view(arrays["id"].dtype)})
+    with pytest.raises(UserError, match="characters that do not exist"):
+        plain.read_npz(tmp_path / "bad.npz")
+
+
+def test_an_archive_that_unfolds_to_far_more_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("audio.npy", "w") as member:
+            for _ in range(600):
+                member.write(bytes(1 << 20))
+    with pytest.raises(UserError, match="unfolds to 600 MiB"):
+        plain.read_npz(tmp_path / "bomb.npz")

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -83,6 +84,14 @@ def _features(train: Examples) -> dict:
 
 def build(name: str, splits: Mapping[str, Examples], data_dir: Path) -> Path:
     """Write the splits under `data_dir/name/VERSION` and return that path."""
+    before, tempfile.tempdir = tempfile.tempdir, str(data_dir)  # TFDS leaves a folder
+    try:
+        return _build(name, splits, data_dir)
+    finally:
+        tempfile.tempdir = before
+
+
+def _build(name: str, splits: Mapping[str, Examples], data_dir: Path) -> Path:
     builder = Utterances(name=name, splits=splits, data_dir=str(data_dir))
     tfds.disable_progress_bar()
     with _large_splits(), _uncompressed(), contextlib.redirect_stdout(io.StringIO()):

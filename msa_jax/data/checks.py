@@ -80,8 +80,21 @@ def _check_array(key: str, array: np.ndarray, n: int) -> None:
         raise UserError(f"'{key}' has shape {array.shape}, it must be {wanted}")
 
 
+def check_characters(where: str, strings: np.ndarray) -> None:
+    """Refuse strings whose characters do not exist: no text file can hold them."""
+    codes = np.ascontiguousarray(strings).reshape(-1).view(np.uint32)
+    if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any():
+        raise UserError(f"{where} holds characters that do not exist (damaged?)")
+
+
 def check_splits(split: np.ndarray, ids: np.ndarray) -> None:
-    """Check that the three splits are there, not empty, and share no id."""
+    """Check that the three splits are there, not empty, and share no id.
+
+    Ids must be printable and at most 200 characters: they are printed and plotted.
+    """
+    for sample in ids.tolist():
+        if not sample.isprintable() or len(sample) > 200:
+            raise UserError(f"id {sample[:30]!a} is no printable short name")
     unknown = sorted(set(split.tolist()) - set(SPLITS))
     if unknown:
         raise UserError(

@@ -60,7 +60,7 @@ def read_folder(folder: Path) -> Folder:
 
 
 def _find_table(folder: Path) -> Path:
-    tables = sorted(folder.glob("*.csv"))
+    tables = sorted(t for t in folder.glob("*.csv") if t.is_file())
     if len(tables) == 1:
         return tables[0]
     if not tables:
@@ -182,7 +182,7 @@ def _check_files(table: Path, files: list[Path], lines: list[int]) -> None:
 def _open(file: Path) -> np.ndarray:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
+    except Exception as error:  # a damaged header raises many types
         if "Python objects" in str(error) or "pickled" in str(error):
             raise UserError(
                 f"{file}: not a .npy file of numbers (an object array or a pickle); "
@@ -218,10 +218,11 @@ def _stack(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
         kinds.add(array.dtype)
     kind = np.result_type(*kinds, np.float32)
     size = len(files) * int(lengths.max()) * width * kind.itemsize
-    if size > _LARGEST:
+    held = sum(file.stat().st_size for file in files)
+    if size > min(_LARGEST, (512 << 20) + 24 * held):
         raise UserError(
             f"{files[int(lengths.argmax())]}: {lengths.max()} steps; padded to that, "
-            f"all {len(files)} clips need {size >> 30} GiB: cut or average the steps"
+            f"all {len(files)} clips need {size >> 20} MiB: cut or average the steps"
         )
     padded = np.zeros((len(files), int(lengths.max()), width), kind)
     for i, file in enumerate(files):

@@ -108,7 +108,10 @@ def _compare(path: Path, card: Mapping) -> Path:
 def read_card(path: Path) -> dict:
     """Read the card of the data set at `path`."""
     try:
-        return json.loads((path / "card.json").read_text())
+        card = json.loads((path / "card.json").read_text())
+        if not isinstance(card, dict):
+            raise ValueError("it is no JSON object")
+        return card
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path / 'card.json'} is missing or damaged ({error}): prepare the data "
