@@ -3,7 +3,7 @@
 The arrays are those of the plain layout (docs/data.md), one row per sample.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -87,14 +87,16 @@ def check_characters(where: str, strings: np.ndarray) -> None:
         raise UserError(f"{where} holds characters that do not exist (damaged?)")
 
 
-def check_splits(split: np.ndarray, ids: np.ndarray) -> None:
-    """Check that the three splits are there, not empty, and share no id.
-
-    Ids must be printable and at most 200 characters: they are printed and plotted.
-    """
-    for sample in ids.tolist():
+def check_ids(ids: Sequence[str], where: str = "") -> None:
+    """Refuse ids that would garble a terminal or a page, or are over 200 characters."""
+    for sample in ids:
         if not sample.isprintable() or len(sample) > 200:
-            raise UserError(f"id {sample[:30]!a} is no printable short name")
+            raise UserError(f"id {sample[:30]!a}{where} is no printable short name")
+
+
+def check_splits(split: np.ndarray, ids: np.ndarray) -> None:
+    """Check that the three splits are there, not empty, and share no id."""
+    check_ids(ids.tolist())
     unknown = sorted(set(split.tolist()) - set(SPLITS))
     if unknown:
         raise UserError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.data.checks import check_ids
 from msa_jax.data.columns import Budget, Layout, numbers, strings, text
 from msa_jax.errors import UserError
 
@@ -51,7 +52,7 @@ def from_clip_lists(splits: Mapping[str, Sequence], budget: Budget) -> Layout:
     with_ids = all(table["id"] for table in tables)
     if with_ids:
         for split, table in found.items():
-            check_ids(split, table["id"])
+            check_ids(table["id"], f" of {split}")
         notes |= set(rename_ids(tables))
     else:
         notes.add("ids are not in the file: samples are numbered, videos unknown")
@@ -154,7 +155,7 @@ def from_keyed_files(splits: Mapping[str, dict[str, dict]], budget: Budget) -> L
         if not keys:
             raise UserError(f"split '{split}' is empty: no clip is in all of its files")
         table: dict[str, Any] = {"id": strings(f"{split} ids", keys, budget)}
-        check_ids(split, table["id"])
+        check_ids(table["id"], f" of {split}")
         for role, tree in roles.items():
             values = [tree[key] for key in keys]
             where = f"{split} {role}"
@@ -232,13 +233,6 @@ def read_ids(where: str, value: Any, budget: Budget) -> list[str]:
             if all(len(r) == 3 for r in rows):
                 return [f"{r[0]}_{r[1]}-{r[2]}" for r in rows]
     return strings(where, value, budget)
-
-
-def check_ids(split: str, ids: Sequence[str]) -> None:
-    """Refuse ids that would garble a terminal or a page."""
-    for sample in ids:
-        if not sample.isprintable() or len(sample) > 200:
-            raise UserError(f"id {sample[:30]!a} of {split} is no printable short name")
 
 
 def _name(item: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data import clips
+from msa_jax.data.checks import check_ids
 from msa_jax.data.columns import Budget, Layout, numbers, shown, strings
 from msa_jax.errors import UserError
 
@@ -166,7 +167,7 @@ def _read_arrays(
         table["id"] = [f"{split}{i}" for i in range(count)]
     if not table["id"]:
         raise UserError(f"split '{split}' is empty")
-    clips.check_ids(split, table["id"])
+    check_ids(table["id"], f" of {split}")
     return table
 
 
