@@ -130,8 +130,8 @@ def load(name: str, data_dir: str | Path) -> Dataset:
         make_synthetic(name, data_dir)
     if not path.exists():
         raise UserError(
-            f"no data set '{name}' at {path}; put its features into a plain .npz "
-            f"(docs/data.md), then: python -m msa_jax.prepare {name} --from FILE.npz "
+            f"no data set '{name}' at {path}; make it from its feature file "
+            f"(docs/layouts.md): python -m msa_jax.prepare {name} --from FILE "
             f"--data_dir {data_dir}"
         )
     card = read_card(path)
