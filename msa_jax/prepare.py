@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from msa_jax.cli import Parser, run_plain
+from msa_jax.cli import Parser, one_line, run_plain
 from msa_jax.errors import UserError
 
 
@@ -156,7 +156,7 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
         except UserError as error:
             raise UserError(f"{file}: {error}") from None
         notes = notes._replace(warnings=(*own.warnings, *notes.warnings))
-        source = {"folder": file.resolve().name, "sha256": own.sha256}
+        source = {"folder": one_line(file.resolve().name), "sha256": own.sha256}
         return splits, notes, source | {"layout": "folder of clips"}
     emotions = Path(args.emotions) if args.emotions else None
     with sources.read(file, emotions) as (arrays, found):
@@ -168,7 +168,7 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
         assumptions=(*found.assumptions, *notes.assumptions),
         unused=(*notes.unused, *found.unused),
     )
-    source = {"file": file.name, "sha256": sources.sha256(file)}
+    source = {"file": one_line(file.name), "sha256": sources.sha256(file)}
     return splits, notes, source | {"layout": found.layout}
 
 
@@ -229,7 +229,9 @@ def _print(
     from msa_jax.data.card_text import card_markdown
 
     console = Console()
-    console.print(Markdown(card_markdown(card)))
+    text = card_markdown(card)  # may hold names from the file: none garbles a terminal
+    text = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    console.print(Markdown(text))
     if path is None:
         outcome = "passed" if passed else "failed"
         console.print(f"\nchecks {outcome}, nothing written")

@@ -294,3 +294,12 @@ def test_words_decide_the_sentiment_of_a_sentence(made):
         truth = present(examples.unimodal_label)[:, 0]
         for line, score in zip(present(examples.transcript), truth, strict=True):
             assert abs(score_by_hand(str(line)) - score) < 1e-3, line
+
+
+def test_names_in_a_file_cannot_garble_the_terminal(tmp_path, capsys):
+    arrays = small() | {"un\x1bused": np.zeros(3)}
+    save(tmp_path / "evil\x1b[31m.npz", arrays)
+    file = str(tmp_path / "evil\x1b[31m.npz")
+    assert prepare.main(["evil", "--from", file, "--check_only"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "un?used" in shown and "evil?[31m.npz" in shown
