@@ -27,7 +27,7 @@ def scale_by_adam(
     """Rescale gradients as Adam does, with an accurate bias correction.
 
     Differs from optax.scale_by_adam: that computes 1 - b2**t from a float32 b2, which
-    is off by 1e-5 in every step; -expm1(t log b2) is right to 2e-7.
+    is off by about 1e-5 in most steps; -expm1(t log b2) is right to 3e-7.
 
     Source: Adam (Kingma and Ba, 2015), Algorithm 1.
     """
