@@ -24,6 +24,11 @@ def base() -> ConfigDict:
     c.data.dir = placeholder(str)  # where prepare put it; default $MSA_DATA or ./data
     c.data.standardise = "none"  # none | train: by the train split's mean and sd
     c.data.aligned = False  # audio and vision lengths = number of text tokens
+    # Where audio and vision of fewer steps than the longest get their zeros. back:
+    # steps beyond the true length are not seen. front: zeros first, contents last, and
+    # every step counts. So MulT's unaligned files (yaohungt/Multimodal-Transformer)
+    # are said to be laid out; models that read the last step see contents then.
+    c.data.padding = "back"  # back | front
     c.data.drop_last = False  # leave out the ragged last training batch
 
     c.text = ConfigDict()
@@ -124,6 +129,7 @@ def paper(config: ConfigDict) -> None:
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "method": ("self_mm",),
     "data.standardise": ("none", "train"),
+    "data.padding": ("back", "front"),
     "text.encoder": ("bert", "features"),
     "text.pooling": ("first", "mean"),
     "ulgm.empty_class": ("keep", "nan"),
@@ -158,6 +164,11 @@ def check(config: ConfigDict) -> None:
         value = _get(config, path)
         if value < least:
             raise UserError(f"config.{path} = {value!r}: must be at least {least}")
+    if config.data.aligned and config.data.padding == "front":
+        raise UserError(
+            "config.data.padding = 'front' and config.data.aligned = True exclude each "
+            "other: aligned lengths count from the first step; change one of them"
+        )
     seeds = config.seeds
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise UserError(

@@ -56,6 +56,12 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     if config.data.standardise == "train":
         splits = standardise(splits)
         notes.append("Audio and vision standardised with statistics of train.")
+    if config.data.padding == "front":
+        splits = {name: _padded_in_front(split) for name, split in splits.items()}
+        notes.append(
+            "Audio and vision are padded in front: zeros first, contents last, every "
+            "step counts."
+        )
     converted = {
         name: _split(dataset.name, split, config.data.aligned)
         for name, split in splits.items()
@@ -110,6 +116,20 @@ def _tokenized(
         length = rows[:, 1].sum(-1).astype(np.int32)
         done[name] = split._replace(transcript=None, text=rows, text_length=length)
     return done, cut
+
+
+def _padded_in_front(examples: Examples) -> Examples:
+    """Move audio's and vision's contents to the last steps; every step counts."""
+    moved = {}
+    for name in ("audio", "vision"):
+        sequence = _given(getattr(examples, name))
+        n, steps, _ = sequence.shape
+        padding = steps - _given(getattr(examples, f"{name}_length"))[:, None]
+        source = np.arange(steps) - padding  # the step that comes to lie here
+        rows = np.take_along_axis(sequence, np.maximum(source, 0)[:, :, None], axis=1)
+        rows[source < 0] = 0
+        moved |= {name: rows, f"{name}_length": np.full(n, steps, np.int32)}
+    return examples._replace(**moved)
 
 
 def _split(dataset: str, examples: Examples, aligned: bool) -> Split:

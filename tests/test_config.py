@@ -190,6 +190,7 @@ def test_the_papers_text(data):
         ("seeds", (1, 2, 1)),
         ("seeds", (-1, 2)),
         ("data.standardise", True),
+        ("data.padding", "auto"),
         ("text.encoder", "roberta"),
         ("text.pooling", "max"),
         ("text.max_tokens", 2),
@@ -224,6 +225,15 @@ def test_bad_values_are_refused_by_name(path, value):
     message = str(caught.value)
     assert message.startswith(f"config.{'.'.join(sections) or field}")
     assert "\n" not in message and field in message
+
+
+def test_aligned_lengths_exclude_front_padding():
+    c = config.base()
+    c.data.padding = "front"
+    config.check(c)
+    c.data.aligned = True
+    with pytest.raises(UserError, match="^config.data.padding = 'front' and config.da"):
+        config.check(c)
 
 
 def test_each_run_has_its_own_configuration():

@@ -98,6 +98,40 @@ def test_standardisation_uses_valid_steps_of_train():
     assert "statistics of train" in found.notes[0]
 
 
+@pytest.mark.parametrize("standardised", ["none", "train"])
+def test_front_padding_puts_contents_last_and_counts_every_step(standardised):
+    changes = {"data__standardise": standardised}
+    back = inputs.make_inputs(dataset(), settings(**changes))
+    found = inputs.make_inputs(dataset(), settings(**changes, data__padding="front"))
+    for name, split in found.splits.items():
+        for modality, steps in (("audio", 9), ("vision", 5)):
+            moved = getattr(split, modality)
+            contents = np.asarray(getattr(back.splits[name], modality))
+            lengths = np.asarray(getattr(back.splits[name], f"{modality}_length"))
+            expected = np.zeros_like(contents)
+            for row, values, n in zip(expected, contents, lengths, strict=True):
+                row[steps - n :] = values[:n]
+            np.testing.assert_array_equal(moved, expected)
+            np.testing.assert_array_equal(
+                getattr(split, f"{modality}_length"), [steps] * 4
+            )
+        np.testing.assert_array_equal(split.text, back.splits[name].text)
+        np.testing.assert_array_equal(split.text_length, back.splits[name].text_length)
+    assert found.notes[:-1] == back.notes
+    assert "padded in front" in found.notes[-1]
+
+
+def test_front_padding_by_hand():
+    audio = np.array([[1, 2, 0], [3, 4, 5], [6, 0, 0], [7, 0, 0]], np.float32)
+    lengths = np.array([2, 3, 1, 2], np.int32)  # the last one's second step is 0
+    data = dataset(audio=audio[:, :, None], audio_length=lengths)
+    found = inputs.make_inputs(data, settings(data__padding="front")).splits["train"]
+    np.testing.assert_array_equal(
+        found.audio[:, :, 0], [[0, 1, 2], [3, 4, 5], [0, 0, 6], [0, 7, 0]]
+    )
+    np.testing.assert_array_equal(found.audio_length, [3, 3, 3, 3])
+
+
 @pytest.mark.parametrize("missing", ["audio", "vision"])
 def test_a_missing_modality_is_named(missing):
     data = dataset(**{missing: None, f"{missing}_length": None})
