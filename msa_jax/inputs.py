@@ -145,6 +145,9 @@ def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
                     f"{steps} steps and text up to {text_length.max()}; use aligned "
                     "features or --config.data.aligned=False"
                 )
+    unimodal = examples.unimodal_label
+    if unimodal is None:
+        unimodal = np.full((len(examples.label), len(MODALITIES)), np.nan)
     return Split(
         text=jnp.asarray(examples.text),
         text_length=jnp.asarray(text_length, jnp.int32),
@@ -153,6 +156,7 @@ def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
         vision=jnp.asarray(examples.vision),
         vision_length=jnp.asarray(lengths["vision"], jnp.int32),
         label=jnp.asarray(examples.label, jnp.float32),
+        unimodal_label=jnp.asarray(unimodal, jnp.float32),
     )
 
 

@@ -84,13 +84,13 @@ def new_state(
     method: Method,
     optimizer: optax.GradientTransformation,
     params: PyTree,
-    label: jax.Array,
+    split: Split,
     key: PRNGKeyArray,
 ) -> TrainState:
-    """Start one seed's training from `params` and the training labels [n]."""
+    """Start one seed's training from `params` and the training split."""
     selection = Selection(
         params=params,
-        score=jnp.full((), jnp.inf, label.dtype),
+        score=jnp.full((), jnp.inf, split.label.dtype),
         epoch=jnp.zeros((), jnp.int32),
         active=jnp.ones((), bool),
     )
@@ -99,7 +99,7 @@ def new_state(
         epoch=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=optimizer.init(params),
-        labels=method.init_labels(label),
+        labels=method.init_labels(split, key),
         selection=selection,
         key=key,
     )
@@ -119,7 +119,7 @@ def init_states(
         index = jnp.zeros((1,), jnp.int32)
         batch = gather(split, index)
         params = init_params(method, batch, key, encoder_params)
-        return new_state(method, optimizer, params, split.label, key)
+        return new_state(method, optimizer, params, split, key)
 
     replicated = split_sharding(mesh)
     keys = jax.device_put(seed_keys(seeds), state_sharding(mesh))

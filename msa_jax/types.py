@@ -53,6 +53,7 @@ class Split:
     vision: Float[Array, "n t d"]
     vision_length: Int[Array, " n"]
     label: Float[Array, " n"]
+    unimodal_label: Float[Array, "n 3"]  # text, audio, vision; NaN where not given
 
 
 @struct.dataclass
@@ -127,7 +128,8 @@ class Method(NamedTuple):
     model: called as `model.apply({"params": p}, batch, train=..., rngs=...)`,
         returns `Outputs`.
     loss: (outputs, batch, labels) -> (scalar to differentiate, its parts by name).
-    init_labels: label [n] -> label tables before the first epoch.
+    init_labels: (training split, the seed's root key) -> label tables before the first
+        epoch.
     update_labels: (labels, outputs, batch, epoch) -> label tables after a batch.
     groups: parameter path ("a/b/kernel") -> name of its group in `config.optim`.
     label_values: label tables -> {"name": array} worth recording after each epoch.

@@ -87,6 +87,17 @@ def test_arrays_arrive_unchanged():
             np.testing.assert_array_equal(getattr(split, field), expected)
 
 
+def test_human_unimodal_labels_arrive_or_are_nan():
+    given = np.arange(12, dtype=np.float32).reshape(4, 3)
+    data = dataset()
+    data.splits["valid"] = data.splits["valid"]._replace(unimodal_label=given)
+    found = inputs.make_inputs(data, settings()).splits
+    np.testing.assert_array_equal(found["valid"].unimodal_label, given)
+    np.testing.assert_array_equal(
+        found["train"].unimodal_label, np.full((4, 3), np.nan)
+    )
+
+
 def test_standardisation_uses_valid_steps_of_train():
     found = inputs.make_inputs(dataset(), settings(data__standardise="train"))
     train = found.splits["train"]

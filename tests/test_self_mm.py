@@ -23,7 +23,7 @@ PADDED = jnp.array([4, 0, 7, N, N, N, N, N])
 @pytest.fixture(scope="module")
 def labels():
     """Label tables whose unimodal labels differ from the human ones."""
-    tables = METHOD.init_labels(SPLIT.label)
+    tables = METHOD.init_labels(SPLIT, jax.random.key(0))
     noise = np.random.default_rng(2).normal(size=(3, N)).astype(np.float32)
     return tables.replace(value=tables.value.at[1:].add(noise))
 

@@ -55,7 +55,12 @@ def toy(model: nn.Module) -> Method:
         return targets.at[batch.index].set(new, mode="drop")
 
     return Method(
-        model, loss, jnp.array, update, lambda path: "other", lambda x: {"u": x}
+        model=model,
+        loss=loss,
+        init_labels=lambda split, key: jnp.array(split.label),
+        update_labels=update,
+        groups=lambda path: "other",
+        label_values=lambda targets: {"u": targets},
     )
 
 
@@ -90,7 +95,7 @@ def test_an_epoch_equals_the_hand_computed_one(accumulate):
     """
     order = np.random.default_rng(5).permutation(23)
     params = tiny.make_params(LINE, TRAIN)
-    state = new_state(LINE, SGD, params, TRAIN.label, jax.random.key(0))
+    state = new_state(LINE, SGD, params, TRAIN, jax.random.key(0))
     run = jax.jit(
         partial(step.train_epoch, LINE, SGD, accumulate=accumulate, split=TRAIN)
     )
@@ -125,7 +130,9 @@ def test_dropout_follows_seed_and_step():
     masks = []
     for seed in (1, 2):
         zeros = jnp.zeros_like(TRAIN.label)
-        state = new_state(method, SGD, params, zeros, jax.random.key(seed))
+        state = new_state(
+            method, SGD, params, TRAIN.replace(label=zeros), jax.random.key(seed)
+        )
         first, _ = run(state, order=order)
         again, _ = run(state, order=order)
         np.testing.assert_array_equal(first.labels, again.labels)
@@ -156,7 +163,7 @@ def test_one_program_serves_all_epochs(drop_last, count, devices, caplog):
     rules = step.Rules(batch_size=5, accumulate=2, drop_last=drop_last)
     epoch = step.make_epoch(LINE, SGD, rules, mesh, over_seeds="map")
     params = tiny.make_params(LINE, TRAIN)
-    state = new_state(LINE, SGD, params, TRAIN.label, jax.random.key(0))
+    state = new_state(LINE, SGD, params, TRAIN, jax.random.key(0))
     state = jax.tree.map(lambda x: x[None], state)
     state = jax.device_put(state, state_sharding(mesh))
     splits = jax.device_put((TRAIN, VALID), split_sharding(mesh))

@@ -1,12 +1,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
 from msa_jax import train_state
+from msa_jax.batching import shuffled
 from msa_jax.errors import UserError
 
 TRAIN = tiny.make_split(6)
@@ -86,6 +88,20 @@ def test_the_seed_alone_decides_the_parameters(states):
     # measured: equal to the bit
     tiny.assert_close(second.params, alone.params, 1e-7)
     tiny.assert_same(second.key, alone.key)
+
+
+def test_label_tables_see_the_split_and_their_own_seed():
+    def first(split, key):
+        return {"label": split.label, "order": shuffled(key, 0, len(split.label))}
+
+    method = METHOD._replace(init_labels=first)
+    mesh = train_state.make_mesh(1, 1, 2)
+    sgd = optax.sgd(1.0)
+    found = train_state.init_states(method, sgd, TRAIN, (7, 8), None, mesh).labels
+    for row, seed in enumerate((7, 8)):
+        np.testing.assert_array_equal(found["label"][row], TRAIN.label)
+        expected = shuffled(jax.random.key(seed), 0, len(TRAIN.label))
+        np.testing.assert_array_equal(found["order"][row], expected)
 
 
 def test_pretrained_parameters_take_their_place(states):

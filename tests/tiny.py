@@ -44,7 +44,8 @@ def make_split(n: int, seed: int = 0) -> Split:
     text, audio, vision = sequence(4, 6), sequence(6, 3), sequence(5, 4)
     label = 2 * text[0][:, 0, 0] + 0.3 * rng.normal(size=n)
     label = np.clip(label, -3, 3).astype(np.float32)
-    return Split(*map(jnp.asarray, (*text, *audio, *vision, label)))
+    unimodal = np.full((n, 3), np.nan, np.float32)
+    return Split(*map(jnp.asarray, (*text, *audio, *vision, label, unimodal)))
 
 
 def make_self_mm(encoder: nn.Module | None = None, dropout: float = 0.1) -> Method:
@@ -91,7 +92,7 @@ def make_heads(**rules) -> Method:
 
     return method._replace(
         model=Heads(),
-        init_labels=partial(ulgm.init_tables, widths=widths),
+        init_labels=lambda split, key: ulgm.init_tables(split.label, widths),
         update_labels=update,
         groups=lambda path: "other",
     )
@@ -148,6 +149,6 @@ def make_states(method: Method, split: Split, seeds) -> TrainState:
     params = jax.tree.map(lambda *x: jnp.stack(x), *params)
 
     def start(params, key):
-        return new_state(method, make_optimizer(method), params, split.label, key)
+        return new_state(method, make_optimizer(method), params, split, key)
 
     return jax.vmap(start)(params, seed_keys(seeds))

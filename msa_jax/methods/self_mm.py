@@ -147,7 +147,7 @@ def make(
     return Method(
         model=network,
         loss=loss,
-        init_labels=lambda label: ulgm.init_tables(label, widths),
+        init_labels=lambda split, key: ulgm.init_tables(split.label, widths),
         update_labels=update,
         groups=partial(group, frozen=getattr(text_encoder, "frozen", False)),
         label_values=recorded,

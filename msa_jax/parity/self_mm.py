@@ -187,7 +187,7 @@ def training(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> Non
     train, valid = _split(z, "train", dtype), _split(z, "valid", dtype)
     example = step.gather(train, jnp.arange(1))
     params = _load(method, example, weights, dtype)
-    state = new_state(method, optimizer, params, train.label, jax.random.key(0))
+    state = new_state(method, optimizer, params, train, jax.random.key(0))
 
     @jax.jit
     def epoch(state, order):
@@ -277,6 +277,7 @@ def _split(z: Arrays, name: str, dtype: type) -> Split:
         vision=jnp.asarray(z[f"{name}/vision"], dtype),
         vision_length=jnp.asarray(z[f"{name}/vl"], jnp.int32),
         label=jnp.asarray(z[f"{name}/y"], dtype),
+        unimodal_label=jnp.full((text.shape[0], 3), jnp.nan, dtype),
     )
 
 
