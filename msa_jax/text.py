@@ -150,10 +150,10 @@ def check_tokens(tokens: np.ndarray, encoder: Encoder, where: str) -> None:
             f"({encoder.description}) reads at most {encoder.max_positions}; shorten "
             "it with --config.text.max_tokens or prepare shorter sequences"
         )
-    highest = int(tokens[:, 0].max())
-    if highest >= encoder.vocabulary:
+    lowest, highest = int(tokens[:, 0].min()), int(tokens[:, 0].max())
+    if lowest < 0 or highest >= encoder.vocabulary:
         raise UserError(
-            f"{where}: token id {highest} lies outside the encoder's vocabulary of "
+            f"{where}: token id {min(lowest, 0) or highest} lies outside the encoder's vocabulary of "
             f"{encoder.vocabulary} ({encoder.description}); choose the weights these "
             "ids were made for with --config.text.weights=FOLDER"
         )

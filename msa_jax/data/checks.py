@@ -3,13 +3,19 @@
 The arrays are those of the plain layout (docs/data.md), one row per sample.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from msa_jax.errors import UserError
 
 SPLITS = ("train", "valid", "test")
+# Far more than any set of the field has; a small file could claim to hold them, and
+# every check, the card and its page would take minutes.
+MAX_SAMPLES = 200_000
+MAX_WIDTH = 20_000
+MAX_CHARACTERS = 20_000  # of one transcript
 TEXT_KEYS = ("transcript", "text", "text_bert")
 UNIMODAL_KEYS = ("label_text", "label_audio", "label_vision")
 # Source: order of the labels in CMU-MOSEI (CMU-MultimodalSDK, "All Labels").
@@ -21,6 +27,7 @@ RANKS = {
     "emotion": 2,
     **dict.fromkeys((*UNIMODAL_KEYS, *LENGTH_KEYS), 1),
 }
+_FLOAT32, _INT32 = float(np.finfo(np.float32).max), 2**31 - 1
 _SHAPES = {
     "text": "[samples, steps, width]",
     "text_bert": "[samples, 3, tokens] (ids, mask, segments)",
@@ -34,9 +41,8 @@ def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
     """Check that the keys go together, and every array's type, rank and rows."""
     for key in ("id", "split", "label"):
         if key not in arrays:
-            raise UserError(
-                f"array '{key}' is missing; found: {', '.join(sorted(arrays))}"
-            )
+            found = listed(sorted(arrays))
+            raise UserError(f"array '{key}' is missing; found: {found}")
     texts = [key for key in TEXT_KEYS if key in arrays]
     if len(texts) > 1:
         raise UserError(f"more than one text array ({', '.join(texts)}): keep one")
@@ -72,12 +78,49 @@ def _check_array(key: str, array: np.ndarray, n: int) -> None:
         raise UserError(f"'{key}' has shape {array.shape}, it must be {wanted}")
     if len(array) != n:
         raise UserError(f"'{key}' has {len(array)} rows, but 'id' has {n}")
+    check_sizes(key, n, array.shape[2] if key in ("text", "audio", "vision") else 1)
     if n and 0 in array.shape:
         raise UserError(f"'{key}' has an axis of size 0: shape {array.shape}")
     columns = {"text_bert": 3, "emotion": len(EMOTIONS)}.get(key)
     if columns and array.shape[1] != columns:
         wanted = _SHAPES[key]
         raise UserError(f"'{key}' has shape {array.shape}, it must be {wanted}")
+
+
+def check_sizes(key: str, samples: int, width: int = 1) -> None:
+    """Refuse more samples or columns than can be checked in reasonable time."""
+    if samples > MAX_SAMPLES:
+        raise UserError(
+            f"'{key}' has {samples} samples, at most {MAX_SAMPLES} can be prepared: "
+            "cut the set into several"
+        )
+    if width > MAX_WIDTH:
+        raise UserError(
+            f"'{key}' has {width} columns, at most {MAX_WIDTH} can be prepared: "
+            "reduce the features"
+        )
+
+
+def check_transcripts(transcripts: Iterable[str], ids: Iterable[str]) -> None:
+    """Refuse transcripts that are longer than `MAX_CHARACTERS`."""
+    for sample, said in zip(ids, transcripts, strict=True):
+        if len(said) > MAX_CHARACTERS:
+            raise UserError(
+                f"'transcript' of sample {str(sample)[:200]!a} has {len(said)} "
+                f"characters, at most {MAX_CHARACTERS} can be prepared: cut it"
+            )
+
+
+def listed(names: Iterable[Any], most: int = 5) -> str:
+    """Name the first few of what may be very many names, in plain letters."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(shown, names[:most])) + more
+
+
+def shown(name: Any) -> str:
+    """Return a name of the file as something that can be printed."""
+    return str(name)[:40].encode("ascii", "backslashreplace").decode()
 
 
 def check_characters(where: str, strings: np.ndarray) -> None:
@@ -94,15 +137,20 @@ def check_ids(ids: Sequence[str], where: str = "") -> None:
             raise UserError(f"id {sample[:30]!a}{where} is no printable short name")
 
 
+def check_split_names(split: Sequence[str], ids: Sequence[str]) -> None:
+    """Check that every sample stands in one of the three splits."""
+    for sample, name in zip(ids, split, strict=True):
+        if name not in SPLITS:
+            raise UserError(
+                f"unknown split name '{name[:40]}' (first at sample '{sample}'); use "
+                f"{', '.join(SPLITS)}"
+            )
+
+
 def check_splits(split: np.ndarray, ids: np.ndarray) -> None:
     """Check that the three splits are there, not empty, and share no id."""
     check_ids(ids.tolist())
-    unknown = sorted(set(split.tolist()) - set(SPLITS))
-    if unknown:
-        raise UserError(
-            f"unknown split name '{unknown[0]}' (first at sample "
-            f"'{ids[split == unknown[0]][0]}'); use {', '.join(SPLITS)}"
-        )
+    check_split_names(split.tolist(), ids.tolist())
     for name in SPLITS:
         if not np.any(split == name):
             raise UserError(f"split '{name}' is empty: give it at least one sample")
@@ -144,9 +192,10 @@ def check_finite(
 
     Padding must be zero already (`settle_padding`).
     """
-    bad = ~np.isfinite(sequence)
-    if not bad.any():
+    # min and max need no memory, and pass NaN on
+    if np.isfinite(sequence.min()) and np.isfinite(sequence.max()):
         return
+    bad = ~np.isfinite(sequence)
     nan = int(np.isnan(sequence).sum())
     sample, step, column = (int(i) for i in np.argwhere(bad)[0])
     raise UserError(
@@ -166,12 +215,15 @@ def check_labels(
     outside = (label < low - slack) | (label > high + slack)
     rule = f"must be in [{low:g}, {high:g}]; another range is --label_range=LO,HI"
     _raise_where(outside, ids, f"'{key}'", label, rule)
+    large = np.abs(label) > _FLOAT32
+    _raise_where(large, ids, f"'{key}'", label, "must fit into float32")
 
 
 def check_emotions(emotion: np.ndarray, ids: np.ndarray) -> None:
     """Check that intensities [n, 6] are finite and not negative."""
     _raise_where(~np.isfinite(emotion), ids, "'emotion'", emotion, "must be finite")
     _raise_where(emotion < 0, ids, "'emotion'", emotion, "must not be negative")
+    _raise_where(emotion > _FLOAT32, ids, "'emotion'", emotion, "must fit into float32")
 
 
 def check_tokens(text_bert: np.ndarray, ids: np.ndarray) -> None:
@@ -182,10 +234,12 @@ def check_tokens(text_bert: np.ndarray, ids: np.ndarray) -> None:
         values = text_bert[:, row]
         _raise_where(~whole[:, row], ids, where, values, "must be whole numbers")
         _raise_where(values < 0, ids, where, values, "must not be negative")
-        if name != "ids":
+        if name == "ids":
+            _raise_where(values > _INT32, ids, where, values, "must be below 2**31")
+        else:
             _raise_where(values > 1, ids, where, values, "must be 0 or 1")
     mask = text_bert[:, 1]
-    gap = np.any(np.diff(mask, axis=1) > 0, axis=1)
+    gap = np.any(mask[:, 1:] > mask[:, :-1], axis=1)  # a difference could wrap
     for bad, meaning in (
         (mask.sum(axis=1) == 0, "has no token in its 'text_bert' mask"),
         (gap, "has a 'text_bert' mask that is not ones followed by zeros"),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msa_jax.data import pickled_arrays
+from msa_jax.data.checks import check_sizes, check_transcripts
 from msa_jax.errors import UserError
 
 SEQUENCES = ("text", "audio", "vision")
@@ -99,11 +100,6 @@ def text(value: str | bytes | memoryview) -> str:
     return value if isinstance(value, str) else pickled_arrays.text(bytes(value))
 
 
-def shown(name: Any) -> str:
-    """Return a name of the file as something that can be printed."""
-    return str(name)[:40].encode("ascii", "backslashreplace").decode()
-
-
 def _kind(item: Any) -> str:
     return "None" if item is None else type(item).__name__
 
@@ -119,6 +115,7 @@ def write(layout: Layout, folder: Path, budget: Budget) -> tuple[str, ...]:
     """
     splits, notes = list(layout.splits), []
     first = layout.splits[splits[0]]
+    check_sizes("id", sum(len(table["id"]) for table in layout.splits.values()))
     names = [s for s in splits for _ in range(len(layout.splits[s]["id"]))]
     np.save(folder / "split.npy", np.array(names))
     for key in first:
@@ -128,7 +125,10 @@ def write(layout: Layout, folder: Path, budget: Budget) -> tuple[str, ...]:
             if rows != ids:
                 raise UserError(f"'{key}' has {rows} rows in {split}, 'id' has {ids}")
         if isinstance(parts[0], list) and parts[0] and isinstance(parts[0][0], str):
-            together = [item for part in parts for item in part]
+            together = [str(item) for part in parts for item in part]
+            if key == "transcript":
+                ids = [str(i) for s in splits for i in layout.splits[s]["id"]]
+                check_transcripts(together, ids)
             longest = max(map(len, together))
             budget.spend(key, 4 * longest * len(together))
             np.save(folder / f"{key}.npy", np.array(together, dtype=str))
@@ -175,6 +175,8 @@ def _write_array(
                         f"'{key}' has {size} columns in {split}, but {row[axis]} before"
                     )
     rows = sum(len(part) for part in parts)
+    if key in SEQUENCES and len(row) == 2:
+        check_sizes(key, rows, row[1])
     if row and any(isinstance(part, list) for part in parts):
         row[time] = max(row[time], 1)  # clips without any step
     kinds = [a.dtype for part in parts for a in _arrays(part)]

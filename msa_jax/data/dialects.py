@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data import clips
-from msa_jax.data.checks import check_ids
-from msa_jax.data.columns import Budget, Layout, numbers, shown, strings
+from msa_jax.data.checks import check_ids, listed, shown
+from msa_jax.data.columns import Budget, Layout, numbers, strings
 from msa_jax.errors import UserError
 
 ALIASES = {
@@ -54,7 +54,7 @@ def recognise(trees: Mapping[str, Any], budget: Budget) -> Layout:
     if keyed is not None:
         return clips.from_keyed_files(keyed, budget)
     raise UserError(
-        f"no known layout in a folder of {_names(trees)}: expected train, valid (or "
+        f"no known layout in a folder of {listed(trees)}: expected train, valid (or "
         "dev) and test, or train_sentences, train_mels, train_sentiment and so on"
     )
 
@@ -82,7 +82,7 @@ def _recognise_one(tree: Any, budget: Budget) -> Layout:
         raise UserError(f"no known layout: {_short(tree)}; {_KNOWN}")
     missing = [s for s in ("train", "valid", "test") if s not in splits]
     if missing:
-        raise UserError(f"split '{missing[0]}' is missing; found: {_names(tree)}")
+        raise UserError(f"split '{missing[0]}' is missing; found: {listed(tree)}")
     layout = _by_split(splits, budget)
     return _with_unused(layout, [key for key in tree if key not in ALIASES])
 
@@ -90,8 +90,8 @@ def _recognise_one(tree: Any, budget: Budget) -> Layout:
 def _with_unused(layout: Layout, names: Sequence[Any]) -> Layout:
     """Name what of the file is not read; a file may hold very many keys."""
     more = [f"and {len(names) - 30} more"] if len(names) > 30 else []
-    listed = [*map(shown, names[:30]), *more]
-    return layout._replace(unused=(*layout.unused, *listed))
+    first = map(shown, names[:30])
+    return layout._replace(unused=(*layout.unused, *first, *more))
 
 
 def _by_split(splits: Mapping[str, Any], budget: Budget) -> Layout:
@@ -115,7 +115,7 @@ def _from_arrays(splits: Mapping[str, dict], budget: Budget) -> Layout:
     if "label" not in keys.values():
         raise UserError(
             "labels are missing: neither 'regression_labels' nor 'labels' is in "
-            f"train; found: {_names(train)}"
+            f"train; found: {listed(train)}"
         )
     if "regression_labels" in keys and keys.pop("labels", None):
         notes.append("'labels' is not read, 'regression_labels' is")
@@ -204,7 +204,8 @@ def _settle_text(tables: list[dict[str, Any]]) -> list[str]:
         tokens = [t.transpose(0, 2, 1) for t in tokens]
         notes.append("text: 'text_bert' was [samples, tokens, 3]; it was transposed")
     masks = [t[:, 1] for t in tokens if t.shape[1] == 3]
-    at_front = all(np.all(np.diff(mask) >= 0) for mask in masks)
+    # no difference: that of unsigned numbers wraps
+    at_front = all(np.all(mask[:, 1:] >= mask[:, :-1]) for mask in masks)
     if len(masks) == len(tokens) and at_front and any(np.any(m == 0) for m in masks):
         tokens = [_front_to_back(t) for t in tokens]
         notes.append("text: tokens were padded at the front and moved to the back")
@@ -223,11 +224,6 @@ def _front_to_back(tokens: np.ndarray) -> np.ndarray:
 
 def _short(tree: Any) -> str:
     if isinstance(tree, dict):
-        return f"a dict with keys {_names(tree)}" if tree else "an empty dict"
+        return f"a dict with keys {listed(tree)}" if tree else "an empty dict"
     size = f" of {len(tree)}" if isinstance(tree, list | tuple | str | set) else ""
     return f"a {type(tree).__name__}{size}"
-
-
-def _names(tree: Mapping[Any, Any]) -> str:
-    first = [shown(key) for key, _ in zip(tree, range(8), strict=False)]
-    return ", ".join(first) + (", ..." if len(tree) > len(first) else "")

@@ -3,17 +3,29 @@
 import csv
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data.checks import EMOTIONS, UNIMODAL_KEYS
+from msa_jax.data.checks import (
+    EMOTIONS,
+    UNIMODAL_KEYS,
+    check_sizes,
+    check_split_names,
+    check_transcripts,
+    listed,
+)
 from msa_jax.errors import UserError
 
 MODALITIES = ("text", "audio", "vision")
 _NUMBERS = ("label", *UNIMODAL_KEYS, *EMOTIONS)
 _LARGEST = 64 << 30  # bytes of one padded modality; more is a mistake in a file
+_NAME = 255  # bytes of a file name
+_TEXTS = ("id", "split", "transcript")
+_UNFOLDED = 512 << 20  # bytes the arrays may need, and 24 times what the files hold
+_TABLE = 128 << 20  # bytes of a CSV
 _NEEDED = ("id", "split", "label")
 
 
@@ -34,7 +46,11 @@ def read_folder(folder: Path) -> Folder:
     columns, lines = _read_table(table)
     for line, sample in zip(lines, columns["id"], strict=True):
         _check_id(table, line, sample)
-    arrays = {key: np.array(values) for key, values in columns.items()}
+    _check_cells(table, columns)
+    arrays = {
+        key: np.array(values) if key in _TEXTS else np.zeros(len(values))
+        for key, values in columns.items()
+    }
     for key in set(_NUMBERS) & set(columns):
         arrays[key] = _numbers(table, key, columns[key], lines)
     arrays |= _emotions(table, arrays)
@@ -75,6 +91,10 @@ def _find_table(folder: Path) -> Path:
 def _read_table(table: Path) -> tuple[dict[str, list[str]], list[int]]:
     """Return every column by name, and the line each row begins in."""
     try:
+        if table.stat().st_size > _TABLE:
+            raise UserError(
+                f"{table}: larger than {_TABLE >> 20} MiB: no table of clips"
+            )
         text = table.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{table}: cannot be read ({error.strerror})") from None
@@ -110,23 +130,23 @@ def _read_table(table: Path) -> tuple[dict[str, list[str]], list[int]]:
 def _check_names(table: Path, names: list[str]) -> None:
     missing = [name for name in _NEEDED if name not in names]
     if missing:
-        found = ", ".join(names)
         hint = ""
-        if len(names) == 1 and (";" in found or "\t" in found):
+        if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
             hint = "; separate columns with commas"
-        raise UserError(
-            f"{table}: no column '{missing[0]}'; found: {found[:200]}{hint}"
-        )
+        found = listed(names)
+        raise UserError(f"{table}: no column '{missing[0]}'; found: {found}{hint}")
     reserved = {*MODALITIES, *(f"{m}_length" for m in MODALITIES)}
     reserved |= {"text_bert", "emotion"}
+    seen: set[str] = set()
     for name in names:
-        if names.count(name) > 1:
+        if name in seen:
             raise UserError(f"{table}: two columns are called '{name}'")
         if name in reserved:
             raise UserError(
                 f"{table}: a column cannot be called '{name}': rename it, or put the "
                 f"features into {name.removesuffix('_length')}/ID.npy"
             )
+        seen.add(name)
 
 
 def _check_id(table: Path, line: int, sample: str) -> None:
@@ -140,6 +160,32 @@ def _check_id(table: Path, line: int, sample: str) -> None:
         raise UserError(
             f"{table}: line {line}: id {sample[:40]!r} must not be longer than 200 "
             "characters, nor begin or end with blanks, nor hold control characters"
+        )
+    size = len(os.fsencode(f"{sample}.npy"))
+    if size > _NAME:
+        raise UserError(
+            f"{table}: line {line}: id {sample[:40]!r} gives a file name of {size} "
+            f"bytes, file systems allow {_NAME}: make it shorter"
+        )
+
+
+def _check_cells(table: Path, columns: dict[str, list[str]]) -> None:
+    """Refuse what would need far more memory as an array than it takes in the file."""
+    ids = columns["id"]
+    try:
+        check_sizes("id", len(ids))
+        check_split_names(columns["split"], ids)
+        transcripts = columns.get("transcript", [""] * len(ids))
+        check_transcripts(transcripts, ids)
+    except UserError as error:
+        raise UserError(f"{table}: {error}") from None
+    longest = max(range(len(ids)), key=lambda i: len(transcripts[i]))
+    size = 4 * len(transcripts[longest]) * len(ids)
+    if size > _UNFOLDED + 24 * table.stat().st_size:
+        raise UserError(
+            f"{table}: the transcript of '{ids[longest]}' has "
+            f"{len(transcripts[longest])} characters; at that, all {len(ids)} need "
+            f"{size >> 20} MiB: cut it"
         )
 
 
@@ -219,11 +265,12 @@ def _stack(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     kind = np.result_type(*kinds, np.float32)
     size = len(files) * int(lengths.max()) * width * kind.itemsize
     held = sum(file.stat().st_size for file in files)
-    if size > min(_LARGEST, (512 << 20) + 24 * held):
+    if size > min(_LARGEST, _UNFOLDED + 24 * held):
         raise UserError(
             f"{files[int(lengths.argmax())]}: {lengths.max()} steps; padded to that, "
             f"all {len(files)} clips need {size >> 20} MiB: cut or average the steps"
         )
+    check_sizes(files[0].parent.name, len(files), width)
     padded = np.zeros((len(files), int(lengths.max()), width), kind)
     for i, file in enumerate(files):
         padded[i, : lengths[i]] = _open(file)

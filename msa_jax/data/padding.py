@@ -15,6 +15,7 @@ class Padding(NamedTuple):
     recomputed: int = 0  # given lengths that the padding contradicts
 
 
+_CHUNK = 1 << 22  # values at a time
 SIDES = ("auto", "front", "back", "as_stored")
 
 
@@ -22,6 +23,8 @@ def settle_padding(
     sequence: np.ndarray, length: np.ndarray | None, side: str = "auto"
 ) -> tuple[np.ndarray, np.ndarray, Padding]:
     """Bring sequences [n, t, d] to back padding with exact zeros after each length.
+
+    The result is one new float32 array; nothing else as large is made on the way.
 
     Without lengths, a sample's padding is its run of all-zero steps at the side where
     more samples have one; zero steps inside and at the other side are kept. Given
@@ -37,9 +40,13 @@ def settle_padding(
 
     Returns: sequences cut to the longest, lengths [n] int32 (at least 1), findings.
     """
-    n, steps, _ = sequence.shape
+    n, steps, width = sequence.shape
     position = np.arange(steps)
-    used = np.any(sequence != 0, axis=-1)  # NaN counts as contents
+    chunk = max(1, _CHUNK // (steps * width))
+    chunks = [slice(i, i + chunk) for i in range(0, n, chunk)]
+    used = np.zeros((n, steps), bool)  # NaN counts as contents
+    for part in chunks:  # after the cast: it can turn values into zeros
+        used[part] = (sequence[part].astype(np.float32, copy=False) != 0).any(axis=-1)
     some = used.any(axis=1)
     blank = int(n - some.sum())
     first = np.where(some, used.argmax(axis=1), 0)
@@ -74,11 +81,13 @@ def settle_padding(
     )
     length = length.astype(np.int32)
     longest = int(length.max())
-    if front:
-        start = steps - length
-        index = np.minimum(start[:, None] + position[:longest], steps - 1)
-        sequence = np.take_along_axis(sequence, index[:, :, None], axis=1)
-    else:
-        sequence = sequence[:, :longest].copy()
-    sequence[position[:longest] >= length[:, None]] = 0
-    return sequence, length, found
+    settled = np.zeros((n, longest, width), np.float32)
+    for part in chunks:
+        block = sequence[part, :longest]
+        if front:
+            start = steps - length[part]
+            index = np.minimum(start[:, None] + position[:longest], steps - 1)
+            block = np.take_along_axis(sequence[part], index[:, :, None], axis=1)
+        settled[part] = block
+        settled[part][position[:longest] >= length[part, None]] = 0
+    return settled, length, found

@@ -14,6 +14,7 @@ from msa_jax.data.padding import Padding, settle_padding
 from msa_jax.errors import UserError
 from msa_jax.types import Examples
 
+_NAMED = 30  # of the arrays that nothing reads
 _UNFOLDED = 512 << 20  # bytes an .npz may unfold to, and 24 times its size
 
 
@@ -32,12 +33,15 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no such file")
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise UserError(f"{path}: not an .npz file (write one with np.savez)")
-    arrays = {}
+    arrays, size = {}, 0
     try:
         _check_unfolding(path)
         with np.load(path, allow_pickle=False) as archive:
             for key in archive.files:
                 arrays[key] = _read_array(path, archive, key)
+                # whoever reads it casts to float32 or int32
+                size += arrays[key].size * max(arrays[key].itemsize, 4)
+                _check_size(path, size)
     except (OSError, zipfile.BadZipFile, EOFError, zlib.error, struct.error) as error:
         raise UserError(f"{path}: damaged or unreadable ({error})") from None
     except (NotImplementedError, RuntimeError) as error:  # odd or encrypted archives
@@ -48,7 +52,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def _check_unfolding(path: Path) -> None:
     """Refuse an archive that unfolds to far more than it holds."""
     with zipfile.ZipFile(path) as archive:
-        unfolded = sum(member.file_size for member in archive.infolist())
+        _check_size(path, sum(member.file_size for member in archive.infolist()))
+
+
+def _check_size(path: Path, unfolded: int) -> None:
     if unfolded > _UNFOLDED + 24 * path.stat().st_size:
         raise UserError(
             f"{path}: refused: it unfolds to {unfolded >> 20} MiB, far more than the "
@@ -121,6 +128,7 @@ def to_splits(
         sequences["text"], sequences["text_length"] = _read_tokens(arrays)
     transcript = arrays.get("transcript")
     if transcript is not None:
+        checks.check_transcripts(transcript, ids.tolist())
         empty = int(np.sum(np.char.strip(transcript) == ""))
         if empty:
             warnings.append(f"text: {empty} transcripts are empty")
@@ -140,24 +148,27 @@ def to_splits(
         emotion=emotion,
         **sequences,
     )
-    notes = Notes(
-        padding, tuple(sorted(set(given) - used)), tuple(assumptions), tuple(warnings)
-    )
+    unused = sorted(set(given) - used)
+    if len(unused) > _NAMED:
+        unused = [*unused[:_NAMED], f"and {len(unused) - _NAMED} more"]
+    notes = Notes(padding, tuple(unused), tuple(assumptions), tuple(warnings))
     return {name: _rows(whole, split == name) for name in checks.SPLITS}, notes
 
 
 def _read_sequence(
     arrays: Mapping[str, np.ndarray], modality: str, side: str
 ) -> tuple[np.ndarray, np.ndarray, Padding, list[str]]:
-    ids, steps = arrays["id"], arrays[modality].shape[1]
-    with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
-        sequence = arrays[modality].astype(np.float32)
+    ids, sequence = arrays["id"], arrays[modality]
+    steps = sequence.shape[1]
     length = arrays.get(f"{modality}_length")
     if length is not None:
         length = checks.check_lengths(f"{modality}_length", length, steps, ids)
-    sequence, length, found = settle_padding(sequence, length, side)
-    minus = np.isneginf(sequence) if modality == "audio" else None
+    with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
+        sequence, length, found = settle_padding(sequence, length, side)
     warnings = []
+    # the minimum needs no memory, and is NaN where one is
+    maybe = modality == "audio" and not np.isfinite(sequence.min())
+    minus = np.isneginf(sequence) if maybe else None
     if minus is not None and minus.any():
         sequence[minus] = 0  # Source: MulT (Tsai et al. 2019), public code; MMSA too
         samples = int(minus.any(axis=(1, 2)).sum())
@@ -213,4 +224,8 @@ def _describe(
 
 
 def _rows(examples: Examples, chosen: np.ndarray) -> Examples:
-    return Examples._make(None if x is None else x[chosen] for x in examples)
+    """Cut a split out; rows that stand together are not copied."""
+    rows = np.flatnonzero(chosen)
+    together = rows[-1] - rows[0] + 1 == len(rows)
+    cut = slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
+    return Examples._make(None if x is None else x[cut] for x in examples)

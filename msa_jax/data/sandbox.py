@@ -27,8 +27,9 @@ SECONDS = 40  # and one more for every 20 MB
 MEMORY = 2 << 30  # and five times the file
 BUDGET = 512 << 20  # and 24 times the file: clips of very different lengths
 _START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from msa_jax.data.sandbox import child; sys.exit(child(json.loads(sys.argv[2])))"
+    "import json, sys; request = json.load(sys.stdin.buffer); "
+    "sys.path[:] = request['path']; "
+    "from msa_jax.data.sandbox import child; sys.exit(child(request))"
 )
 _MISTAKE = 2
 
@@ -39,6 +40,7 @@ class Found(NamedTuple):
     layout: str
     assumptions: tuple[str, ...]
     unused: tuple[str, ...]
+    write_protected: bool | None = None  # by the kernel; None if no pickle was read
 
 
 class Limits(NamedTuple):
@@ -85,16 +87,16 @@ def _run_child(
         "emotions": str(emotions.resolve()) if emotions else None,
         "scratch": str(scratch),
         "limits": limits,
+        "path": [os.path.abspath(part) for part in sys.path],
     }
-    paths = json.dumps([os.path.abspath(part) for part in sys.path])
-    command = [sys.executable, "-I", "-B", "-c", _START, paths, json.dumps(request)]
+    command = [sys.executable, "-I", "-B", "-c", _START]
     shown = files[0] if len(files) == 1 else files[0].parent
     try:
         done = subprocess.run(
             command,
             cwd=scratch,
             env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
+            input=json.dumps(request).encode(),  # too long for an argument
             capture_output=True,
             timeout=limits.seconds + 10,  # starting up is not the file's fault
         )
@@ -126,7 +128,10 @@ def _collect(scratch: Path) -> tuple[dict[str, np.ndarray], Found]:
         for file in sorted(scratch.glob("*.npy"))
     }
     return arrays, Found(
-        found["layout"], tuple(found["assumptions"]), tuple(found["unused"])
+        found["layout"],
+        tuple(found["assumptions"]),
+        tuple(found["unused"]),
+        found["write_protected"],
     )
 
 
@@ -145,13 +150,15 @@ def child(request: dict) -> int:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
-    landlock.restrict_to(scratch)
+    protected = landlock.restrict_to(scratch)
     several = len(request["files"]) > 1
     where = ""
     try:
         trees, notes = {}, []
         for file in map(Path, request["files"]):
             where = f"{file}: " if several else ""
+            if file.stem in trees:
+                raise UserError(f"another pickle here is called '{file.stem}', too")
             trees[file.stem], rest = unpickle.read(file)
             if rest:
                 notes.append(f"{file.name}: {rest} bytes after the pickle are not read")
@@ -164,8 +171,8 @@ def child(request: dict) -> int:
             layout = clips.join_emotions(layout, names, values)
         notes = [*layout.assumptions, *notes]
         notes += columns.write(layout, scratch, budget)
-        found = {"layout": layout.name, "assumptions": notes, "unused": layout.unused}
-        (scratch / "found.json").write_text(json.dumps(found))
+        found = Found(layout.name, tuple(notes), layout.unused, protected)
+        (scratch / "found.json").write_text(json.dumps(found._asdict()))
         return 0
     except UserError as error:
         line = str(error)

@@ -43,8 +43,13 @@ def read(
             raise UserError("--emotions goes with pickles; an .npz holds 'emotion'")
         yield plain.read_npz(path), Found("plain .npz", (), ())
         return
-    with sandbox.read(files, emotions) as found:
-        yield found
+    with sandbox.read(files, emotions) as (arrays, found):
+        protected = "yes" if found.write_protected else "no, this system has none"
+        line = (
+            "pickles: read in a sandbox: memory, time and file-size limits; kernel "
+            f"write protection: {protected}"
+        )
+        yield arrays, found._replace(assumptions=(*found.assumptions, line))
 
 
 def pickles_in(folder: Path) -> list[Path]:
