@@ -142,7 +142,7 @@ def check_tokens(tokens: np.ndarray, encoder: Encoder, where: str) -> None:
     """Refuse token ids that the encoder cannot read.
 
     Raises:
-        UserError: text longer than the encoder's positions, ids beyond its vocabulary.
+        UserError: text longer than the encoder's positions, ids outside its vocabulary.
     """
     if tokens.shape[-1] > encoder.max_positions:
         raise UserError(
@@ -152,8 +152,9 @@ def check_tokens(tokens: np.ndarray, encoder: Encoder, where: str) -> None:
         )
     lowest, highest = int(tokens[:, 0].min()), int(tokens[:, 0].max())
     if lowest < 0 or highest >= encoder.vocabulary:
+        wrong = lowest if lowest < 0 else highest
         raise UserError(
-            f"{where}: token id {min(lowest, 0) or highest} lies outside the encoder's vocabulary of "
+            f"{where}: token id {wrong} lies outside the encoder's vocabulary of "
             f"{encoder.vocabulary} ({encoder.description}); choose the weights these "
             "ids were made for with --config.text.weights=FOLDER"
         )

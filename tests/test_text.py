@@ -152,7 +152,10 @@ def test_tokens_the_encoder_cannot_read_are_refused(random_encoder):
     good[1, 0, 3] = random_encoder.vocabulary
     with pytest.raises(UserError, match="^here: token id 64 lies outside.* of 64"):
         text.check_tokens(good, random_encoder, "here")
-    good[1, 0, 3] -= 1
+    good[1, 0, 3] = -1
+    with pytest.raises(UserError, match="^here: token id -1 lies outside.* of 64"):
+        text.check_tokens(good, random_encoder, "here")
+    good[1, 0, 3] = random_encoder.vocabulary - 1
     text.check_tokens(good, random_encoder, "here")
 
 

@@ -112,7 +112,7 @@ def check_transcripts(transcripts: Iterable[str], ids: Iterable[str]) -> None:
 
 
 def listed(names: Iterable[Any], most: int = 5) -> str:
-    """Name the first few of what may be very many names, in plain letters."""
+    """Name the first few of what may be very many names."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(shown, names[:most])) + more
@@ -120,7 +120,7 @@ def listed(names: Iterable[Any], most: int = 5) -> str:
 
 def shown(name: Any) -> str:
     """Return a name of the file as something that can be printed."""
-    return str(name)[:40].encode("ascii", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name)[:40])
 
 
 def check_characters(where: str, strings: np.ndarray) -> None:
@@ -215,7 +215,7 @@ def check_labels(
     outside = (label < low - slack) | (label > high + slack)
     rule = f"must be in [{low:g}, {high:g}]; another range is --label_range=LO,HI"
     _raise_where(outside, ids, f"'{key}'", label, rule)
-    large = np.abs(label) > _FLOAT32
+    large = _above(np.abs(label), _FLOAT32)
     _raise_where(large, ids, f"'{key}'", label, "must fit into float32")
 
 
@@ -223,7 +223,9 @@ def check_emotions(emotion: np.ndarray, ids: np.ndarray) -> None:
     """Check that intensities [n, 6] are finite and not negative."""
     _raise_where(~np.isfinite(emotion), ids, "'emotion'", emotion, "must be finite")
     _raise_where(emotion < 0, ids, "'emotion'", emotion, "must not be negative")
-    _raise_where(emotion > _FLOAT32, ids, "'emotion'", emotion, "must fit into float32")
+    _raise_where(
+        _above(emotion, _FLOAT32), ids, "'emotion'", emotion, "must fit into float32"
+    )
 
 
 def check_tokens(text_bert: np.ndarray, ids: np.ndarray) -> None:
@@ -235,7 +237,8 @@ def check_tokens(text_bert: np.ndarray, ids: np.ndarray) -> None:
         _raise_where(~whole[:, row], ids, where, values, "must be whole numbers")
         _raise_where(values < 0, ids, where, values, "must not be negative")
         if name == "ids":
-            _raise_where(values > _INT32, ids, where, values, "must be below 2**31")
+            large = _above(values, _INT32)
+            _raise_where(large, ids, where, values, "must be below 2**31")
         else:
             _raise_where(values > 1, ids, where, values, "must be 0 or 1")
     mask = text_bert[:, 1]
@@ -248,6 +251,12 @@ def check_tokens(text_bert: np.ndarray, ids: np.ndarray) -> None:
             raise UserError(
                 f"sample '{ids[bad][0]}' {meaning} ({int(bad.sum())} such samples)"
             )
+
+
+def _above(values: np.ndarray, most: float) -> np.ndarray:
+    """Compare with a limit, which in a narrower type becomes infinity."""
+    with np.errstate(over="ignore"):
+        return values > most
 
 
 def _raise_where(
