@@ -16,9 +16,10 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 from ml_collections.config_flags.config_flags import is_config_flag
 
+from msa_jax import signals
 from msa_jax.errors import UserError
 
-MISTAKE, INTERRUPTED = 2, 130  # exit codes
+MISTAKE = 2  # exit code
 
 PARSERS = {
     int: flags.IntegerParser(),
@@ -57,7 +58,7 @@ def run(
 def run_plain(main: Callable[[], int | None]) -> NoReturn:
     """Call `main` and exit with what it returns; for commands that use argparse."""
     try:
-        code = main() or 0
+        code = signals.call(main) or 0
     except UserError as error:
         print("error:", one_line(str(error)), file=sys.stderr)
         code = MISTAKE
@@ -66,9 +67,9 @@ def run_plain(main: Callable[[], int | None]) -> NoReturn:
         what = error.strerror or type(error).__name__
         print("error:", one_line(f"{where}{what}"), file=sys.stderr)
         code = MISTAKE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = INTERRUPTED
+    except KeyboardInterrupt as stop:
+        print(signals.word(stop), file=sys.stderr)
+        code = signals.exit_code(stop)
     sys.exit(code)
 
 

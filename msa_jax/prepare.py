@@ -16,7 +16,7 @@ synthetic_tiny) and --synthetic need no --from.
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -106,10 +106,10 @@ def _prepare(args: argparse.Namespace) -> int:
         if args.file is not None or args.synthetic:
             raise UserError(f"'{args.name}' is built in: choose another name")
         path, written = store.make_synthetic(
-            args.name, args.data_dir, overwrite=args.overwrite
+            args.name, args.data_dir, overwrite=args.overwrite, page=_page
         )
         _print(store.read_card(path), path, written)
-        _write_page(path)
+        _say_page(path)
         return 0
     made = _twin(args) if args.synthetic else _read(args, label_range)
     splits, notes, source = made
@@ -125,9 +125,11 @@ def _prepare(args: argparse.Namespace) -> int:
     if args.check_only:
         _print(card, None, False)
         return 0
-    path, written = store.write(splits, card, args.data_dir, overwrite=args.overwrite)
+    path, written = store.write(
+        splits, card, args.data_dir, overwrite=args.overwrite, page=_page
+    )
     _print(card, path, written)
-    _write_page(path)
+    _say_page(path)
     return 0
 
 
@@ -192,14 +194,22 @@ def _twin(args: argparse.Namespace) -> tuple:
     return twin.splits, notes, source
 
 
-def _write_page(path: Path) -> None:
-    """Draw the card that lies at `path`; sets of older versions keep none."""
+def _page(card: Mapping) -> str:
+    from msa_jax.report import card_page  # lazy: it imports matplotlib
+
+    return card_page.render(card)
+
+
+def _say_page(path: Path) -> None:
+    """Say where the card is drawn; `load` makes built-in sets without a page."""
     from msa_jax.data import store
     from msa_jax.report import card_page
 
     card = store.read_card(path)
-    if "checks" in card:
-        print(f"as a page: {card_page.write_card_page(card, path)}")
+    if not (path / card_page.PAGE).exists() and "checks" in card:
+        card_page.write_card_page(card, path)
+    if (path / card_page.PAGE).exists():
+        print(f"as a page: {path / card_page.PAGE}")
 
 
 def _refuse_errors(card: dict) -> None:

@@ -1,13 +1,14 @@
 """Writing and loading data sets, the built-in sets, and the prepare command."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
 from test_data_plain import N, present, save, small, tokens
 
 from msa_jax import cli, prepare
-from msa_jax.data import lexicon, load, plain, store, synthetic
+from msa_jax.data import builder, lexicon, load, plain, store, synthetic
 from msa_jax.data.card import content_sha256
 from msa_jax.errors import UserError
 from msa_jax.types import Examples
@@ -143,6 +144,80 @@ def test_a_failed_write_leaves_the_old_set_and_nothing_else(tmp_path, monkeypatc
     monkeypatch.setattr(store.os, "rename", rename_but_the_new)
     assert prepare_small(tmp_path, "--overwrite", arrays=other) == 2
     assert load("small", tmp_path / "d").splits["train"].label[0] == -3
+
+
+def names(folder) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", ["build", "before", "between", "after"])
+def test_a_signal_while_writing_leaves_one_whole_set(
+    tmp_path, monkeypatch, capsys, number, code, moment
+):
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # not ignored
+    assert prepare_small(tmp_path) == 0
+    files = names(tmp_path / "d" / "small" / "1.0.0")
+    assert "card.html" in files
+    other = small()
+    other["label"][0] = 1
+    rename, path = store.os.rename, tmp_path / "d" / "small" / "1.0.0"
+
+    def and_signal(a, b):
+        new = b == path and a.name != "replaced"
+        if new:
+            assert names(a) == files  # one rename brings everything
+        if moment == "before" and a == path or moment == "between" and new:
+            signal.raise_signal(number)
+        rename(a, b)
+        if moment == "after" and new:
+            signal.raise_signal(number)
+
+    if moment == "build":
+        build = builder.build
+        monkeypatch.setattr(
+            builder, "build", lambda *a: (build(*a), signal.raise_signal(number))
+        )
+    else:
+        monkeypatch.setattr(store.os, "rename", and_signal)
+    assert prepare_small(tmp_path, "--overwrite", arrays=other) == code
+    assert names(tmp_path / "d") == ["small"]
+    assert names(tmp_path / "d" / "small" / "1.0.0") == files
+    found = load("small", tmp_path / "d").splits["train"].label[0]
+    assert found == (1 if moment == "after" else -3)
+
+
+def test_what_killed_processes_left_is_swept_away(tmp_path, capsys):
+    assert prepare_small(tmp_path) == 0
+    folder = tmp_path / "d"
+    for name in (".small.dead", ".small.busy", ".small2.dead"):
+        (folder / name / "small").mkdir(parents=True)
+    busy = store._lock(folder / ".small.busy")  # by a process that lives: this one
+    assert busy is not None
+    assert prepare_small(tmp_path) == 0
+    assert names(folder) == [".small.busy", ".small2.dead", "small"]
+    store.os.close(busy)
+    # killed between two renames: the old set lies aside only
+    (folder / "small" / "1.0.0").rename(folder / ".small.busy" / "replaced")
+    assert prepare_small(tmp_path) == 0
+    assert "exists already" in capsys.readouterr().out
+    assert names(folder) == [".small2.dead", "small"]
+    load("small", folder)
+
+
+def test_scratch_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    lock, seen = store._lock, []
+
+    def too_late(folder, **kwargs):
+        seen.append(folder)
+        if len(seen) == 1:
+            folder.rmdir()
+        return lock(folder, **kwargs)
+
+    monkeypatch.setattr(store, "_lock", too_late)
+    with store._scratch("x", tmp_path) as scratch:
+        assert scratch.is_dir() and len(seen) == 2
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize(

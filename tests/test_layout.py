@@ -15,9 +15,9 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 # A module or package may import those before it in this list, and its own parts.
 ORDER = (
-    *("errors", "types", "cli", "config"),
+    *("signals", "errors", "types", "cli", "config"),
     *("data", "batching", "text", "inputs"),
-    *("layers", "losses", "ulgm", "metrics", "methods"),
+    *("layers", "losses", "ulgm", "ulgm_distance", "multitask", "metrics", "methods"),
     *("optim", "train_state", "step", "checkpoint", "train", "progress"),
     *("experiment", "workdir", "outputs", "report", "interop", "parity"),
     *("main", "prepare", "predict", "reproduce", "robustness", "bench"),

@@ -250,6 +250,20 @@ def test_warning_below_six_seeds():
     assert "0.0625" in warned(5)[0] and warned(6) == []
 
 
+def test_made_up_data_are_a_caution(tmp_path):
+    note = "SYNTHETIC data: demo was made by this program."
+    fake_run(tmp_path, seeds=(1,), n=10)
+    path = tmp_path / "results.json"
+    results = json.loads(path.read_text())
+    path.write_text(json.dumps(results | {"notes": [*results["notes"], note]}))
+    report.write(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert f"<strong>Caution.</strong> {note}" in page and page.count(note) == 1
+    assert page.index(note) < page.index("Result on the test split")
+    text = (tmp_path / "report.md").read_text()
+    assert f"> **Caution.** {note}" in text and text.count(note) == 1
+
+
 def generated(share):
     """U-labels made of the m-label and a share of the truth, over 2 epochs, 3 seeds."""
     rng = np.random.default_rng(1)

@@ -1,10 +1,12 @@
 """Data sets on disk: TFDS files and the data card, written whole or not at all."""
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from msa_jax.errors import UserError
 from msa_jax.types import MODALITIES, Examples
 
 VERSION = "1.0.0"
+_ASIDE = "replaced"  # in a scratch folder: the data set that is being replaced
 _SCALARS = ("id", "transcript", "label", "unimodal_label", "emotion")
 
 
@@ -42,52 +45,110 @@ def write(
     data_dir: str | Path,
     *,
     overwrite: bool = False,
+    page: Callable[[Mapping], str] | None = None,
 ) -> tuple[Path, bool]:
     """Write a data set; the folder appears whole, by one rename.
+
+    Args:
+        page: makes `card.html` from the card.
 
     Returns: its path, and False if the same data set was there already.
     Raises: UserError if another one is there and `overwrite` is False, or if
         `data_dir` cannot be written.
     """
     path = dataset_path(card["name"], data_dir)
+    parent = path.parent.parent
+    _sweep(card["name"], parent)
     if path.exists() and not overwrite:
         return _compare(path, card), False
-    parent = path.parent.parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{card['name']}.", dir=parent))
-    except OSError as error:
-        raise UserError(
-            f"cannot write to data_dir {parent}: {error.strerror}; choose another "
-            "with --data_dir or $MSA_DATA"
-        ) from None
-    try:
-        from msa_jax.data import builder  # lazy: importing TFDS takes a second
+    from msa_jax.data import builder  # lazy: importing TFDS takes a second
 
-        built = builder.build(card["name"], splits, scratch)
-        (built / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-        (built / "card.md").write_text(card_markdown(card))
-        path.parent.mkdir(exist_ok=True)
-        if not _swap_in(built, path, scratch / "replaced", overwrite=overwrite):
-            return _compare(path, card), False  # another process was faster
+    texts = {"card.json": json.dumps(card, indent=1) + "\n"}
+    texts["card.md"] = card_markdown(card)
+    if page is not None:
+        texts["card.html"] = page(json.loads(texts["card.json"]))
+    try:
+        with _scratch(card["name"], parent) as scratch:
+            built = builder.build(card["name"], splits, scratch)
+            for name, text in texts.items():
+                (built / name).write_text(text, "utf-8")
+            path.parent.mkdir(exist_ok=True)
+            if not _swap_in(built, path, scratch / _ASIDE, overwrite=overwrite):
+                return _compare(path, card), False  # another process was faster
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return path, True
 
 
+@contextlib.contextmanager
+def _scratch(name: str, parent: Path) -> Iterator[Path]:
+    """Make a hidden folder in `parent` that is locked while this process lives."""
+    prefix = f".{name}."
+    lock, scratch = None, parent / prefix
+    try:
+        while not scratch.exists():  # another process may sweep it before it is locked
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            except OSError as error:
+                raise UserError(
+                    f"cannot write to data_dir {parent}: {error.strerror}; choose "
+                    "another with --data_dir or $MSA_DATA"
+                ) from None
+            lock = _lock(scratch, wait=True)
+        yield scratch
+    finally:
+        _remove(scratch, dataset_path(name, parent))
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path, *, wait: bool = False) -> int | None:
+    """Lock a folder; return its descriptor, None if it cannot be locked.
+
+    The system unlocks it when the process dies, however it dies.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # another process has it, or the file system knows no locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep(name: str, parent: Path) -> None:
+    """Remove the scratch folders of processes that were killed."""
+    for folder in parent.glob(f".{name}.*"):
+        lock = _lock(folder)
+        if lock is not None:
+            _remove(folder, dataset_path(name, parent))
+            os.close(lock)
+
+
+def _remove(scratch: Path, path: Path) -> None:
+    """Remove a scratch folder; a data set that it alone holds goes back to `path`."""
+    aside = scratch / _ASIDE
+    if aside.exists() and not path.exists():
+        os.rename(aside, path)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
 def _swap_in(built: Path, path: Path, aside: Path, *, overwrite: bool) -> bool:
-    """Rename `built` to `path`; return False if something came to be there."""
+    """Rename `built` to `path`; return False if something came to be there.
+
+    What is replaced stays in `aside`; if this fails, `_remove` takes it back.
+    """
     replacing = overwrite and path.exists()
     if replacing:
         os.rename(path, aside)
     try:
         os.rename(built, path)
-    except BaseException as error:
-        if replacing:
-            os.rename(aside, path)
-        if isinstance(error, OSError) and path.exists() and not replacing:
+    except OSError:
+        if path.exists() and not replacing:
             return False
         raise
     return True
@@ -214,9 +275,16 @@ def _allocate(row: dict, n: int, longest: Mapping[str, int]) -> dict[str, np.nda
 
 
 def make_synthetic(
-    name: str, data_dir: str | Path, *, overwrite: bool = False
+    name: str,
+    data_dir: str | Path,
+    *,
+    overwrite: bool = False,
+    page: Callable[[Mapping], str] | None = None,
 ) -> tuple[Path, bool]:
     """Write a built-in set unless this version of it is there already.
+
+    Args:
+        page: makes `card.html` from the card.
 
     Returns: its path, and whether it was written.
     """
@@ -236,4 +304,4 @@ def make_synthetic(
         label_range=(-3.0, 3.0),
         metrics="mosi",
     )
-    return write(splits, card, data_dir, overwrite=overwrite)
+    return write(splits, card, data_dir, overwrite=overwrite, page=page)

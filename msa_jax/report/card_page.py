@@ -3,6 +3,7 @@
 Everything comes from the card (`msa_jax.data.card.make_card`), not from the data.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -47,8 +48,10 @@ def write_card_page(card: Mapping, folder: Path) -> Path:
         temporary.write_text(render(card), "utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
 
 

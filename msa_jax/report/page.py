@@ -150,7 +150,7 @@ def describe(run: Run) -> dict[str, Any]:
         "interval": tables.INTERVAL if len(results["seeds"]) > 1 else "",
         "against": tables.baseline_sentences(results),
         "warnings": tables.warnings(results, empty),
-        "notes": results.get("notes") or [],
+        "notes": tables.notes(results),
         "u_labels": tables.u_label_tables(results),
         "facts": tables.facts(results),
         "config": None if config is None else json.dumps(config, indent=2),

@@ -195,7 +195,7 @@ def _where(other: float, ci95: Any) -> str:
 
 def warnings(results: dict[str, Any], empty_classes: float = 0.0) -> list[str]:
     """Return what a reader must know before believing the numbers."""
-    n, lines = len(results["seeds"]), []
+    n, lines = len(results["seeds"]), cautions(results)
     if n < 6:
         reach = "no spread can be given at all" if n == 1 else "that is above .05"
         lines.append(
@@ -219,6 +219,19 @@ def warnings(results: dict[str, Any], empty_classes: float = 0.0) -> list[str]:
             "(over all seeds and batches)."
         )
     return lines
+
+
+_GRAVE = ("SYNTHETIC",)  # how notes begin that no reader may miss
+
+
+def cautions(results: dict[str, Any]) -> list[str]:
+    """Return the notes of a run that put its numbers in doubt."""
+    return [note for note in results.get("notes") or [] if note.startswith(_GRAVE)]
+
+
+def notes(results: dict[str, Any]) -> list[str]:
+    """Return the other notes of a run."""
+    return [note for note in results.get("notes") or [] if not note.startswith(_GRAVE)]
 
 
 def _lost(cell: dict[str, Any], lane: int) -> bool:
