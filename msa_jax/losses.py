@@ -1,5 +1,7 @@
 """Per-example losses, and the one function that reduces them."""
 
+from typing import Literal
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -24,6 +26,30 @@ def absolute_error(
     Source: Self-MM, Eq. 10 (the L1 loss).
     """
     return jnp.abs(prediction - label)
+
+
+def regression_error(
+    prediction: Float[Array, " b"],
+    label: Float[Array, " b"],
+    kind: Literal["l1", "l2", "huber"],
+) -> Float[Array, " b"]:
+    """Return the loss of each example, e = prediction - label.
+
+    l1: |e|. l2: e^2. huber: e^2 / 2 up to |e| = 1, |e| - 1/2 beyond, as PyTorch's
+    HuberLoss and SmoothL1Loss by default.
+
+    Source: SUGRM, Table 8 (L1 is the published choice).
+    """
+    size = absolute_error(prediction, label)
+    match kind:
+        case "l1":
+            return size
+        case "l2":
+            return size**2
+        case "huber":
+            # The square of what is below 1 only: a huge one would overflow.
+            return jnp.minimum(size, 1) ** 2 / 2 + jnp.maximum(size - 1, 0)
+    raise ValueError(f"unknown error {kind!r}: l1, l2 or huber")
 
 
 def disagreement_weight(

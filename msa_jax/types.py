@@ -100,6 +100,36 @@ class LabelTables:
 
 
 @struct.dataclass
+class DistanceTables:
+    """The label tables of SUGRM's ULGM: one common feature space, one set of buffers.
+
+    value: labels; row 0 (fusion) is the human label and never changes.
+    feature: the last fusion feature each sample had; zeros before its first visit.
+    center: mean fusion feature of the positive [0] and negative [1] class.
+    extreme_weight: how often a sample counts for the highest [0], lowest [1] label.
+    extreme_label: the highest [0] and lowest [1] label that those samples have.
+    empty_classes: how often a centre had no sample to average, so far.
+    """
+
+    value: Float[Array, "m n"]
+    feature: Float[Array, "n h"]
+    center: Float[Array, "2 h"]
+    extreme_weight: Float[Array, "2 n"]
+    extreme_label: Float[Array, "2"]
+    empty_classes: Int[Array, ""]
+
+
+@struct.dataclass
+class HumanTables:
+    """Labels that people gave, unimodal ones included; nothing ever changes.
+
+    value: row 0 the multimodal label; NaN where a sample has no unimodal label.
+    """
+
+    value: Float[Array, "m n"]
+
+
+@struct.dataclass
 class Selection:
     """The best epoch so far of one seed, and whether the seed still trains."""
 

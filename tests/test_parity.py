@@ -13,7 +13,7 @@ from msa_jax.parity.__main__ import replay_file
 from msa_jax.parity.compare import Comparison
 
 GOLDENS = Path(__file__).parent / "goldens"
-FILES = ("selfmm_ulgm", "selfmm_forward", "selfmm_train", "metrics")
+FILES = ("selfmm_ulgm", "selfmm_forward", "selfmm_train", "sugrm_ulgm", "metrics")
 BOTH = ("float64", "float32")
 
 

@@ -89,7 +89,7 @@ def test_loss_is_the_sum_of_weighted_batch_means():
     index = jnp.array([2, 0, 4])  # the third is padding
     batch = gather(tiny.make_split(4), index).replace(label=label[jnp.array([2, 0, 3])])
     prediction = jnp.array([[0.0, 0, 99], [2.5, 2, 99], [7, 7, 99], [0, 0, 99]])
-    total, parts = self_mm.loss(Outputs(prediction, {}), batch, tables)
+    total, parts = METHOD.loss(Outputs(prediction, {}), batch, tables)
     expected = {
         "loss_fusion": (0.5 + 1) / 2,
         "loss_text": np.tanh(1) * (1 + 0) / 2,

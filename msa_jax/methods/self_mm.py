@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from msa_jax import losses, ulgm
+from msa_jax import multitask, ulgm
 from msa_jax.layers.dense import Linear, ScoreHead
 from msa_jax.layers.recurrent import LastStateLstm
 from msa_jax.text import pool
-from msa_jax.types import TARGETS, Batch, LabelTables, Method, Outputs
+from msa_jax.types import TARGETS, Batch, Method, Outputs
 
 
 class SelfMM(nn.Module):
@@ -83,28 +83,6 @@ class SelfMM(nn.Module):
         return Linear(projected, name=f"{name}_projection")(state)
 
 
-def loss(
-    outputs: Outputs, batch: Batch, labels: LabelTables
-) -> tuple[Array, dict[str, Array]]:
-    """Sum the batch means of the four weighted L1 losses.
-
-    Unimodal tasks are weighted by tanh |u-label - label|, the fusion task by 1. The
-    labels are those stored before this batch's own update.
-
-    Source: Self-MM, Eq. 10.
-    """
-    parts = {}
-    for row, target in enumerate(TARGETS):
-        label = labels.value[row, jnp.minimum(batch.index, labels.value.shape[1] - 1)]
-        # A padding row reads sample n - 1: were its label NaN, so were the gradient.
-        label = jnp.where(batch.valid, label, batch.label)
-        error = losses.absolute_error(outputs.prediction[row], label)
-        if target != "fusion":
-            error = error * losses.disagreement_weight(label, batch.label)
-        parts[f"loss_{target}"] = losses.masked_mean(error, batch.valid)
-    return sum(parts.values(), start=jnp.zeros((), batch.label.dtype)), parts
-
-
 def group(path: str, frozen: bool = False) -> str:
     """Name the optimiser group of a parameter path; `frozen`: BERT stays as it is.
 
@@ -146,7 +124,7 @@ def make(
 
     return Method(
         model=network,
-        loss=loss,
+        loss=multitask.loss,
         init_labels=lambda split, key: ulgm.init_tables(split.label, widths),
         update_labels=update,
         groups=partial(group, frozen=getattr(text_encoder, "frozen", False)),

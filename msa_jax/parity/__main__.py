@@ -39,12 +39,13 @@ class Replayed(NamedTuple):
 
 def replays() -> tuple[Replay, ...]:
     """Return what can be replayed."""
-    from msa_jax.parity import metric_values, self_mm
+    from msa_jax.parity import metric_values, self_mm, sugrm_labels
 
     return (
         Replay("selfmm_ulgm", self_mm.ulgm_steps, True),
         Replay("selfmm_forward", self_mm.forward, True),
         Replay("selfmm_train", self_mm.training, True),
+        Replay("sugrm_ulgm", sugrm_labels.steps, True),
         Replay("metrics", _metrics(metric_values), False),
     )
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import interop, optim, step, ulgm
+from msa_jax import interop, multitask, optim, step, ulgm
 from msa_jax.batching import batches
 from msa_jax.methods import self_mm
 from msa_jax.parity.compare import Comparison
@@ -60,8 +60,8 @@ def ulgm_steps(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> N
     @jax.jit
     def one(tables, outputs, index, epoch, reference):
         valid = index >= 0
-        batch = _labels_only(jnp.where(valid, index, n), valid, label)
-        _, parts = self_mm.loss(outputs, batch, tables)
+        batch = labels_only(jnp.where(valid, index, n), valid, label)
+        _, parts = multitask.loss(outputs, batch, tables)
         args = (tables, outputs.feature, batch.index, valid, epoch, rules)
         tables = ulgm.update_tables(*args)
         ties = jnp.zeros((), int)
@@ -281,7 +281,7 @@ def _split(z: Arrays, name: str, dtype: type) -> Split:
     )
 
 
-def _labels_only(index: jax.Array, valid: jax.Array, label: jax.Array) -> Batch:
+def labels_only(index: jax.Array, valid: jax.Array, label: jax.Array) -> Batch:
     """A batch without inputs, for replaying what happens after the model."""
     b, rows = index.shape[0], jnp.minimum(index, label.shape[0] - 1)
     nothing, one = jnp.zeros((b, 1, 1), label.dtype), jnp.ones(b, jnp.int32)
