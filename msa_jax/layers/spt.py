@@ -1,0 +1,336 @@
+"""The sparse phased transformer: three sequences compressed, crossed and refined."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from msa_jax.layers import channels, windows
+from msa_jax.layers.channels import Attention, Drop, FeedForward, normalise, project
+from msa_jax.layers.windows import Sampling
+from msa_jax.types import MODALITIES
+
+# Every pair is attended in both directions with one set of weights.
+PAIRS = (("audio", "text"), ("text", "vision"), ("vision", "audio"))
+Sequences = dict[str, Float[Array, "c t b"]]
+Lengths = dict[str, Int[Array, " b"]]
+
+
+class Readings(NamedTuple):
+    """Sizes and samplings of the transformer; see `config.spt`.
+
+    embed: channels of the hidden states.
+    rounds: how often input, cross and self attention run, with the same weights.
+    input, cross, own: how each kind of attention samples its keys.
+    attention_dropout: the public code declares one and never passes it on.
+    dense: masked attention over all keys instead of windows; ignores shifts.
+    respect_lengths: windows wrap at, and the final state is taken from, each sample's
+        own length; published: the padded length.
+    """
+
+    embed: int = 32
+    heads: int = 8
+    rounds: int = 4
+    input: Sampling = Sampling(5, 8)
+    cross: Sampling = Sampling(1, 4, "S")
+    own: Sampling = Sampling(1, 3, "S")
+    attention_dropout: float = 0.0
+    relu_dropout: float = 0.3
+    residual_dropout: float = 0.3
+    embed_dropout: float = 0.3
+    dense: bool = False
+    respect_lengths: bool = False
+
+
+class Blocks(NamedTuple):
+    """Attention and feed-forward weights of one kind, by modality or pair."""
+
+    attention: dict[str, Attention]
+    forward: dict[str, FeedForward]
+
+
+class Context(NamedTuple):
+    """Projected keys and values of one attention.
+
+    length: windows wrap at it, per sample; None: at the padded length.
+    """
+
+    key: Float[Array, "c t b"]
+    value: Float[Array, "c t b"]
+    length: Int[Array, " b"] | None
+
+
+class Setting(NamedTuple):
+    """What all attentions of one round share.
+
+    shifts: per kind of attention with letters, of each modality's queries.
+    """
+
+    readings: Readings
+    drop: Drop
+    shifts: dict[str, dict[str, Array]]
+
+    def shift(self, kind: str, modality: str) -> int | Array:
+        """Return the shift of a modality's queries; 0 without letters."""
+        return self.shifts[kind][modality] if kind in self.shifts else 0
+
+
+class SparsePhasedTransformer(nn.Module):
+    """Text, audio and vision sequences to one vector each.
+
+    Every round runs input attention (hidden states read the inputs), cross attention
+    (each modality reads both others; the two results, each with its residual, are
+    summed) and self attention, with the same weights in all rounds: one scan, its
+    shifts being data. Keys and values are normalised and projected once per position
+    of the context (the original does so once per window entry, with the same result),
+    those of input attention once for all rounds.
+
+    Source: SP-Transformer's code (Cheng et al., EMNLP 2021), as used by SUGRM, 3.2.1.
+    """
+
+    readings: Readings
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: dict[str, Float[Array, "b t d"]],
+        lengths: Lengths,
+        *,
+        train: bool,
+        random_shifts: dict[str, Int[Array, "l q"]] | None = None,
+    ) -> dict[str, Float[Array, "b c"]]:
+        """Return each modality's final state.
+
+        Args:
+            inputs: per modality; widths may differ.
+            lengths: valid steps, at least 1; read only with `respect_lengths`.
+            train: apply dropout, drawn from the "dropout" stream.
+            random_shifts: letter R's draws of input attention, for replays. Without,
+                they come from the "dropout" stream, in evaluation from a fixed key.
+        """
+        r = self.readings
+        start = channels.uniform((6 / (len(MODALITIES) + r.embed)) ** 0.5)
+        first = self.param("start", start, (len(MODALITIES), r.embed))
+        widths = {m: inputs[m].shape[2] for m in MODALITIES}
+        pairs = {f"{a}_{b}": r.embed for a, b in PAIRS}
+        blocks = {
+            "input": _blocks("input", r.embed, widths),
+            "cross": _blocks("cross", r.embed, pairs),
+            "self": _blocks("self", r.embed, dict.fromkeys(MODALITIES, r.embed)),
+        }
+        final = channels.Weights({}, {"norm": r.embed}, name="final")()["norm"]
+        keys = jax.random.split(
+            self.make_rng("dropout") if train else jax.random.key(0), r.rounds + 2
+        )
+        drop = channels.dropper(keys[0] if train else None, 2 * len(MODALITIES))
+        steps = {m: inputs[m].shape[1] for m in MODALITIES}
+        hidden = {m: -(-steps[m] // r.input.stride) for m in MODALITIES}
+        wraps = {m: -(-lengths[m] // r.input.stride) for m in MODALITIES}
+        context, states = {}, {}
+        for row, m in enumerate(MODALITIES):
+            x = _coded(inputs[m] * np.sqrt(r.embed), drop, r)
+            key, value = _read_input(x, blocks["input"].attention[m])
+            context[m] = Context(key, value, lengths[m] if r.respect_lengths else None)
+            state = first[row].astype(x.dtype) * np.sqrt(r.embed)
+            state = jnp.broadcast_to(state, (x.shape[0], hidden[m], r.embed))
+            states[m] = jnp.transpose(_coded(state, drop, r), (2, 1, 0))
+
+        def one_round(states, changing):
+            key, shifts = changing
+            drop = channels.dropper(key if train else None, 3 * 3 + 6 * 2 + 3 * 2 + 3)
+            setting = Setting(r, drop, shifts)
+            states = _input_round(states, context, blocks["input"], setting)
+            limits = wraps if r.respect_lengths else dict.fromkeys(MODALITIES)
+            states = _cross_round(states, limits, blocks["cross"], setting)
+            return _self_round(states, limits, blocks["self"], setting), None
+
+        sizes = (lengths if r.respect_lengths else steps, hidden)
+        shifts = _shifts(r, *sizes, keys[1], random_shifts)
+        states, _ = jax.lax.scan(one_round, states, (keys[2:], shifts))
+        last = {}
+        for m in MODALITIES:
+            normed = normalise(states[m]) * final.kernel[:, None, None]
+            normed = normed + final.bias[:, None, None]
+            self.sow("intermediates", f"states_{m}", normed)
+            if r.respect_lengths:
+                index = wraps[m][None, None] - 1
+                last[m] = jnp.take_along_axis(normed, index, axis=1)[:, 0].T
+            else:
+                last[m] = normed[:, -1].T
+        return last
+
+
+def _blocks(kind: str, embed: int, contexts: dict[str, int]) -> Blocks:
+    """Create one kind's weights in the calling module."""
+    attention, forward = {}, {}
+    for name, width in contexts.items():
+        attention[name] = channels.attention_weights(embed, width, f"{kind}_{name}")
+        forward[name] = channels.feed_forward_weights(embed, f"{kind}_{name}_forward")
+    return Blocks(attention, forward)
+
+
+def _coded(x: Float[Array, "b t d"], drop: Drop, r: Readings) -> Float[Array, "b t d"]:
+    return drop(x + channels.position_code(x), r.embed_dropout)
+
+
+def _shifts(
+    r: Readings,
+    steps: dict[str, int] | Lengths,
+    hidden: dict[str, int],
+    key: PRNGKeyArray,
+    drawn: dict[str, Int[Array, "l q"]] | None,
+) -> dict[str, dict[str, Array]]:
+    """Return the shifts [l], [l, q] or [l, q, b] of the kinds that have letters."""
+    found = {}
+    kinds = {"input": r.input, "cross": r.cross, "self": r.own}
+    for kind, sampling in kinds.items():
+        if not sampling.letters:
+            continue
+        found[kind] = {}
+        for m in MODALITIES:
+            shift = jnp.zeros(r.rounds, jnp.int32)
+            if "S" in sampling.letters:
+                shift = shift + sampling.step_shift * jnp.arange(r.rounds)
+            if "P" in sampling.letters:
+                wave = windows.phase(steps[m], hidden[m], sampling)
+                shift = shift.reshape(-1, *[1] * wave.ndim) + wave
+            if "R" in sampling.letters:
+                if kind == "input" and drawn is not None:
+                    random = drawn[m]
+                else:
+                    # The public code divides vision by the text's hidden length.
+                    divisor = hidden["text" if m == "vision" else m]
+                    limit = windows.random_limit(steps[m], divisor, sampling)
+                    key, mine = jax.random.split(key)
+                    random = jax.random.randint(mine, (r.rounds, hidden[m]), 0, limit)
+                axes = range(2, shift.ndim)
+                shift = shift.reshape(r.rounds, -1, *shift.shape[2:])
+                shift = shift + jnp.expand_dims(random, tuple(axes))
+            found[kind][m] = shift
+    return found
+
+
+def _read_input(
+    x: Float[Array, "b t d"], weights: Attention
+) -> tuple[Float[Array, "c t b"], Float[Array, "c t b"]]:
+    """Return keys and values of an input sequence, in one product."""
+    key = channels.folded(weights.key, weights.context_norm)
+    value = channels.folded(weights.value, weights.context_norm)
+    kernel = jnp.concatenate([key.kernel, value.kernel], axis=1)
+    bias = jnp.concatenate([key.bias, value.bias])
+    both = jnp.einsum("btd,dc->ctb", normalise(x, axis=-1), kernel)
+    first, second = jnp.split(both + bias[:, None, None], 2)
+    return first, second
+
+
+def _attend(
+    z: Float[Array, "c q b"],
+    context: Context,
+    weights: Attention,
+    setting: Setting,
+    sampling: Sampling,
+    shift: int | Array,
+    *,
+    swapped: bool = False,
+) -> Float[Array, "c q b"]:
+    """Attend from normalised states z to a context; without the residual."""
+    r, count = setting.readings, z.shape[1]
+    query = project(z, weights.key if swapped else weights.query, weights.query_norm)
+
+    def drop(weight: Array) -> Array:
+        return setting.drop(weight, r.attention_dropout)
+
+    if r.dense:
+        seen = jnp.asarray(windows.dense_mask(count, context.key.shape[1], sampling))
+        mixed = channels.attend_all(
+            query, context.key, context.value, r.heads, drop, seen
+        )
+    else:
+        key, value = (
+            windows.cut(x, count, sampling, shift, context.length)
+            for x in (context.key, context.value)
+        )
+        mixed = channels.attend_windows(query, key, value, r.heads, drop)
+    return setting.drop(project(mixed, weights.output), r.residual_dropout)
+
+
+def _forward(x: Array, weights: FeedForward, setting: Setting) -> Array:
+    r = setting.readings
+    rates = (r.relu_dropout, r.residual_dropout)
+    return channels.feed_forward(x, weights, setting.drop, *rates)
+
+
+def _input_round(
+    states: Sequences, context: dict[str, Context], blocks: Blocks, setting: Setting
+) -> Sequences:
+    done = {}
+    for m in MODALITIES:
+        mixed = _attend(
+            normalise(states[m]),
+            context[m],
+            blocks.attention[m],
+            setting,
+            setting.readings.input,
+            setting.shift("input", m),
+        )
+        done[m] = _forward(states[m] + mixed, blocks.forward[m], setting)
+    return done
+
+
+def _cross_round(
+    states: Sequences, limits: dict, blocks: Blocks, setting: Setting
+) -> Sequences:
+    """Let every modality read both others; sum its two results.
+
+    In a pair's second direction query and key projection change roles; value, output
+    and norms do not.
+    """
+    z = {m: normalise(states[m]) for m in MODALITIES}
+    sums = {m: [] for m in MODALITIES}
+    for a, b in PAIRS:
+        weights, forward = blocks.attention[f"{a}_{b}"], blocks.forward[f"{a}_{b}"]
+        mixed = []
+        for query, context, swapped in ((a, b, False), (b, a, True)):
+            key = weights.query if swapped else weights.key
+            keys = Context(
+                project(z[context], key, weights.context_norm),
+                project(z[context], weights.value, weights.context_norm),
+                limits[context],
+            )
+            out = _attend(
+                z[query],
+                keys,
+                weights,
+                setting,
+                setting.readings.cross,
+                setting.shift("cross", query),
+                swapped=swapped,
+            )
+            mixed.append(states[query] + out)
+        # Both directions share the block: one product over both sequences.
+        both = _forward(jnp.concatenate(mixed, axis=1), forward, setting)
+        first, second = jnp.split(both, [mixed[0].shape[1]], axis=1)
+        sums[a].append(first)
+        sums[b].append(second)
+    return {m: sum(parts[1:], parts[0]) for m, parts in sums.items()}
+
+
+def _self_round(
+    states: Sequences, limits: dict, blocks: Blocks, setting: Setting
+) -> Sequences:
+    done = {}
+    for m in MODALITIES:
+        weights, z = blocks.attention[m], normalise(states[m])
+        # Keys are the normalised queries: `context_norm` is never used here.
+        keys = Context(
+            project(z, weights.key, weights.query_norm),
+            project(z, weights.value, weights.query_norm),
+            limits[m],
+        )
+        own, shift = setting.readings.own, setting.shift("self", m)
+        mixed = _attend(z, keys, weights, setting, own, shift)
+        done[m] = _forward(states[m] + mixed, blocks.forward[m], setting)
+    return done

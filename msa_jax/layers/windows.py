@@ -1,0 +1,133 @@
+"""Which keys a query of the sparse phased transformer reads, and how they are cut out.
+
+Sequences here stand as [channels, steps, batch]: channels lead, so that a projection of
+all steps of all samples is one matrix product, and the batch is last, so that a window
+is a slice of contiguous rows.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+
+class Sampling(NamedTuple):
+    """How one kind of attention samples its keys.
+
+    Query i (from 0) reads the keys at ((i + 1) stride - width + shift + j) mod t,
+    j = 0..width-1: a window that looks back, wraps around and repeats keys if it is
+    wider than the sequence. The shift of round l is the sum over the letters:
+
+        S  step_shift * l
+        P  trunc(steps * sin(phase_rate * i)), steps = input steps of the modality
+        R  uniform in 0..ceil(random_share * steps / hidden steps) - 1, per query
+
+    Source: SP-Transformer's code; the fields are its A, B and G.
+    """
+
+    stride: int
+    radius: int
+    letters: str = ""
+    step_shift: int = 1
+    phase_rate: float = 0.25
+    random_share: float = 0.05
+
+    @property
+    def width(self) -> int:
+        """Number of keys per query."""
+        return 2 * self.radius + 1
+
+
+def phase(
+    steps: int | Int[Array, " b"], queries: int, sampling: Sampling
+) -> np.ndarray | Int[Array, "q b"]:
+    """Return letter P's shift of each query (and, given lengths, of each sample)."""
+    wave = np.sin(sampling.phase_rate * np.arange(queries))
+    if isinstance(steps, int):
+        return np.trunc(steps * wave).astype(np.int32)
+    return jnp.trunc(steps * wave[:, None]).astype(jnp.int32)
+
+
+def random_limit(steps: int | Int[Array, " b"], hidden: int, sampling: Sampling) -> int:
+    """Return how many values letter R draws from (1: always 0).
+
+    Given lengths per sample, steps / hidden counts as the stride.
+    """
+    ratio = steps / hidden if isinstance(steps, int) else sampling.stride
+    return max(1, int(np.ceil(sampling.random_share * ratio)))
+
+
+def window_index(
+    queries: int,
+    steps: int | Int[Array, " b"],
+    sampling: Sampling,
+    shift: int | Int[Array, ""] | Int[Array, " q"] = 0,
+) -> Int[Array, "w q"] | Int[Array, "w q b"]:
+    """Return the sampled key of every window entry and query.
+
+    Args:
+        queries: number of queries.
+        steps: number of keys; given per sample, windows wrap at each one's own length.
+        sampling: stride and width.
+        shift: one for all queries, one per query, or per query and sample.
+    """
+    first = (jnp.arange(queries) + 1) * sampling.stride - sampling.width
+    first = first.reshape(-1, *[1] * (jnp.ndim(shift) - 1)) + shift
+    entry = jnp.arange(sampling.width).reshape(-1, *[1] * first.ndim)
+    index = first[None] + entry
+    if not isinstance(steps, int) and index.ndim == 2:
+        index = index[:, :, None]
+    return index % steps
+
+
+def cut(
+    x: Float[Array, "c t b"],
+    queries: int,
+    sampling: Sampling,
+    shift: int | Int[Array, ""] | Int[Array, " q"] = 0,
+    length: Int[Array, " b"] | None = None,
+) -> Float[Array, "c w q b"]:
+    """Cut every query's window out of a sequence.
+
+    One shift for all queries is cut by slices of the periodically continued sequence;
+    other samplings by a gather.
+
+    Args:
+        x: keys or values.
+        queries: number of queries.
+        sampling: stride and width.
+        shift: as for `window_index`.
+        length: windows wrap at each sample's own length instead of at t.
+    """
+    if length is not None:
+        index = window_index(queries, length, sampling, shift)
+        flat = index.reshape(1, -1, index.shape[-1])
+        out = jnp.take_along_axis(x, flat, axis=1)
+        return out.reshape(x.shape[0], *index.shape)
+    if jnp.ndim(shift):
+        return x[:, window_index(queries, x.shape[1], sampling, shift)]
+    steps, width, stride = x.shape[1], sampling.width, sampling.stride
+    need = (queries - 1) * stride + width
+    start = (stride - width + shift) % steps
+    farthest = start if isinstance(start, int) else steps - 1
+    again = jnp.concatenate([x] * -(-(farthest + need) // steps), axis=1)
+    again = jax.lax.dynamic_slice_in_dim(again, start, need, axis=1)
+    last = need - width + 1
+    windows = [again[:, j : j + last : stride] for j in range(width)]
+    return jnp.stack(windows, axis=1)
+
+
+def dense_mask(queries: int, steps: int, sampling: Sampling) -> np.ndarray:
+    """Return which keys the dense reading lets each query see, [queries, steps] bool.
+
+    The windows without any shift; repeated keys count once.
+
+    Source: SP-Transformer's code (its dense path ignores all shifts).
+    """
+    ends = (np.arange(queries) + 1) * sampling.stride
+    index = (ends - sampling.width)[:, None] + np.arange(sampling.width)
+    seen = np.zeros((queries, steps), bool)
+    np.put_along_axis(seen, index % steps, True, axis=1)
+    return seen
