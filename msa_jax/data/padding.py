@@ -49,7 +49,7 @@ def settle_padding(
         used[part] = (sequence[part].astype(np.float32, copy=False) != 0).any(axis=-1)
     some = used.any(axis=1)
     blank = int(n - some.sum())
-    first = np.where(some, used.argmax(axis=1), 0)
+    first = used.argmax(axis=1)  # 0 if blank
     last = np.where(some, steps - used[:, ::-1].argmax(axis=1), 1)
     at_front = int(np.sum(first > 0))
     at_back = int(np.sum(last[some] < steps))

@@ -1,0 +1,206 @@
+"""Layouts of one record per clip: what is seen from the records, what is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from layouts import SPLITS, clips, every, split, tbje
+
+from msa_jax.data import clips as reader
+from msa_jax.data.columns import Budget, Layout
+from msa_jax.data.dialects import ALIASES
+from msa_jax.errors import UserError
+
+BUDGET = Budget(1 << 30)
+
+
+def lists(**options: Any) -> dict[str, list]:
+    return {name: clips(arrays, **options) for name, arrays in every().items()}
+
+
+def read_lists(splits: dict[str, list]) -> Layout:
+    return reader.from_clip_lists(splits, BUDGET)
+
+
+def keyed() -> dict[str, dict[str, dict]]:
+    files = {name: tbje(arrays) for name, arrays in every().items()}
+    for roles in files.values():  # pickles are read into Python's numbers
+        roles["sentiment"] = {k: float(v) for k, v in roles["sentiment"].items()}
+    return files
+
+
+def read_keyed(files: dict[str, dict[str, dict]]) -> Layout:
+    return reader.from_keyed_files(files, BUDGET)
+
+
+@pytest.mark.parametrize("misa", [False, True])
+def test_the_words_are_found_in_either_place(misa):
+    made = lists(misa=misa)
+    assert reader.is_clip_list(made["train"])
+    found, data = read_lists(made).splits["valid"], split("valid")
+    assert found["transcript"] == data["raw_text"]
+    np.testing.assert_array_equal(found["vision"][1], data["vision"][1, :4])
+    np.testing.assert_array_equal(found["audio"][1], data["audio"][1, :4])
+    assert ("emotion" in found) is misa
+
+
+def test_text_is_read_if_every_clip_of_every_split_has_words():
+    made = lists()
+    made["test"][2] = (([1, 2], *made["test"][2][0][1:]), *made["test"][2][1:])
+    assert "transcript" not in read_lists(made).splits["train"]
+
+
+def test_ids_are_read_if_every_clip_has_one():
+    made = lists()
+    made["test"][3] = made["test"][3][:2]
+    assert read_lists(made).splits["test"]["id"] == [f"test{i}" for i in range(4)]
+    assert read_lists(made).splits["train"]["id"][0] == "train0"
+    made = lists()
+    assert read_lists(made).splits["train"]["id"] == split("train")["id"]
+
+
+def test_only_a_set_of_bracketed_ids_is_renamed():
+    made = lists()
+    made["test"][3] = (*made["test"][3][:2], "other")
+    found = read_lists(made)
+    assert found.splits["train"]["id"][1] == "train0[1]"
+    assert not any("is written video_3" in line for line in found.assumptions)
+
+
+def label_of(columns: int):
+    return lambda clip: (clip[0], np.zeros((1, columns)), clip[2])
+
+
+def matrix(array: np.ndarray):
+    return lambda clip: ((clip[0][0], array, clip[0][2]), *clip[1:])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (label_of(3), r"labels of valid have \[1, 3\] columns, not 1 or 7"),
+        (lambda clip: clip[1], r"valid\[1\] is not \(\(words, visual, acoustic\)"),
+        (matrix(np.zeros(4)), r"valid\[1\] visual has shape \(4,\), not \[steps"),
+        (lambda clip: (*clip[:2], "a\nb"), "of valid is no printable short name"),
+        (matrix([[np.ones(2)], [np.ones(3)]]), "ragged|mixes"),  # pyright: ignore
+    ],
+)
+def test_clips_that_are_no_clips_are_named(change, message):
+    made = lists()
+    made["valid"][1] = change(made["valid"][1])
+    with pytest.raises(UserError, match=message):
+        read_lists(made)
+
+
+def test_rows_of_different_lengths_are_no_array():
+    with pytest.raises(UserError, match="'here' is ragged"):
+        reader.one_array("here", [np.ones(2), np.ones(3)])
+    assert reader.one_array("here", [np.ones(2), np.zeros(2)]).shape == (2, 2)
+
+
+def test_files_of_three_splits_are_needed():
+    files = {f"{s}_{r}": tree for s, t in keyed().items() for r, tree in t.items()}
+    found = reader.keyed_files(files, ALIASES)
+    assert found is not None and found.keys() == set(SPLITS)
+    less = {name: tree for name, tree in files.items() if "test_" not in name}
+    assert reader.keyed_files(less, ALIASES) is None
+
+
+def test_audio_is_told_by_the_width_or_by_the_name():
+    made = keyed()
+    for files in made.values():
+        files["x"] = {k: np.ones((2, 80)) for k in files.pop("mels")}
+    found = read_keyed(made)
+    assert "audio: taken from the files *_x" in found.assumptions
+    assert found.splits["train"]["audio"][0].shape == (2, 80)
+    for files in made.values():
+        files["my_acoustic"] = {k: np.ones((2, 5)) for k in files.pop("x")}
+    assert read_keyed(made).splits["train"]["audio"][0].shape == (2, 5)
+
+
+def without(role: str, *splits: str):
+    return lambda made: [made[s].pop(role) for s in splits]
+
+
+def other(role: str, value: Any):
+    return lambda made: made["valid"].update(
+        {role: dict.fromkeys(made["valid"]["mels"], value)}
+    )
+
+
+def renamed(made: dict) -> None:
+    for role, tree in made["test"].items():
+        made["test"][role] = {f"\x1b{key}": value for key, value in tree.items()}
+
+
+def one_row(made: dict) -> None:
+    first = next(iter(made["valid"]["emotion"]))
+    made["valid"]["emotion"][first] = np.ones(6)
+    second = list(made["valid"]["emotion"])[1]
+    made["valid"]["emotion"][second] = np.ones(5)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (without("sentiment", *SPLITS), "no file of sentiment scores for train"),
+        (without("r21d", "test"), "do not have the same kinds of files"),
+        (other("sentiment", np.ones(2)), r"valid label: not 1 number\(s\)"),
+        (one_row, r"valid emotion: not 6 number\(s\)"),
+        (other("more", np.ones((2, 80))), "two files of valid hold audio"),
+        (other("mels", np.ones((2, 2, 2))), "two files of valid|has shape"),
+        (renamed, "of test is no printable short name"),
+        (lambda made: made["test"].update(mels={"z[0]": np.ones((1, 5))}), "is empty"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(change, message):
+    made = keyed()
+    change(made)
+    with pytest.raises(UserError, match=message):
+        read_keyed(made)
+
+
+def test_clips_missing_in_one_file_are_left_out_and_counted():
+    made = keyed()
+    made["train"]["mels"].pop("train0[1]")
+    found = read_keyed(made)
+    assert "train0_1" not in found.splits["train"]["id"]
+    told = " ".join(found.assumptions)
+    assert "train: 2 clips are not in every file" in told
+
+
+@pytest.mark.parametrize(
+    "value, ids",
+    [
+        (np.array([["a"], ["b"]]), ["a", "b"]),
+        (np.array([["a", "1", "2"]]), ["a_1-2"]),
+        (np.array([7, 8]), ["7", "8"]),
+        ([("a", 1.5, 2.5), [b"b", "1", "2"]], ["a_1.5-2.5", "b_1-2"]),
+        ([7, 8], ["7", "8"]),
+        ([np.array([["a", "1", "2"]])], ["a_1-2"]),
+        (["a", b"b"], ["a", "b"]),
+    ],
+)
+def test_ids_in_every_form(value, ids):
+    assert reader.read_ids("id", value, BUDGET) == ids
+
+
+def test_emotions_are_joined_by_id_in_any_order():
+    ids = {"train": ["a_1", "b$_$2"], "valid": ["c_1"], "test": ["d_1"]}
+    layout = Layout("", {s: {"id": i} for s, i in ids.items()}, (), ())
+    names = ["d[1]", "c_1", "b[2]", "a[1]"]
+    values = np.arange(4.0)[:, None] + np.zeros(6)
+    found = reader.join_emotions(layout, names, values).splits
+    assert {s: t["emotion"][:, 0].tolist() for s, t in found.items()} == {
+        "train": [3, 2],
+        "valid": [1],
+        "test": [0],
+    }
+
+
+def test_emotion_tables_of_other_widths_are_refused():
+    table = {"a[0]": np.ones(6), "a[1]": np.ones(5)}
+    with pytest.raises(UserError, match="not 6 numbers for every clip"):
+        reader.emotions_of(table, BUDGET)
+    with pytest.raises(UserError, match="a dict from clip to 6 numbers"):
+        reader.emotions_of({"a[0]": np.ones(5)}, BUDGET)
