@@ -35,6 +35,37 @@ def test_absolute_error():
     np.testing.assert_array_equal(found, [2, 3, 0])
 
 
+@pytest.mark.parametrize("kind", ["l1", "l2", "huber"])
+def test_regression_error(kind):
+    """e = -2, 0.5, -0.25, 3, 1: the Huber loss changes its form at 1."""
+    expected = {
+        "l1": [2, 0.5, 0.25, 3, 1],
+        "l2": [4, 0.25, 0.0625, 9, 1],
+        "huber": [1.5, 0.125, 0.03125, 2.5, 0.5],
+    }
+    slope = {
+        "l1": [-1, 1, -1, 1, 1],
+        "l2": [-4, 1, -0.5, 6, 2],
+        "huber": [-1, 0.5, -0.25, 1, 1],
+    }
+    label = jnp.array([1.0, -1, 2, 0, 1])
+    prediction = label + jnp.array([-2, 0.5, -0.25, 3, 1])
+
+    def total(prediction):
+        error = losses.regression_error(prediction, label, kind)
+        return error.sum(), error
+
+    gradient, found = jax.grad(total, has_aux=True)(prediction)
+    np.testing.assert_allclose(found, expected[kind], rtol=1e-6)
+    np.testing.assert_allclose(gradient, slope[kind], rtol=1e-6)
+
+
+def test_a_huge_error_keeps_a_finite_huber_loss():
+    far = jnp.array([1e30])
+    found = losses.regression_error(far, jnp.zeros(1), "huber")
+    np.testing.assert_allclose(found, far)
+
+
 def test_disagreement_weight():
     u_label, m_label = jnp.array([0.0, 1, -3]), jnp.array([0.0, -1, 3])
     found = losses.disagreement_weight(u_label, m_label)

@@ -5,12 +5,11 @@ import pytest
 import tiny
 from jax.sharding import NamedSharding, PartitionSpec
 
-from msa_jax import ulgm
 from msa_jax.batching import gather
 from msa_jax.methods import self_mm
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import make_mesh
-from msa_jax.types import TARGETS, Outputs
+from msa_jax.types import TARGETS
 
 N = 9
 SPLIT = tiny.make_split(N)
@@ -77,29 +76,6 @@ def test_a_batch_divides_over_eight_devices(labels):
     # measured: 6e-8
     expected = value_and_gradient(PARAMS, batch, labels)
     tiny.assert_close(found, expected, 1e-6)
-
-
-def test_loss_is_the_sum_of_weighted_batch_means():
-    label = jnp.array([1.0, -2, 0.5, 3])
-    tables = ulgm.init_tables(label, dict.fromkeys(TARGETS, 1))
-    value = jnp.array(
-        [label, label + 1, label, label - 2]
-    )  # fusion, text, audio, vision
-    tables = tables.replace(value=value)
-    index = jnp.array([2, 0, 4])  # the third is padding
-    batch = gather(tiny.make_split(4), index).replace(label=label[jnp.array([2, 0, 3])])
-    prediction = jnp.array([[0.0, 0, 99], [2.5, 2, 99], [7, 7, 99], [0, 0, 99]])
-    total, parts = METHOD.loss(Outputs(prediction, {}), batch, tables)
-    expected = {
-        "loss_fusion": (0.5 + 1) / 2,
-        "loss_text": np.tanh(1) * (1 + 0) / 2,
-        "loss_audio": 0,  # labels agree: weight 0, however wrong the score
-        "loss_vision": np.tanh(2) * (1.5 + 1) / 2,
-    }
-    assert parts.keys() == expected.keys()
-    for name, number in expected.items():
-        np.testing.assert_allclose(parts[name], number, rtol=1e-6)
-    np.testing.assert_allclose(total, sum(expected.values()), rtol=1e-6)
 
 
 def test_each_dropout_rate_reaches_its_own_targets():
