@@ -112,10 +112,10 @@ def test_audio_is_told_by_the_width_or_by_the_name():
         files["x"] = {k: np.ones((2, 80)) for k in files.pop("mels")}
     found = read_keyed(made)
     assert "audio: taken from the files *_x" in found.assumptions
-    assert found.splits["train"]["audio"][0].shape == (2, 80)
+    assert np.shape(found.splits["train"]["audio"][0]) == (2, 80)
     for files in made.values():
         files["my_acoustic"] = {k: np.ones((2, 5)) for k in files.pop("x")}
-    assert read_keyed(made).splits["train"]["audio"][0].shape == (2, 5)
+    assert np.shape(read_keyed(made).splits["train"]["audio"][0]) == (2, 5)
 
 
 def without(role: str, *splits: str):
@@ -191,7 +191,7 @@ def test_emotions_are_joined_by_id_in_any_order():
     names = ["d[1]", "c_1", "b[2]", "a[1]"]
     values = np.arange(4.0)[:, None] + np.zeros(6)
     found = reader.join_emotions(layout, names, values).splits
-    assert {s: t["emotion"][:, 0].tolist() for s, t in found.items()} == {
+    assert {s: [row[0] for row in t["emotion"]] for s, t in found.items()} == {
         "train": [3, 2],
         "valid": [1],
         "test": [0],

@@ -28,6 +28,12 @@ def test_lengths_that_cover_all_contents_say_nothing_of_the_back():
     assert kept[:, :, 0].tolist() == front[:, :, 0].tolist()
 
 
+def test_contents_that_fit_lengths_from_both_sides_stay_where_they_are():
+    kept, _, found = settle_padding(sequence([[0, 1, 2, 0]]), np.array([3]))
+    assert found == ("back", "given", 0, 0, 0)
+    assert kept[:, :, 0].tolist() == [[0, 1, 2]]
+
+
 @pytest.mark.parametrize(
     "side, dropped, kept",
     [
@@ -119,7 +125,8 @@ def test_tokens_are_cut_to_the_longest_and_cleared_behind_the_mask():
 
 def test_the_sizes_of_all_arrays_are_added_up(tmp_path, monkeypatch):
     path = tmp_path / "bomb.npz"
-    np.savez_compressed(path, **{k: np.zeros(1 << 18, np.uint8) for k in "abcd"})
+    array = np.zeros(1 << 18, np.uint8)
+    np.savez_compressed(path, a=array, b=array, c=array, d=array)
     monkeypatch.setattr(plain, "_UNFOLDED", 3 << 20)
     with pytest.raises(UserError, match="unfolds to 4 MiB"):
         plain.read_npz(path)
