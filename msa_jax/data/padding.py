@@ -65,7 +65,7 @@ def settle_padding(
         after = used & (position >= length[:, None])
         before_tail = used & (position < steps - length[:, None])
         from_back = bool(after.any() and not before_tail.any())
-        if side in ("back", "as_stored") or from_back or not (front and after.any()):
+        if from_back or not (front and after.any()):
             front = from_back and side in ("auto", "front")
             dropped = 0 if front else int(after.sum())
         else:
