@@ -7,6 +7,7 @@ import pytest
 from layouts import SPLITS, clips, every, split, tbje
 
 from msa_jax.data import clips as reader
+from msa_jax.data.checks import MAX_SAMPLES
 from msa_jax.data.columns import Budget, Layout
 from msa_jax.data.dialects import ALIASES
 from msa_jax.errors import UserError
@@ -65,6 +66,17 @@ def test_only_a_set_of_bracketed_ids_is_renamed():
     found = read_lists(made)
     assert found.splits["train"]["id"][1] == "train0[1]"
     assert not any("is written video_3" in line for line in found.assumptions)
+
+
+def test_absurd_numbers_of_clips_are_refused_before_one_is_read():
+    made = lists()
+    made["valid"] = [None] * (MAX_SAMPLES + 1)
+    with pytest.raises(UserError, match="at most 200000"):
+        read_lists(made)
+    files = keyed()
+    files["train"]["mels"] = dict.fromkeys(range(MAX_SAMPLES + 1))
+    with pytest.raises(UserError, match="at most 200000"):
+        read_keyed(files)
 
 
 def label_of(columns: int):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data.checks import check_ids
+from msa_jax.data.checks import check_ids, check_sizes
 from msa_jax.data.columns import Budget, Layout, numbers, strings, text
 from msa_jax.errors import UserError
 
@@ -37,6 +37,7 @@ def from_clip_lists(splits: Mapping[str, Sequence], budget: Budget) -> Layout:
     Source: github.com/declare-lab/MISA (create_dataset) and
     github.com/WasifurRahman/BERT_multimodal_transformer (README, dataset format).
     """
+    check_sizes("id", sum(map(len, splits.values())))  # before any is read
     notes = {"audio and vision are aligned with the words, one row per word"}
     found = {s: _read_clips(s, clips, notes, budget) for s, clips in splits.items()}
     tables = list(found.values())
@@ -145,6 +146,7 @@ def from_keyed_files(splits: Mapping[str, dict[str, dict]], budget: Budget) -> L
     notes: set[str] = set()
     found = {}
     for split in ("train", "valid", "test"):
+        check_sizes("id", max(map(len, splits[split].values())))
         roles = _roles(split, splits[split], notes)
         if "label" not in roles:
             raise UserError(f"no file of sentiment scores for {split}")
