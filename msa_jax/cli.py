@@ -68,8 +68,7 @@ def run_plain(main: Callable[[], int | None]) -> NoReturn:
         print("error:", one_line(f"{where}{what}"), file=sys.stderr)
         code = MISTAKE
     except KeyboardInterrupt as stop:
-        print(signals.word(stop), file=sys.stderr)
-        code = signals.exit_code(stop)
+        signals.leave(stop)
     sys.exit(code)
 
 

@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM: one line and an exit code, no traceback, never swallowed."""
 
+import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -81,18 +83,20 @@ def call(main: Callable[[], Any]) -> Any:
     return result
 
 
-def exit_code(stop: KeyboardInterrupt) -> int:
-    """Return 130 after Ctrl-C, 143 after SIGTERM, as shells do."""
-    return 128 + _number(stop)
+def leave(stop: KeyboardInterrupt) -> NoReturn:
+    """Say that a signal stopped the command; exit with 130 or 143, as shells do.
 
-
-def word(stop: KeyboardInterrupt) -> str:
-    """Return what the command says when it ends so."""
-    return STOPPING[_number(stop)]
-
-
-def _number(stop: KeyboardInterrupt) -> int:
-    return signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+    The interpreter of a command is not torn down: in the middle of things, that makes
+    jaxlib's compiled code crash now and then.
+    """
+    number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+    print(STOPPING[number], file=sys.stderr)
+    if signal.getsignal(number) is _end:  # a command, not a test
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError, ValueError):  # a pipe nobody reads
+            sys.stdout.flush()
+        os._exit(128 + number)
+    sys.exit(128 + number)
 
 
 def _importing(frame: FrameType | None, outermost: FrameType) -> bool:

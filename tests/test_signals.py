@@ -113,6 +113,22 @@ def test_while_a_command_is_still_importing(module, tmp_path):
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
+def test_a_stopped_command_skips_the_teardown_that_may_crash():
+    code = (
+        "import atexit, signal, sys\nfrom msa_jax import cli, signals\n"
+        "class Crashing:\n"
+        "  def __del__(self, end=signals._end): print('torn down', flush=True)\n"
+        "kept = Crashing()\n"
+        "signals.end_at_once()\n"
+        "atexit.register(print, 'tidied', end='')\n"
+        "cli.run_plain(lambda: signal.raise_signal(15))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "tidied", "stopped\n")
+
+
 def test_a_second_signal_ends_at_once():
     code = (
         "import signal, time\nfrom msa_jax import cli\n"
