@@ -345,3 +345,23 @@ def test_seeds_are_an_array_axis():
     for row, arguments in enumerate(seeds):
         alone = update(*arguments)
         tiny.assert_close(jax.tree.map(lambda x, i=row: x[i], found), alone, 1e-6)
+
+
+def test_tables_are_the_carry_of_a_scan():
+    """Three batches in one program equal three updates; nothing changes its type."""
+    _, feature = start()
+    rows = np.array([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, N, N, N]])
+    tables = init(order=ORDER)
+
+    def one(tables, index):
+        epoch = jnp.asarray(2)
+        args = (feature, index, index < N, epoch, ulgm.Rules())
+        return ulgm.update_tables(tables, *args), ulgm.maximum_distance(tables)
+
+    found, distances = tiny.quick(lambda t: jax.lax.scan(one, t, jnp.asarray(rows)))(
+        tables
+    )
+    for index in rows:
+        tables = update(tables, feature, index, index < N, epoch=2)
+    tiny.assert_close(found, tables, 1e-5)
+    assert distances[0] == 0 and (distances[1:] > 0).all()
