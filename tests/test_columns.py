@@ -159,8 +159,9 @@ def test_arrays_of_different_lengths_give_no_lengths(tmp_path):
 
 def test_given_lengths_are_kept(tmp_path):
     clips = [np.ones((n, 1)) for n in (3, 1, 2)]
-    what = layout(audio=clips, audio_length=np.array([2, 1, 1]))
-    assert written(tmp_path, what)[0]["audio_length"].tolist() == [2, 1, 1]
+    what = layout(audio_length=np.array([2, 1, 1]), audio=clips)
+    arrays, notes = written(tmp_path, what)
+    assert arrays["audio_length"].tolist() == [2, 1, 1] and notes == ()
 
 
 def test_tokens_are_padded_along_their_last_axis(tmp_path):
