@@ -154,3 +154,20 @@ def test_bad_ids_are_named_with_their_split():
     made["valid"]["id"] = ["a", "b\n", "c"]
     with pytest.raises(UserError, match="of valid is no printable"):
         read(made)
+
+
+def test_tokens_are_read_before_features_and_features_before_transcripts():
+    made = tree(mmsa)
+    assert "text_bert" in read(made).splits["train"]
+    for arrays in made.values():
+        del arrays["text_bert"]
+    found = read(made)
+    assert "text" in found.splits["train"]
+    assert told(found, "'text' is read, 'raw_text' is not")
+
+
+def test_empty_splits_are_named():
+    made = tree()
+    made["test"] = {key: value[:0] for key, value in made["test"].items()}
+    with pytest.raises(UserError, match="split 'test' is empty"):
+        read(made)
