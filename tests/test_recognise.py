@@ -171,3 +171,12 @@ def test_empty_splits_are_named():
     made["test"] = {key: value[:0] for key, value in made["test"].items()}
     with pytest.raises(UserError, match="split 'test' is empty"):
         read(made)
+
+
+def test_bracketed_ids_are_renamed():
+    def change(name: str, arrays: Arrays) -> None:
+        arrays["id"] = [f"{name}[{i}]" for i in range(SIZES[name])]
+
+    found = each(change)
+    assert found.splits["valid"]["id"] == ["valid_0", "valid_1", "valid_2"]
+    assert told(found, "video[3] is written video_3")
