@@ -135,6 +135,16 @@ def test_maximum_distance_is_between_weighted_means():
     np.testing.assert_allclose(found, np.linalg.norm(top - 1), rtol=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_extremes_in_one_point_have_no_distance_at_all(seed):
+    """Not 1e-8 either, from a division by 5 and 7: labels would all be +-H."""
+    point = np.random.default_rng(seed).normal(size=WIDTH)
+    tables = init(np.array([3.0, 3, -3, 0, -3, -3]), size=1)
+    feature = jnp.broadcast_to(jnp.asarray(point, jnp.float32), (6, WIDTH))
+    tables = tables.replace(feature=feature.at[3].set(99))
+    assert tiny.quick(ulgm.maximum_distance)(tables) == 0
+
+
 def on_a_line(high=3.0, **rules):
     """Extremes at +-2 (D_max 4), centres at +-1, fusion at 0; labels in thirds of H."""
     label = high * np.array([1.0, -1, 1 / 3, 0])
