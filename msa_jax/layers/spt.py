@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from msa_jax.layers import channels, windows
+from msa_jax.layers import channels, window_attention, windows
 from msa_jax.layers.channels import Attention, Drop, FeedForward, normalise, project
 from msa_jax.layers.windows import Sampling
 from msa_jax.types import MODALITIES
@@ -239,21 +239,25 @@ def _attend(
     """Attend from normalised states z to a context; without the residual."""
     r, count = setting.readings, z.shape[1]
     query = project(z, weights.key if swapped else weights.query, weights.query_norm)
-
-    def drop(weight: Array) -> Array:
-        return setting.drop(weight, r.attention_dropout)
-
     if r.dense:
         seen = jnp.asarray(windows.dense_mask(count, context.key.shape[1], sampling))
         mixed = channels.attend_all(
-            query, context.key, context.value, r.heads, drop, seen
+            query,
+            context.key,
+            context.value,
+            r.heads,
+            lambda weight: setting.drop(weight, r.attention_dropout),
+            seen,
         )
     else:
-        key, value = (
-            windows.cut(x, count, sampling, shift, context.length)
-            for x in (context.key, context.value)
+        kind = window_attention.Kind(r.heads, sampling)
+        keep = None
+        if r.attention_dropout:
+            shape = window_attention.weight_shape(kind, query, shift, context.length)
+            keep = setting.drop(jnp.ones(shape, z.dtype), r.attention_dropout)
+        mixed = window_attention.attend(
+            kind, query, context.key, context.value, shift, context.length, keep
         )
-        mixed = channels.attend_windows(query, key, value, r.heads, drop)
     return setting.drop(project(mixed, weights.output), r.residual_dropout)
 
 

@@ -88,11 +88,12 @@ def cut(
     sampling: Sampling,
     shift: int | Int[Array, ""] | Int[Array, " q"] = 0,
     length: Int[Array, " b"] | None = None,
-) -> Float[Array, "c w q b"]:
+) -> Float[Array, "c w q s b"]:
     """Cut every query's window out of a sequence.
 
-    One shift for all queries is cut by slices of the periodically continued sequence;
-    other samplings by a gather.
+    Entry (w, s) of a window is its key w * stride + s; those from `width` on belong to
+    no window, see `entries`. One shift for all queries is cut by slices of the
+    periodically continued sequence, other samplings by a gather (then s is 1).
 
     Args:
         x: keys or values.
@@ -101,22 +102,51 @@ def cut(
         shift: as for `window_index`.
         length: windows wrap at each sample's own length instead of at t.
     """
-    if length is not None:
-        index = window_index(queries, length, sampling, shift)
+    if length is not None or jnp.ndim(shift):
+        steps = x.shape[1] if length is None else length
+        index = window_index(queries, steps, sampling, shift)
+        if index.ndim == 2:
+            return x[:, index][:, :, :, None]
         flat = index.reshape(1, -1, index.shape[-1])
         out = jnp.take_along_axis(x, flat, axis=1)
-        return out.reshape(x.shape[0], *index.shape)
-    if jnp.ndim(shift):
-        return x[:, window_index(queries, x.shape[1], sampling, shift)]
-    steps, width, stride = x.shape[1], sampling.width, sampling.stride
-    need = (queries - 1) * stride + width
-    start = (stride - width + shift) % steps
+        return out.reshape(x.shape[0], *index.shape[:2], 1, index.shape[2])
+    again = continued(x, queries, sampling, shift)
+    # Row w of the result is the sequence from block w on. Repeated `blocks` times and
+    # read with rows one block longer, each row starts one block later.
+    channels, need, stride, batch = again.shape
+    blocks = need - queries + 1
+    rows = jnp.broadcast_to(again[:, None], (channels, blocks, *again.shape[1:]))
+    flat = rows.reshape(channels, blocks * need, stride, batch)
+    flat = jnp.pad(flat, ((0, 0), (0, blocks), (0, 0), (0, 0)))
+    rows = flat.reshape(channels, blocks, need + 1, stride, batch)
+    return rows[:, :, :queries]
+
+
+def continued(
+    x: Float[Array, "c t b"],
+    queries: int,
+    sampling: Sampling,
+    shift: int | Int[Array, ""],
+) -> Float[Array, "c n s b"]:
+    """Continue a sequence periodically, from the first key of the first window on.
+
+    Returns:
+        The steps in blocks of `stride`: window i is blocks i to i + w - 1.
+    """
+    steps, stride = x.shape[1], sampling.stride
+    blocks = queries - 1 + entries(sampling).shape[0]
+    start = (stride - sampling.width + shift) % steps
     farthest = start if isinstance(start, int) else steps - 1
-    again = jnp.concatenate([x] * -(-(farthest + need) // steps), axis=1)
-    again = jax.lax.dynamic_slice_in_dim(again, start, need, axis=1)
-    last = need - width + 1
-    windows = [again[:, j : j + last : stride] for j in range(width)]
-    return jnp.stack(windows, axis=1)
+    again = jnp.concatenate([x] * -(-(farthest + blocks * stride) // steps), axis=1)
+    again = jax.lax.dynamic_slice_in_dim(again, start, blocks * stride, axis=1)
+    return again.reshape(x.shape[0], blocks, stride, x.shape[2])
+
+
+def entries(sampling: Sampling) -> np.ndarray:
+    """Return which entries (w, s) of a window that `cut` made are real, [w, s] bool."""
+    blocks = -(-sampling.width // sampling.stride)
+    entry = np.arange(blocks * sampling.stride).reshape(blocks, -1)
+    return entry < sampling.width
 
 
 def dense_mask(queries: int, steps: int, sampling: Sampling) -> np.ndarray:
