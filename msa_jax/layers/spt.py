@@ -1,6 +1,6 @@
 """The sparse phased transformer: three sequences compressed, crossed and refined."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -338,3 +338,28 @@ def _self_round(
         mixed = _attend(z, keys, weights, setting, own, shift)
         done[m] = _forward(states[m] + mixed, blocks.forward[m], setting)
     return done
+
+
+def readings(config: Any) -> Readings:
+    """Return the readings that `config.spt` chooses."""
+    phases = {n: config[n] for n in ("step_shift", "phase_rate", "random_share")}
+    dropouts = {n: config[n] for n in config if n.endswith("dropout")}
+    return Readings(
+        embed=config.embed,
+        heads=config.heads,
+        rounds=config.rounds,
+        input=Sampling(
+            config.stride, config.input_radius, config.input_letters, **phases
+        ),
+        cross=Sampling(1, config.cross_radius, config.cross_letters, **phases),
+        own=Sampling(1, config.self_radius, config.self_letters, **phases),
+        dense=config.dense,
+        respect_lengths=config.respect_lengths,
+        **dropouts,
+    )
+
+
+def is_unused(path: str) -> bool:
+    """Say whether a parameter path is the norm that self attention never uses."""
+    parts = path.split("/")
+    return any(p.startswith("self_") for p in parts) and "context_norm" in parts[-1]

@@ -4,8 +4,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from msa_jax import ulgm
-from msa_jax.methods import self_mm
+from msa_jax.methods import self_mm, sugrm
 from msa_jax.types import Method
 
 
@@ -21,8 +20,8 @@ def make(
     """
     match config.method:
         case "self_mm":
-            rules = ulgm.Rules(label_range=label_range, **config.ulgm)
-            pooling = config.text.pooling
-            return self_mm.make({**config.model}, text_encoder, pooling, rules)
+            return self_mm.make(config, text_encoder, label_range)
+        case "sugrm":
+            return sugrm.make(config, text_encoder, label_range)
         case other:
             raise ValueError(f"unknown method {other!r}")

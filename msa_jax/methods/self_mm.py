@@ -4,6 +4,7 @@ One model predicts the multimodal label and, from each modality alone, a unimoda
 that ULGM derives from the human multimodal one while training.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from msa_jax import multitask, ulgm
+from msa_jax import multitask
+from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear, ScoreHead
+from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import LastStateLstm
+from msa_jax.methods import label_rules
 from msa_jax.text import pool
 from msa_jax.types import TARGETS, Batch, Method, Outputs
 
@@ -23,11 +27,16 @@ class SelfMM(nn.Module):
 
     Source: Self-MM, "Overall Architecture"; models/multiTask/SELF_MM.py.
     Differs: two hidden layers per head (`head_layers`) and a linear map after each LSTM
-        (`project_lstm`), as in the code; the paper has one layer and no map.
+        (`project_lstm`), as in the code; the paper has one layer and no map. Table 4 of
+        SUGRM adds its recalibration (`recalibrate`) or puts SPT in the place of the
+        LSTMs (`sequence`); of its three states, audio's and vision's are used then.
     """
 
     text_encoder: nn.Module
     text_pooling: str = "first"
+    readings: spt.Readings = spt.Readings()
+    sequence: str = "lstm"
+    recalibrate: str = "none"
     audio_hidden: int = 32
     vision_hidden: int = 64
     audio_width: int = 16
@@ -49,9 +58,27 @@ class SelfMM(nn.Module):
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Return scores and ULGM features of all four targets."""
         hidden = self.text_encoder(batch.text, train=train)
-        text = pool(hidden, batch.text_length, self.text_pooling)
-        audio = self._sequence("audio", batch.audio, batch.audio_length, train)
-        vision = self._sequence("vision", batch.vision, batch.vision_length, train)
+        sequences = {"text": hidden, "audio": batch.audio, "vision": batch.vision}
+        lengths = {
+            "text": batch.text_length,
+            "audio": batch.audio_length,
+            "vision": batch.vision_length,
+        }
+        if self.recalibrate != "none":
+            masked = self.recalibrate == "masked"
+            sequences = Recalibration(masked=masked, name="recalibration")(
+                sequences, lengths
+            )
+        text = pool(sequences["text"], batch.text_length, self.text_pooling)
+        if self.sequence == "spt":
+            encoder = spt.SparsePhasedTransformer(self.readings, name="spt")
+            states = encoder(sequences, lengths, train=train)
+            audio, vision = states["audio"], states["vision"]
+        else:
+            audio, vision = (
+                self._sequence(m, sequences[m], lengths[m], train)
+                for m in ("audio", "vision")
+            )
         # Order of the concatenation: the public code's (text, audio, vision).
         inputs = {
             "fusion": jnp.concatenate([text, audio, vision], axis=-1),
@@ -70,6 +97,10 @@ class SelfMM(nn.Module):
             score, features[target] = head(inputs[target], train=train)
             scores.append(score)
         return Outputs(jnp.stack(scores), features)
+
+    def widths(self) -> dict[str, int]:
+        """Return the features per target."""
+        return {t: getattr(self, f"{t}_head") for t in TARGETS}
 
     def _sequence(self, name: str, x: Array, length: Array, train: bool) -> Array:
         """Encode one non-verbal modality as its LSTM's last valid state."""
@@ -94,6 +125,8 @@ def group(path: str, frozen: bool = False) -> str:
             return "frozen"
         spared = "bias" in path or "LayerNorm" in path
         return "bert_no_decay" if spared else "bert"
+    if path.startswith("spt/"):
+        return "frozen" if spt.is_unused(path) else "spt"
     for name in ("audio", "vision"):
         if path.startswith((f"{name}_lstm/", f"{name}_projection/")):
             return name
@@ -101,32 +134,35 @@ def group(path: str, frozen: bool = False) -> str:
 
 
 def make(
-    model: dict[str, Any], text_encoder: nn.Module, pooling: str, rules: ulgm.Rules
+    config: Any, text_encoder: nn.Module, label_range: tuple[float, float]
 ) -> Method:
     """Assemble the method.
 
     Args:
-        model: fields of `SelfMM`, that is `config.model`.
+        config: the run's configuration, see `config.base`.
         text_encoder: module from `text.load_encoder`.
-        pooling: "first" or "mean", see `text.pool`.
-        rules: the ULGM readings chosen by `config.ulgm`.
+        label_range: lowest and highest label of the data set.
     """
-    network = SelfMM(text_encoder, pooling, **model)
-    widths = {t: getattr(network, f"{t}_head") for t in TARGETS}
+    readings = spt.readings(config.spt)
+    network = SelfMM(text_encoder, config.text.pooling, readings, **{**config.model})
+    rule = label_rules.make(
+        config.ulgm, network.widths(), label_range, config.optim.batch_size
+    )
+    return assemble(network, rule, partial(multitask.loss, **{**config.loss}))
 
-    def update(labels, outputs, batch, epoch):
-        return ulgm.update_tables(
-            labels, outputs.feature, batch.index, batch.valid, epoch, rules
-        )
 
-    def recorded(labels):
-        return {"u_labels": labels.value, "empty_classes": labels.empty_classes}
-
+def assemble(
+    network: SelfMM,
+    rule: label_rules.LabelRule,
+    loss: Callable[..., Any] = multitask.loss,
+) -> Method:
+    """Put a network, label functions and a loss together."""
+    frozen = getattr(network.text_encoder, "frozen", False)
     return Method(
         model=network,
-        loss=multitask.loss,
-        init_labels=lambda split, key: ulgm.init_tables(split.label, widths),
-        update_labels=update,
-        groups=partial(group, frozen=getattr(text_encoder, "frozen", False)),
-        label_values=recorded,
+        loss=loss,
+        init_labels=rule.init,
+        update_labels=rule.update,
+        groups=partial(group, frozen=frozen),
+        label_values=rule.recorded,
     )

@@ -1,0 +1,13 @@
+"""Every field of a run's configuration, with its unit, its choices and its source.
+
+Config files start from a method's defaults (`base` is Self-MM's) and change fields one
+level deep; `check` refuses values that the types alone do not. Fields on which a paper
+and its public code differ are listed in docs/fidelity.md, too.
+"""
+
+from msa_jax.config.checks import check
+from msa_jax.config.fields import base, group
+from msa_jax.config.self_mm import mmsa, paper
+from msa_jax.config.sugrm import paper_sugrm, sugrm
+
+__all__ = ["base", "check", "group", "mmsa", "paper", "paper_sugrm", "sugrm"]

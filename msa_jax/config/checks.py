@@ -1,0 +1,136 @@
+"""What no run can use is refused before it starts."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from msa_jax.errors import UserError
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "method": ("self_mm", "sugrm"),
+    "data.standardise": ("none", "train"),
+    "data.padding": ("back", "front"),
+    "text.encoder": ("bert", "features"),
+    "text.pooling": ("first", "mean"),
+    "loss.error": ("l1", "l2", "huber"),
+    "loss.weighting": ("disagreement", "equal"),
+    "ulgm.rule": ("self_mm", "sugrm", "human"),
+    "ulgm.undefined": ("keep", "nan"),
+    "selection.valid_mean": ("batches", "samples"),
+    "mesh.over_seeds": ("auto", "vmap", "map"),
+    "precision": ("highest", "high", "default"),
+}
+_MODEL_CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "self_mm": {
+        "sequence": ("lstm", "spt"),
+        "recalibrate": ("none", "mean", "masked"),
+        "head_layers": (1, 2),
+    },
+    "sugrm": {
+        "sequence": ("spt", "lstm", "transformer"),
+        "recalibrate": ("none", "mean", "masked"),
+        "feature_layers": (1, 2),
+    },
+}
+_AT_LEAST: dict[str, float] = {
+    "text.max_tokens": 3,
+    "optim.batch_size": 1,
+    "optim.accumulate_batches": 1,
+    "selection.early_stop": 1,
+    "selection.max_epochs": 1,
+    "mesh.devices": 0,
+    "mesh.data": 1,
+}
+
+
+def check(config: ConfigDict) -> None:
+    """Refuse values that no run can use.
+
+    Raises:
+        UserError: naming the field, its value and what it may be.
+    """
+    for path, choices in _CHOICES.items():
+        value = _get(config, path)
+        if value not in choices:
+            allowed = ", ".join(map(str, choices))
+            raise UserError(f"config.{path} = {value!r}: must be one of {allowed}")
+    for name, choices in _MODEL_CHOICES[config.method].items():
+        value = config.model[name]
+        if value not in choices:
+            allowed = ", ".join(map(str, choices))
+            raise UserError(
+                f"config.model.{name} = {value!r}: must be one of {allowed}"
+            )
+    for path, least in _AT_LEAST.items():
+        value = _get(config, path)
+        if value < least:
+            raise UserError(f"config.{path} = {value!r}: must be at least {least}")
+    if config.data.aligned and config.data.padding == "front":
+        raise UserError(
+            "config.data.padding = 'front' and config.data.aligned = True exclude each "
+            "other: aligned lengths count from the first step; change one of them"
+        )
+    seeds = config.seeds
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise UserError(
+            f"config.seeds = {seeds!r}: give one or more different numbers from 0 up, "
+            "for example --config.seeds=1111,1112,1113"
+        )
+    for name, adam in config.optim.groups.items():
+        if not adam.rate > 0 or not adam.decay >= 0:
+            raise UserError(
+                f"config.optim.groups.{name}: rate {adam.rate} must be above 0 and "
+                f"decay {adam.decay} at least 0 (freeze BERT with text.finetune)"
+            )
+    _check_sizes("model", config.model)
+    _check_sizes("spt", config.spt)
+    _check_tasks(config)
+    if config.spt.embed % config.spt.heads:
+        raise UserError(
+            f"config.spt.embed = {config.spt.embed}: must be a multiple of "
+            f"config.spt.heads = {config.spt.heads}"
+        )
+
+
+def _check_tasks(config: ConfigDict) -> None:
+    tasks = tuple(config.loss.tasks)
+    known = ("fusion", "text", "audio", "vision")
+    if set(tasks) - set(known) or "fusion" not in tasks:
+        raise UserError(
+            f"config.loss.tasks = {tasks!r}: list fusion and any of text, audio, vision"
+        )
+    if config.method == "self_mm" and config.ulgm.rule == "sugrm":
+        widths = {t: config.model[f"{t}_head"] for t in known}
+        if len(set(widths.values())) > 1:
+            raise UserError(
+                "config.ulgm.rule = 'sugrm' measures distances between features of "
+                "different targets, so all of config.model.{fusion,text,audio,vision}"
+                f"_head must be equal; they are {list(widths.values())}"
+            )
+
+
+def _check_sizes(section: str, values: ConfigDict) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool | str):
+            if name.endswith("letters") and set(value) - set("SPR"):
+                raise UserError(
+                    f"config.{section}.{name} = {value!r}: any of the letters S, P, R"
+                )
+        elif name.endswith("dropout"):
+            if not 0 <= value < 1:
+                raise UserError(
+                    f"config.{section}.{name} = {value!r}: must be in [0, 1)"
+                )
+        elif isinstance(value, float):
+            if not value >= 0:
+                raise UserError(
+                    f"config.{section}.{name} = {value!r}: must be at least 0"
+                )
+        elif value < 1:
+            raise UserError(f"config.{section}.{name} = {value!r}: must be at least 1")
+
+
+def _get(config: ConfigDict, path: str) -> Any:
+    for key in path.split("."):
+        config = config[key]
+    return config

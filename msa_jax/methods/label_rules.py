@@ -1,0 +1,115 @@
+"""Which label tables a method keeps, chosen by `config.ulgm.rule`."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array
+
+from msa_jax import multitask, ulgm, ulgm_distance
+from msa_jax.batching import shuffled
+from msa_jax.types import PyTree, Split
+
+
+class LabelRule(NamedTuple):
+    """The label functions of a `types.Method`."""
+
+    init: Callable[..., PyTree]
+    update: Callable[..., PyTree]
+    recorded: Callable[[PyTree], dict[str, Array]]
+
+
+def make(
+    config: Any,
+    widths: dict[str, int],
+    label_range: tuple[float, float],
+    batch_size: int,
+) -> LabelRule:
+    """Choose the rule.
+
+    Args:
+        config: `config.ulgm`.
+        widths: features per target.
+        label_range: lowest and highest label of the data set.
+        batch_size: samples per training batch.
+    """
+    match config.rule:
+        case "self_mm":
+            return relative(
+                ulgm.Rules(
+                    label_range=label_range,
+                    zero_is_positive=config.zero_is_positive,
+                    scale_distance=config.scale_distance,
+                    epsilon_in_ratio=config.epsilon_in_ratio,
+                    clip_labels=config.clip_labels,
+                    undefined=config.undefined,
+                ),
+                widths,
+            )
+        case "sugrm":
+            return distance(
+                ulgm_distance.Rules(
+                    label_range=label_range,
+                    zero_is_positive=config.zero_is_positive,
+                    repeat_extremes=config.repeat_extremes,
+                    clip_labels=config.clip_labels,
+                    undefined=config.undefined,
+                ),
+                widths["fusion"],
+                batch_size,
+            )
+        case "human":
+            return human()
+        case other:
+            raise ValueError(f"unknown rule {other!r}")
+
+
+def relative(rules: ulgm.Rules, widths: dict[str, int]) -> LabelRule:
+    """Keep tables of Self-MM's generator; `widths`: features per target."""
+
+    def init(split: Split, key):
+        del key
+        return ulgm.init_tables(split.label, widths)
+
+    def update(labels, outputs, batch, epoch):
+        return ulgm.update_tables(
+            labels, outputs.feature, batch.index, batch.valid, epoch, rules
+        )
+
+    return LabelRule(init, update, _generated)
+
+
+def distance(rules: ulgm_distance.Rules, width: int, batch_size: int) -> LabelRule:
+    """Keep tables of SUGRM's generator; `width`: features of every target."""
+
+    def init(split: Split, key):
+        # Epoch 0's order stands for the pass in which the public code starts labels.
+        order = shuffled(key, 0, split.label.shape[0])
+        return ulgm_distance.init_tables(split.label, width, order, batch_size, rules)
+
+    def update(labels, outputs, batch, epoch):
+        return ulgm_distance.update_tables(
+            labels, outputs.feature, batch.index, batch.valid, epoch, rules
+        )
+
+    def recorded(labels):
+        return _generated(labels) | {"extreme_label": labels.extreme_label}
+
+    return LabelRule(init, update, recorded)
+
+
+def human() -> LabelRule:
+    """Keep human unimodal labels: nothing is generated, nothing changes."""
+
+    def init(split: Split, key):
+        del key
+        return multitask.human_tables(split.label, split.unimodal_label)
+
+    def update(labels, outputs, batch, epoch):
+        del outputs, batch, epoch
+        return labels
+
+    return LabelRule(init, update, lambda labels: {})
+
+
+def _generated(labels) -> dict[str, Array]:
+    return {"u_labels": labels.value, "empty_classes": labels.empty_classes}
