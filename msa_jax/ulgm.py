@@ -21,7 +21,7 @@ class Rules(NamedTuple):
     scale_distance: divide distances by sqrt(width), as Eq. 3 and 4 do.
     epsilon_in_ratio: add EPSILON to alpha_f in the ratio alpha_s / alpha_f.
     clip_labels: clip new labels to +-H, H the label range's upper end.
-    empty_class: a class without samples keeps its old centre ("keep"), or gets a NaN
+    undefined: a class without samples keeps its old centre ("keep"), or gets a NaN
         centre that spreads to the labels, as in both public codes ("nan").
     """
 
@@ -30,7 +30,7 @@ class Rules(NamedTuple):
     scale_distance: bool = False
     epsilon_in_ratio: bool = True
     clip_labels: bool = True
-    empty_class: Literal["keep", "nan"] = "keep"
+    undefined: Literal["keep", "nan"] = "keep"
 
 
 EPSILON = 1e-8  # Source: Self-MM, Eq. 5 and trains/multiTask/SELF_MM.py
@@ -60,14 +60,14 @@ def class_centers(
     belong to no class.
 
     Source: Self-MM, Eq. 1 and 2. The sums run over all training samples.
-    Differs: an empty class keeps its old centre unless `rules.empty_class` is "nan".
+    Differs: an empty class keeps its old centre unless `rules.undefined` is "nan".
     """
     positive = label >= 0 if rules.zero_is_positive else label > 0
     member = jnp.stack([positive, label < 0]).astype(feature.dtype)
     count = member.sum(axis=1, keepdims=True)
     # Full precision: TensorFloat-32 would round features before they are averaged.
     total = jnp.matmul(member, feature, precision=jax.lax.Precision.HIGHEST)
-    if rules.empty_class == "nan":
+    if rules.undefined == "nan":
         return total / count, (count == 0).sum().astype(jnp.int32)
     mean = jnp.where(count > 0, total / jnp.maximum(count, 1), old)
     return mean, (count == 0).sum().astype(jnp.int32)
@@ -149,7 +149,7 @@ def update_tables(
 
     Source: Self-MM, Algorithm 1, lines 10 to 15; order of the public code.
     Differs: a u-label that comes out NaN or infinite keeps its old value unless
-        `rules.empty_class` is "nan".
+        `rules.undefined` is "nan".
     """
     # 1. Labels. A padding row's index is n, out of range: such writes are dropped.
     index = jnp.where(valid, index, tables.value.shape[1])
@@ -163,7 +163,7 @@ def update_tables(
         human = tables.value[0, read]
         new = generate(human, alpha["fusion"], alpha[target], rules)
         new = momentum(old, new, epoch)
-        if rules.empty_class == "keep":
+        if rules.undefined == "keep":
             new = jnp.where(jnp.isfinite(new), new, old)
         value = value.at[row, index].set(jnp.where(epoch > 1, new, old), mode="drop")
     # 2. Features.

@@ -203,7 +203,7 @@ def update_tables(
     buffer = tables.feature.at[index].set(stacked[0], mode="drop")
     # 3. Centres, by the human labels.
     classes = ulgm.Rules(
-        zero_is_positive=rules.zero_is_positive, empty_class=rules.undefined
+        zero_is_positive=rules.zero_is_positive, undefined=rules.undefined
     )
     center, missing = ulgm.class_centers(buffer, value[0], tables.center, classes)
     return dataclasses.replace(

@@ -50,7 +50,7 @@ def test_every_config_is_sound_and_builds_its_method(file, options):
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))  # takes every model field
     groups = {method.groups(p) for p in ("text_encoder/a", "text_encoder/bias", "x")}
     groups |= {method.groups(f"{m}_lstm/a") for m in ("audio", "vision")}
-    assert groups == set(c.optim.groups)
+    assert groups | {"spt"} == set(c.optim.groups)
 
 
 @pytest.mark.parametrize("data", ["mosi", "mosei", "sims"])
@@ -171,14 +171,17 @@ def test_the_papers_text(data):
     c = get_config(f"self_mm_{data}")("paper")
     rates = {name: group.rate for name, group in c.optim.groups.items()}
     bert = {"bert": 5e-5, "bert_no_decay": 5e-5}
-    assert rates == bert | {"audio": 1e-3, "vision": 1e-3, "other": 1e-3}
+    others = dict.fromkeys(("audio", "vision", "spt", "other"), 1e-3)
+    assert rates == bert | others
     assert (c.model.head_layers, c.model.project_lstm) == (1, False)
     assert c.ulgm.to_dict() == {
+        "rule": "self_mm",
         "zero_is_positive": False,
         "scale_distance": True,
         "epsilon_in_ratio": False,
         "clip_labels": False,
-        "empty_class": "keep",
+        "undefined": "keep",
+        "repeat_extremes": True,
     }
 
 
@@ -197,7 +200,7 @@ def test_the_papers_text(data):
         ("model.head_layers", 3),
         ("model.audio_dropout", 1.0),
         ("model.text_head_dropout", -0.1),
-        ("ulgm.empty_class", "zero"),
+        ("ulgm.undefined", "zero"),
         ("optim.batch_size", 0),
         ("optim.accumulate_batches", 0),
         ("optim.groups.bert.rate", 0.0),

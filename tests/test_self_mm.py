@@ -52,7 +52,7 @@ def test_padding_rows_do_not_reach_scores_loss_or_gradient(labels):
 
 
 def test_a_lost_label_of_the_last_sample_stays_out_of_other_batches(labels):
-    """A padding row reads sample n - 1; that label may be NaN (`empty_class`)."""
+    """A padding row reads sample n - 1; that label may be NaN (`undefined`)."""
     lost = labels.replace(value=labels.value.at[1:, N - 1].set(jnp.nan))
     batch = gather(SPLIT, PADDED)
     found = value_and_gradient(PARAMS, batch, lost)

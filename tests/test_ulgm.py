@@ -159,14 +159,14 @@ def test_empty_class_keeps_its_centre_or_turns_nan(rule):
     label = np.linspace(0.5, 3, N)
     tables, feature = start(label=label)
     tables = tables.replace(value=jnp.abs(tables.value))
-    found = update(tables, feature, epoch=1, rules=ulgm.Rules(empty_class=rule))
+    found = update(tables, feature, epoch=1, rules=ulgm.Rules(undefined=rule))
     assert found.empty_classes == 4  # the negative class of all four targets
     for t in TARGETS:
         positive = found.feature[t].mean(axis=0)
         np.testing.assert_allclose(found.center[t][0], positive, rtol=1e-5, atol=1e-6)
         kept = tables.center[t][1] if rule == "keep" else np.full(WIDTHS[t], np.nan)
         np.testing.assert_array_equal(found.center[t][1], kept)
-    again = update(found, feature, epoch=2, rules=ulgm.Rules(empty_class=rule))
+    again = update(found, feature, epoch=2, rules=ulgm.Rules(undefined=rule))
     assert again.empty_classes >= 5  # it is a running count
     lost = np.isnan(again.value)
     assert lost[1:, INDEX].all() == lost.any() == (rule == "nan")
@@ -276,7 +276,7 @@ def test_labels_that_come_out_not_finite(rule):
     center = jnp.array([[1.0], [-1.0]]).repeat(WIDTHS["fusion"], axis=1)
     tables = tables.replace(center={**tables.center, "fusion": center})
     feature["fusion"] = jnp.zeros((B, WIDTHS["fusion"]))  # as far from both
-    rules = ulgm.Rules(epsilon_in_ratio=False, clip_labels=False, empty_class=rule)
+    rules = ulgm.Rules(epsilon_in_ratio=False, clip_labels=False, undefined=rule)
     found = update(tables, feature, epoch=2, rules=rules)
     if rule == "keep":
         np.testing.assert_array_equal(found.value, tables.value)

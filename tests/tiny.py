@@ -10,7 +10,7 @@ from flax import linen as nn
 from msa_jax import optim, ulgm
 from msa_jax.batching import gather
 from msa_jax.layers.dense import ScoreHead
-from msa_jax.methods import self_mm
+from msa_jax.methods import label_rules, self_mm
 from msa_jax.text import FeatureEncoder, pool
 from msa_jax.train_state import new_state, seed_keys
 from msa_jax.types import TARGETS, Batch, Method, Outputs, Split, TrainState
@@ -52,7 +52,9 @@ def make_self_mm(encoder: nn.Module | None = None, dropout: float = 0.1) -> Meth
     """Return Self-MM on text features (or another encoder), all dropouts alike."""
     rates = {f"{t}_head_dropout": dropout for t in TARGETS}
     model = {**MODEL, **rates, "audio_dropout": dropout, "vision_dropout": dropout}
-    return self_mm.make(model, encoder or FeatureEncoder(), "mean", ulgm.Rules())
+    network = self_mm.SelfMM(encoder or FeatureEncoder(), "mean", **model)
+    rule = label_rules.relative(ulgm.Rules(), network.widths())
+    return self_mm.assemble(network, rule)
 
 
 class Heads(nn.Module):

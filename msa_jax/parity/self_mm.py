@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from msa_jax import interop, multitask, optim, step, ulgm
 from msa_jax.batching import batches
-from msa_jax.methods import self_mm
+from msa_jax.methods import label_rules, self_mm
 from msa_jax.parity.compare import Comparison
 from msa_jax.train_state import new_state
 from msa_jax.types import (
@@ -52,7 +52,7 @@ def ulgm_steps(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> N
     rules = ulgm.Rules(
         label_range=(-high, high),
         zero_is_positive=not bool(z["exclude_zero"]),
-        empty_class="nan",  # the originals' rule
+        undefined="nan",  # the originals' rule
     )
     widths = {t: z[f"feat_{t}"].shape[-1] for t in TARGETS}
     tables = ulgm.init_tables(label, widths)
@@ -176,7 +176,7 @@ def training(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> Non
     hp = _under(z, "hp/")
     high = float(hp["H"])
     exclude_zero = table.where[1].startswith("zero_excl") or hp.get("exclude_zero", 0)
-    rules = ulgm.Rules((-high, high), not exclude_zero, empty_class="nan")
+    rules = ulgm.Rules((-high, high), not exclude_zero, undefined="nan")
     method = _method(weights, rules)
     optimizer = optim.make_optimizer(_groups(hp), method.groups)
     run = step.Rules(
@@ -256,7 +256,8 @@ def _method(weights: Arrays, rules: ulgm.Rules) -> Method:
         model[f"{t}_head"] = weights[f"post_{TORCH[t]}_layer_1.bias"].shape[0]
         model[f"{t}_head_dropout"] = 0.0
     encoder = StubEncoder(*weights["text_model.emb.weight"].shape)
-    return self_mm.make(model, encoder, "first", rules)
+    network = self_mm.SelfMM(encoder, "first", **model)
+    return self_mm.assemble(network, label_rules.relative(rules, network.widths()))
 
 
 def _load(method: Method, batch: Batch, weights: Arrays, dtype: type):
