@@ -135,3 +135,11 @@ def test_a_folder_that_cannot_be_written_is_named(built_in, tmp_path):
     card, _ = built_in
     with pytest.raises(UserError, match="cannot write .*card.html"):
         card_page.write_card_page(card, tmp_path / "absent")
+
+
+def test_very_many_constant_columns_are_counted(tmp_path):
+    audio = np.ones((N, 4, 100), np.float32)
+    arrays = small() | {"audio": audio, "audio_length": np.full(N, 4)}
+    assert prepare_small(tmp_path, arrays=arrays) == 0
+    text = (store.dataset_path("small", tmp_path / "d") / "card.md").read_text("utf-8")
+    assert "| 0, 1, 2, 3, 4 and 95 more |" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import plain, standardise
+from msa_jax.data import checks, plain, scaling, standardise
 from msa_jax.data.padding import settle_padding
 from msa_jax.errors import UserError
 
@@ -255,6 +255,21 @@ def test_standardise_uses_valid_steps_of_train_and_keeps_padding_zero():
     assert present(splits["train"].audio)[0, 0, 1] == np.float32(0.1)  # input unchanged
 
 
+@pytest.mark.parametrize("size, parts", [(1, 60), (8 * 12 * 7, 9), (64 << 20, 1)])
+def test_statistics_are_taken_in_parts_of_so_many_bytes(monkeypatch, size, parts):
+    monkeypatch.setattr(scaling, "_CHUNK", size)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(60, 4, 3))
+    length = rng.integers(1, 5, 60)
+    assert len(scaling._chunks(values)) == parts
+    found = scaling.column_statistics(values, length)
+    flat = np.concatenate([v[:n] for v, n in zip(values, length, strict=True)])
+    np.testing.assert_allclose(found.mean, flat.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(found.std, flat.std(axis=0))
+    assert found.low.tolist() == flat.min(axis=0).tolist()
+    assert found.high.tolist() == flat.max(axis=0).tolist()
+
+
 def test_unreadable_files_are_named(tmp_path):
     def message(path) -> str:
         with pytest.raises(UserError, match=re.escape(str(path))) as raised:
@@ -301,7 +316,7 @@ def test_an_archive_that_unfolds_a_thousandfold_is_refused(tmp_path, monkeypatch
     path = tmp_path / "bomb.npz"
     np.savez_compressed(path, audio=np.zeros(1 << 20, np.uint8))
     assert plain.read_npz(path)["audio"].shape == (1 << 20,)
-    monkeypatch.setattr(plain, "_UNFOLDED", 1 << 10)
+    monkeypatch.setattr(checks, "_SMALL", 1 << 10)
     with pytest.raises(UserError, match="unfolds to 1 MiB"):
         plain.read_npz(path)
 

@@ -8,7 +8,7 @@ import pytest
 from test_data_plain import N, present, save, small, tokens
 
 from msa_jax import cli, prepare
-from msa_jax.data import builder, lexicon, load, plain, store, synthetic
+from msa_jax.data import builder, lexicon, load, plain, scratch, store, synthetic
 from msa_jax.data.card import content_sha256
 from msa_jax.errors import UserError
 from msa_jax.types import Examples
@@ -192,7 +192,7 @@ def test_what_killed_processes_left_is_swept_away(tmp_path, capsys):
     folder = tmp_path / "d"
     for name in (".small.dead", ".small.busy", ".small2.dead"):
         (folder / name / "small").mkdir(parents=True)
-    busy = store._lock(folder / ".small.busy")  # by a process that lives: this one
+    busy = scratch.lock(folder / ".small.busy")  # by a process that lives: this one
     assert busy is not None
     assert prepare_small(tmp_path) == 0
     assert names(folder) == [".small.busy", ".small2.dead", "small"]
@@ -206,7 +206,7 @@ def test_what_killed_processes_left_is_swept_away(tmp_path, capsys):
 
 
 def test_scratch_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    lock, seen = store._lock, []
+    lock, seen = scratch.lock, []
 
     def too_late(folder, **kwargs):
         seen.append(folder)
@@ -214,9 +214,9 @@ def test_scratch_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
             folder.rmdir()
         return lock(folder, **kwargs)
 
-    monkeypatch.setattr(store, "_lock", too_late)
-    with store._scratch("x", tmp_path) as scratch:
-        assert scratch.is_dir() and len(seen) == 2
+    monkeypatch.setattr(scratch, "lock", too_late)
+    with store._scratch("x", tmp_path) as folder:
+        assert folder.is_dir() and len(seen) == 2
     assert names(tmp_path) == []
 
 

@@ -75,6 +75,13 @@ def test_a_set_as_published_passes_every_comparison():
     ]
 
 
+def test_second_hand_numbers_are_called_so():
+    found = known.compare("simsv2", three(), None, (-1.0, 1.0))
+    lines = [(f.verdict, f.line) for f in found if f.check == "published"]
+    assert len(lines) == 1 and lines[0][0] == "warning"
+    assert "simsv2: valid and test sizes and the sum are second-hand" in lines[0][1]
+
+
 def test_other_names_are_not_compared():
     assert known.compare("mine", three((5, 3, 3)), "0" * 64, (-3.0, 3.0)) == []
 

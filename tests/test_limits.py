@@ -166,7 +166,7 @@ def test_numbers_beyond_float32_are_refused():
 def test_bytes_count_as_what_they_are_cast_to(tmp_path, monkeypatch):
     path = tmp_path / "bomb.npz"
     np.savez_compressed(path, audio=np.zeros(1 << 20, np.uint8))
-    monkeypatch.setattr(plain, "_UNFOLDED", 2 << 20)
+    monkeypatch.setattr(checks, "_SMALL", 2 << 20)
     with pytest.raises(UserError, match="unfolds to 4 MiB"):
         plain.read_npz(path)
 
@@ -272,3 +272,27 @@ def landlock_works() -> bool:
     )
     here = Path(landlock.__file__).parents[2]
     return subprocess.run([sys.executable, "-c", code], cwd=here).returncode == 0
+
+
+def test_large_files_may_unfold_less_in_proportion():
+    most, mib = checks.most_unfolded, 1 << 20
+    assert most(0) == 512 * mib and most(10 * mib) == 752 * mib
+    assert most(100 * mib) == most(192 * mib) == 1536 * mib
+    assert most(3000 * mib) == 24_000 * mib
+    assert 2 * most(200 * mib) < 4e9  # held twice, as read and as float32
+    assert sandbox.limits_for(100 * mib).budget == 1536 * mib
+
+
+def test_modalities_of_a_folder_share_one_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "_SMALL", 5_000)
+    monkeypatch.setattr(checks, "_MANY", 0)
+    (tmp_path / "t.csv").write_text("id,split,label\na,train,0\nb,train,0\n")
+    for modality in ("audio", "vision"):
+        (tmp_path / modality).mkdir()
+        for name, steps in (("a", 100), ("b", 1)):
+            clip = np.ones((steps, 4), np.float32)
+            np.save(tmp_path / modality / f"{name}.npy", clip)
+        if modality == "audio":
+            assert folder.read_folder(tmp_path).arrays["audio"].nbytes == 3_200
+    with pytest.raises(UserError, match="vision/a.npy: 100 steps; padded to that"):
+        folder.read_folder(tmp_path)

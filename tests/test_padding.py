@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_data_plain import sequence, small, tokens, without
 
-from msa_jax.data import plain
+from msa_jax.data import checks, plain
 from msa_jax.data.padding import settle_padding
 from msa_jax.errors import UserError
 
@@ -127,6 +127,6 @@ def test_the_sizes_of_all_arrays_are_added_up(tmp_path, monkeypatch):
     path = tmp_path / "bomb.npz"
     array = np.zeros(1 << 18, np.uint8)
     np.savez_compressed(path, a=array, b=array, c=array, d=array)
-    monkeypatch.setattr(plain, "_UNFOLDED", 3 << 20)
+    monkeypatch.setattr(checks, "_SMALL", 3 << 20)
     with pytest.raises(UserError, match="unfolds to 4 MiB"):
         plain.read_npz(path)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from msa_jax.data import landlock, sandbox, sources
+from msa_jax.data import scratch as folders
 from msa_jax.errors import UserError
 
 HERE = Path(__file__).parents[1]
@@ -215,3 +216,89 @@ def test_flipped_bytes_end_in_arrays_or_one_line(tmp_path, scratch):
         except UserError as error:
             assert "\n" not in str(error)
     assert list(scratch.iterdir()) == []
+
+
+LOST = """
+import tempfile, sys
+from pathlib import Path
+from msa_jax.data import sandbox
+tempfile.tempdir = sys.argv[1]
+sandbox._START = sandbox._START.replace("sys.exit", sys.argv[2] + "; sys.exit")
+with sandbox.read([Path(sys.argv[3])]):
+    pass
+"""
+WAITS = (
+    "import os, pathlib, time; from msa_jax.data import lifeline, unpickle; "
+    "unpickle.read = lambda file: "
+    "(pathlib.Path('pid').write_text(str(os.getpid())), time.sleep(60))"
+)
+ALONE = {
+    "kernel": "lifeline._wait = lambda pipe: None",
+    "pipe": "lifeline._PARENT_DEATH_SIGNAL = 0; lifeline.sys.platform = 'other'",
+}
+
+
+@pytest.mark.parametrize("means", ALONE)
+def test_the_child_dies_with_its_parent_and_the_next_one_tidies_up(
+    tmp_path, scratch, means
+):
+    if means == "kernel" and not sys.platform.startswith("linux"):
+        pytest.skip("only Linux does this")
+    file, code = write(tmp_path), f"{WAITS}; {ALONE[means]}"
+    command = [sys.executable, "-c", LOST, str(scratch), code, str(file)]
+    parent = subprocess.Popen(command, cwd=HERE)
+    number = ""
+    for _ in range(500):
+        number = "".join(p.read_text() for p in scratch.glob("*/pid"))
+        if number:
+            break
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    assert number and ends(int(number))
+    assert len(list(scratch.iterdir())) == 1
+    with sandbox.read([file]):
+        assert len(list(scratch.iterdir())) == 1
+    assert list(scratch.iterdir()) == []
+
+
+def ends(process: int) -> bool:
+    for _ in range(250):
+        try:
+            os.kill(process, 0)
+            if " Z " in Path(f"/proc/{process}/stat").read_text():
+                return True  # nobody waits for it
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_child_whose_parent_died_before_does_nothing(tmp_path):
+    code = (
+        "import os; from msa_jax.data import lifeline; "
+        "lifeline.die_with(os.getppid() + 1, os.pipe()[0]); os._exit(7)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=HERE).returncode == 1
+
+
+def test_only_folders_of_dead_processes_are_swept(tmp_path):
+    folder, lock = folders.create("a_", tmp_path)
+    (tmp_path / "a_dead" / "in").mkdir(parents=True)
+    (tmp_path / "b_dead").mkdir()
+    (tmp_path / "a_link").symlink_to(tmp_path / "b_dead")
+    (tmp_path / "a_file").write_text("")
+    folders.sweep("a_", tmp_path)
+    left = {folder.name, "a_file", "a_link", "b_dead"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    assert lock is not None
+    os.close(lock)
+    folders.sweep("a_", tmp_path)
+    assert not folder.exists()
+
+
+def test_folders_of_other_users_are_let_be(tmp_path, monkeypatch):
+    (tmp_path / "a_dead").mkdir()
+    monkeypatch.setattr(folders.os, "geteuid", lambda: -1)
+    folders.sweep("a_", tmp_path)
+    assert (tmp_path / "a_dead").exists()

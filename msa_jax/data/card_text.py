@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from msa_jax.data.checks import SPLITS
+from msa_jax.data.checks import SPLITS, listed
 from msa_jax.types import MODALITIES
 
 _SYNTHETIC = (
@@ -65,7 +65,7 @@ def card_markdown(card: Mapping) -> str:
         lines.append(
             f"| {modality} | {low:g} .. {high:g} | {entry['padding_found']}, lengths "
             f"{entry['lengths']} | {entry['all_zero_samples']} | "
-            f"{', '.join(map(str, constant)) or 'none'} |"
+            f"{listed(constant) or 'none'} |"
         )
     edges = label["edges"]
     lines += ["", "| labels from | to | " + " | ".join(SPLITS) + " |"]

@@ -16,6 +16,8 @@ SPLITS = ("train", "valid", "test")
 MAX_SAMPLES = 200_000
 MAX_WIDTH = 20_000
 MAX_CHARACTERS = 20_000  # of one transcript
+_SMALL, _MANY = 512 << 20, 24  # bytes any file may unfold to, and times its size
+_LARGE, _FEW = 1536 << 20, 8  # twice as much is held at once: under 4 GB
 TEXT_KEYS = ("transcript", "text", "text_bert")
 UNIMODAL_KEYS = ("label_text", "label_audio", "label_vision")
 # Source: order of the labels in CMU-MOSEI (CMU-MultimodalSDK, "All Labels").
@@ -99,6 +101,16 @@ def check_sizes(key: str, samples: int, width: int = 1) -> None:
             f"'{key}' has {width} columns, at most {MAX_WIDTH} can be prepared: "
             "reduce the features"
         )
+
+
+def most_unfolded(held: int) -> int:
+    """Return how many bytes arrays may take that a file of `held` bytes unfolds to.
+
+    Clips of very different lengths unfold much when they are padded to the longest,
+    compressed zeros too. Real features of gigabytes do so a few times (MOSEI padded:
+    2.3 times), so that a large file may claim less in proportion than a small one.
+    """
+    return min(_SMALL + _MANY * held, max(_LARGE, _FEW * held))
 
 
 def check_transcripts(transcripts: Iterable[str], ids: Iterable[str]) -> None:

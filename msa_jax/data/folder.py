@@ -16,6 +16,7 @@ from msa_jax.data.checks import (
     check_split_names,
     check_transcripts,
     listed,
+    most_unfolded,
 )
 from msa_jax.errors import UserError
 
@@ -24,7 +25,6 @@ _NUMBERS = ("label", *UNIMODAL_KEYS, *EMOTIONS)
 _LARGEST = 64 << 30  # bytes of one padded modality; more is a mistake in a file
 _NAME = 255  # bytes of a file name
 _TEXTS = ("id", "split", "transcript")
-_UNFOLDED = 512 << 20  # bytes the arrays may need, and 24 times what the files hold
 _TABLE = 128 << 20  # bytes of a CSV
 _NEEDED = ("id", "split", "label")
 
@@ -55,13 +55,16 @@ def read_folder(folder: Path) -> Folder:
         arrays[key] = _numbers(table, key, columns[key], lines)
     arrays |= _emotions(table, arrays)
     digest = hashlib.sha256(table.read_bytes())
-    warnings = []
+    warnings, held = [], 0
     for modality in MODALITIES:
         if not (folder / modality).is_dir():
             continue
         files = [folder / modality / f"{sample}.npy" for sample in columns["id"]]
         _check_files(table, files, lines)
-        arrays[modality], arrays[f"{modality}_length"] = _stack(files)
+        held += sum(file.stat().st_size for file in files)
+        taken = sum(arrays[m].nbytes for m in MODALITIES if m in arrays)
+        left = most_unfolded(held) - taken
+        arrays[modality], arrays[f"{modality}_length"] = _stack(files, left)
         for file in files:
             digest.update(f"{modality}/{file.name}\n".encode())
             digest.update(_file_sha256(file))
@@ -181,7 +184,7 @@ def _check_cells(table: Path, columns: dict[str, list[str]]) -> None:
         raise UserError(f"{table}: {error}") from None
     longest = max(range(len(ids)), key=lambda i: len(transcripts[i]))
     size = 4 * len(transcripts[longest]) * len(ids)
-    if size > _UNFOLDED + 24 * table.stat().st_size:
+    if size > most_unfolded(table.stat().st_size):
         raise UserError(
             f"{table}: the transcript of '{ids[longest]}' has "
             f"{len(transcripts[longest])} characters; at that, all {len(ids)} need "
@@ -242,10 +245,13 @@ def _open(file: Path) -> np.ndarray:
     return array
 
 
-def _stack(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+def _stack(files: list[Path], most: int) -> tuple[np.ndarray, np.ndarray]:
     """Read every file into one padded array, in the widest type that is needed.
 
     Shapes are looked at first: nothing is read before all files fit together.
+
+    Args:
+        most: bytes that the array may take.
     """
     lengths, kinds, width = np.zeros(len(files), np.int64), set(), 0
     for i, file in enumerate(files):
@@ -264,8 +270,7 @@ def _stack(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
         kinds.add(array.dtype)
     kind = np.result_type(*kinds, np.float32)
     size = len(files) * int(lengths.max()) * width * kind.itemsize
-    held = sum(file.stat().st_size for file in files)
-    if size > min(_LARGEST, _UNFOLDED + 24 * held):
+    if size > min(_LARGEST, most):
         raise UserError(
             f"{files[int(lengths.argmax())]}: {lengths.max()} steps; padded to that, "
             f"all {len(files)} clips need {size >> 20} MiB: cut or average the steps"

@@ -36,6 +36,7 @@ class Known(NamedTuple):
     signs: negative, zero and positive labels per split; None where nobody says.
     grid: labels are multiples of 1 / grid (the means of that many raters).
     files: SHA-256 of published files.
+    doubt: what of this was not seen at the source; the card says so.
     """
 
     sizes: tuple[int, int, int]
@@ -49,6 +50,7 @@ class Known(NamedTuple):
     aligned: bool  # whether aligned files (all modalities `tokens` steps) exist
     unimodal: bool  # whether people labelled each modality on its own
     files: Mapping[str, str]
+    doubt: str = ""
 
 
 KNOWN = {
@@ -125,6 +127,8 @@ KNOWN = {
                 "f8fd9a1dd070588a714ff357b00f31d5bb93277b4e502cf2dc4ff718a95fc49b"
             ),
         },
+        doubt="valid and test sizes and the sum are second-hand, from repositories "
+        "of users",
     ),
 }
 
@@ -147,6 +151,9 @@ def compare(
         return findings
     known = KNOWN[name]
     findings += [_sizes(name, splits, known), *_widths(name, splits, known)]
+    if known.doubt:
+        line = f"what is known of {name}: {known.doubt}"
+        findings.append(Finding("published", "warning", line))
     findings += [_labels(name, splits, known, label_range), _steps(splits, known)]
     if known.unimodal and splits["train"].unimodal_label is None:
         line = f"{name} has labels of each modality, this file holds none"

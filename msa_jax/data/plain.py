@@ -15,7 +15,6 @@ from msa_jax.errors import UserError
 from msa_jax.types import Examples
 
 _NAMED = 30  # of the arrays that nothing reads
-_UNFOLDED = 512 << 20  # bytes an .npz may unfold to, and 24 times its size
 
 
 class Notes(NamedTuple):
@@ -56,7 +55,7 @@ def _check_unfolding(path: Path) -> None:
 
 
 def _check_size(path: Path, unfolded: int) -> None:
-    if unfolded > _UNFOLDED + 24 * path.stat().st_size:
+    if unfolded > checks.most_unfolded(path.stat().st_size):
         raise UserError(
             f"{path}: refused: it unfolds to {unfolded >> 20} MiB, far more than the "
             "file holds"

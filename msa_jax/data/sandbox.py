@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,12 +19,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from msa_jax.data import checks, scratch
 from msa_jax.errors import UserError
 
 MAX_FILE = 32 << 30
 SECONDS = 40  # and one more for every 20 MB
 MEMORY = 2 << 30  # and five times the file
-BUDGET = 512 << 20  # and 24 times the file: clips of very different lengths
+_PREFIX = "msa_prepare_"
 _START = (
     "import json, sys; request = json.load(sys.stdin.buffer); "
     "sys.path[:] = request['path']; "
@@ -53,7 +53,9 @@ class Limits(NamedTuple):
 
 def limits_for(size: int) -> Limits:
     """Return the limits for files of so many bytes."""
-    return Limits(SECONDS + size // 20_000_000, MEMORY + 5 * size, BUDGET + 24 * size)
+    return Limits(
+        SECONDS + size // 20_000_000, MEMORY + 5 * size, checks.most_unfolded(size)
+    )
 
 
 @contextlib.contextmanager
@@ -71,21 +73,30 @@ def read(
     size = sum(file.stat().st_size for file in every)
     if size > MAX_FILE:
         raise UserError(f"{files[0]}: larger than {MAX_FILE >> 30} GiB")
-    scratch = Path(tempfile.mkdtemp(prefix="msa_prepare_"))
+    place = Path(tempfile.gettempdir())
+    scratch.sweep(_PREFIX, place)
+    folder, lock = scratch.create(_PREFIX, place)
     try:
-        _run_child(every, emotions, scratch, limits or limits_for(size))
-        yield _collect(scratch)
+        _run_child(every, emotions, folder, limits or limits_for(size))
+        yield _collect(folder)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.remove(folder)
+        if lock is not None:
+            os.close(lock)
 
 
 def _run_child(
-    files: Sequence[Path], emotions: Path | None, scratch: Path, limits: Limits
+    files: Sequence[Path], emotions: Path | None, folder: Path, limits: Limits
 ) -> None:
+    lifeline, held = (
+        os.pipe()
+    )  # the child notices when `held` closes, with this process
     request = {
         "files": [str(file.resolve()) for file in files if file != emotions],
         "emotions": str(emotions.resolve()) if emotions else None,
-        "scratch": str(scratch),
+        "scratch": str(folder),
+        "parent": os.getpid(),
+        "lifeline": lifeline,
         "limits": limits,
         "path": [os.path.abspath(part) for part in sys.path],
     }
@@ -94,7 +105,8 @@ def _run_child(
     try:
         done = subprocess.run(
             command,
-            cwd=scratch,
+            cwd=folder,
+            pass_fds=(lifeline,),
             env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             input=json.dumps(request).encode(),  # too long for an argument
             capture_output=True,
@@ -104,6 +116,9 @@ def _run_child(
         raise UserError(
             f"{shown}: refused: reading took more than {limits.seconds} s"
         ) from None
+    finally:
+        os.close(lifeline)
+        os.close(held)
     if done.returncode == 0:
         return
     if done.returncode == _MISTAKE and done.stdout:
@@ -119,13 +134,13 @@ def _run_child(
     raise UserError(f"{shown}: cannot be read ({' '.join(last)[:200]})")
 
 
-def _collect(scratch: Path) -> tuple[dict[str, np.ndarray], Found]:
-    with (scratch / "found.json").open() as stream:
+def _collect(folder: Path) -> tuple[dict[str, np.ndarray], Found]:
+    with (folder / "found.json").open() as stream:
         found = json.load(stream)
     arrays = {
         # a view of the file, not a copy: these can be gigabytes
         file.stem: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
-        for file in sorted(scratch.glob("*.npy"))
+        for file in sorted(folder.glob("*.npy"))
     }
     return arrays, Found(
         found["layout"],
@@ -138,9 +153,10 @@ def _collect(scratch: Path) -> tuple[dict[str, np.ndarray], Found]:
 def child(request: dict) -> int:
     """Read the files of a request into .npy files; runs in the child process."""
     # everything is imported before rights are given up
-    from msa_jax.data import clips, columns, dialects, landlock, unpickle
+    from msa_jax.data import clips, columns, dialects, landlock, lifeline, unpickle
 
-    limits, scratch = Limits(*request["limits"]), Path(request["scratch"])
+    lifeline.die_with(request["parent"], request["lifeline"])
+    limits, folder = Limits(*request["limits"]), Path(request["scratch"])
     budget = columns.Budget(limits.budget)
     # a second of grace: at the hard limit it would be SIGKILL, which says nothing
     resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 1))
@@ -150,7 +166,7 @@ def child(request: dict) -> int:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
-    protected = landlock.restrict_to(scratch)
+    protected = landlock.restrict_to(folder)
     several = len(request["files"]) > 1
     where = ""
     try:
@@ -170,9 +186,9 @@ def child(request: dict) -> int:
             names, values = clips.emotions_of(tree, budget)
             layout = clips.join_emotions(layout, names, values)
         notes = [*layout.assumptions, *notes]
-        notes += columns.write(layout, scratch, budget)
+        notes += columns.write(layout, folder, budget)
         found = Found(layout.name, tuple(notes), layout.unused, protected)
-        (scratch / "found.json").write_text(json.dumps(found._asdict()))
+        (folder / "found.json").write_text(json.dumps(found._asdict()))
         return 0
     except UserError as error:
         line = str(error)
@@ -181,7 +197,7 @@ def child(request: dict) -> int:
     except RecursionError:
         line = "refused: nested too deeply"
     except OSError as error:
-        line = f"its arrays cannot be written to {scratch} ({error.strerror})"
+        line = f"its arrays cannot be written to {folder} ({error.strerror})"
     except Exception as error:  # a file nobody thought of must not end in a traceback
         line = f"no known layout ({type(error).__name__}: {error})"
     sys.stdout.buffer.write(f"{where}{line}".encode("utf-8", "replace"))

@@ -7,7 +7,7 @@ import numpy as np
 
 from msa_jax.types import Examples
 
-_CHUNK = 256  # samples at a time: float64 copies of a whole split may not fit
+_CHUNK = 64 << 20  # bytes at a time: float64 copies of a whole split may not fit
 
 
 class Columns(NamedTuple):
@@ -33,13 +33,20 @@ def column_statistics(sequence: np.ndarray, length: np.ndarray) -> Columns:
     """Measure every column of [n, t, d] over the valid steps only."""
     valid = valid_steps(sequence.shape[1], length)
     count = valid.sum()
-    chunks = [slice(i, i + _CHUNK) for i in range(0, len(sequence), _CHUNK)]
+    chunks = _chunks(sequence)
     mean = sum(sequence[c][valid[c]].sum(axis=0, dtype=np.float64) for c in chunks)
     mean = np.asarray(mean / count)
     squares = sum(((sequence[c][valid[c]] - mean) ** 2).sum(axis=0) for c in chunks)
     low = np.min([sequence[c][valid[c]].min(axis=0) for c in chunks], axis=0)
     high = np.max([sequence[c][valid[c]].max(axis=0) for c in chunks], axis=0)
     return Columns(mean, np.sqrt(squares / count), low, high)
+
+
+def _chunks(sequence: np.ndarray) -> list[slice]:
+    """Cut [n, t, d] into parts that as float64 take about `_CHUNK` bytes each."""
+    n, steps, width = sequence.shape
+    samples = max(1, _CHUNK // (8 * steps * width))
+    return [slice(i, i + samples) for i in range(0, n, samples)]
 
 
 def standardise(
@@ -70,8 +77,7 @@ def standardise(
 def _scale(sequence: np.ndarray, length: np.ndarray, columns: Columns) -> np.ndarray:
     std = np.where(columns.constant, 1.0, columns.std)
     scaled = np.zeros(sequence.shape, np.float32)
-    for i in range(0, len(sequence), _CHUNK):
-        part = slice(i, i + _CHUNK)
+    for part in _chunks(sequence):
         valid = valid_steps(sequence.shape[1], length[part])
         scaled[part][valid] = (sequence[part][valid] - columns.mean) / std
     scaled[:, :, columns.constant] = 0

@@ -1,18 +1,16 @@
 """Data sets on disk: TFDS files and the data card, written whole or not at all."""
 
 import contextlib
-import fcntl
+import functools
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data import synthetic
+from msa_jax.data import scratch, synthetic
 from msa_jax.data.card import content_sha256, make_card
 from msa_jax.data.card_text import card_markdown
 from msa_jax.data.checks import SPLITS
@@ -58,7 +56,8 @@ def write(
     """
     path = dataset_path(card["name"], data_dir)
     parent = path.parent.parent
-    _sweep(card["name"], parent)
+    remove = functools.partial(_remove, path=path)
+    scratch.sweep(f".{card['name']}.", parent, remove)
     if path.exists() and not overwrite:
         return _compare(path, card), False
     from msa_jax.data import builder  # lazy: importing TFDS takes a second
@@ -68,12 +67,12 @@ def write(
     if page is not None:
         texts["card.html"] = page(json.loads(texts["card.json"]))
     try:
-        with _scratch(card["name"], parent) as scratch:
-            built = builder.build(card["name"], splits, scratch)
+        with _scratch(card["name"], parent) as folder:
+            built = builder.build(card["name"], splits, folder)
             for name, text in texts.items():
                 (built / name).write_text(text, "utf-8")
             path.parent.mkdir(exist_ok=True)
-            if not _swap_in(built, path, scratch / _ASIDE, overwrite=overwrite):
+            if not _swap_in(built, path, folder / _ASIDE, overwrite=overwrite):
                 return _compare(path, card), False  # another process was faster
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
@@ -83,58 +82,30 @@ def write(
 @contextlib.contextmanager
 def _scratch(name: str, parent: Path) -> Iterator[Path]:
     """Make a hidden folder in `parent` that is locked while this process lives."""
-    prefix = f".{name}."
-    lock, scratch = None, parent / prefix
+    folder, lock = None, None
     try:
-        while not scratch.exists():  # another process may sweep it before it is locked
-            try:
-                parent.mkdir(parents=True, exist_ok=True)
-                scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-            except OSError as error:
-                raise UserError(
-                    f"cannot write to data_dir {parent}: {error.strerror}; choose "
-                    "another with --data_dir or $MSA_DATA"
-                ) from None
-            lock = _lock(scratch, wait=True)
-        yield scratch
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder, lock = scratch.create(f".{name}.", parent)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to data_dir {parent}: {error.strerror}; choose "
+                "another with --data_dir or $MSA_DATA"
+            ) from None
+        yield folder
     finally:
-        _remove(scratch, dataset_path(name, parent))
-        if lock is not None:
-            os.close(lock)
-
-
-def _lock(folder: Path, *, wait: bool = False) -> int | None:
-    """Lock a folder; return its descriptor, None if it cannot be locked.
-
-    The system unlocks it when the process dies, however it dies.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # another process has it, or the file system knows no locks
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _sweep(name: str, parent: Path) -> None:
-    """Remove the scratch folders of processes that were killed."""
-    for folder in parent.glob(f".{name}.*"):
-        lock = _lock(folder)
-        if lock is not None:
+        if folder is not None:
             _remove(folder, dataset_path(name, parent))
+        if lock is not None:
             os.close(lock)
 
 
-def _remove(scratch: Path, path: Path) -> None:
+def _remove(folder: Path, path: Path) -> None:
     """Remove a scratch folder; a data set that it alone holds goes back to `path`."""
-    aside = scratch / _ASIDE
+    aside = folder / _ASIDE
     if aside.exists() and not path.exists():
         os.rename(aside, path)
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.remove(folder)
 
 
 def _swap_in(built: Path, path: Path, aside: Path, *, overwrite: bool) -> bool:
