@@ -28,6 +28,7 @@ class Replay(NamedTuple):
     name: str
     run: Callable[..., None]
     floats: bool  # replayed in each precision with its tolerance; False: exact
+    scenarios: bool = True  # the first part of each key is a scenario
 
 
 class Replayed(NamedTuple):
@@ -39,12 +40,16 @@ class Replayed(NamedTuple):
 
 def replays() -> tuple[Replay, ...]:
     """Return what can be replayed."""
-    from msa_jax.parity import metric_values, self_mm, sugrm_labels
+    from msa_jax.parity import metric_values, self_mm, sugrm, sugrm_labels
 
     return (
         Replay("selfmm_ulgm", self_mm.ulgm_steps, True),
         Replay("selfmm_forward", self_mm.forward, True),
-        Replay("selfmm_train", self_mm.training, True),
+        Replay("selfmm_train", self_mm.whole_training, True),
+        Replay("spt", sugrm.spt, True, scenarios=False),
+        Replay("sugrm_mrm", sugrm.recalibration, True, scenarios=False),
+        Replay("sugrm_forward", sugrm.forward, True, scenarios=False),
+        Replay("sugrm_train", sugrm.whole_training, True, scenarios=False),
         Replay("sugrm_ulgm", sugrm_labels.steps, True),
         Replay("metrics", _metrics(metric_values), False),
     )
@@ -68,7 +73,7 @@ def replay_file(path: Path, precisions: tuple[str, ...]) -> Replayed | None:
     if not known:
         return None
     replay, done = known[0], Replayed([], [])
-    for scenario, arrays in _scenarios(path).items():
+    for scenario, arrays in _scenarios(path, replay.scenarios).items():
         for precision in precisions if replay.floats else ("exact",):
             table = Comparison(path.name, scenario, precision)
             try:
@@ -98,12 +103,14 @@ def _replay(replay: Replay, arrays: Arrays, table: Comparison, precision: str) -
         replay.run(arrays, table, dtype, TOLERANCE[precision])
 
 
-def _scenarios(path: Path) -> dict[str, dict[str, np.ndarray]]:
+def _scenarios(path: Path, several: bool) -> dict[str, dict[str, np.ndarray]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file}
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable .npz file ({error})") from error
+    if not several:
+        return {"all": arrays}
     found: dict[str, dict[str, np.ndarray]] = {}
     for key, value in arrays.items():
         scenario, _, rest = key.partition("/")

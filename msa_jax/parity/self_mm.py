@@ -8,19 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import interop, multitask, optim, step, ulgm
-from msa_jax.batching import batches
+from msa_jax import interop, multitask, ulgm
+from msa_jax.batching import gather
 from msa_jax.methods import label_rules, self_mm
+from msa_jax.parity import training
 from msa_jax.parity.compare import Comparison
-from msa_jax.train_state import new_state
+from msa_jax.parity.training import split, under
 from msa_jax.types import (
     TARGETS,
     Batch,
     LabelTables,
     Method,
     Outputs,
-    Selection,
-    Split,
 )
 
 Arrays = Mapping[str, np.ndarray]
@@ -119,7 +118,7 @@ def _decide_ties(
 
 def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     """Replay the model in evaluation mode: states, features, scores, gradients."""
-    weights = _under(z, "w/")
+    weights = under(z, "w/")
     method = _method(weights, ulgm.Rules())
     b = z["audio"].shape[0]
     batch = Batch(
@@ -164,73 +163,29 @@ def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None
         table.add(f"out_{HEADS[t]}", outputs.prediction[row], score, tolerance)
         table.add(f"loss_{t}", parts[f"loss_{t}"], z[f"loss_{t}"], tolerance)
     table.add("loss", loss, z["loss"], tolerance)
-    reference = _under(z, "grad/")
+    reference = under(z, "grad/")
     # Reference gradients are stored in float32: half a unit in the last place is 6e-8.
     for name, ours in interop.to_torch(grad).items():
         table.add(f"grad/{name}", ours, reference[name], max(tolerance, 1e-7))
 
 
-def training(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
+def whole_training(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     """Replay whole training: every loss, u-label, centre and weight, and the stop."""
-    weights = _under(z, "w_init/Model.")
-    hp = _under(z, "hp/")
+    weights = under(z, "w_init/Model.")
+    hp = under(z, "hp/")
     high = float(hp["H"])
     exclude_zero = table.where[1].startswith("zero_excl") or hp.get("exclude_zero", 0)
     rules = ulgm.Rules((-high, high), not exclude_zero, undefined="nan")
     method = _method(weights, rules)
-    optimizer = optim.make_optimizer(_groups(hp), method.groups)
-    run = step.Rules(
-        batch_size=int(hp["batch_size"]),
-        accumulate=int(hp["update_epochs"]),
-        early_stop=int(hp["early_stop"]),
-    )
-    train, valid = _split(z, "train", dtype), _split(z, "valid", dtype)
-    example = step.gather(train, jnp.arange(1))
+    example = gather(split(z, "train", dtype), jnp.arange(1))
     params = _load(method, example, weights, dtype)
-    state = new_state(method, optimizer, params, train, jax.random.key(0))
-
-    @jax.jit
-    def epoch(state, order):
-        rows = batches(order, run.batch_size)
-        state, parts = step.train_epoch(
-            method, optimizer, state, train, rows, run.accumulate
-        )
-        prediction = step.predict(method, state.params, valid, run.batch_size)
-        return state, parts, step.valid_loss(prediction, valid.label, run)
-
-    states, parts, scores = [], [], []
-    for order in z["orders"][1:]:  # [0] is the label initialisation pass
-        state, losses, score = epoch(state, jnp.asarray(order, jnp.int32))
-        states.append(state)
-        parts.append(losses)
-        scores.append(score)
-    for row, t in enumerate(TARGETS):
-        losses = np.concatenate([p[f"loss_{t}"] for p in parts])
-        table.add(f"loss_{t}", losses, z[f"loss_{t}"], tolerance)
-        labels = np.stack([s.labels.value[row] for s in states])
-        table.add(f"label_{t}", labels, z[f"label_{t}"], tolerance)
+    states = training.replay(
+        z, table, dtype, tolerance, method, _groups(hp), params, interop.to_torch
+    )
+    for t in TARGETS:
         for side, name in enumerate(("pos", "neg")):
             centers = np.stack([s.labels.center[t][side] for s in states])
             table.add(f"center_{t}_{name}", centers, z[f"center_{t}_{name}"], tolerance)
-    table.add("val_loss", np.stack(scores), z["val_loss"], tolerance)
-    after = [interop.to_torch(states[e - 1].params) for e in (2, len(states))]
-    for name in weights:
-        ours = np.stack([w[name] for w in after])
-        table.add(f"w_after/{name}", ours, z[f"w_after/Model.{name}"], tolerance)
-    best, stopped = _scripted_stop(z["scripted_val_for_early_stop"], run)
-    table.add("best_epoch", best, z["best_epoch"], 0.0)
-    table.add("last_epoch", stopped, len(z["scripted_val_for_early_stop"]), 0.0)
-
-
-def _scripted_stop(scores: np.ndarray, run: step.Rules) -> tuple[int, int]:
-    """Feed validation scores to the selection rule: (best epoch, last epoch)."""
-    zero = jnp.zeros((), jnp.int32)
-    chosen = Selection({}, jnp.asarray(jnp.inf), zero, jnp.ones((), bool))
-    for epoch, score in enumerate(scores, start=1):
-        chosen = step.select(chosen, {}, jnp.asarray(score), jnp.asarray(epoch), run)
-        if not chosen.active:
-            return int(chosen.epoch), epoch
-    return int(chosen.epoch), len(scores) + 1
 
 
 def _groups(hp: Arrays) -> dict[str, dict[str, float]]:
@@ -268,26 +223,8 @@ def _load(method: Method, batch: Batch, weights: Arrays, dtype: type):
     return jax.tree.map(jnp.asarray, interop.from_torch(weights, like))
 
 
-def _split(z: Arrays, name: str, dtype: type) -> Split:
-    text = z[f"{name}/text"]
-    return Split(
-        text=jnp.asarray(text, jnp.int32),
-        text_length=jnp.asarray(text[:, 1].sum(-1), jnp.int32),
-        audio=jnp.asarray(z[f"{name}/audio"], dtype),
-        audio_length=jnp.asarray(z[f"{name}/al"], jnp.int32),
-        vision=jnp.asarray(z[f"{name}/vision"], dtype),
-        vision_length=jnp.asarray(z[f"{name}/vl"], jnp.int32),
-        label=jnp.asarray(z[f"{name}/y"], dtype),
-        unimodal_label=jnp.full((text.shape[0], 3), jnp.nan, dtype),
-    )
-
-
 def labels_only(index: jax.Array, valid: jax.Array, label: jax.Array) -> Batch:
     """A batch without inputs, for replaying what happens after the model."""
     b, rows = index.shape[0], jnp.minimum(index, label.shape[0] - 1)
     nothing, one = jnp.zeros((b, 1, 1), label.dtype), jnp.ones(b, jnp.int32)
     return Batch(nothing, one, nothing, one, nothing, one, label[rows], index, valid)
-
-
-def _under(z: Arrays, prefix: str) -> dict[str, np.ndarray]:
-    return {k.removeprefix(prefix): v for k, v in z.items() if k.startswith(prefix)}

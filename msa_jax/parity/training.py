@@ -1,0 +1,121 @@
+"""What replays of whole training runs share."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from msa_jax import optim, step
+from msa_jax.batching import batches
+from msa_jax.parity.compare import Comparison
+from msa_jax.train_state import new_state
+from msa_jax.types import TARGETS, Method, PyTree, Selection, Split, TrainState
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def replay(
+    z: Arrays,
+    table: Comparison,
+    dtype: type,
+    tolerance: float,
+    method: Method,
+    groups: Mapping[str, Any],
+    params: PyTree,
+    to_torch: Callable[[PyTree], dict[str, np.ndarray]],
+    settled: Callable[[str, int], np.ndarray] | None = None,
+) -> list[TrainState]:
+    """Replay training: every loss, u-label, validation loss and weight, and the stop.
+
+    Args:
+        z: the reference's arrays.
+        table: where comparisons go.
+        dtype: of the replay.
+        tolerance: see `Comparison.add`.
+        method: without dropout.
+        groups: rates and decays by parameter group.
+        params: at the start.
+        to_torch: names parameters as the reference does.
+        settled: (name, length) -> which entries of a vector are compared; None = all.
+
+    Returns:
+        The state after each epoch.
+    """
+    optimizer = optim.make_optimizer(groups, method.groups)
+    hp = under(z, "hp/")
+    run = step.Rules(
+        batch_size=int(hp["batch_size"]),
+        accumulate=int(hp["update_epochs"]),
+        early_stop=int(hp["early_stop"]),
+    )
+    train, valid = split(z, "train", dtype), split(z, "valid", dtype)
+    state = new_state(method, optimizer, params, train, jax.random.key(0))
+
+    @jax.jit
+    def epoch(state, order):
+        rows = batches(order, run.batch_size)
+        state, parts = step.train_epoch(
+            method, optimizer, state, train, rows, run.accumulate
+        )
+        prediction = step.predict(method, state.params, valid, run.batch_size)
+        return state, parts, step.valid_loss(prediction, valid.label, run)
+
+    states, parts, scores = [], [], []
+    for order in z["orders"][1:]:  # [0] is the label initialisation pass
+        state, losses, score = epoch(state, jnp.asarray(order, jnp.int32))
+        states.append(state)
+        parts.append(losses)
+        scores.append(score)
+    for row, t in enumerate(TARGETS):
+        losses = np.concatenate([p[f"loss_{t}"] for p in parts])
+        table.add(f"loss_{t}", losses, z[f"loss_{t}"], tolerance)
+        labels = np.stack([s.labels.value[row] for s in states])
+        table.add(f"label_{t}", labels, z[f"label_{t}"], tolerance)
+    table.add("val_loss", np.stack(scores), z["val_loss"], tolerance)
+    after = [to_torch(states[e - 1].params) for e in (2, len(states))]
+    for name in under(z, "w_init/Model."):
+        ours = np.stack([w[name] for w in after])
+        reference = z[f"w_after/Model.{name}"]
+        if settled is not None and ours.ndim == 2:
+            kept = settled(name, ours.shape[1])
+            ours, reference = ours[:, kept], reference[:, kept]
+        table.add(f"w_after/{name}", ours, reference, tolerance)
+    best, stopped = _scripted_stop(z["scripted_val_for_early_stop"], run)
+    if "best_epoch" in z:
+        table.add("best_epoch", best, z["best_epoch"], 0.0)
+    table.add("last_epoch", stopped, len(z["scripted_val_for_early_stop"]), 0.0)
+    return states
+
+
+def _scripted_stop(scores: np.ndarray, run: step.Rules) -> tuple[int, int]:
+    """Feed validation scores to the selection rule: (best epoch, last epoch)."""
+    zero = jnp.zeros((), jnp.int32)
+    chosen = Selection({}, jnp.asarray(jnp.inf), zero, jnp.ones((), bool))
+    for epoch, score in enumerate(scores, start=1):
+        chosen = step.select(chosen, {}, jnp.asarray(score), jnp.asarray(epoch), run)
+        if not chosen.active:
+            return int(chosen.epoch), epoch
+    return int(chosen.epoch), len(scores) + 1
+
+
+def split(z: Arrays, name: str, dtype: type) -> Split:
+    """Read a split; no sample has human unimodal labels."""
+    text = z[f"{name}/text"]
+    label = jnp.asarray(z[f"{name}/y"], dtype)
+    return Split(
+        text=jnp.asarray(text, jnp.int32),
+        text_length=jnp.asarray(text[:, 1].sum(-1), jnp.int32),
+        audio=jnp.asarray(z[f"{name}/audio"], dtype),
+        audio_length=jnp.asarray(z[f"{name}/al"], jnp.int32),
+        vision=jnp.asarray(z[f"{name}/vision"], dtype),
+        vision_length=jnp.asarray(z[f"{name}/vl"], jnp.int32),
+        label=label,
+        unimodal_label=jnp.full((label.shape[0], 3), jnp.nan, dtype),
+    )
+
+
+def under(z: Arrays, prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose key starts with `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in z.items() if k.startswith(prefix)}
