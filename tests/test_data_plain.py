@@ -357,3 +357,13 @@ def test_an_archive_that_unfolds_to_far_more_is_refused(tmp_path):
                 member.write(bytes(1 << 20))
     with pytest.raises(UserError, match="unfolds to 600 MiB"):
         plain.read_npz(tmp_path / "bomb.npz")
+
+
+@pytest.mark.parametrize("begin", [b"XK\x03\x04", b"\x93NUMPY\x01\x00", b"\x80\x04N."])
+def test_an_archive_behind_something_else_is_refused(tmp_path, begin):
+    save(tmp_path / "x.npz", small())
+    data = (tmp_path / "x.npz").read_bytes()
+    for hidden in (begin + data, begin + data[len(begin) :]):
+        (tmp_path / "x.npz").write_bytes(hidden)
+        with pytest.raises(UserError, match="not an .npz file"):
+            plain.read_npz(tmp_path / "x.npz")

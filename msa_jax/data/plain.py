@@ -30,7 +30,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read every array of an .npz file, never unpickling anything."""
     if not path.exists():
         raise UserError(f"{path}: no such file")
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not path.is_file() or not _is_archive(path):
         raise UserError(f"{path}: not an .npz file (write one with np.savez)")
     arrays, size = {}, 0
     try:
@@ -46,6 +46,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     except (NotImplementedError, RuntimeError) as error:  # odd or encrypted archives
         raise UserError(f"{path}: not written by np.savez ({error})") from None
     return arrays
+
+
+def _is_archive(path: Path) -> bool:
+    """Tell whether NumPy takes a file for an archive, too: by its first bytes."""
+    with path.open("rb") as stream:
+        begins = stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    return begins and zipfile.is_zipfile(path)
 
 
 def _check_unfolding(path: Path) -> None:
