@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from msa_jax import losses
+from msa_jax import losses, optim
 from msa_jax.batching import DROPOUT_STREAM, batches, gather, shuffled
 from msa_jax.train_state import split_sharding, state_sharding
 from msa_jax.types import Method, Outputs, PyTree, Selection, Split, TrainState
@@ -235,7 +235,8 @@ def make_epoch(
         prediction = predict(method, state.params, valid, columns, divide)
         score = valid_loss(prediction, valid.label, rules)
         chosen = select(state.selection, state.params, score, state.epoch, rules)
-        state = dataclasses.replace(state, selection=chosen)
+        opt_state = optim.after_epoch(state.opt_state, score)
+        state = dataclasses.replace(state, selection=chosen, opt_state=opt_state)
         log = EpochLog(parts, score, prediction, method.label_values(state.labels))
         return state, log
 

@@ -76,9 +76,14 @@ def train(
         UserError: a seed never had a finite validation loss.
     """
     seeds = tuple(config.seeds)
-    _require_batches(config, inputs)
+    steps = _steps_per_epoch(config, inputs)
     method = methods.make(config, inputs.encoder.module, label_range)
-    optimizer = optim.make_optimizer(config.optim.groups, method.groups)
+    optimizer = optim.make_optimizer(
+        config.optim.groups,
+        method.groups,
+        clip_norm=config.optim.clip_norm,
+        schedule=optim.make_schedule(config.optim, config.selection.max_epochs * steps),
+    )
     over_seeds = _over_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     rules = _rules(config)
     splits = jax.device_put(inputs.splits, split_sharding(mesh))
@@ -177,8 +182,8 @@ def _stop_failed(
     return state, failed
 
 
-def _require_batches(config: Any, inputs: Inputs) -> None:
-    """Refuse a training split that gives no whole batch or no optimiser step."""
+def _steps_per_epoch(config: Any, inputs: Inputs) -> int:
+    """Count optimiser steps; refuse a training split that gives none."""
     n, size = inputs.splits["train"].label.shape[0], config.optim.batch_size
     whole = n // size if config.data.drop_last else -(-n // size)
     if whole < config.optim.accumulate_batches:
@@ -187,6 +192,7 @@ def _require_batches(config: Any, inputs: Inputs) -> None:
             f"{config.optim.accumulate_batches} of one optimiser step; lower "
             "--config.optim.batch_size or --config.optim.accumulate_batches"
         )
+    return whole // config.optim.accumulate_batches
 
 
 def _require_selected(state: TrainState, seeds: tuple[int, ...]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from msa_jax import optim
+from msa_jax import config, optim
 from msa_jax.errors import UserError
 
 
@@ -104,3 +104,102 @@ def test_a_missing_group_is_named():
     optimizer = optim.make_optimizer({"slow": GROUPS["slow"]}, top)
     with pytest.raises(UserError, match=r"no group 'fast'.*\['fast', 'slow'\]"):
         optimizer.init(PARAMS)
+
+
+def test_clipping_bounds_the_joint_norm_before_decay():
+    """torch.nn.utils.clip_grad_norm_: all by limit / (norm + 1e-6), if that is < 1."""
+    groups = {name: {"rate": 1e-2, "decay": 0.1} for name in ("slow", "fast")}
+    adam = optim.make_optimizer(groups, top, clip_norm=1.0)
+    gradient = {"slow": [3.0, 0.0, 0.0], "fast": [0.0, 4.0, 0.0]}
+    gradient = {k: {"kernel": jnp.array(v)} for k, v in gradient.items()}
+    half = jax.tree.map(lambda g: 0.1 * g, gradient)  # norm .5: stays as it is
+    found = run(adam, PARAMS, [gradient, half])
+    for name in groups:
+        clipped = [np.asarray(gradient[name]["kernel"]) / (5 + 1e-6), half[name]]
+        clipped[1] = np.asarray(clipped[1]["kernel"])
+        expected = torch_adam(np.ones(3), clipped, 1e-2, 0.1)
+        steps = np.stack([params[name]["kernel"] for params in found])
+        np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-6)
+
+
+def test_frozen_parameters_do_not_count_for_the_norm():
+    def group(path):
+        return "frozen" if path.startswith("slow") else "fast"
+
+    groups = {"fast": {"rate": 1.0, "decay": 0.0}}
+    adam = optim.make_optimizer(groups, group, clip_norm=1.0)
+    gradient = {"slow": {"kernel": jnp.full(3, 1e3)}, "fast": {"kernel": jnp.ones(3)}}
+    _, state = adam.update(gradient, adam.init(PARAMS), PARAMS)
+    moments = jax.tree.leaves(state, is_leaf=lambda x: hasattr(x, "mu"))
+    (mu,) = [x.mu["fast"]["kernel"] for x in moments if hasattr(x, "mu")]
+    np.testing.assert_allclose(mu, 0.1 / np.sqrt(3) * np.ones(3), rtol=1e-5)
+
+
+# ReduceLROnPlateau(patience=1, factor=.1), worked by hand: (loss, scale afterwards).
+# Better is below .9999 of the best; bad epochs 1, then 2 > 1: lower, count anew.
+PLATEAU = [
+    (1.0, 1.0),  # best 1
+    (0.99995, 1.0),  # not below .9999: bad 1
+    (0.5, 1.0),  # best .5, bad 0
+    (0.6, 1.0),  # bad 1
+    (float("nan"), 0.1),  # bad 2: lowered, bad 0
+    (0.7, 0.1),  # bad 1
+    (0.49, 0.1),  # best .49
+    (0.49, 0.1),  # bad 1
+    (0.49, 0.01),  # bad 2
+    (0.49, 0.01),  # bad 1
+    (0.48, 0.01),  # best .48
+]
+
+
+def test_plateau_follows_torchs_rule():
+    groups = {"fast": {"rate": 1.0, "decay": 0.0}, "slow": GROUPS["slow"]}
+    schedule = optim.scale_on_plateau(1, 0.1)
+    adam = optim.make_optimizer(groups, top, schedule=schedule)
+    params = {"fast": {"kernel": jnp.ones(2)}}
+    gradient = jax.tree.map(jnp.ones_like, params)
+    state = jax.jit(adam.init)(params)
+    update, after = jax.jit(adam.update), jax.jit(optim.after_epoch)
+    for loss, scale in PLATEAU:
+        state = after(state, jnp.float32(loss))
+        step, state = update(gradient, state, params)
+        # Adam's step under a constant gradient is the rate.
+        np.testing.assert_allclose(step["fast"]["kernel"], -scale, rtol=1e-5)
+
+
+def test_after_epoch_leaves_other_optimisers_alone():
+    state = optim.make_optimizer(GROUPS, top, clip_norm=1.0).init(PARAMS)
+    after = optim.after_epoch(state, jnp.float32(1))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+
+
+def options(**changed):
+    c = config.base().optim
+    c.update(changed)
+    return c
+
+
+@pytest.mark.parametrize(
+    "schedule, expected",
+    [
+        ("linear", [0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0, 0]),
+        ("constant", [0, 0.5] + [1] * 10),
+    ],
+)
+def test_rates_warm_up_and_decay(schedule, expected):
+    """10 steps, a fifth of them warm-up; one step beyond the last stays at 0."""
+    chosen = options(schedule=schedule, warmup_share=0.2)
+    adam = optim.make_optimizer(
+        {"fast": {"rate": 1.0, "decay": 0.0}},
+        lambda path: "fast",
+        schedule=optim.make_schedule(chosen, 10),
+    )
+    found = run(adam, jnp.zeros(1), [jnp.ones(1)] * len(expected))
+    steps = -np.diff(np.concatenate([[0], np.concatenate(found)]))
+    np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-5)
+
+
+def test_a_constant_rate_needs_no_schedule():
+    assert optim.make_schedule(options(), 100) is None
+    assert optim.make_schedule(options(schedule="linear"), 100) is not None

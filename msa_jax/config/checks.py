@@ -16,6 +16,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.weighting": ("disagreement", "equal"),
     "ulgm.rule": ("self_mm", "sugrm", "human"),
     "ulgm.undefined": ("keep", "nan"),
+    "optim.schedule": ("constant", "linear", "plateau"),
     "selection.valid_mean": ("batches", "samples"),
     "mesh.over_seeds": ("auto", "vmap", "map"),
     "precision": ("highest", "high", "default"),
@@ -36,6 +37,7 @@ _AT_LEAST: dict[str, float] = {
     "text.max_tokens": 3,
     "optim.batch_size": 1,
     "optim.accumulate_batches": 1,
+    "optim.plateau_patience": 0,
     "selection.early_stop": 1,
     "selection.max_epochs": 1,
     "mesh.devices": 0,
@@ -82,6 +84,7 @@ def check(config: ConfigDict) -> None:
                 f"config.optim.groups.{name}: rate {adam.rate} must be above 0 and "
                 f"decay {adam.decay} at least 0 (freeze BERT with text.finetune)"
             )
+    _check_schedule(config.optim)
     _check_sizes("model", config.model)
     _check_sizes("spt", config.spt)
     _check_tasks(config)
@@ -89,6 +92,22 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f"config.spt.embed = {config.spt.embed}: must be a multiple of "
             f"config.spt.heads = {config.spt.heads}"
+        )
+
+
+def _check_schedule(optim: ConfigDict) -> None:
+    if not 0 <= optim.clip_norm < float("inf"):
+        raise UserError(
+            f"config.optim.clip_norm = {optim.clip_norm!r}: must be a number from 0 up "
+            "(0: no limit)"
+        )
+    for name in ("warmup_share", "plateau_factor"):
+        if not 0 <= optim[name] < 1:
+            raise UserError(f"config.optim.{name} = {optim[name]!r}: must be in [0, 1)")
+    if optim.warmup_share and optim.schedule == "plateau":
+        raise UserError(
+            f"config.optim.warmup_share = {optim.warmup_share!r}: rates warm up under "
+            "schedule constant or linear, not under plateau; set one of them"
         )
 
 

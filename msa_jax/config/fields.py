@@ -75,6 +75,14 @@ def base() -> ConfigDict:
     c.optim = ConfigDict()
     c.optim.batch_size = 32
     c.optim.accumulate_batches = 4  # gradients summed per step; code, not the paper
+    c.optim.clip_norm = 0.0  # largest joint norm of all gradients of a step; 0: none
+    # What happens to all rates: constant | linear (down to 0 at the end of max_epochs)
+    # | plateau (times plateau_factor after more than plateau_patience epochs without a
+    # better validation loss, as PyTorch's ReduceLROnPlateau).
+    c.optim.schedule = "constant"
+    c.optim.warmup_share = 0.0  # share of all steps in which rates rise from 0
+    c.optim.plateau_patience = 20
+    c.optim.plateau_factor = 0.1
     c.optim.groups = ConfigDict()
     c.optim.groups.bert = group(5e-5, 1e-3)
     c.optim.groups.bert_no_decay = group(5e-5, 0.0)  # biases and LayerNorm
