@@ -11,8 +11,9 @@ from msa_jax.data import Dataset
 from msa_jax.experiment.baselines import baselines
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.inputs import Inputs, frozen_features
+from msa_jax.text import Encoder
 from msa_jax.train import Epoch, Trained
-from msa_jax.types import MODALITIES
+from msa_jax.types import MODALITIES, Examples
 
 SELECTION = (
     "per seed the epoch with the lowest validation loss (L1 of the fusion task, "
@@ -89,6 +90,7 @@ class Writer:
             label=test.label,
             prediction=trained.test_prediction,
         )
+        self._write_samples(trained)
         u_labels = trained.recorded.get("u_labels")
         results: dict[str, Any] = {
             "schema": 1,
@@ -159,6 +161,26 @@ class Writer:
         }
         return {"u_labels": {"correlation with the true unimodal sentiment": found}}
 
+    def _write_samples(self, trained: Trained) -> None:
+        """Write what a person needs to look at single samples; see docs/design.md."""
+        arrays: dict[str, np.ndarray] = {}
+        for name in ("train", "test"):
+            prediction = getattr(trained, f"{name}_targets")
+            if prediction is None:
+                continue
+            split = self._dataset.splits[name]
+            source, words = texts(split, self._inputs.encoder)
+            arrays |= {
+                "text_source": np.asarray(source),
+                f"{name}_id": np.asarray(split.id, str),
+                f"{name}_text": words,
+                f"{name}_label": split.label,
+                f"{name}_prediction": prediction,
+            }
+            if split.unimodal_label is not None:
+                arrays[f"{name}_unimodal_label"] = split.unimodal_label
+        workdir.write_arrays(self._folder / "samples.npz", **arrays)
+
     def _empty_classes(self, trained: Trained) -> list[str]:
         counts = trained.recorded.get("empty_classes")
         if counts is None:
@@ -168,6 +190,27 @@ class Writer:
             for seed, count in zip(self._config.seeds, counts, strict=True)
             if count
         ]
+
+
+def texts(split: Examples, encoder: Encoder) -> tuple[str, np.ndarray]:
+    """Return what was said, as far as the data set tells.
+
+    Returns:
+        Where it comes from: "transcript", "tokens" (decoded) or "" (unknown: features,
+        or ids of a vocabulary that the encoder does not have); and the texts [n].
+    """
+    if split.transcript is not None:
+        return "transcript", np.asarray(split.transcript, str)
+    tokens = split.text
+    # A random encoder made its vocabulary itself, not that of ready-made ids.
+    decodes = encoder.tokenizer is not None and encoder.params is not None
+    if tokens is None or tokens.dtype.kind not in "iu" or not decodes:
+        return "", np.full(len(split.id), "")
+    rows = [row[0][row[1] > 0].tolist() for row in tokens]
+    words = encoder.tokenizer.batch_decode(
+        rows, skip_special_tokens=True, clean_up_tokenization_spaces=True
+    )
+    return "tokens", np.asarray(words, str)
 
 
 def _corr(a: np.ndarray, b: np.ndarray) -> float:

@@ -144,16 +144,31 @@ def predict(
     split: Split,
     size: int,
     divide: Divide = lambda batch: batch,
-) -> Float[Array, " n"]:
-    """Return the fusion prediction of every sample of a split, in label units."""
+    *,
+    every_target: bool = False,
+) -> Float[Array, " n"] | Float[Array, "m n"]:
+    """Return the prediction of every sample of a split, in label units.
+
+    Args:
+        method: the method.
+        params: one seed's parameters.
+        split: the samples.
+        size: samples per batch.
+        divide: lays a batch over the devices.
+        every_target: give all rows of `Outputs.prediction`, [m, n], not fusion's alone.
+    """
     n = split.label.shape[0]
 
     def one(index):
         batch = divide(gather(split, index))
         outputs = method.model.apply({"params": params}, batch, train=False)
-        return cast(Outputs, outputs).prediction[0]
+        prediction = cast(Outputs, outputs).prediction
+        return prediction if every_target else prediction[0]
 
-    return jax.lax.map(one, batches(jnp.arange(n), size)).reshape(-1)[:n]
+    rows = jax.lax.map(one, batches(jnp.arange(n), size))
+    if not every_target:
+        return rows.reshape(-1)[:n]
+    return jnp.moveaxis(rows, 1, 0).reshape(rows.shape[1], -1)[:, :n]
 
 
 def valid_loss(
@@ -263,13 +278,20 @@ def make_epoch(
 
 
 def make_predict(
-    method: Method, batch_size: int, mesh: Mesh, *, over_seeds: str
-) -> Callable[[PyTree, Split], Float[Array, "s n"]]:
+    method: Method,
+    batch_size: int,
+    mesh: Mesh,
+    *,
+    over_seeds: str,
+    every_target: bool = False,
+) -> Callable[[PyTree, Split], Float[Array, "s n"] | Float[Array, "s m n"]]:
     """Compile-ready program that predicts a split with every seed's parameters."""
     divide, columns = _division(mesh, batch_size)
 
     def one_seed(params, split):
-        return predict(method, params, split, columns, divide)
+        return predict(
+            method, params, split, columns, divide, every_target=every_target
+        )
 
     return jax.jit(
         _over_seeds(one_seed, over_seeds),

@@ -40,7 +40,10 @@ class Trained(NamedTuple):
 
     params: selected parameters, leading seed axis.
     selected_epoch, epochs_run: per seed.
-    valid_prediction, test_prediction: of the selected parameters, [s, n].
+    valid_prediction: fusion's, of the selected parameters, [s, n].
+    test_targets: every target's, of the selected parameters, [s, m, n].
+    train_targets: the same of train; None where the method records no u-labels, for
+        which alone anyone would look at predictions of samples that were learnt.
     recorded: label values at each seed's end.
     notes: what went wrong on the way, if anything.
     """
@@ -49,9 +52,15 @@ class Trained(NamedTuple):
     selected_epoch: np.ndarray
     epochs_run: np.ndarray
     valid_prediction: np.ndarray
-    test_prediction: np.ndarray
+    test_targets: np.ndarray
+    train_targets: np.ndarray | None
     recorded: dict[str, np.ndarray]
     notes: list[str]
+
+    @property
+    def test_prediction(self) -> np.ndarray:
+        """Fusion's predictions of test, [s, n]: the answer."""
+        return self.test_targets[:, 0]
 
 
 def train(
@@ -127,16 +136,23 @@ def train(
         )
     _require_selected(state, seeds)
     predict = step.make_predict(
-        method, config.optim.batch_size, mesh, over_seeds=over_seeds
+        method,
+        config.optim.batch_size,
+        mesh,
+        over_seeds=over_seeds,
+        every_target=True,
     )
+    chosen = state.selection.params
     # Test is read here, once, with parameters that validation chose.
-    test_prediction = predict(state.selection.params, splits["test"])
+    test_targets = np.asarray(predict(chosen, splits["test"]))
+    with_u_labels = "u_labels" in recorded
     return Trained(
-        params=state.selection.params,
+        params=chosen,
         selected_epoch=np.asarray(state.selection.epoch),
         epochs_run=epochs_run,
         valid_prediction=best_prediction,
-        test_prediction=np.asarray(test_prediction),
+        test_targets=test_targets,
+        train_targets=np.asarray(predict(chosen, data)) if with_u_labels else None,
         recorded=recorded,
         notes=notes,
     )

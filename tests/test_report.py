@@ -27,7 +27,7 @@ BASELINES = {
 
 
 def fake_run(folder, seeds=FIVE, kind="mosi", u=True, lost=None, n=40):
-    """Write what a finished run leaves; seed number `lost` has diverged."""
+    """Write a finished run, but for its samples; seed number `lost` has diverged."""
     rng = np.random.default_rng(0)
     lanes, limit = len(seeds), 3 if kind == "mosi" else 1
     label = rng.uniform(-limit, limit, n).astype(np.float32)
@@ -156,7 +156,8 @@ def test_full_report(full):
         "Loss",
         "Metrics on the validation split",
         "Predicted against true",
-        "Generated unimodal labels",
+        "Generated unimodal labels (u-labels) over epochs",
+        "Generated unimodal labels (u-labels) at a few epochs",
         "Do the u-labels find the true unimodal sentiment?",
         "What was run",
         "What the metrics mean",
@@ -165,7 +166,7 @@ def test_full_report(full):
     places = [page.text.find(words) for words in order]
     assert -1 not in places and places == sorted(places)
     pictures = re.findall(r"\]\((figures/.*?\.png)\)", markdown)
-    assert len(pictures) == 6 == html.count("<svg ") == html.count("<figcaption>")
+    assert len(pictures) == 7 == html.count("<svg ") == html.count("<figcaption>")
     for picture in pictures:
         assert (full / picture).read_bytes().startswith(b"\x89PNG")
     assert "A note with \\| and \\<i>." in markdown
@@ -304,9 +305,38 @@ def test_labels_that_are_all_nan_are_drawn_as_nothing():
     u = generated(0.5)
     lost = dataclasses.replace(u, value=np.full_like(u.value, np.nan))
     u_labels.distributions(lost)
+    u_labels.snapshots(lost)
     u_labels.shifts(lost, [1, 2, 3])
     u_labels.correlations(lost, [1, 2, 3])
     assert "not defined" in u_labels.sentences(lost, [1, 2, 3], {})[0]
+
+
+@pytest.mark.parametrize(
+    "epochs, shown",
+    [
+        (1, [1]),
+        (4, [1, 2, 3, 4]),
+        (6, [1, 2, 3, 4, 5, 6]),
+        (26, [1, 6, 11, 16, 21, 26]),
+    ],
+)
+def test_histograms_at_a_few_epochs(epochs, shown):
+    u = generated(0.5)
+    value = np.repeat(u.value[:1], epochs, axis=0)
+    value[-1, :, 2] = 0.25  # audio's labels at the end: all the same
+    u = dataclasses.replace(u, epoch=np.arange(1.0, epochs + 1), value=value)
+    axes = u_labels.snapshots(u).axes
+    assert [a.get_title() for a in axes[: len(shown)]] == [f"epoch {e}" for e in shown]
+    assert len(axes) == 3 * len(shown)
+    text, audio = axes[len(shown) - 1], axes[2 * len(shown) - 1]
+    grey, own = (patch.get_data() for patch in text.patches)
+    np.testing.assert_allclose(own.values, grey.values)  # u-labels are the m-labels
+    assert own.values.sum() == pytest.approx(100)
+    grey, own = (patch.get_data() for patch in audio.patches)
+    where = np.flatnonzero(own.values)
+    assert own.values[where] == pytest.approx([100])
+    assert own.edges[where[0]] <= 0.25 <= own.edges[where[0] + 1]
+    assert audio.get_ylim()[1] >= 100
 
 
 def printed(results):

@@ -155,6 +155,33 @@ def test_predictions_do_not_depend_on_the_batch_size(size):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [4, 11])
+def test_predictions_of_every_target(size):
+    method = tiny.make_heads()
+    params = tiny.make_params(method, VALID)
+    predict = partial(step.predict, method, split=VALID, size=size)
+    found = tiny.quick(partial(predict, every_target=True))(params)
+    batch = step.gather(VALID, jnp.arange(11))
+    apply = tiny.quick(lambda p: method.model.apply({"params": p}, batch, train=False))
+    assert found.shape == (4, 11)
+    np.testing.assert_allclose(found, apply(params).prediction, rtol=0, atol=1e-6)
+
+
+def test_selection_computes_fusion_only():
+    """What no one asked for is no part of the compiled program."""
+    method = tiny.make_heads()
+    params = tiny.make_params(method, VALID)
+
+    def flops(every_target):
+        run = partial(
+            step.predict, method, split=VALID, size=4, every_target=every_target
+        )
+        compiled = jax.jit(run).lower(params).compile()
+        return (compiled.cost_analysis() or {})["flops"]
+
+    assert flops(False) < flops(True)
+
+
 @pytest.mark.parametrize(
     "drop_last, count, devices", [(False, 5, 1), (True, 4, 1), (False, 5, 8)]
 )

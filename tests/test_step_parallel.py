@@ -148,3 +148,9 @@ def test_predict_program_equals_prediction_of_the_epoch(five):
     for seed, epoch in enumerate(state.selection.epoch):
         expected = logs[epoch - 1].valid_prediction[seed]
         np.testing.assert_allclose(found[seed], expected, rtol=0, atol=1e-6)
+    run = step.make_predict(
+        tiny.make_heads(), 7, mesh, over_seeds="map", every_target=True
+    )
+    every = run(state.selection.params, VALID)
+    assert every.shape == (len(SEEDS), 4, VALID.label.shape[0])
+    np.testing.assert_allclose(every[:, 0], found, rtol=0, atol=1e-6)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.errors import UserError
-from msa_jax.report import figures, tables, u_labels
-from msa_jax.report.drawing import STYLE, to_png, to_svg
+from msa_jax.report import figures, sample_paths, samples, tables, u_labels
+from msa_jax.report.drawing import MODALITY_COLOURS, STYLE, to_png, to_svg
 from msa_jax.report.reading import Run, read
 
 
@@ -30,11 +30,18 @@ def write_report(workdir: Path) -> Path:
     import matplotlib
 
     run = read(workdir)
+    parts = samples.parts(run)
     with matplotlib.rc_context(STYLE):
         drawn = list(draw(run))
         png = {f"figures/{d.name}.png": to_png(d.figure) for d in drawn}
         svg = {d.name: to_svg(d.figure, d.name, d.alt) for d in drawn}
-    content = describe(run)
+        if (paths := samples.draw(run, parts)) is not None:
+            png["figures/sample_paths.png"] = to_png(paths)
+    content = describe(run) | {
+        "samples": parts,
+        "colours": MODALITY_COLOURS,
+        "box": sample_paths.BOX,
+    }
     texts = {
         "report.md": _render("report.md.j2", drawn, content, {}),
         "report.html": _render("report.html.j2", drawn, content, svg),
@@ -102,6 +109,14 @@ def _draw_u_labels(run: Run, seeds: list, selected: dict) -> Iterator[Drawn]:
         "panels). A strong band at the edge is labels that were clipped.",
         "Heat maps of the distribution of u-labels over epochs, per modality",
         u_labels.distributions(u),
+    )
+    yield Drawn(
+        "u_label_snapshots",
+        "Generated unimodal labels (u-labels) at a few epochs",
+        f"Histograms over the {u.label.size} training samples, all seeds together, one "
+        "row per modality. In grey the human m-labels, where every u-label starts.",
+        "Histograms of the u-labels at a few epochs, one row per modality",
+        u_labels.snapshots(u),
     )
     yield Drawn(
         "u_label_shifts",

@@ -45,6 +45,18 @@ class ULabels:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """One split's samples, with the selected parameters' predictions."""
+
+    id: np.ndarray  # [n] str
+    text: np.ndarray  # [n] str, empty where unknown
+    label: np.ndarray  # [n]
+    prediction: np.ndarray  # [s, m, n]; m is 1 where a method predicts fusion only
+    unimodal_label: np.ndarray | None  # [n, 3], the true unimodal sentiments
+    decoded: bool  # `text` was put together from tokens
+
+
+@dataclass(frozen=True)
 class Run:
     """All that a report needs; what the work directory lacks is None."""
 
@@ -54,6 +66,7 @@ class Run:
     history: History | None
     predictions: Predictions | None
     u_labels: ULabels | None
+    samples: dict[str, Samples]  # "train", "test", each only if it was written
 
 
 def read(workdir: Path) -> Run:
@@ -78,13 +91,23 @@ def read(workdir: Path) -> Run:
         if (found := len(cell.get("per_seed", []))) != seeds:
             raise UserError(f"{path}: {name} has {found} values for {seeds} seeds")
     config = workdir / "config.json"
+    u_labels = _u_labels(workdir / "u_labels.npz", seeds)
+    samples = _samples(workdir / "samples.npz", seeds)
+    if u_labels is not None and "train" in samples:
+        found, expected = len(samples["train"].label), len(u_labels.label)
+        if found != expected:
+            raise UserError(
+                f"{workdir / 'samples.npz'}: {found} training samples, but "
+                f"u_labels.npz has {expected}"
+            )
     return Run(
         workdir,
         results,
         _json(config) if config.is_file() else None,
         _history(workdir / "history.jsonl", seeds),
         _predictions(workdir / "predictions_test.npz", seeds),
-        _u_labels(workdir / "u_labels.npz", seeds),
+        u_labels,
+        samples,
     )
 
 
@@ -167,6 +190,41 @@ def _u_labels(path: Path, seeds: int) -> ULabels | None:
     if true is not None and true.shape != (len(label), len(TARGETS) - 1):
         raise UserError(f"{path}: unimodal_label is {true.shape}, expected (n, 3)")
     return ULabels(numbers(epoch), value, numbers(label), true)
+
+
+def _samples(path: Path, seeds: int) -> dict[str, Samples]:
+    arrays = _npz(path) or {}
+    found = {}
+    for split in ("train", "test"):
+        mine = {
+            name.removeprefix(f"{split}_"): value
+            for name, value in arrays.items()
+            if name.startswith(f"{split}_")
+        }
+        if not mine:
+            continue
+        try:
+            names, text, label, prediction = (
+                mine[name] for name in ("id", "text", "label", "prediction")
+            )
+        except KeyError as error:
+            raise UserError(f"{path}: {split} lacks the array {error}") from None
+        n = len(label)
+        rows = prediction.shape[1] if prediction.ndim == 3 else 0
+        true = mine.get("unimodal_label")
+        shapes = {"id": names.shape, "text": text.shape, "prediction": prediction.shape}
+        expected = {"id": (n,), "text": (n,), "prediction": (seeds, rows, n)}
+        if true is not None:
+            shapes["unimodal_label"] = true.shape
+            expected["unimodal_label"] = (n, len(TARGETS) - 1)
+        if shapes != expected or rows not in (1, len(TARGETS)):
+            raise UserError(
+                f"{path}: arrays of {split} do not fit {n} samples and {seeds} seeds "
+                f"({', '.join(f'{k} {v}' for k, v in shapes.items())})"
+            )
+        decoded = str(arrays.get("text_source", "")) == "tokens"
+        found[split] = Samples(names, text, numbers(label), prediction, true, decoded)
+    return found
 
 
 def _npz(path: Path) -> dict[str, np.ndarray] | None:

@@ -19,6 +19,7 @@ from msa_jax.report.reading import ULabels
 from msa_jax.types import MODALITIES, TARGETS
 
 BINS = 31
+SNAPSHOTS = 6
 
 
 def distributions(u: ULabels) -> Any:
@@ -49,6 +50,45 @@ def distributions(u: ULabels) -> Any:
         epoch_axis(place, u.epoch, steps)
     legend_below(figure, axes[0])
     return figure
+
+
+def snapshots(u: ULabels) -> Any:
+    """Draw histograms of the u-labels at a few epochs, one row per modality.
+
+    The m-labels, from which all u-labels start, stand behind in grey.
+
+    Source: Self-MM, Figure 4; SUGRM, Figure 4.
+    """
+    shown = _spread_out(len(u.epoch), SNAPSHOTS)
+    figure, axes = panels(len(MODALITIES) * len(shown), columns=len(shown), height=1.6)
+    edges = _edges(u)
+    behind = 100 * _shares(u.label[None], edges)[0]
+    for row, name in enumerate(MODALITIES):
+        share = 100 * _shares(_of(u, name)[shown], edges)
+        line = axes[row * len(shown) : (row + 1) * len(shown)]
+        top = max(share.max(), behind.max(), 1.0)
+        for place, epoch, own in zip(line, u.epoch[shown], share, strict=True):
+            place.stairs(behind, edges, fill=True, color=MUTED, alpha=0.3)
+            colour = MODALITY_COLOURS[name]
+            place.stairs(own, edges, color=colour, linewidth=1.4, label=name)
+            place.set_ylim(0, 1.05 * top)
+            place.set_xlim(edges[0], edges[-1])
+            place.grid(axis="x", visible=False)
+            if row == 0:
+                place.set_title(f"epoch {epoch:g}")
+            if place is not line[0]:
+                place.tick_params(labelleft=False)
+            if row < len(MODALITIES) - 1:
+                place.tick_params(labelbottom=False)
+        line[0].set_ylabel(f"{name}, % of labels")
+    middle = axes[(len(MODALITIES) - 1) * len(shown) + (len(shown) - 1) // 2]
+    middle.set_xlabel("label (label units)")
+    return figure
+
+
+def _spread_out(epochs: int, count: int) -> list[int]:
+    """Return places of at most `count` epochs from the first to the last, evenly."""
+    return sorted(set(np.linspace(0, epochs - 1, count).round().astype(int).tolist()))
 
 
 def shifts(u: ULabels, seeds: list[int]) -> Any:
@@ -110,12 +150,23 @@ def sentences(u: ULabels, seeds: list[int], selected: dict[str, int]) -> list[st
     if u.unimodal_label is None:
         return []
     own, multimodal = true_correlations(u)
-    at = [_recorded(u.epoch, selected.get(str(seed))) for seed in seeds]
+    at = recorded_at(u.epoch, seeds, selected)
     lines = []
     for row, name in enumerate(MODALITIES):
         each = [own[at[lane], lane, row] for lane in range(len(seeds))]
         lines.append(_sentence(name, each, float(multimodal[row])))
     return lines
+
+
+def recorded_at(
+    epochs: np.ndarray, seeds: list[int], selected: dict[str, int]
+) -> list[int]:
+    """Return where in `epochs` each seed's kept epoch stands; the last if unknown."""
+    places = []
+    for seed in seeds:
+        found = np.flatnonzero(epochs == selected.get(str(seed), math.nan))
+        places.append(int(found[0]) if len(found) else len(epochs) - 1)
+    return places
 
 
 def _sentence(name: str, each: list[float], multimodal: float) -> str:
@@ -173,11 +224,6 @@ def _corr(a: np.ndarray, b: np.ndarray) -> float:
     if a.size < 2 or np.all(a == a[0]) or np.all(b == b[0]):
         return math.nan
     return float(np.corrcoef(a, b)[0, 1])
-
-
-def _recorded(epochs: np.ndarray, wanted: int | None) -> int:
-    found = np.flatnonzero(epochs == wanted) if wanted is not None else []
-    return int(found[0]) if len(found) else len(epochs) - 1
 
 
 def _seeds_and_mean(
