@@ -67,7 +67,8 @@ def test_writes_everything(finished):
     (folder, _), (printed, _) = finished
     for name in (
         "results.json config.json provenance.json history.jsonl report.html report.md "
-        "predictions_test.npz u_labels.npz checkpoint/best tensorboard/seed_1"
+        "predictions_test.npz u_labels.npz samples.npz checkpoint/best "
+        "tensorboard/seed_1"
     ).split():
         assert (folder / name).exists(), name
     assert "MAE" in printed and str(folder / "report.html") in printed
@@ -89,10 +90,29 @@ def test_writes_everything(finished):
         assert (z["value"][-1, :, 1:] != z["label"]).any()
 
 
+def test_shows_single_samples(finished):
+    (folder, _), _ = finished
+    with np.load(folder / "samples.npz") as z, np.load(folder / "u_labels.npz") as u:
+        assert z["text_source"] == "transcript"
+        assert z["train_prediction"].shape == (2, 4, len(u["label"]))
+        np.testing.assert_array_equal(z["train_id"], u["id"])
+        fusion, words = z["test_prediction"][:, 0], z["train_text"]
+        # Each split has the predictions of its own samples, head by head.
+        assert len({row.tobytes() for row in z["test_prediction"][0]}) == 4
+    with np.load(folder / "predictions_test.npz") as z:
+        np.testing.assert_array_equal(fusion, z["prediction"])
+    html, markdown = [(folder / f"report.{k}").read_text() for k in ("html", "md")]
+    title = "Samples on which the modalities disagree most"
+    assert title in html and f"## {title}" in markdown
+    shown = sum(f">{text}</p>" in html for text in set(words))
+    assert shown >= 10 and html.count('class="path"') == 12
+    assert (folder / "figures" / "sample_paths.png").exists()
+
+
 def test_twice_is_byte_identical(finished):
     (one, two), _ = finished
     assert without_time(one) == without_time(two)
-    for name in ("predictions_test.npz", "u_labels.npz"):
+    for name in ("predictions_test.npz", "u_labels.npz", "samples.npz"):
         with np.load(one / name) as a, np.load(two / name) as b:
             for key in a:
                 assert a[key].tobytes() == b[key].tobytes(), (name, key)

@@ -77,6 +77,17 @@ def test_unimodal_losses_are_zero_for_two_epochs(run):
         assert (losses[2][epochs[2].active] > 0).all()
 
 
+def test_leaves_every_target_of_train_and_test(run, dataset):
+    trained, _ = run()
+    for name, found in (
+        ("train", trained.train_targets),
+        ("test", trained.test_targets),
+    ):
+        assert found.shape == (5, 4, len(dataset.splits[name].label))
+        assert np.isfinite(found).all()
+    np.testing.assert_array_equal(trained.test_prediction, trained.test_targets[:, 0])
+
+
 def test_a_seed_alone_is_the_seed_among_five(run):
     together, _ = run()
     alone, _ = run(seeds=(3,))
