@@ -296,3 +296,11 @@ def test_modalities_of_a_folder_share_one_limit(tmp_path, monkeypatch):
             assert folder.read_folder(tmp_path).arrays["audio"].nbytes == 3_200
     with pytest.raises(UserError, match="vision/a.npy: 100 steps; padded to that"):
         folder.read_folder(tmp_path)
+
+
+def test_split_names_garble_no_line():
+    split = small()["split"].astype("<U9")
+    split[1] = "te\x1d\x1b[2J"
+    assert r"unknown split name 'te\x1d\x1b[2J' " in one_line(
+        small() | {"split": split}
+    )

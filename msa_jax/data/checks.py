@@ -154,7 +154,7 @@ def check_split_names(split: Sequence[str], ids: Sequence[str]) -> None:
     for sample, name in zip(ids, split, strict=True):
         if name not in SPLITS:
             raise UserError(
-                f"unknown split name '{name[:40]}' (first at sample '{sample}'); use "
+                f"unknown split name '{shown(name)}' (first at sample '{sample}'); use "
                 f"{', '.join(SPLITS)}"
             )
 
