@@ -1,0 +1,177 @@
+"""Compile a training step of any method, and time what runs side by side."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from msa_jax.types import Batch, Method, PyTree, Split
+
+EPOCH = 2  # the first in which ULGM makes labels
+
+
+class Side(NamedTuple):
+    """One competitor: a step and an evaluation, each a call with the batch's number."""
+
+    step: Callable[[int], None]
+    evaluate: Callable[[int], None]
+    compile_seconds: float | None = None
+    memory_bytes: int | None = None  # of a step: arguments, results, what lies between
+
+
+class Times(NamedTuple):
+    """What was measured of one competitor, per call.
+
+    wall, cpu: seconds; cpu is of all threads of this process.
+    others: share of the machine that other processes used meanwhile; NaN if unknown.
+    """
+
+    wall: list[float]
+    cpu: list[float]
+    others: float
+
+    @property
+    def median(self) -> float:
+        """Median of the wall time, seconds."""
+        return float(np.median(self.wall))
+
+
+def draw_params(method: Method, batch: Batch) -> PyTree:
+    """Draw parameters with NumPy: matrices uniform, norms 1, biases 0."""
+    rng = np.random.default_rng(0)
+    init = partial(method.model.init, train=False)
+    shapes = jax.eval_shape(init, jax.random.key(0), batch)["params"]
+
+    def draw(path, leaf):
+        name = jax.tree_util.keystr(path)
+        if leaf.ndim < 2:
+            return jnp.full(leaf.shape, 1.0 if "scale" in name else 0.0, leaf.dtype)
+        bound = (6 / sum(leaf.shape)) ** 0.5
+        return jnp.asarray(rng.uniform(-bound, bound, leaf.shape), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def make_step(
+    method: Method, optimizer: optax.GradientTransformation
+) -> Callable[..., tuple[tuple, jax.Array]]:
+    """Return (state, batch, key) -> (state, gradient of the text).
+
+    A step of training after the text encoder: forward, loss, backward down to the text
+    features, label tables, update. The state is (params, optimiser's, label tables).
+    """
+
+    def step(state, batch, key):
+        params, opt_state, labels = state
+
+        def forward(params, text):
+            outputs = method.model.apply(
+                {"params": params},
+                batch.replace(text=text),
+                train=True,
+                rngs={"dropout": key},
+            )
+            return method.loss(outputs, batch, labels)[0], outputs
+
+        differentiate = jax.grad(forward, argnums=(0, 1), has_aux=True)
+        (gradient, by_text), outputs = differentiate(params, batch.text)
+        epoch = jnp.asarray(EPOCH, jnp.int32)
+        labels = method.update_labels(labels, outputs, batch, epoch)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, opt_state, labels), by_text
+
+    return step
+
+
+def compile_ours(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    params: PyTree,
+    split: Split,
+    batches: list[Batch],
+) -> Side:
+    """Compile the method's step and evaluation; no compilation cache is used."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    key = jax.random.key(0)
+    device = [jax.device_put(batch) for batch in batches]
+    state = (params, optimizer.init(params), method.init_labels(split, key))
+    # The step takes its state's memory over: no two leaves may share theirs.
+    state = jax.tree.map(jnp.array, state)
+    start = time.perf_counter()
+    step = jax.jit(make_step(method, optimizer), donate_argnums=0)
+    step: Any = step.lower(state, device[0], key).compile()
+    seconds = time.perf_counter() - start
+
+    def predict(params, batch):
+        outputs: Any = method.model.apply({"params": params}, batch, train=False)
+        return outputs.prediction
+
+    evaluate: Any = jax.jit(predict).lower(params, device[0]).compile()
+    states = [state]  # a step takes the one state out and puts the next one in
+
+    def run_step(number: int) -> None:
+        batch = device[number % len(device)]
+        fresh = jax.random.fold_in(key, number)
+        state, _ = jax.block_until_ready(step(states.pop(), batch, fresh))
+        states.append(state)
+
+    def run_evaluate(number: int) -> None:
+        jax.block_until_ready(evaluate(params, device[number % len(device)]))
+
+    return Side(run_step, run_evaluate, seconds, _memory(step))
+
+
+def _memory(compiled: Any) -> int | None:
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return None
+    parts = ("argument_size", "output_size", "temp_size")
+    total = sum(getattr(analysis, f"{part}_in_bytes") for part in parts)
+    return int(total - analysis.alias_size_in_bytes)
+
+
+def alternate(
+    runs: Mapping[str, Callable[[int], None]], repeats: int
+) -> dict[str, Times]:
+    """Call all competitors in turn, `repeats` times after one call to warm up."""
+    for run in runs.values():
+        run(0)
+    wall = {name: [] for name in runs}
+    cpu = {name: [] for name in runs}
+    busy = dict.fromkeys(runs, 0.0)
+    for number in range(repeats):
+        # Every other turn backwards: none always follows the same one.
+        for name in list(runs)[:: 1 if number % 2 else -1]:
+            before, own, clock = _busy(), time.process_time(), time.perf_counter()
+            runs[name](number)
+            wall[name].append(time.perf_counter() - clock)
+            cpu[name].append(time.process_time() - own)
+            busy[name] += _busy() - before
+    cores = os.cpu_count() or 1
+    return {
+        name: Times(
+            wall[name],
+            cpu[name],
+            max(0.0, busy[name] - sum(cpu[name])) / cores / sum(wall[name]),
+        )
+        for name in runs
+    }
+
+
+def _busy() -> float:
+    """Return the seconds that all cores have worked so far; NaN where unknown."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return float("nan")
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,210 @@
+"""The sparse phased transformer in PyTorch, computed as its public code does.
+
+Keys and values are gathered raw, one copy per window entry, then normalised and
+projected; every round runs by itself. Written from a description of that computation;
+its results equal those of `layers.spt` (tests/test_bench.py).
+
+Source: SP-Transformer (Cheng et al., EMNLP 2021), its public code.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+
+from msa_jax.layers.channels import position_table
+from msa_jax.layers.spt import PAIRS, Readings
+from msa_jax.layers.windows import Sampling
+from msa_jax.types import MODALITIES
+
+
+class Attention(nn.Module):
+    """Multi-head attention with one input projection [embed + 2 context, embed].
+
+    Where the context is as wide as the embedding, its rows are the three matrices; if
+    not, the rows below the query's alternate between keys and values, transposed.
+    """
+
+    def __init__(self, embed: int, context: int, heads: int):
+        """Start from Xavier's range."""
+        super().__init__()
+        self.embed, self.context, self.heads = embed, context, heads
+        self.in_weight = nn.Parameter(torch.empty(embed + 2 * context, embed))
+        self.in_bias = nn.Parameter(torch.zeros(3 * embed))
+        self.output = nn.Linear(embed, embed)
+        nn.init.xavier_uniform_(self.in_weight)
+        nn.init.xavier_uniform_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, query, context, swapped: bool):
+        """Attend from [1, n, embed] to [w, n, context]; swap query and key maps."""
+        e, heads = self.embed, self.heads
+        weights = self.in_weight[:e], *self._context_weights()
+        biases = self.in_bias.split(e)
+        first, second = (1, 0) if swapped else (0, 1)
+        q = F.linear(query, weights[first], biases[first]) * (e // heads) ** -0.5
+        if swapped or self.context == e:
+            k = F.linear(context, weights[second], biases[second])
+            v = F.linear(context, weights[2], biases[2])
+        else:
+            both = self.in_weight[e:].reshape(self.context, 2 * e).t()
+            k, v = F.linear(context, both, self.in_bias[e:]).chunk(2, dim=-1)
+        n = q.shape[1] * heads
+        q, k, v = (
+            x.contiguous().view(x.shape[0], n, e // heads).transpose(0, 1)
+            for x in (q, k, v)
+        )
+        score = torch.bmm(q, k.transpose(1, 2))
+        weight = F.softmax(score.float(), dim=-1).type_as(score)
+        mixed = torch.bmm(weight, v).transpose(0, 1).contiguous().view(1, -1, e)
+        return self.output(mixed)
+
+    def _context_weights(self):
+        e = self.embed
+        if self.context == e:
+            return self.in_weight[e : 2 * e], self.in_weight[2 * e :]
+        both = self.in_weight[e:].reshape(self.context, 2 * e).t()
+        return both[:e], both[e:]
+
+
+class Block(nn.Module):
+    """Windowed attention, feed-forward, their norms and residuals."""
+
+    def __init__(self, embed: int, context: int, readings: Readings):
+        """Build with the public code's start."""
+        super().__init__()
+        self.r = readings
+        self.attention = Attention(embed, context, readings.heads)
+        self.query_norm = nn.LayerNorm(embed)
+        self.context_norm = nn.LayerNorm(context)
+        self.norm = nn.LayerNorm(embed)
+        self.rise = nn.Linear(embed, 4 * embed)
+        self.fall = nn.Linear(4 * embed, embed)
+        for linear in (self.rise, self.fall):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, state, context, index, swapped: bool = False):
+        """Return the new state [q, b, embed]; `context` None: its own normed states."""
+        count, batch, embed = state.shape
+        query = self.query_norm(state)
+        width = index.shape[0]
+        if context is None:
+            entries = query.index_select(0, index.reshape(-1))
+        else:
+            entries = context.index_select(0, index.reshape(-1))
+            entries = self.context_norm(entries)
+        entries = entries.view(width, count * batch, -1)
+        mixed = self.attention(query.view(1, -1, embed), entries, swapped)
+        mixed = mixed.view(count, batch, embed)
+        state = state + self._drop(mixed, self.r.residual_dropout)
+        hidden = F.relu(self.rise(self.norm(state)))
+        hidden = self.fall(self._drop(hidden, self.r.relu_dropout))
+        return state + self._drop(hidden, self.r.residual_dropout)
+
+    def _drop(self, x, rate: float):
+        return F.dropout(x, rate, self.training)
+
+
+class SparsePhasedTransformer(nn.Module):
+    """Three sequences to one vector each; letter S only, no dense reading."""
+
+    def __init__(self, readings: Readings, widths: Mapping[str, int]):
+        """Build for inputs of these widths."""
+        super().__init__()
+        embed, self.r = readings.embed, readings
+        self.start = nn.Parameter(torch.empty(len(MODALITIES), embed))
+        nn.init.xavier_uniform_(self.start)
+        contexts = {f"input_{m}": widths[m] for m in MODALITIES}
+        contexts |= {f"cross_{a}_{b}": embed for a, b in PAIRS}
+        contexts |= {f"self_{m}": embed for m in MODALITIES}
+        self.blocks = nn.ModuleDict(
+            {name: Block(embed, width, readings) for name, width in contexts.items()}
+        )
+        self.final = nn.LayerNorm(embed)
+
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the last state [b, embed] of each sequence [b, t, d]."""
+        r, embed = self.r, self.r.embed
+        context, states, steps = {}, {}, {}
+        for row, m in enumerate(MODALITIES):
+            x = self._coded(inputs[m] * math.sqrt(embed))
+            context[m], steps[m] = x.transpose(0, 1), x.shape[1]
+            count = -(-steps[m] // r.input.stride)
+            state = self.start[row].expand(x.shape[0], count, embed)
+            states[m] = self._coded(state * math.sqrt(embed)).transpose(0, 1)
+        count = {m: states[m].shape[0] for m in MODALITIES}
+
+        def at(sampling: Sampling, queries: str, keys: int, layer: int):
+            return torch.from_numpy(indices(sampling, count[queries], keys, layer))
+
+        for layer in range(r.rounds):
+            for m in MODALITIES:
+                index = at(r.input, m, steps[m], layer)
+                states[m] = self.blocks[f"input_{m}"](states[m], context[m], index)
+            crossed = {m: [] for m in MODALITIES}
+            for a, b in PAIRS:
+                block = self.blocks[f"cross_{a}_{b}"]
+                for query, key, swapped in ((a, b, False), (b, a, True)):
+                    index = at(r.cross, query, count[key], layer)
+                    made = block(states[query], states[key], index, swapped)
+                    crossed[query].append(made)
+            states = {m: one + other for m, (one, other) in crossed.items()}
+            for m in MODALITIES:
+                index = at(r.own, m, count[m], layer)
+                states[m] = self.blocks[f"self_{m}"](states[m], None, index)
+        return {m: self.final(states[m])[-1] for m in MODALITIES}
+
+    def _coded(self, x):
+        """Add the position code where a step's first feature is not 0; drop out."""
+        table = torch.from_numpy(position_table(*x.shape[1:])).to(x)
+        coded = x + table * (x[:, :, :1] != 0)
+        return F.dropout(coded, self.r.embed_dropout, self.training)
+
+
+def indices(sampling: Sampling, queries: int, keys: int, layer: int) -> np.ndarray:
+    """Return the sampled key of every window entry and query, [w, q]."""
+    if set(sampling.letters) - {"S"} or sampling.width < 1:
+        raise NotImplementedError("only letter S is written in PyTorch here")
+    shift = sampling.step_shift * layer if "S" in sampling.letters else 0
+    ends = (np.arange(queries) + 1) * sampling.stride - sampling.width + shift
+    return (ends[None] + np.arange(sampling.width)[:, None]) % keys
+
+
+@torch.no_grad()
+def load(module: SparsePhasedTransformer, params: Mapping[str, Any]) -> None:
+    """Copy the parameters of `layers.spt.SparsePhasedTransformer` into the module."""
+
+    def put(target, value):
+        target.copy_(torch.from_numpy(np.array(value)))
+
+    def norm(target: nn.LayerNorm, part: Mapping[str, Any], name: str):
+        put(target.weight, part[f"{name}_scale"])
+        put(target.bias, part[f"{name}_bias"])
+
+    put(module.start, params["start"])
+    norm(module.final, params["final"], "norm")
+    for name, block in module.blocks.items():
+        part, forward = params[name], params[f"{name}_forward"]
+        attention = block.attention
+        key, value = (np.asarray(part[f"{n}_kernel"]) for n in ("key", "value"))
+        if attention.context == attention.embed:
+            below = np.concatenate([key.T, value.T])
+        else:
+            below = np.stack([key, value], axis=1).reshape(-1, attention.embed)
+        stacked = np.concatenate([np.asarray(part["query_kernel"]).T, below])
+        put(attention.in_weight, stacked)
+        biases = [np.asarray(part[f"{n}_bias"]) for n in ("query", "key", "value")]
+        put(attention.in_bias, np.concatenate(biases))
+        put(attention.output.weight, np.asarray(part["output_kernel"]).T)
+        put(attention.output.bias, part["output_bias"])
+        norm(block.query_norm, part, "query_norm")
+        norm(block.context_norm, part, "context_norm")
+        norm(block.norm, forward, "norm")
+        for n in ("rise", "fall"):
+            put(getattr(block, n).weight, np.asarray(forward[f"{n}_kernel"]).T)
+            put(getattr(block, n).bias, forward[f"{n}_bias"])

@@ -1,0 +1,165 @@
+"""SUGRM's training step after BERT in PyTorch, computed as its public code does.
+
+Source: SUGRM, sections 3.2 and 3.3, with the readings of its public code
+    (docs/fidelity.md). Differs: labels of a batch in one go, where the code loops over
+    samples (about 3 ms a batch in PyTorch's favour).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+
+from msa_jax.bench import torch_spt
+from msa_jax.layers.spt import Readings
+from msa_jax.types import MODALITIES, TARGETS
+
+_MIXED = ("audio", "vision", "text")  # order of the concatenated means
+
+
+class Recalibration(nn.Module):
+    """Weigh every feature by all modalities' means over time."""
+
+    def __init__(self, widths: Mapping[str, int]):
+        """Build with PyTorch's default initialisation."""
+        super().__init__()
+        total = sum(widths.values())
+        self.squeeze = nn.Linear(total, total // 4)
+        self.excite = nn.ModuleDict(
+            {m: nn.Linear(total // 4, widths[m]) for m in MODALITIES}
+        )
+
+    def forward(self, x: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the sequences, rescaled."""
+        means = torch.cat([x[m].mean(1) for m in _MIXED], -1)
+        signal = torch.relu(self.squeeze(means))
+        scale = {m: 2 * torch.sigmoid(self.excite[m](signal)) for m in MODALITIES}
+        return {m: x[m] * scale[m][:, None] for m in MODALITIES}
+
+
+class Head(nn.Module):
+    """Linear-ReLU-dropout-Linear (the feature), Linear (the score)."""
+
+    def __init__(self, inputs: int, width: int, dropout: float):
+        """Build with PyTorch's default initialisation."""
+        super().__init__()
+        self.one, self.two = nn.Linear(inputs, width), nn.Linear(width, width)
+        self.score, self.dropout = nn.Linear(width, 1), nn.Dropout(dropout)
+
+    def forward(self, x):
+        """Return (score, feature)."""
+        feature = self.two(self.dropout(torch.relu(self.one(x))))
+        return self.score(feature)[:, 0], feature
+
+
+class Sugrm(nn.Module):
+    """Recalibration, sparse phased transformer, four heads."""
+
+    def __init__(
+        self, readings: Readings, widths: Mapping[str, int], width: int, dropout: float
+    ):
+        """Build for text, audio and vision of these widths."""
+        super().__init__()
+        embed = readings.embed
+        self.recalibration = Recalibration(widths)
+        self.spt = torch_spt.SparsePhasedTransformer(readings, widths)
+        inputs = dict.fromkeys(MODALITIES, embed) | {"fusion": 3 * embed}
+        self.heads = nn.ModuleDict(
+            {t: Head(inputs[t], width, dropout) for t in TARGETS}
+        )
+
+    def forward(self, x: Mapping[str, Any]) -> tuple[dict, dict]:
+        """Return scores and features by target."""
+        states = self.spt(self.recalibration({m: x[m] for m in MODALITIES}))
+        states["fusion"] = torch.cat([states[m] for m in MODALITIES], -1)
+        made = {t: self.heads[t](states[t]) for t in TARGETS}
+        return {t: s for t, (s, _) in made.items()}, {
+            t: f for t, (_, f) in made.items()
+        }
+
+    def groups(self, optim: Any) -> list[dict[str, Any]]:
+        """Return Adam's groups by `config.optim.groups`."""
+        parts = {"spt": self.spt.parameters()}
+        parts["other"] = [*self.recalibration.parameters(), *self.heads.parameters()]
+        return [
+            {"params": p, "lr": optim[n].rate, "weight_decay": optim[n].decay}
+            for n, p in parts.items()
+        ]
+
+
+@torch.no_grad()
+def load(module: Sugrm, params: Mapping[str, Any]) -> None:
+    """Copy the parameters of `methods.sugrm.Sugrm` into the module."""
+    torch_spt.load(module.spt, params["spt"])
+    mrm = params["recalibration"]
+    _linear(module.recalibration.squeeze, mrm["squeeze_map"])
+    for m in MODALITIES:
+        _linear(module.recalibration.excite[m], mrm[f"{m}_map"])
+    for t in TARGETS:
+        head: Any = module.heads[t]
+        made = params[f"{t}_head_net"]
+        for ours, theirs in (("layer_1", "one"), ("layer_2", "two")):
+            _linear(getattr(head, theirs), made[ours])
+        _linear(head.score, made["score"])
+
+
+def _linear(target: nn.Linear, part: Mapping[str, Any]) -> None:
+    target.weight.copy_(torch.from_numpy(np.array(part["linear"]["kernel"]).T))
+    target.bias.copy_(torch.from_numpy(np.array(part["linear"]["bias"])))
+
+
+class Labels:
+    """Labels of all training samples, fusion features, two centres."""
+
+    def __init__(self, label, width: int, ends: tuple[float, float]):
+        """Start every label at the human one, features and centres at zero."""
+        self.label = {t: label.clone() for t in TARGETS}
+        self.buffer = torch.zeros(len(label), width)
+        self.center = (torch.zeros(width), torch.zeros(width))
+        self.ends = ends
+        low, high = max(ends[0], float(label.min())), min(ends[1], float(label.max()))
+        self.extremes = (label == high, label == low)
+
+    def losses(self, score: Mapping[str, Any], rows) -> Any:
+        """Return the sum of the four weighted L1 losses of a batch."""
+        return weighted_l1(self.label, score, rows)
+
+    @torch.no_grad()
+    def visit(self, feature: Mapping[str, Any], rows, epoch: int) -> None:
+        """Relabel a batch, store its features, move the centres."""
+        human = self.label["fusion"][rows]
+        fusion = feature["fusion"]
+        one, other = (self.buffer[m].mean(0) for m in self.extremes)
+        farthest = (one - other).norm()
+        ratio = self._ratio(fusion)
+        for t in MODALITIES:
+            far = torch.minimum((fusion - feature[t]).norm(dim=-1), farthest)
+            offset = (self.ends[1] - self.ends[0]) * far / farthest
+            own = self._ratio(feature[t])
+            sign = (own < ratio).float() - (own > ratio).float()
+            new = torch.where(sign == 0, human, human + sign * offset)
+            new = new.clamp(*self.ends)
+            keep, take = (epoch - 1) / (epoch + 1), 2 / (epoch + 1)
+            self.label[t][rows] = keep * self.label[t][rows] + take * new
+        self.buffer[rows] = fusion
+        label = self.label["fusion"]
+        classes = (label >= 0, label < 0)
+        self.center = tuple(self.buffer[m].mean(0) for m in classes)
+
+    def _ratio(self, feature):
+        to = [(feature - c).norm(dim=-1) for c in self.center]
+        return to[0] / to[1]
+
+
+def weighted_l1(label: Mapping[str, Any], score: Mapping[str, Any], rows) -> Any:
+    """Return the sum over targets of mean weight |score - label|."""
+    human, total = label["fusion"][rows], 0
+    for t in TARGETS:
+        own = label[t][rows]
+        error = (score[t] - own).abs()
+        if t != "fusion":
+            error = torch.tanh((own - human).abs()) * error
+        total = total + error.mean()
+    return total
