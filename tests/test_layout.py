@@ -19,7 +19,7 @@ ORDER = (
     *("data", "batching", "text", "inputs"),
     *("layers", "losses", "ulgm", "ulgm_distance", "multitask", "metrics", "methods"),
     *("optim", "train_state", "step", "checkpoint", "train", "progress"),
-    *("experiment", "workdir", "outputs", "report", "interop", "parity"),
+    *("experiment", "workdir", "outputs", "report", "interop", "interop_spt", "parity"),
     *("main", "prepare", "predict", "reproduce", "robustness", "bench"),
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.

@@ -162,7 +162,7 @@ def position_code(x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
     Source: fairseq's and MulT's sinusoidal embedding, SP-Transformer's code.
     """
     table = jnp.asarray(position_table(x.shape[1], x.shape[2]), x.dtype)
-    return jnp.where(x[:, :, :1] != 0, table, 0)
+    return jnp.where(x[:, :, :1] != 0, table[None], 0)
 
 
 def position_table(steps: int, width: int) -> np.ndarray:

@@ -27,9 +27,9 @@ class Recalibration(nn.Module):
     @nn.compact
     def __call__(
         self,
-        sequences: dict[str, Float[Array, "b t d"]],
+        sequences: dict[str, Float[Array, "b _ _"]],
         lengths: dict[str, Int[Array, " b"]],
-    ) -> dict[str, Float[Array, "b t d"]]:
+    ) -> dict[str, Float[Array, "b _ _"]]:
         """Return the sequences, rescaled; factors are in 0..2."""
         means = [self._mean(sequences[m], lengths[m]) for m in ORDER]
         total = jnp.concatenate(means, axis=-1)

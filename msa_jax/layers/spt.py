@@ -15,7 +15,7 @@ from msa_jax.types import MODALITIES
 
 # Every pair is attended in both directions with one set of weights.
 PAIRS = (("audio", "text"), ("text", "vision"), ("vision", "audio"))
-Sequences = dict[str, Float[Array, "c t b"]]
+Sequences = dict[str, Float[Array, "c _ b"]]
 Lengths = dict[str, Int[Array, " b"]]
 
 
@@ -96,11 +96,11 @@ class SparsePhasedTransformer(nn.Module):
     @nn.compact
     def __call__(
         self,
-        inputs: dict[str, Float[Array, "b t d"]],
+        inputs: dict[str, Float[Array, "b _ _"]],
         lengths: Lengths,
         *,
         train: bool,
-        random_shifts: dict[str, Int[Array, "l q"]] | None = None,
+        random_shifts: dict[str, Int[Array, "l _"]] | None = None,
     ) -> dict[str, Float[Array, "b c"]]:
         """Return each modality's final state.
 
@@ -135,7 +135,9 @@ class SparsePhasedTransformer(nn.Module):
             key, value = _read_input(x, blocks["input"].attention[m])
             context[m] = Context(key, value, lengths[m] if r.respect_lengths else None)
             state = first[row].astype(x.dtype) * np.sqrt(r.embed)
-            state = jnp.broadcast_to(state, (x.shape[0], hidden[m], r.embed))
+            state = jnp.broadcast_to(
+                state[None, None], (x.shape[0], hidden[m], r.embed)
+            )
             states[m] = jnp.transpose(_coded(state, drop, r), (2, 1, 0))
 
         def one_round(states, changing):
@@ -181,7 +183,7 @@ def _shifts(
     steps: dict[str, int] | Lengths,
     hidden: dict[str, int],
     key: PRNGKeyArray,
-    drawn: dict[str, Int[Array, "l q"]] | None,
+    drawn: dict[str, Int[Array, "l _"]] | None,
 ) -> dict[str, dict[str, Array]]:
     """Return the shifts [l], [l, q] or [l, q, b] of the kinds that have letters."""
     found = {}
@@ -196,7 +198,7 @@ def _shifts(
                 shift = shift + sampling.step_shift * jnp.arange(r.rounds)
             if "P" in sampling.letters:
                 wave = windows.phase(steps[m], hidden[m], sampling)
-                shift = shift.reshape(-1, *[1] * wave.ndim) + wave
+                shift = shift.reshape(-1, *[1] * wave.ndim) + wave[None]
             if "R" in sampling.letters:
                 if kind == "input" and drawn is not None:
                     random = drawn[m]

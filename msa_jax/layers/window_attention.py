@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from msa_jax.layers import windows
-from msa_jax.layers.windows import Sampling
+from msa_jax.layers.windows import Sampling, Shift
 
 
 class Kind(NamedTuple):
@@ -28,7 +28,7 @@ def attend(
     query: Float[Array, "c q b"],
     key: Float[Array, "c t b"],
     value: Float[Array, "c t b"],
-    shift: int | Int[Array, ""] | Int[Array, " q"],
+    shift: Shift,
     length: Int[Array, " b"] | None,
     keep: Float[Array, "h w q s b"] | None = None,
 ) -> Float[Array, "c q b"]:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+Shift = int | Int[Array, ""] | Int[Array, " q"] | Int[Array, "q b"]
+
 
 class Sampling(NamedTuple):
     """How one kind of attention samples its keys.
@@ -47,7 +49,7 @@ def phase(
     wave = np.sin(sampling.phase_rate * np.arange(queries))
     if isinstance(steps, int):
         return np.trunc(steps * wave).astype(np.int32)
-    return jnp.trunc(steps * wave[:, None]).astype(jnp.int32)
+    return jnp.trunc(steps[None] * wave[:, None]).astype(jnp.int32)
 
 
 def random_limit(steps: int | Int[Array, " b"], hidden: int, sampling: Sampling) -> int:
@@ -63,7 +65,7 @@ def window_index(
     queries: int,
     steps: int | Int[Array, " b"],
     sampling: Sampling,
-    shift: int | Int[Array, ""] | Int[Array, " q"] = 0,
+    shift: Shift = 0,
 ) -> Int[Array, "w q"] | Int[Array, "w q b"]:
     """Return the sampled key of every window entry and query.
 
@@ -77,16 +79,17 @@ def window_index(
     first = first.reshape(-1, *[1] * (jnp.ndim(shift) - 1)) + shift
     entry = jnp.arange(sampling.width).reshape(-1, *[1] * first.ndim)
     index = first[None] + entry
-    if not isinstance(steps, int) and index.ndim == 2:
-        index = index[:, :, None]
-    return index % steps
+    if isinstance(steps, int):
+        return index % steps
+    index = index if index.ndim == 3 else index[:, :, None]
+    return index % steps[None, None]
 
 
 def cut(
     x: Float[Array, "c t b"],
     queries: int,
     sampling: Sampling,
-    shift: int | Int[Array, ""] | Int[Array, " q"] = 0,
+    shift: Shift = 0,
     length: Int[Array, " b"] | None = None,
 ) -> Float[Array, "c w q s b"]:
     """Cut every query's window out of a sequence.
