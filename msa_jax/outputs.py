@@ -201,13 +201,14 @@ def texts(split: Examples, encoder: Encoder) -> tuple[str, np.ndarray]:
     """
     if split.transcript is not None:
         return "transcript", np.asarray(split.transcript, str)
-    tokens = split.text
+    tokens, tokenizer = split.text, encoder.tokenizer
     # A random encoder made its vocabulary itself, not that of ready-made ids.
-    decodes = encoder.tokenizer is not None and encoder.params is not None
-    if tokens is None or tokens.dtype.kind not in "iu" or not decodes:
+    if tokenizer is None or encoder.params is None or tokens is None:
+        return "", np.full(len(split.id), "")
+    if tokens.dtype.kind not in "iu":
         return "", np.full(len(split.id), "")
     rows = [row[0][row[1] > 0].tolist() for row in tokens]
-    words = encoder.tokenizer.batch_decode(
+    words = tokenizer.batch_decode(
         rows, skip_special_tokens=True, clean_up_tokenization_spaces=True
     )
     return "tokens", np.asarray(words, str)
