@@ -14,7 +14,12 @@ from msa_jax.text import FeatureEncoder
 from msa_jax.types import Batch
 
 FOLDER = Path(__file__).parents[1] / "configs"
-VARIANTS = ("self_mm", "mmsa", "paper")
+DEFAULTS = {
+    "self_mm": config.base,
+    "sugrm": config.sugrm,
+    "spt": config.standalone_spt,
+}
+VARIANTS = {"self_mm": ("self_mm", "mmsa", "paper"), "sugrm": ("code", "paper")}
 
 
 def get_config(file: str):
@@ -26,7 +31,7 @@ EVERY = [
     (file, options)
     for file in FILES
     for options in (
-        [(v,) for v in VARIANTS]
+        [(v,) for v in VARIANTS[get_config(file)().method]]
         if inspect.signature(get_config(file)).parameters
         else [()]
     )
@@ -46,7 +51,7 @@ def keys(c, prefix=""):
 def test_every_config_is_sound_and_builds_its_method(file, options):
     c = get_config(file)(*options)
     config.check(c)
-    assert keys(c) == keys(config.base())
+    assert keys(c) == keys(DEFAULTS[c.method]())
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))  # takes every model field
     groups = {method.groups(p) for p in ("text_encoder/a", "text_encoder/bias", "x")}
     groups |= {method.groups(f"{m}_lstm/a") for m in ("audio", "vision")}
@@ -165,6 +170,35 @@ def parameters(c, audio, vision) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
+@pytest.mark.parametrize("data", ["mosi", "mosei"])
+def test_sp_transformers_hyper_parameters(data):
+    """Source: its code, the command's defaults, the same for all data sets."""
+    c = get_config(f"spt_{data}")()
+    sizes = {"embed": 32, "heads": 8, "rounds": 4, "stride": 5}
+    radii = {"input_radius": 8, "cross_radius": 4, "self_radius": 3}
+    rates = {"relu": 0.1, "residual": 0.1, "embed": 0.3, "attention": 0.0}
+    expected = sizes | radii | {f"{n}_dropout": rate for n, rate in rates.items()}
+    assert {name: c.spt[name] for name in expected} == expected
+    assert c.model.output_dropout == 0.1
+    assert (c.optim.batch_size, c.optim.accumulate_batches) == (250, 1)
+    for name in ("spt", "other"):
+        assert c.optim.groups[name].to_dict() == {"rate": 5e-4, "decay": 0.0}
+    schedule = (c.optim.schedule, c.optim.plateau_patience, c.optim.plateau_factor)
+    assert schedule == ("plateau", 20, 0.1) and c.optim.clip_norm == 1.0
+    assert (c.selection.max_epochs, c.selection.early_stop) == (50, 50)
+    assert (c.loss.error, c.seeds, c.text.encoder) == ("l1", (777,), "features")
+
+
+def test_rates_do_not_warm_up_under_a_plateau_schedule():
+    c = config.standalone_spt()
+    config.check(c)
+    c.optim.warmup_share = 0.1
+    with pytest.raises(UserError, match="^config.optim.warmup_share = 0.1: rates warm"):
+        config.check(c)
+    c.optim.schedule = "linear"
+    config.check(c)
+
+
 @pytest.mark.parametrize("data", ["mosi", "mosei", "sims"])
 def test_the_papers_text(data):
     """Two rates, one hidden layer, no map after the LSTMs, Eq. 1 to 8 as printed."""
@@ -206,6 +240,12 @@ def test_the_papers_text(data):
         ("optim.groups.bert.rate", 0.0),
         ("optim.groups.other.rate", float("nan")),
         ("optim.groups.audio.decay", -1e-3),
+        ("optim.clip_norm", -1.0),
+        ("optim.clip_norm", float("nan")),
+        ("optim.schedule", "cosine"),
+        ("optim.warmup_share", 1.0),
+        ("optim.plateau_patience", -1),
+        ("optim.plateau_factor", 1.5),
         ("selection.early_stop", 0),
         ("selection.max_epochs", 0),
         ("selection.valid_mean", "median"),

@@ -8,6 +8,16 @@ and its public code differ are listed in docs/fidelity.md, too.
 from msa_jax.config.checks import check
 from msa_jax.config.fields import base, group
 from msa_jax.config.self_mm import mmsa, paper
+from msa_jax.config.spt_model import standalone_spt
 from msa_jax.config.sugrm import paper_sugrm, sugrm
 
-__all__ = ["base", "check", "group", "mmsa", "paper", "paper_sugrm", "sugrm"]
+__all__ = [
+    "base",
+    "check",
+    "group",
+    "mmsa",
+    "paper",
+    "paper_sugrm",
+    "standalone_spt",
+    "sugrm",
+]

@@ -7,19 +7,22 @@ from ml_collections import ConfigDict
 from msa_jax.errors import UserError
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "method": ("self_mm", "sugrm"),
+    "method": ("self_mm", "sugrm", "spt"),
     "data.standardise": ("none", "train"),
     "data.padding": ("back", "front"),
     "text.encoder": ("bert", "features"),
     "text.pooling": ("first", "mean"),
     "loss.error": ("l1", "l2", "huber"),
-    "loss.weighting": ("disagreement", "equal"),
-    "ulgm.rule": ("self_mm", "sugrm", "human"),
-    "ulgm.undefined": ("keep", "nan"),
     "optim.schedule": ("constant", "linear", "plateau"),
     "selection.valid_mean": ("batches", "samples"),
     "mesh.over_seeds": ("auto", "vmap", "map"),
     "precision": ("highest", "high", "default"),
+}
+# Of methods that generate unimodal labels.
+_LABEL_CHOICES: dict[str, tuple[Any, ...]] = {
+    "loss.weighting": ("disagreement", "equal"),
+    "ulgm.rule": ("self_mm", "sugrm", "human"),
+    "ulgm.undefined": ("keep", "nan"),
 }
 _MODEL_CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
     "self_mm": {
@@ -32,6 +35,7 @@ _MODEL_CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
         "recalibrate": ("none", "mean", "masked"),
         "feature_layers": (1, 2),
     },
+    "spt": {},
 }
 _AT_LEAST: dict[str, float] = {
     "text.max_tokens": 3,
@@ -51,18 +55,10 @@ def check(config: ConfigDict) -> None:
     Raises:
         UserError: naming the field, its value and what it may be.
     """
-    for path, choices in _CHOICES.items():
-        value = _get(config, path)
-        if value not in choices:
-            allowed = ", ".join(map(str, choices))
-            raise UserError(f"config.{path} = {value!r}: must be one of {allowed}")
-    for name, choices in _MODEL_CHOICES[config.method].items():
-        value = config.model[name]
-        if value not in choices:
-            allowed = ", ".join(map(str, choices))
-            raise UserError(
-                f"config.model.{name} = {value!r}: must be one of {allowed}"
-            )
+    multitask = "ulgm" in config
+    _check_choices(config, _CHOICES | (_LABEL_CHOICES if multitask else {}))
+    of_model = _MODEL_CHOICES[config.method].items()
+    _check_choices(config, {f"model.{name}": values for name, values in of_model})
     for path, least in _AT_LEAST.items():
         value = _get(config, path)
         if value < least:
@@ -87,12 +83,21 @@ def check(config: ConfigDict) -> None:
     _check_schedule(config.optim)
     _check_sizes("model", config.model)
     _check_sizes("spt", config.spt)
-    _check_tasks(config)
+    if multitask:
+        _check_tasks(config)
     if config.spt.embed % config.spt.heads:
         raise UserError(
             f"config.spt.embed = {config.spt.embed}: must be a multiple of "
             f"config.spt.heads = {config.spt.heads}"
         )
+
+
+def _check_choices(config: ConfigDict, choices: dict[str, tuple[Any, ...]]) -> None:
+    for path, allowed in choices.items():
+        value = _get(config, path)
+        if value not in allowed:
+            listed = ", ".join(map(str, allowed))
+            raise UserError(f"config.{path} = {value!r}: must be one of {listed}")
 
 
 def _check_schedule(optim: ConfigDict) -> None:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from msa_jax import multitask
 from msa_jax.layers import spt
+from msa_jax.layers.crossmodal import CrossmodalTransformer
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import LastStateLstm
@@ -104,6 +105,9 @@ class Sugrm(nn.Module):
                     m: LastStateLstm(width, name=f"{m}_lstm")(sequences[m], lengths[m])
                     for m in MODALITIES
                 }
+            case "transformer":
+                vanilla = CrossmodalTransformer(self.readings, name="transformer")
+                return vanilla(sequences, lengths, train=train)
             case other:
                 raise ValueError(f"unknown sequence encoder {other!r}")
 
