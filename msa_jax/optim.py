@@ -228,6 +228,7 @@ def make_optimizer(
         name: adam_coupled_l2(g["rate"], g["decay"]) for name, g in groups.items()
     }
     transforms["frozen"] = optax.set_to_zero()
+    parts: list[optax.GradientTransformation]
     parts = [optax.multi_transform(transforms, labels)]
     if clip_norm:
 

@@ -136,7 +136,7 @@ def _check_tasks(config: ConfigDict) -> None:
 def _check_sizes(section: str, values: ConfigDict) -> None:
     for name, value in values.items():
         if isinstance(value, bool | str):
-            if name.endswith("letters") and set(value) - set("SPR"):
+            if name.endswith("letters") and set(str(value)) - set("SPR"):
                 raise UserError(
                     f"config.{section}.{name} = {value!r}: any of the letters S, P, R"
                 )
