@@ -122,6 +122,13 @@ def test_clipping_bounds_the_joint_norm_before_decay():
         np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-6)
 
 
+def test_a_tiny_limit_shows_torchs_epsilon():
+    """Norm 3e-6, limit 2e-6: 2 / (3 + 1)."""
+    clip = optim.clip_by_norm(2e-6)
+    found, _ = clip.update(jnp.array([0.0, 3e-6]), clip.init(jnp.zeros(2)))
+    np.testing.assert_allclose(found, [0, 1.5e-6], rtol=1e-5)
+
+
 def test_frozen_parameters_do_not_count_for_the_norm():
     def group(path):
         return "frozen" if path.startswith("slow") else "fast"
@@ -140,15 +147,15 @@ def test_frozen_parameters_do_not_count_for_the_norm():
 PLATEAU = [
     (1.0, 1.0),  # best 1
     (0.99995, 1.0),  # not below .9999: bad 1
-    (0.5, 1.0),  # best .5, bad 0
-    (0.6, 1.0),  # bad 1
-    (float("nan"), 0.1),  # bad 2: lowered, bad 0
-    (0.7, 0.1),  # bad 1
-    (0.49, 0.1),  # best .49
-    (0.49, 0.1),  # bad 1
-    (0.49, 0.01),  # bad 2
+    (0.99992, 0.1),  # not below .9999 of 1 either: bad 2, lowered, bad 0
+    (0.5, 0.1),  # best .5
+    (0.6, 0.1),  # bad 1
+    (float("nan"), 0.01),  # bad 2: lowered, bad 0
+    (0.7, 0.01),  # bad 1
+    (0.49, 0.01),  # best .49
     (0.49, 0.01),  # bad 1
     (0.48, 0.01),  # best .48
+    (0.49, 0.01),  # bad 1
 ]
 
 

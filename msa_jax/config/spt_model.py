@@ -24,7 +24,7 @@ def standalone_spt() -> ConfigDict:
     # attention dropout of .2 is declared and never applied.
     c.loss = ConfigDict()
     c.loss.error = "l1"  # l1 | l2 | huber
-    del c["ulgm"]
+    delattr(c, "ulgm")
     c.optim.batch_size = 250
     c.optim.accumulate_batches = 1
     c.optim.clip_norm = 1.0
