@@ -1,0 +1,270 @@
+"""What the benchmark counts, times and compares with."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from msa_jax import config, methods
+from msa_jax.bench import count, measure, shapes, spt_alone
+from msa_jax.bench.__main__ import _require_torch
+from msa_jax.errors import UserError
+from msa_jax.layers.spt import Readings
+from msa_jax.layers.windows import Sampling
+from msa_jax.step import train_epoch
+from msa_jax.text import FeatureEncoder
+from msa_jax.types import MODALITIES, TARGETS
+from tests import tiny
+
+ROOT = Path(__file__).parents[1]
+NO_DROPOUT = {"relu_dropout": 0.0, "residual_dropout": 0.0, "embed_dropout": 0.0}
+# Vision is as wide as the embedding on purpose: its weights are laid out differently.
+SMALL = shapes.Shape(
+    name="small",
+    aligned=False,
+    steps={"text": 11, "audio": 37, "vision": 50},
+    widths={"text": 12, "audio": 5, "vision": 8},
+    label=np.linspace(-3, 3, 31, dtype=np.float32),
+    label_range=(-3.0, 3.0),
+)
+LENGTHS = {
+    "text": np.array([11, 3, 7]),
+    "audio": np.array([37, 1, 20]),
+    "vision": np.array([50, 9, 30]),
+}
+
+
+def test_operations_of_the_transformer_by_hand():
+    window = Sampling(1, 1, "S")
+    readings = Readings(2, 1, 2, Sampling(5, 1), window, window)
+    steps = {"text": 5, "audio": 10, "vision": 5}  # hidden: 1, 2, 1
+    widths = {"text": 3, "audio": 1, "vision": 2}
+    parts = count.spt(readings, steps, widths, ("text",))
+    # A query: two maps 16, three keys 24, feed-forward 64. A key and its value: 16.
+    maps = {"text": 8 * 5 * 3, "audio": 8 * 10 * 1, "vision": 8 * 5 * 2}
+    assert parts["input"].forward == sum(maps.values()) + 2 * 4 * 104
+    assert parts["input"].backward == sum(maps.values()) + maps["text"] + 4 * 4 * 104
+    assert parts["cross"] == (2 * (8 * 104 + 8 * 16), 4 * (8 * 104 + 8 * 16))
+    assert parts["self"] == (2 * (4 * 104 + 4 * 16), 4 * (4 * 104 + 4 * 16))
+    entries = count.spt(readings, steps, widths, (), per_entry=True)
+    assert entries["cross"].forward == 2 * (8 * 104 + 8 * 3 * 16)
+    rows = 2 * 3 * (1 * 3 + 2 * 1 + 1 * 2)  # rounds, window, queries times width
+    assert entries["input"].forward == 8 * rows + 2 * 4 * 104
+
+
+def test_operations_of_everything_else_by_hand():
+    params = {
+        "audio_lstm": {"input_kernel": (3, 8), "state_kernel": (2, 8), "bias": (8,)},
+        "text_head_net": {"layer_1": {"kernel": (5, 2), "bias": (2,)}},
+        "recalibration": {"squeeze_map": {"kernel": (4, 1)}},
+    }
+    params = jax.tree.map(jnp.zeros, params, is_leaf=lambda x: isinstance(x, tuple))
+    steps = {"text": 1.0, "audio": 7.0, "vision": 1.0}
+    made = count.step(params, steps, 4, readings=None, gradient=("text",), tables=10)
+    products = 2 * 24 * 4 * 7, 2 * 16 * 4 * 7
+    assert made["audio_lstm"] == (sum(products), products[0] + 2 * products[1])
+    assert made["heads"] == (80, 160)
+    assert made["recalibration"] == (32, 64)
+    assert made["ulgm"].total == 40
+
+
+def test_the_peak_is_a_rate():
+    assert 1e7 < count.matmul_peak(64, 2) < 1e16
+
+
+def test_shapes_are_the_published_ones():
+    shape = shapes.of_dataset("mosi")
+    assert shape.steps == {"text": 50, "audio": 375, "vision": 500}
+    assert shape.widths == {"text": 768, "audio": 5, "vision": 20}
+    assert len(shape.label) == 1284
+    aligned = shapes.of_dataset("mosei", aligned=True)
+    assert set(aligned.steps.values()) == {50} and len(aligned.label) == 16326
+    with pytest.raises(UserError, match="no aligned files of sims"):
+        shapes.of_dataset("sims", aligned=True)
+
+
+def test_true_lengths_are_those_of_the_twin():
+    shape = shapes.of_dataset("sims")
+    lengths = shapes.true_lengths(shape)
+    for m in MODALITIES:
+        assert 1 <= lengths[m].min() < lengths[m].max() <= shape.steps[m]
+        assert lengths[m].mean() < 0.75 * shape.steps[m]
+
+
+def test_batches_end_where_their_lengths_say():
+    (batch,) = shapes.make_batches(SMALL, LENGTHS, 8, 1)
+    for m in MODALITIES:
+        x, length = getattr(batch, m), getattr(batch, f"{m}_length")
+        assert set(length.tolist()) <= set(LENGTHS[m].tolist())
+        seen = np.arange(SMALL.steps[m]) < length[:, None]
+        assert ((x != 0).all(axis=-1) == seen).all()
+    split = shapes.make_split(SMALL, [batch])
+    np.testing.assert_array_equal(split.label[batch.index], batch.label)
+
+
+def test_a_step_is_that_of_training():
+    method, split = tiny.make_heads(), tiny.make_split(6)
+    optimizer = tiny.make_optimizer(method)
+    params = tiny.make_params(method, split)
+    labels = method.init_labels(split, jax.random.key(0))
+    state = tiny.new_state(method, optimizer, params, split, jax.random.key(0))
+    state = state.replace(epoch=jnp.asarray(measure.EPOCH - 1))
+    order = jnp.arange(4)[None]
+    trained, _ = tiny.quick(
+        lambda state: train_epoch(method, optimizer, state, split, order, 1)
+    )(state)
+    batch = tiny.gather(split, order[0])
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2), 0)
+    step = tiny.quick(measure.make_step(method, optimizer))
+    start = (params, optimizer.init(params), labels)
+    (params, _, labels), by_text = step(start, batch, key)
+    tiny.assert_close(params, trained.params, 1e-6)
+    tiny.assert_close(labels, trained.labels, 1e-6)
+    assert by_text.shape == batch.text.shape and bool((by_text != 0).any())
+
+
+def test_competitors_take_turns():
+    calls = []
+    runs = {name: lambda i, name=name: calls.append((name, i)) for name in "ab"}
+    times = measure.alternate(runs, 3)
+    assert calls[:2] == [("a", 0), ("b", 0)]  # to warm up
+    assert calls[2:] == [(n, i) for i, n in enumerate(("ba", "ab", "ba")) for n in n]
+    assert len(times["a"].wall) == len(times["b"].cpu) == 3
+
+
+def apply(module: nn.Module, params, batch):
+    """Evaluate without the optimising compiler: it takes seconds."""
+    function = tiny.quick(lambda p, b: module.apply({"params": p}, b, train=False))
+    return function(params, batch)
+
+
+def drawn(method, batch):
+    """Draw parameters that are nowhere 0 or 1."""
+    params = measure.draw_params(method, batch)
+    rng = np.random.default_rng(1)
+    return jax.tree.map(
+        lambda x: x + jnp.asarray(rng.uniform(-0.2, 0.2, x.shape), x.dtype), params
+    )
+
+
+def test_the_transformer_in_pytorch_is_the_same():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
+    from msa_jax.bench import torch_spt
+
+    method = spt_alone.make(Readings(8, 2, 3, **NO_DROPOUT))
+    (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
+    params = drawn(method, batch)
+    network = torch_spt.SparsePhasedTransformer(method.model.readings, SMALL.widths)
+    torch_spt.load(network, params["spt"])
+    x = {m: torch.from_numpy(getattr(batch, m)) for m in MODALITIES}
+    x["text"].requires_grad_(True)
+    states = network(x)
+
+    def loss(text):
+        made = method.model.apply(
+            {"params": params}, batch.replace(text=text), train=False
+        )
+        return method.loss(made, batch, ())[0], made.feature
+
+    batch = jax.device_put(batch)
+    grad, ours = tiny.quick(jax.grad(loss, has_aux=True))(batch.text)
+    sum(h.square().mean() for h in states.values()).backward()
+    for m in MODALITIES:
+        error = np.abs(states[m].detach().numpy() - np.asarray(ours[m]))
+        assert error.max() < 1e-5
+    np.testing.assert_allclose(x["text"].grad.numpy(), grad, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sugrm", "self_mm"])
+def test_the_methods_in_pytorch_are_the_same(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
+    from msa_jax.bench import torch_self_mm, torch_sugrm
+    from msa_jax.interop import to_torch
+
+    settings = config.sugrm() if name == "sugrm" else config.base()
+    method = methods.make(settings, FeatureEncoder(), SMALL.label_range)
+    model = method.model
+    (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
+    params = drawn(method, batch)
+    if name == "sugrm":
+        network = torch_sugrm.Sugrm(
+            model.readings, SMALL.widths, model.width, model.output_dropout
+        )
+        torch_sugrm.load(network, params)
+        networks = [network]
+    else:
+        weights = {k: torch.tensor(np.array(v)) for k, v in to_torch(params).items()}
+        networks = [
+            torch_self_mm.SelfMM(settings.model, SMALL.widths, packed=packed)
+            for packed in (True, False)
+        ]
+        for network in networks:
+            network.load_state_dict(weights)
+    ours = apply(model, params, jax.device_put(batch))
+    names = [n for m in MODALITIES for n in (m, f"{m}_length")]
+    x = {n: torch.tensor(getattr(batch, n)) for n in names}
+    for network in networks:
+        score, feature = network.eval()(x)
+        for row, t in enumerate(TARGETS):
+            for theirs, mine in (
+                (score[t], ours.prediction[row]),
+                (feature[t], ours.feature[t]),
+            ):
+                np.testing.assert_allclose(
+                    theirs.detach().numpy(), mine, rtol=1e-4, atol=1e-4
+                )
+
+
+def test_without_pytorch_the_command_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match=r"pip install 'msa_jax\[bench\]'"):
+        _require_torch(1)
+
+
+def bench(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "msa_jax.bench", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        timeout=300,
+    )
+
+
+def test_the_command_prints_a_table_and_writes_all_numbers(tmp_path):
+    sizes = ("--batch", "2", "--repeats", "1", "--aligned", "--threads", "1")
+    done = bench(*sizes, "--json", "speed.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "self_mm after the text encoder, mosi aligned, batch 2" in done.stdout
+    results = json.loads((tmp_path / "speed.json").read_text())
+    assert [(r["lengths"], r["side"]) for r in results["rows"]] == [
+        ("full", "ours"),
+        ("true", "ours"),
+    ]
+    full, true = results["rows"]
+    assert full["compile_seconds"] > 0 and full["step_ms"] > 0
+    assert true["need_gflop"] < full["need_gflop"]
+    assert set(results["need_by_part_gflop"]["full"]) >= {"audio_lstm", "heads", "ulgm"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--batch", "0"), "--batch 0: must be 1 or more"),
+        (("--json", "nowhere/x.json"), "no folder nowhere"),
+        (("--config", "nowhere.py"), "'nowhere.py' not found"),
+        (("--dataset_shape", "sims", "--aligned"), "no aligned files of sims"),
+        (("--metod", "spt"), "unknown flag --metod; did you mean --method?"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path):
+    done = bench(*arguments, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
