@@ -82,8 +82,11 @@ SUGRM_ROWS = {  # Table 3, then Tables 4 and 8, then readings
     "Huber": {"loss__error": "huber"},
     "masked mean": {"model__recalibrate": "masked"},
     "paper's head": {"model__feature_layers": 1},
-    "true lengths": {"model__sequence": "spt", "spt__respect_lengths": True},
-    "all letters": {"model__sequence": "spt", "spt__input_letters": "SPR"},
+    "true lengths, all letters": {
+        "model__sequence": "spt",
+        "spt__respect_lengths": True,
+        "spt__input_letters": "SPR",
+    },
     "dense": {
         "model__sequence": "spt",
         "spt__dense": True,

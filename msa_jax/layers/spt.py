@@ -15,6 +15,8 @@ from msa_jax.types import MODALITIES
 
 # Every pair is attended in both directions with one set of weights.
 PAIRS = (("audio", "text"), ("text", "vision"), ("vision", "audio"))
+# Dropouts of a round: weights and output of 12 attentions, 2 of 9 feed-forwards.
+SITES = 12 * 2 + 9 * 2
 Sequences = dict[str, Float[Array, "c _ b"]]
 Lengths = dict[str, Int[Array, " b"]]
 
@@ -142,7 +144,7 @@ class SparsePhasedTransformer(nn.Module):
 
         def one_round(states, changing):
             key, shifts = changing
-            drop = channels.dropper(key if train else None, 3 * 3 + 6 * 2 + 3 * 2 + 3)
+            drop = channels.dropper(key if train else None, SITES)
             setting = Setting(r, drop, shifts)
             states = _input_round(states, context, blocks["input"], setting)
             limits = wraps if r.respect_lengths else dict.fromkeys(MODALITIES)
