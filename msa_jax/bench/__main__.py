@@ -107,7 +107,8 @@ def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:
             sides |= torch_sides.make(name, settings, method, params, shape, batches)
         steps: dict[str, float] = dict(shape.steps)
         # The transformer as published reads padding, too.
-        if "spt" not in params or readings.respect_lengths:
+        pads = readings is not None and not readings.respect_lengths
+        if not (pads and "spt" in params):
             steps = {
                 m: sum(float(getattr(b, f"{m}_length").mean()) for b in batches)
                 / len(batches)
