@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +127,7 @@ def test_clipping_bounds_the_joint_norm_before_decay():
 def test_a_tiny_limit_shows_torchs_epsilon():
     """Norm 3e-6, limit 2e-6: 2 / (3 + 1)."""
     clip = optim.clip_by_norm(2e-6)
+    found: Any
     found, _ = clip.update(jnp.array([0.0, 3e-6]), clip.init(jnp.zeros(2)))
     np.testing.assert_allclose(found, [0, 1.5e-6], rtol=1e-5)
 
