@@ -114,7 +114,12 @@ class Writer:
                 )
                 for i, seed in enumerate(seeds)
             },
-            "notes": self._inputs.notes + trained.notes + self._empty_classes(trained),
+            "notes": [
+                *self._inputs.notes,
+                *trained.notes,
+                *self._empty_classes(trained),
+                *self._missing_extremes(trained),
+            ],
             "provenance": self._provenance,
         }
         if self._u_labels:
@@ -189,6 +194,18 @@ class Writer:
             f"Seed {seed}: {count} class centres had no sample and kept their value."
             for seed, count in zip(self._config.seeds, counts, strict=True)
             if count
+        ]
+
+    def _missing_extremes(self, trained: Trained) -> list[str]:
+        """Say which labels SUGRM's generator took for the ends of the label range."""
+        found = trained.recorded.get("extreme_label")
+        low, high = self._dataset.card["label_range"]
+        if found is None or (found == [high, low]).all():
+            return []
+        highest, lowest = found[0]
+        return [
+            f"No training sample has a label at each end of [{low:g}, {high:g}]: the "
+            f"label generator took {highest:g} and {lowest:g}, the farthest there are."
         ]
 
 

@@ -140,7 +140,7 @@ def make(
     """
     readings = spt.readings(config.spt)
     network = Sugrm(text_encoder, readings, **{**config.model})
-    widths = dict.fromkeys(TARGETS, config.model.width)
+    widths = {t: config.model.width for t in TARGETS}
     rule = label_rules.make(config.ulgm, widths, label_range, config.optim.batch_size)
     loss = partial(multitask.loss, **{**config.loss})
     return assemble(network, rule, loss)
