@@ -35,6 +35,7 @@ MODES = {
     "allSP": ("SP", "SP", "SP", (2, 0.25, 0.05)),
     "none": ("", "", "", (1, 0.25, 0.05)),
 }
+DENSE = ("default_dense", "ISP_dense")
 
 
 def spt(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
@@ -43,17 +44,17 @@ def spt(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     _tables(z, table, dtype)
     weights = under(z, "w/")
     params = _cast(interop_spt.spt_from_torch(weights, "spe."), dtype)
-    embed = weights["spe.init_hiddens"].shape[1]
+    embed, heads = weights["spe.init_hiddens"].shape[1], int(z.get("heads", 2))
     for data in ("aligned", "unaligned"):
         inputs = {m: jnp.asarray(z[f"{data}/{LETTER[m]}"], dtype) for m in MODALITIES}
-        for mode in [*MODES, "default_dense", "ISP_dense"]:
-            readings = _readings(mode, embed, heads=2)
+        for mode in (*MODES, *DENSE):
+            readings = _readings(mode, embed, heads)
             drawn = None
             if mode == "ISPR":
                 drawn = {m: _drawn(z, data, m, readings.rounds) for m in MODALITIES}
             name = f"{data}/{mode}"
             _encoder(z, table, tolerance, name, readings, params, inputs, drawn)
-    _spt_gradient(z, table, tolerance, params, _readings("default", embed, 2))
+    _spt_gradient(z, table, tolerance, params, _readings("default", embed, heads))
 
 
 def _encoder(z, table, tolerance, name, readings, params, inputs, drawn) -> None:
@@ -96,7 +97,8 @@ def _spt_gradient(z, table, tolerance, params, readings) -> None:
     @jax.jit
     @jax.value_and_grad
     def objective(both):
-        last = model.apply({"params": both[0]}, inputs, _full(inputs), train=False)
+        variables = {"params": both[0]}
+        last: Any = model.apply(variables, inputs, _full(inputs), train=False)
         together = jnp.concatenate([last[m] for m in MODALITIES], axis=1)
         return _score(both[1], together).mean() + jnp.square(together).mean()
 
@@ -186,7 +188,7 @@ def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None
     """Replay the model in evaluation mode: states, features, scores, gradients."""
     tolerance = max(tolerance, SOFTMAX_TOLERANCE)
     weights = under(z, "w/")
-    method = _method(weights, heads=4)
+    method = _method(weights, int(z.get("heads", 4)))
     params = _load(weights, dtype)
     for data in ("aligned", "unaligned"):
         _forward_set(
@@ -244,7 +246,8 @@ def _forward_set(z, table, dtype, tolerance, data, method: Method, params) -> No
 def whole_training(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     """Replay whole training: every loss, u-label, centre and weight, and the stop."""
     weights, hp = under(z, "w_init/Model."), under(z, "hp/")
-    method = _method(weights, int(hp["num_heads"]), float(hp["H"]), z["orders"][0])
+    given = int(hp["num_heads"]), float(hp["H"]), int(hp["batch_size"])
+    method = _method(weights, *given, z["orders"][0])
     groups = {
         name: {
             "rate": float(hp[f"learning_rate_{name}"]),
@@ -279,6 +282,7 @@ def _method(
     weights: Arrays,
     heads: int,
     high: float = 3.0,
+    batch_size: int = 4,
     order: np.ndarray | None = None,
 ) -> Method:
     """Build SUGRM with the sizes of a PyTorch state dict, without dropout."""
@@ -290,7 +294,6 @@ def _method(
         output_dropout=0.0,
     )
     rules = ulgm_distance.Rules(label_range=(-high, high), undefined="nan")
-    batch_size = 4
     rule = label_rules.distance(rules, width, batch_size)
     if order is not None:
 
