@@ -1,4 +1,4 @@
-"""MMCL's contrastive losses over the rows of a batch, and their weighted total.
+"""MMCL's contrastive losses over the rows of a batch.
 
 Other samples of the batch are the negatives: whatever rows a function is given. Inside
 `jit` an array is the whole batch however it is laid over devices, so a batch that is
@@ -9,15 +9,11 @@ Rows that are not `valid` are neither anchors nor negatives; whatever stands in 
 NaN included, reaches neither a value nor a gradient.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-
-from msa_jax import losses
 
 Vectors = Float[Array, "b h"]
 Valid = Bool[Array, " b"]
@@ -27,46 +23,6 @@ Scalar = Float[Array, ""]
 UniReading = Literal["prose", "literal", "keys", "simclr"]
 UniformityReading = Literal["wang_isola", "literal", "union", "all_pairs"]
 SentimentReading = Literal["log_outside_sum", "log_outside_mean", "log_inside"]
-
-
-class Views(NamedTuple):
-    """What the losses read of one predicted modality (audio or vision)."""
-
-    feature: Float[Array, "b d"]  # F_u, pooled over time
-    augmented: Float[Array, "b d"]  # F_u+, the same from the cut-off sequence
-    predicted: Float[Array, "b h"]  # P_u, predicted from text and the other modality
-    target: Float[Array, "b h"]  # G_u
-
-
-class Weights(NamedTuple):
-    """Weights of the total loss; 0 leaves a term out.
-
-    Source: MMCL, Eq. 10. 0.7, 1 and 1 are the rows of Table 5 that repeat the main
-        result; the paper does not say which of its grids' beta and gamma were used.
-    """
-
-    uni: float = 0.7  # mu
-    sentiment: float = 1.0  # eta
-    cross: float = 1.0  # alpha
-    align: float = 0.75  # beta
-    uniform: float = 0.1  # gamma
-
-
-@dataclass(frozen=True)
-class Readings:
-    """How each formula is read; the defaults' reasons: docs/fidelity.md, "MMCL"."""
-
-    temperature: float = 0.1
-    uni: UniReading = "prose"
-    uni_normalise: bool = True
-    cross_reduce: Literal["mean", "sum"] = "mean"
-    align_power: float = 2.0
-    align_norm: Literal["euclidean", "taxicab"] = "euclidean"
-    uniformity: UniformityReading = "wang_isola"
-    kappa: float = 2.0
-    sentiment: SentimentReading = "log_outside_sum"
-    sentiment_self: bool = False
-    sentiment_pool: Literal["both", "target"] = "both"
 
 
 def unit(x: Vectors, valid: Valid) -> Vectors:
@@ -150,7 +106,8 @@ def cross_contrast(
         is the other reading).
     """
     pairings = ((target, target), (predicted, predicted), (target, predicted))
-    total = sum(info_nce(q, k, valid, temperature, "keys") for q, k in pairings)
+    per_pairing = [info_nce(q, k, valid, temperature, "keys") for q, k in pairings]
+    total = per_pairing[0] + per_pairing[1] + per_pairing[2]
     if reduce not in ("mean", "sum"):
         raise ValueError(f"unknown reduction {reduce!r}")
     return total / 3 if reduce == "mean" else total
@@ -281,73 +238,6 @@ def sentiment_contrast(
         case _:
             raise ValueError(f"unknown reading {reading!r}")
     return jnp.where(counted, _log_sum(score, present) - near, 0), counted
-
-
-def parts(
-    views: Mapping[str, Views],
-    label: Float[Array, " b"],
-    valid: Valid,
-    readings: Readings,
-) -> dict[str, Scalar]:
-    """Return the five contrastive losses, each summed over the predicted modalities.
-
-    Vectors are normalised here. A batch without valid rows gives zeros.
-
-    Args:
-        views: per predicted modality.
-        label: sentiment, whose signs are the classes.
-        valid: rows that count.
-        readings: of the formulas.
-
-    Returns:
-        The terms under the names of `Weights`.
-
-    Source: MMCL, Eq. 4 to 8 ("u in {a, v}": summed, as Eq. 4 prints it).
-    """
-    r, t = readings, readings.temperature
-    terms = [_parts(v, label, valid, r, t) for v in views.values()]
-    return {name: sum(term[name] for term in terms) for name in Weights._fields}
-
-
-def _parts(
-    view: Views, label: Array, valid: Array, r: Readings, t: float
-) -> dict[str, Array]:
-    predicted, target = unit(view.predicted, valid), unit(view.target, valid)
-    query, key = view.feature, view.augmented
-    if r.uni_normalise:
-        query, key = unit(query, valid), unit(key, valid)
-    pool, labels, rows = target, label, valid
-    if r.sentiment_pool == "both":
-        pool = jnp.concatenate([target, predicted])
-        labels, rows = jnp.concatenate([label] * 2), jnp.concatenate([valid] * 2)
-    elif r.sentiment_pool != "target":
-        raise ValueError(f"unknown pool {r.sentiment_pool!r}")
-    mean = losses.masked_mean
-    apart = alignment(predicted, target, valid, r.align_power, r.align_norm)
-    return {
-        "uni": mean(info_nce(query, key, valid, t, r.uni), valid),
-        "sentiment": mean(
-            *sentiment_contrast(pool, labels, rows, t, r.sentiment, r.sentiment_self)
-        ),
-        "cross": mean(
-            cross_contrast(predicted, target, valid, t, r.cross_reduce), valid
-        ),
-        "align": mean(apart, valid),
-        "uniform": uniformity(predicted, target, valid, r.kappa, r.uniformity),
-    }
-
-
-def total(regression: Scalar, terms: Mapping[str, Scalar], weights: Weights) -> Scalar:
-    """Add the weighted terms to the regression loss.
-
-    A term of weight 0 is left out: it costs nothing and a NaN in it is harmless.
-
-    Source: MMCL, Eq. 10.
-    """
-    for name, weight in weights._asdict().items():
-        if weight:
-            regression = regression + weight * terms[name]
-    return regression
 
 
 def _only(x: Array, valid: Array) -> Array:

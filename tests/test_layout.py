@@ -17,8 +17,8 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 ORDER = (
     *("signals", "errors", "types", "cli", "config"),
     *("data", "batching", "text", "inputs"),
-    *("layers", "losses", "contrastive", "ulgm", "ulgm_distance", "multitask"),
-    *("metrics", "methods"),
+    *("layers", "losses", "contrastive", "contrastive_total"),
+    *("ulgm", "ulgm_distance", "multitask", "metrics", "methods"),
     *("optim", "train_state", "step", "checkpoint", "train", "progress"),
     *("experiment", "workdir", "outputs", "report", "interop", "interop_spt", "parity"),
     *("main", "prepare", "predict", "reproduce", "robustness", "bench"),
