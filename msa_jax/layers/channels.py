@@ -5,7 +5,7 @@ matrix product, normalisation is a sum over the leading axis, and a window of ke
 slice of contiguous rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from msa_jax.layers.dense import uniform
+from msa_jax.types import PyTree
 
 Drop = Callable[[Array, float], Array]  # (x, rate) -> x with entries dropped
 
@@ -174,21 +175,36 @@ def position_table(steps: int, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - 2 * half)))
 
 
-def dropper(key: PRNGKeyArray | None, sites: int) -> Drop:
-    """Return a function that drops entries, with a key of its own for each call.
+def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
+    """Run a function that drops entries at several places, all from one draw.
+
+    One draw for all places costs a quarter of a draw for each, in time and in
+    compilation. 16 bits decide an entry; what is kept is scaled by the exact share, so
+    that means stay.
 
     Args:
+        run: takes a function (x, rate) -> x with entries dropped; is traced twice.
         key: None drops nothing.
-        sites: at most so many calls.
     """
     if key is None:
-        return lambda x, rate: x
-    keys: Iterator[PRNGKeyArray] = iter(jax.random.split(key, sites))
+        return run(lambda x, rate: x)
+    sizes: list[int] = []
+
+    def count(x: Array, rate: float) -> Array:
+        sizes.append(x.size if rate else 0)
+        return x
+
+    jax.eval_shape(lambda: run(count))
+    words = jax.random.bits(key, (-(-sum(sizes) // 2),), jnp.uint32)
+    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)
+    starts = iter(np.cumsum([0, *sizes]).tolist())
 
     def drop(x: Array, rate: float) -> Array:
+        start = next(starts)
         if rate == 0:
             return x
-        keep = jax.random.bernoulli(next(keys), 1 - rate, x.shape)
-        return jnp.where(keep, x / (1 - rate), 0)
+        kept = round((1 - rate) * 2**16)
+        bits = jax.lax.slice_in_dim(halves, start, start + x.size).reshape(x.shape)
+        return jnp.where(bits < kept, x * (2**16 / kept), 0)
 
-    return drop
+    return run(drop)

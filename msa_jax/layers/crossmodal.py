@@ -90,25 +90,31 @@ class Stack(nn.Module):
         keys = jax.random.split(
             self.make_rng("dropout") if train else jax.random.key(0), r.rounds + 1
         )
-        drop = channels.dropper(keys[0] if train else None, 3)
-        x = _embedded(target, drop, r)
-        context = None
-        if source is not None:
+
+        def begin(drop):
+            x = _embedded(target, drop, r)
+            if source is None:
+                return x, None
             # Key and value are dropped apart, as in the public code; their norm is
             # the same in all layers but for its affine part.
-            context = [normalise(_embedded(source, drop, r)) for _ in range(2)]
+            return x, [normalise(_embedded(source, drop, r)) for _ in range(2)]
+
+        x, context = channels.dropping(begin, keys[0] if train else None)
         steps = (target if source is None else source).shape[1]
         seen = jnp.arange(steps)[None, :, None] < length[None, None]
 
         def one_layer(x, changing):
             weights, key = changing
-            drop = channels.dropper(key if train else None, 4)
-            z = normalise(x)
-            of_key, of_value = (z, z) if context is None else context
-            mixed = _attend(z, of_key, of_value, weights, seen, drop, r)
-            x = x + drop(project(mixed, weights.output), r.residual_dropout)
-            rates = (r.relu_dropout, r.residual_dropout)
-            return channels.feed_forward(x, weights.forward, drop, *rates), None
+
+            def run(drop):
+                z = normalise(x)
+                of_key, of_value = (z, z) if context is None else context
+                mixed = _attend(z, of_key, of_value, weights, seen, drop, r)
+                mixed = drop(project(mixed, weights.output), r.residual_dropout)
+                rates = (r.relu_dropout, r.residual_dropout)
+                return channels.feed_forward(x + mixed, weights.forward, drop, *rates)
+
+            return channels.dropping(run, key if train else None), None
 
         # Scores of all steps against all would fill the memory: only x is kept for
         # the way back, the rest is computed again.

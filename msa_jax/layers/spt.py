@@ -15,8 +15,6 @@ from msa_jax.types import MODALITIES
 
 # Every pair is attended in both directions with one set of weights.
 PAIRS = (("audio", "text"), ("text", "vision"), ("vision", "audio"))
-# Dropouts of a round: weights and output of 12 attentions, 2 of 9 feed-forwards.
-SITES = 12 * 2 + 9 * 2
 Sequences = dict[str, Float[Array, "c _ b"]]
 Lengths = dict[str, Int[Array, " b"]]
 
@@ -127,30 +125,34 @@ class SparsePhasedTransformer(nn.Module):
         keys = jax.random.split(
             self.make_rng("dropout") if train else jax.random.key(0), r.rounds + 2
         )
-        drop = channels.dropper(keys[0] if train else None, 2 * len(MODALITIES))
         steps = {m: inputs[m].shape[1] for m in MODALITIES}
         hidden = {m: -(-steps[m] // r.input.stride) for m in MODALITIES}
         wraps = {m: -(-lengths[m] // r.input.stride) for m in MODALITIES}
-        context, states = {}, {}
-        for row, m in enumerate(MODALITIES):
-            x = _coded(inputs[m] * np.sqrt(r.embed), drop, r)
-            key, value = _read_input(x, blocks["input"].attention[m])
-            context[m] = Context(key, value, lengths[m] if r.respect_lengths else None)
-            state = first[row].astype(x.dtype) * np.sqrt(r.embed)
-            state = jnp.broadcast_to(
-                state[None, None], (x.shape[0], hidden[m], r.embed)
-            )
-            states[m] = jnp.transpose(_coded(state, drop, r), (2, 1, 0))
+
+        def begin(drop):
+            context, states = {}, {}
+            for row, m in enumerate(MODALITIES):
+                x = _coded(inputs[m] * np.sqrt(r.embed), drop, r)
+                own = lengths[m] if r.respect_lengths else None
+                context[m] = Context(*_read_input(x, blocks["input"].attention[m]), own)
+                state = first[row].astype(x.dtype)[None, None] * np.sqrt(r.embed)
+                state = jnp.broadcast_to(state, (x.shape[0], hidden[m], r.embed))
+                states[m] = jnp.transpose(_coded(state, drop, r), (2, 1, 0))
+            return context, states
 
         def one_round(states, changing):
             key, shifts = changing
-            drop = channels.dropper(key if train else None, SITES)
-            setting = Setting(r, drop, shifts)
-            states = _input_round(states, context, blocks["input"], setting)
-            limits = wraps if r.respect_lengths else dict.fromkeys(MODALITIES)
-            states = _cross_round(states, limits, blocks["cross"], setting)
-            return _self_round(states, limits, blocks["self"], setting), None
 
+            def run(drop):
+                setting = Setting(r, drop, shifts)
+                limits = wraps if r.respect_lengths else dict.fromkeys(MODALITIES)
+                done = _input_round(states, context, blocks["input"], setting)
+                done = _cross_round(done, limits, blocks["cross"], setting)
+                return _self_round(done, limits, blocks["self"], setting)
+
+            return channels.dropping(run, key if train else None), None
+
+        context, states = channels.dropping(begin, keys[0] if train else None)
         sizes = (lengths if r.respect_lengths else steps, hidden)
         shifts = _shifts(r, *sizes, keys[1], random_shifts)
         states, _ = jax.lax.scan(one_round, states, (keys[2:], shifts))

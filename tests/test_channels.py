@@ -1,0 +1,83 @@
+"""Transformer parts in channels-first layout."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from msa_jax.layers import channels
+
+
+def two_places(x, rates):
+    def run(drop):
+        first = drop(x, rates[0])
+        return first, drop(jnp.concatenate([x, x]), rates[1])
+
+    return run
+
+
+def test_dropping_keeps_the_share_and_the_mean():
+    x = jnp.ones((3, 40_000))
+    first, second = channels.dropping(two_places(x, (0.3, 0.1)), jax.random.key(0))
+    for out, rate in ((first, 0.3), (second, 0.1)):
+        kept = 1 - round((1 - rate) * 2**16) / 2**16
+        values = np.unique(out)
+        np.testing.assert_allclose(values, [0, 1 / (1 - kept)], rtol=1e-6)
+        share = float((out == 0).mean())
+        assert abs(share - rate) < 5 * np.sqrt(rate * (1 - rate) / out.size)
+        assert abs(float(out.mean()) - 1) < 0.01
+
+
+def test_places_and_keys_drop_apart():
+    x = jnp.ones((2, 5_001))  # an odd count of 16-bit halves
+    run = two_places(x, (0.5, 0.5))
+    first, second = (
+        np.asarray(o) != 0 for o in channels.dropping(run, jax.random.key(0))
+    )
+    again, _ = (np.asarray(o) != 0 for o in channels.dropping(run, jax.random.key(0)))
+    other, _ = (np.asarray(o) != 0 for o in channels.dropping(run, jax.random.key(1)))
+    np.testing.assert_array_equal(first, again)
+    for a, b in ((first, second[:2]), (first, second[2:]), (first, other)):
+        assert abs((a == b).mean() - 0.5) < 0.03  # independent
+    assert abs((first[:, 1:] == first[:, :-1]).mean() - 0.5) < 0.03  # neighbours, too
+
+
+@pytest.mark.parametrize("key, rates", [(None, (0.5, 0.5)), (0, (0.0, 0.0))])
+def test_nothing_is_dropped_without_a_key_or_a_rate(key, rates):
+    x = jnp.arange(6.0).reshape(2, 3)
+    key = None if key is None else jax.random.key(key)
+    first, second = channels.dropping(two_places(x, rates), key)
+    np.testing.assert_array_equal(first, x)
+    np.testing.assert_array_equal(second, jnp.concatenate([x, x]))
+
+
+def test_a_dropped_entry_gets_no_gradient():
+    def loss(x):
+        return channels.dropping(lambda drop: drop(x, 0.5), jax.random.key(3)).sum()
+
+    x = jnp.ones(1_000)
+    gradient = jax.grad(loss)(x)
+    out = channels.dropping(lambda drop: drop(x, 0.5), jax.random.key(3))
+    np.testing.assert_array_equal(gradient, out)
+
+
+def test_positions_are_sines_then_cosines_and_padding_has_none():
+    x = jnp.ones((1, 3, 5)).at[0, 1, 0].set(0.0)
+    code = channels.position_code(x)[0]
+    rate = [1.0, 1e-4]  # 10000^(-k / (half - 1)), half = 2
+    for step in (0, 2):
+        expected = [f((step + 1) * r) for f in (np.sin, np.cos) for r in rate] + [0]
+        np.testing.assert_allclose(code[step], expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(code[1], 0)
+
+
+def test_a_norm_folds_into_the_map_behind_it():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(4, 3, 2)), rng.normal(size=(4, 5))
+    scale, shift, bias = rng.normal(size=4), rng.normal(size=4), rng.normal(size=5)
+    affine, norm = channels.Affine(kernel, bias), channels.Affine(scale, shift)
+    out = channels.project(*jax.tree.map(jnp.float32, (x, affine, norm)))
+    plain = np.einsum(
+        "ctb,co->otb", x * scale[:, None, None] + shift[:, None, None], kernel
+    )
+    np.testing.assert_allclose(out, plain + bias[:, None, None], rtol=1e-4, atol=1e-5)
