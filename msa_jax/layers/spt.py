@@ -244,6 +244,7 @@ def _attend(
 ) -> Float[Array, "c q b"]:
     """Attend from normalised states z to a context; without the residual."""
     r, count = setting.readings, z.shape[1]
+    mixed: Any  # custom_vjp hides the type
     query = project(z, weights.key if swapped else weights.query, weights.query_norm)
     if r.dense:
         seen = jnp.asarray(windows.dense_mask(count, context.key.shape[1], sampling))

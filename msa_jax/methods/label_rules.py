@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from msa_jax import multitask, ulgm, ulgm_distance
@@ -83,7 +84,7 @@ def distance(rules: ulgm_distance.Rules, width: int, batch_size: int) -> LabelRu
 
     def init(split: Split, key):
         # Epoch 0's order stands for the pass in which the public code starts labels.
-        order = shuffled(key, 0, split.label.shape[0])
+        order = shuffled(key, jnp.zeros((), jnp.int32), split.label.shape[0])
         return ulgm_distance.init_tables(split.label, width, order, batch_size, rules)
 
     def update(labels, outputs, batch, epoch):
