@@ -6,6 +6,10 @@
 
 Text: MiniLM-L6, fine-tuned. Audio: 73-d openSMILE vectors, vision: 68-d 3D-CNN vectors,
 up to 20 utterances of context; standardised.
+
+Test over seeds 1111, 1112, 1113: MAE .786 (sd .032), Corr .741 (sd .005); ridge on
+frozen MiniLM features .884 and .674; Self-MM .704 and .774. 34 minutes on two very busy
+CPU cores. Two seeds were at their best in the last epoch allowed. Commit 47be67e.
 """
 
 from msa_jax import config as defaults
