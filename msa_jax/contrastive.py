@@ -260,7 +260,7 @@ def _row_products(a: Array, b: Array) -> PerAnchor:
 def _log_sum(score: Float[Array, "b c"], kept: Bool[Array, "b c"]) -> PerAnchor:
     """Return log sum exp of each row's kept entries; the smallest float if none.
 
-    Finite, not -inf: nothing infinite or NaN arises, not even in what a caller discards.
+    Finite, not -inf: nothing infinite arises, not even in what a caller discards.
     """
     lowest = jnp.finfo(score.dtype).min
     return jax.nn.logsumexp(jnp.where(kept, score, lowest), axis=1)
