@@ -1,6 +1,7 @@
 """Which label tables a method keeps, chosen by `config.ulgm.rule`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from jaxtyping import Array
 
 from msa_jax import multitask, ulgm, ulgm_distance
 from msa_jax.batching import shuffled
-from msa_jax.types import PyTree, Split
+from msa_jax.types import Method, PyTree, Split
 
 
 class LabelRule(NamedTuple):
@@ -62,6 +63,31 @@ def make(
             return human()
         case other:
             raise ValueError(f"unknown rule {other!r}")
+
+
+def method(
+    network: Any,
+    rule: LabelRule,
+    loss: Callable[..., Any],
+    group: Callable[..., str],
+) -> Method:
+    """Put a network with a `text_encoder`, label functions, loss and groups together.
+
+    Args:
+        network: the module.
+        rule: its label functions.
+        loss: see `types.Method`.
+        group: (parameter path, whether the encoder is frozen) -> optimiser group.
+    """
+    frozen = getattr(network.text_encoder, "frozen", False)
+    return Method(
+        model=network,
+        loss=loss,
+        init_labels=rule.init,
+        update_labels=rule.update,
+        groups=partial(group, frozen=frozen),
+        label_values=rule.recorded,
+    )
 
 
 def relative(rules: ulgm.Rules, widths: dict[str, int]) -> LabelRule:

@@ -152,12 +152,4 @@ def assemble(
     loss: Callable[..., Any] = multitask.loss,
 ) -> Method:
     """Put a network, label functions and a loss together."""
-    frozen = getattr(network.text_encoder, "frozen", False)
-    return Method(
-        model=network,
-        loss=loss,
-        init_labels=rule.init,
-        update_labels=rule.update,
-        groups=partial(group, frozen=frozen),
-        label_values=rule.recorded,
-    )
+    return label_rules.method(network, rule, loss, group)
