@@ -35,8 +35,8 @@ def attend(
     """Attend from every query to its window of keys.
 
     Sums over a head's few channels and over a window are written out: on a CPU that is
-    several times faster than reductions over such short axes, and nothing of the size
-    of all windows is ever stored. The backward pass cuts the windows again.
+    several times faster than reductions over such short axes. Nothing of the size of
+    all windows is kept for the backward pass, which cuts them again.
 
     Args:
         kind: number of heads (a divisor of c) and sampling.
