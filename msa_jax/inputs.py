@@ -33,6 +33,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     """
     splits, notes = dataset.splits, []
     _require_modalities(dataset)
+    _require_human_labels(dataset, config)
     if dataset.card.get("synthetic"):
         notes.append(
             f"SYNTHETIC data: {dataset.name} was made by this program; the numbers "
@@ -178,6 +179,16 @@ def _require_modalities(dataset: Dataset) -> None:
         raise UserError(
             f"data set {dataset.name} has no {' and no '.join(missing)}: the method "
             "needs text, audio and vision; prepare a file that holds all three"
+        )
+
+
+def _require_human_labels(dataset: Dataset, config: Any) -> None:
+    rule = config.ulgm.rule if "ulgm" in config else None
+    if rule == "human" and dataset.splits["train"].unimodal_label is None:
+        raise UserError(
+            f"data set {dataset.name} has no human unimodal labels, which "
+            "config.ulgm.rule = 'human' asks for; prepare a file that has them "
+            "(docs/bring_your_own.md) or generate them: --config.ulgm.rule=self_mm"
         )
 
 

@@ -223,3 +223,12 @@ def test_frozen_features_are_means_over_valid_steps(size):
     for split in features.values():
         np.testing.assert_allclose(split, expected, rtol=1e-6)
     assert features.keys() == found.splits.keys()
+
+
+def test_human_labels_must_be_there():
+    c = settings(ulgm__rule="human")
+    with pytest.raises(UserError, match="^data set movies has no human unimodal label"):
+        inputs.make_inputs(dataset(), c)
+    given = np.arange(12.0, dtype=np.float32).reshape(4, 3)
+    found = inputs.make_inputs(dataset(unimodal_label=given), c)
+    np.testing.assert_array_equal(found.splits["train"].unimodal_label, given)
