@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 
 from msa_jax import config, methods
-from msa_jax.bench import count, measure, shapes, spt_alone
+from msa_jax.bench import comparable, count, measure, shapes, spt_alone
 from msa_jax.bench.__main__ import _require_torch
 from msa_jax.errors import UserError
 from msa_jax.layers.spt import Readings
@@ -268,3 +268,17 @@ def test_mistakes_are_one_line(arguments, message, tmp_path):
     done = bench(*arguments, cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == ""
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [("spt.input_letters", "SPR"), ("model.sequence", "lstm"), ("loss.error", "l2")],
+)
+def test_what_pytorch_s_side_would_not_compute_is_refused(field, value):
+    c = config.sugrm()
+    comparable.require_written("sugrm", c)
+    comparable.require_written("self_mm", config.base())
+    section, name = field.split(".")
+    c[section][name] = value
+    with pytest.raises(UserError, match=f"^--against torch: config.{field} = "):
+        comparable.require_written("sugrm", c)

@@ -80,3 +80,11 @@ def test_a_column_against_a_row_is_an_error(function):
     rows = jnp.ones(3, bool) if function is losses.masked_mean else jnp.ones(3)
     with pytest.raises(TypeCheckError):
         function(jnp.ones((3, 1)), rows)
+
+
+def test_no_error_has_no_gradient():
+    """As in PyTorch; `jnp.abs` has 1 there."""
+    label = jnp.array([1.0, 1.0, 1.0])
+    prediction = jnp.array([1.0, 2.0, -3.0])
+    gradient = jax.grad(lambda p: losses.absolute_error(p, label).sum())(prediction)
+    np.testing.assert_array_equal(gradient, [0, 1, -1])

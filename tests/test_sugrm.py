@@ -1,5 +1,7 @@
 """SUGRM's network, its switches and those that its tables put into Self-MM."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from msa_jax import config, methods, optim, step
 from msa_jax.batching import batches, gather
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.methods import sugrm
+from msa_jax.outputs import Writer
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import init_params, new_state
 from msa_jax.types import TARGETS, Batch, HumanTables
@@ -255,3 +258,16 @@ def test_masked_means_do_not_see_padding():
     second, _ = recalibrated(other, lengths, True)
     for m in x:
         np.testing.assert_array_equal(first[m][:, :3], second[m][:, :3])
+
+
+@pytest.mark.parametrize(
+    "found, said",
+    [((3.0, -3.0), ""), ((2.4, -3.0), "took 2.4 and -3,"), (None, "")],
+)
+def test_missing_extremes_are_said_in_the_results(found, said):
+    card = {"label_range": [-3.0, 3.0]}
+    writer = SimpleNamespace(_dataset=SimpleNamespace(card=card))
+    recorded = {} if found is None else {"extreme_label": np.array([found, found])}
+    trained = SimpleNamespace(recorded=recorded)
+    notes = Writer._missing_extremes(writer, trained)  # type: ignore[arg-type]
+    assert [said in note for note in notes] == [True] * bool(said)

@@ -72,7 +72,7 @@ def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:
     import jax
 
     from msa_jax import methods, optim
-    from msa_jax.bench import count, measure, shapes, spt_alone
+    from msa_jax.bench import comparable, count, measure, shapes, spt_alone
     from msa_jax.text import FeatureEncoder
     from msa_jax.types import MODALITIES
 
@@ -84,6 +84,8 @@ def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:
         groups = spt_alone.GROUPS
     else:
         settings = _settings(options)
+        if options.against:
+            comparable.require_written(name, settings)
         method = methods.make(settings, FeatureEncoder(), shape.label_range)
         groups = settings.optim.groups
     optimizer = optim.make_optimizer(groups, method.groups)

@@ -168,8 +168,6 @@ class SparsePhasedTransformer(nn.Module):
 
 def indices(sampling: Sampling, queries: int, keys: int, layer: int) -> np.ndarray:
     """Return the sampled key of every window entry and query, [w, q]."""
-    if set(sampling.letters) - {"S"} or sampling.width < 1:
-        raise NotImplementedError("only letter S is written in PyTorch here")
     shift = sampling.step_shift * layer if "S" in sampling.letters else 0
     ends = (np.arange(queries) + 1) * sampling.stride - sampling.width + shift
     return (ends[None] + np.arange(sampling.width)[:, None]) % keys

@@ -178,9 +178,9 @@ def position_table(steps: int, width: int) -> np.ndarray:
 def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
     """Run a function that drops entries at several places, all from one draw.
 
-    One draw for all places costs a quarter of a draw for each, in time and in
-    compilation. 16 bits decide an entry; what is kept is scaled by the exact share, so
-    that means stay.
+    One draw for all places costs less than half of a draw for each, in compilation
+    above all (docs/performance.md). 16 bits decide an entry; what is kept is scaled by
+    the exact share, so that means stay.
 
     Args:
         run: takes a function (x, rate) -> x with entries dropped; is traced twice.

@@ -17,7 +17,7 @@ from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear, ScoreHead
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import LastStateLstm
-from msa_jax.methods import label_rules
+from msa_jax.methods import groups, label_rules
 from msa_jax.text import pool
 from msa_jax.types import TARGETS, Batch, Method, Outputs
 
@@ -120,13 +120,8 @@ def group(path: str, frozen: bool = False) -> str:
     Source: trains/multiTask/SELF_MM.py: BERT with and without decay (biases and
         LayerNorm), audio sub-network, vision sub-network, everything else.
     """
-    if path.startswith("text_encoder/"):
-        if frozen:
-            return "frozen"
-        spared = "bias" in path or "LayerNorm" in path
-        return "bert_no_decay" if spared else "bert"
-    if path.startswith("spt/"):
-        return "frozen" if spt.is_unused(path) else "spt"
+    if name := groups.shared(path, frozen):
+        return name
     for name in ("audio", "vision"):
         if path.startswith((f"{name}_lstm/", f"{name}_projection/")):
             return name

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from msa_jax import losses
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
+from msa_jax.methods import groups
 from msa_jax.types import MODALITIES, Batch, Method, Outputs
 
 
@@ -53,13 +54,8 @@ class Spt(nn.Module):
 
 def group(path: str, frozen: bool = False) -> str:
     """Name the optimiser group of a parameter path; `frozen`: BERT stays as it is."""
-    if path.startswith("text_encoder/"):
-        if frozen:
-            return "frozen"
-        spared = "bias" in path or "LayerNorm" in path
-        return "bert_no_decay" if spared else "bert"
-    if path.startswith("spt/"):
-        return "frozen" if spt.is_unused(path) else "spt"
+    if name := groups.shared(path, frozen):
+        return name
     return "other"
 
 

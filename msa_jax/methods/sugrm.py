@@ -19,7 +19,7 @@ from msa_jax.layers.crossmodal import CrossmodalTransformer
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import LastStateLstm
-from msa_jax.methods import label_rules
+from msa_jax.methods import groups, label_rules
 from msa_jax.types import MODALITIES, TARGETS, Batch, Method, Outputs
 
 
@@ -118,13 +118,8 @@ def group(path: str, frozen: bool = False) -> str:
     Source: SUGRM's trainer: BERT with and without decay, SPT, everything else. The
         norm that self attention never uses gets no gradient there and stays as it is.
     """
-    if path.startswith("text_encoder/"):
-        if frozen:
-            return "frozen"
-        spared = "bias" in path or "LayerNorm" in path
-        return "bert_no_decay" if spared else "bert"
-    if path.startswith("spt/"):
-        return "frozen" if spt.is_unused(path) else "spt"
+    if name := groups.shared(path, frozen):
+        return name
     return "spt" if "_lstm/" in path or path.startswith("transformer/") else "other"
 
 
