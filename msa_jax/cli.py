@@ -85,7 +85,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, doc: str | None, **kwargs: Any):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         spec = getattr(sys.modules["__main__"], "__spec__", None)
-        program = f"python -m {spec.name}" if spec else None
+        program = None
+        if spec:  # of a package, its __main__ runs
+            program = f"python -m {spec.name.removesuffix('.__main__')}"
         doc = (doc or "").strip()
         super().__init__(program, description=doc, allow_abbrev=False, **kwargs)
 

@@ -134,3 +134,9 @@ def test_command_counts_and_exit_codes(tmp_path):
     )
     assert missing.returncode == 2
     assert "no such folder" in missing.stderr and "Traceback" not in missing.stderr
+
+
+def test_help_names_the_command_as_it_is_typed():
+    command = [sys.executable, "-m", "msa_jax.parity", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("usage: python -m msa_jax.parity [-h]")
