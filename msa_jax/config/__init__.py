@@ -7,6 +7,7 @@ and its public code differ are listed in docs/fidelity.md, too.
 
 from msa_jax.config.checks import check
 from msa_jax.config.fields import base, group
+from msa_jax.config.mmcl import mmcl, mmcl_variant
 from msa_jax.config.self_mm import mmsa, paper
 from msa_jax.config.spt_model import standalone_spt
 from msa_jax.config.sugrm import paper_sugrm, sugrm
@@ -15,6 +16,8 @@ __all__ = [
     "base",
     "check",
     "group",
+    "mmcl",
+    "mmcl_variant",
     "mmsa",
     "paper",
     "paper_sugrm",

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from msa_jax.errors import UserError
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "method": ("self_mm", "sugrm", "spt"),
+    "method": ("self_mm", "sugrm", "spt", "mmcl"),
     "data.standardise": ("none", "train"),
     "data.padding": ("back", "front"),
     "text.encoder": ("bert", "features"),
@@ -36,6 +36,15 @@ _MODEL_CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
         "feature_layers": (1, 2),
     },
     "spt": {},
+    "mmcl": {"encoder": ("transformer", "linear"), "cnn_axis": ("feature", "time")},
+}
+_CONTRAST_CHOICES: dict[str, tuple[Any, ...]] = {
+    "contrast.uni": ("prose", "literal", "keys", "simclr"),
+    "contrast.cross_reduce": ("mean", "sum"),
+    "contrast.align_norm": ("euclidean", "taxicab"),
+    "contrast.uniformity": ("wang_isola", "literal", "union", "all_pairs"),
+    "contrast.sentiment": ("log_outside_sum", "log_outside_mean", "log_inside"),
+    "contrast.sentiment_pool": ("both", "target"),
 }
 _AT_LEAST: dict[str, float] = {
     "text.max_tokens": 3,
@@ -82,14 +91,13 @@ def check(config: ConfigDict) -> None:
             )
     _check_schedule(config.optim)
     _check_sizes("model", config.model)
-    _check_sizes("spt", config.spt)
     if multitask:
         _check_tasks(config)
-    if config.spt.embed % config.spt.heads:
-        raise UserError(
-            f"config.spt.embed = {config.spt.embed}: must be a multiple of "
-            f"config.spt.heads = {config.spt.heads}"
-        )
+    if "spt" in config:
+        _check_sizes("spt", config.spt)
+        _check_heads("spt.embed", config.spt.embed, "spt.heads", config.spt.heads)
+    if config.method == "mmcl":
+        _check_mmcl(config)
 
 
 def _check_choices(config: ConfigDict, choices: dict[str, tuple[Any, ...]]) -> None:
@@ -133,6 +141,38 @@ def _check_tasks(config: ConfigDict) -> None:
             )
 
 
+def _check_mmcl(config: ConfigDict) -> None:
+    model = config.model
+    _check_choices(config, _CONTRAST_CHOICES)
+    _check_sizes("weights", config.weights)
+    named = "model.sequence_width x 2", 2 * model.sequence_width
+    _check_heads(*named, "model.heads", model.heads)
+    present = tuple(model.modalities)
+    if not present or set(present) - {"text", "audio", "vision"}:
+        raise UserError(
+            f"config.model.modalities = {present!r}: list any of text, audio, vision"
+        )
+    if not model.cutoff < 1:
+        raise UserError(f"config.model.cutoff = {model.cutoff!r}: must be in [0, 1)")
+    if model.cnn_axis == "feature" and model.width < 159:
+        raise UserError(
+            f"config.model.width = {model.width}: the convolutions need at least 159 "
+            "features; or let them run over time: --config.model.cnn_axis=time"
+        )
+    for name in ("temperature", "align_power", "kappa"):
+        if not 0 < config.contrast[name] < float("inf"):
+            raise UserError(
+                f"config.contrast.{name} = {config.contrast[name]!r}: must be above 0"
+            )
+
+
+def _check_heads(what: str, width: int, of: str, heads: int) -> None:
+    if width % heads:
+        raise UserError(
+            f"config.{what} = {width}: must be a multiple of config.{of} = {heads}"
+        )
+
+
 def _check_sizes(section: str, values: ConfigDict) -> None:
     for name, value in values.items():
         if isinstance(value, bool | str):
@@ -140,6 +180,8 @@ def _check_sizes(section: str, values: ConfigDict) -> None:
                 raise UserError(
                     f"config.{section}.{name} = {value!r}: any of the letters S, P, R"
                 )
+        elif isinstance(value, tuple):
+            continue
         elif name.endswith("dropout"):
             if not 0 <= value < 1:
                 raise UserError(

@@ -4,7 +4,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from msa_jax.methods import self_mm, spt, sugrm
+from msa_jax.methods import mmcl, self_mm, spt, sugrm
 from msa_jax.types import Method
 
 
@@ -25,5 +25,7 @@ def make(
             return sugrm.make(config, text_encoder, label_range)
         case "spt":
             return spt.make(config, text_encoder)
+        case "mmcl":
+            return mmcl.make(config, text_encoder)
         case other:
             raise ValueError(f"unknown method {other!r}")

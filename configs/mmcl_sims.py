@@ -1,0 +1,21 @@
+"""MMCL on CH-SIMS, which its paper does not use: MOSI's values, MOSEI's rate.
+
+    python -m msa_jax.prepare sims --from FILE --label_range=-1,1
+    python -m msa_jax.main --config configs/mmcl_sims.py \\
+        --config.text.weights=bert-base-chinese
+
+Variants as in configs/mmcl_mosei.py, joined by +; the public SIMS files are unaligned
+(default). Nothing is published to compare with. Three classes by the sign of the
+label: -1 to 1 in steps of .2, 0 among them.
+"""
+
+from msa_jax import config as defaults
+
+
+def get_config(variant="unaligned"):
+    """Return the configuration of a variant."""
+    config = defaults.mmcl()
+    config.data.name = "sims"
+    config.data.aligned = "aligned" in variant.split("+")
+    config.text.max_tokens = 39
+    return defaults.mmcl_variant(config, variant)

@@ -1,0 +1,301 @@
+"""MMCL (Lin and Hu, Findings of EMNLP 2022): contrastive coding and prediction.
+
+Audio and vision are encoded twice, whole and with channels cut off, and the two views
+are contrasted. Text with one of them then predicts the other, whose own code is the
+target; predictions, not audio and vision themselves, are fused with the text.
+"""
+
+import math
+from functools import partial
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from msa_jax import contrastive_total, losses
+from msa_jax.contrastive_total import Readings, Views, Weights
+from msa_jax.layers.bidirectional import BidirectionalLstm, SequenceLstm
+from msa_jax.layers.cutoff import FeatureCutoff
+from msa_jax.layers.dense import Linear
+from msa_jax.layers.encoder_stack import EncoderStack, mean_step
+from msa_jax.layers.resample import match_steps
+from msa_jax.layers.siamese_cnn import STRIDES, SiameseCnn, mean_position
+from msa_jax.methods import groups
+from msa_jax.text import pool
+from msa_jax.types import MODALITIES, Batch, Method, Outputs
+
+PREDICTED = ("audio", "vision")  # text is never predicted
+REDUCTION = math.prod(STRIDES)  # steps that become one position
+
+
+class TwoLayers(nn.Module):
+    """Linear, ReLU, dropout, Linear: the paper's "MLP".
+
+    Source: none; MMCL, section 3.4.1, does not say how many layers.
+    """
+
+    hidden: int
+    width: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Apply it to the last axis."""
+        x = nn.relu(Linear(self.hidden, name="layer_1")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return Linear(self.width, name="layer_2")(x)
+
+
+class UnimodalCoding(nn.Module):
+    """LSTM, cutoff and transformer of one modality: its sequence, seen once or twice.
+
+    encoder: "transformer", or "linear" maps of each step (Table 2).
+
+    Source: MMCL, section 3.3, Eq. 2 and 3.
+    """
+
+    width: int
+    cutoff: float
+    encoder: Literal["transformer", "linear"]
+    layers: int
+    heads: int
+    dropout: float
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b t d"], length: Int[Array, " b"], *, train: bool
+    ) -> Float[Array, "b v t {self.width}"]:
+        """Return the views, v: the sequence and, in training, what cutoff left of it.
+
+        The same weights encode both; steps beyond the length are 0.
+        """
+        hidden = BidirectionalLstm(self.width // 2, name="lstm")(x, length).output
+        views = [hidden]
+        if train:
+            views += [FeatureCutoff(self.cutoff)(hidden, train=True)]
+        # One pass over all views, a sample's beside each other: the batch axis keeps
+        # its order, and so its layout over devices.
+        stacked = jnp.stack(views, axis=1)
+        rows = stacked.reshape(-1, *hidden.shape[1:])
+        valid = jnp.arange(x.shape[1])[None] < length[:, None]
+        valid = jnp.repeat(valid, len(views), axis=0)
+        if self.encoder == "transformer":
+            stack = EncoderStack(
+                self.layers, self.heads, dropout=self.dropout, name="transformer"
+            )
+            rows = stack(rows, valid, train=train)
+        elif self.encoder == "linear":
+            rows = Linear(self.width, name="linear")(rows)
+            rows = jnp.where(valid[:, :, None], rows, 0)
+        else:
+            raise ValueError(f"unknown encoder {self.encoder!r}")
+        return rows.reshape(stacked.shape)
+
+
+class CrossModalPrediction(nn.Module):
+    """Predict one modality from text and the other, in a common latent space.
+
+    Source: MMCL, section 3.4.1 and Figure 3; sizes: appendix A.1.
+    """
+
+    width: int
+    context_width: int
+    latent_width: int
+    axis: Literal["feature", "time"]
+    dropout: float
+
+    @nn.compact
+    def __call__(
+        self,
+        text: Array,
+        other: Array,
+        target: Array | None,
+        length: Int[Array, " b"] | None,
+        *,
+        train: bool,
+    ) -> tuple[Float[Array, "b h"], Float[Array, "b h"] | None]:
+        """Return the prediction and the target's code.
+
+        Args:
+            text: vectors of the common width (axis "feature") or sequences ("time").
+            other: the modality that helps to predict.
+            target: the predicted one; None: only the prediction is wanted.
+            length: valid steps of the three sequences; None with axis "feature".
+            train: apply dropout.
+        """
+        both = jnp.concatenate([text, other], axis=-1)
+        fusion = TwoLayers(self.width, self.width, self.dropout, name="bimodal")
+        cnn = partial(SiameseCnn, self.latent_width, self.axis)
+        seen = cnn(name="cnn")(fusion(both, train=train), length)
+        steps = None if length is None else -(-length // REDUCTION)
+        context = SequenceLstm(self.context_width, name="context")(seen, steps).hidden
+        predicted = Linear(self.latent_width, name="predictor")(context)
+        if target is None:
+            return predicted, None
+        code = cnn(name="target_cnn")(target, length)
+        return predicted, mean_position(code, steps)
+
+
+class Mmcl(nn.Module):
+    """The network; see the classes above for its parts.
+
+    modalities: the others' representations are zeros (Table 4); the architecture stays.
+
+    Source: MMCL, section 3 and Figure 1.
+    """
+
+    text_encoder: nn.Module
+    pooling: str
+    sequence_width: int = 64  # of one direction
+    cutoff: float = 0.2
+    encoder: Literal["transformer", "linear"] = "transformer"
+    layers: int = 3
+    heads: int = 8
+    width: int = 768
+    cnn_axis: Literal["feature", "time"] = "feature"
+    channels: int = 256
+    context_width: int = 128
+    fusion_width: int = 256
+    dropout: float = 0.1
+    modalities: tuple[str, ...] = MODALITIES
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Return one row of scores and the fused representation.
+
+        In training also, per predicted modality u, the four vectors of
+        `contrastive_total.Views` under the names "u_<field>". Outside training neither
+        cut-off views nor codes of targets are computed.
+        """
+        over_time = self.cnn_axis == "time"
+        with_targets = train or self.is_initializing()
+        tokens = self.text_encoder(batch.text, train=train)
+        sentence = self._present("text", pool(tokens, batch.text_length, self.pooling))
+        text = self._present("text", tokens) if over_time else sentence
+        common = {"text": Linear(self.width, name="text_map")(text)}
+        features: dict[str, Array] = {}
+        for name in PREDICTED:
+            sequence, length = getattr(batch, name), getattr(batch, f"{name}_length")
+            coding = UnimodalCoding(
+                2 * self.sequence_width,
+                self.cutoff,
+                self.encoder,
+                self.layers,
+                self.heads,
+                self.dropout,
+                name=f"{name}_coding",
+            )
+            views = self._present(name, coding(sequence, length, train=train))
+            valid = jnp.arange(sequence.shape[1])[None] < length[:, None]
+            vector = mean_step(views[:, 0], valid)
+            if train:
+                features[f"{name}_feature"] = vector
+                features[f"{name}_augmented"] = mean_step(views[:, 1], valid)
+            if over_time:
+                steps, to = tokens.shape[1], batch.text_length
+                vector = match_steps(views[:, 0], length, steps, to)
+            common[name] = Linear(self.width, name=f"{name}_map")(vector)
+        predicted = {}
+        for name, other in zip(PREDICTED, reversed(PREDICTED), strict=True):
+            predict = CrossModalPrediction(
+                self.width,
+                self.context_width,
+                self.channels,
+                self.cnn_axis,
+                self.dropout,
+                name=f"{name}_prediction",
+            )
+            predicted[name], code = predict(
+                common["text"],
+                common[other],
+                common[name] if with_targets else None,
+                batch.text_length if over_time else None,
+                train=train,
+            )
+            if train:
+                features[f"{name}_predicted"] = predicted[name]
+                features[f"{name}_target"] = code
+        fused = jnp.concatenate([sentence, *predicted.values()], axis=-1)
+        fused = nn.relu(Linear(self.fusion_width, name="fusion")(fused))
+        features["fusion"] = fused
+        fused = nn.Dropout(self.dropout, deterministic=not train)(fused)
+        return Outputs(Linear(1, name="score")(fused).T, features)
+
+    def _present(self, name: str, x: Array) -> Array:
+        return x if name in self.modalities else jnp.zeros_like(x)
+
+
+def group(path: str, frozen: bool = False) -> str:
+    """Name the optimiser group of a parameter path; `frozen`: BERT stays as it is.
+
+    Source: MMCL, appendix A.1: one rate for BERT, one for everything else.
+    """
+    return groups.shared(path, frozen) or "other"
+
+
+def loss(
+    outputs: Outputs,
+    batch: Batch,
+    labels: tuple[()],
+    *,
+    error: Literal["l1", "l2", "huber"] = "l1",
+    weights: Weights = Weights(),
+    readings: Readings = Readings(),
+    modalities: tuple[str, ...] = MODALITIES,
+) -> tuple[Array, dict[str, Array]]:
+    """Return the total loss, and its parts before they are weighted.
+
+    Parts: "loss_regression" and, where its weight is not 0, "loss_uni", "..._sentiment",
+    "..._cross", "..._align", "..._uniform". An absent modality has none of the
+    contrastive losses: its code is the same for all samples, and aligning predictions
+    with it would only make them alike.
+
+    Source: MMCL, section 3.5, Eq. 9 and 10.
+    """
+    del labels
+    value = losses.regression_error(outputs.prediction[0], batch.label, error)
+    regression = losses.masked_mean(value, batch.valid)
+    views = {
+        name: Views(*(outputs.feature[f"{name}_{field}"] for field in Views._fields))
+        for name in PREDICTED
+        if name in modalities
+    }
+    terms = contrastive_total.parts(views, batch.label, batch.valid, readings)
+    used = {f"loss_{n}": terms[n] for n, w in weights._asdict().items() if w}
+    total = contrastive_total.total(regression, terms, weights)
+    return total, {"loss_regression": regression} | used
+
+
+def make(config: Any, text_encoder: nn.Module) -> Method:
+    """Assemble the method.
+
+    Args:
+        config: the run's configuration, see `config.mmcl`.
+        text_encoder: module from `text.load_encoder`.
+    """
+    fields = {**config.model} | {"modalities": tuple(config.model.modalities)}
+    network = Mmcl(text_encoder, config.text.pooling, **fields)
+    return assemble(
+        network,
+        partial(
+            loss,
+            error=config.loss.error,
+            weights=Weights(**config.weights),
+            readings=Readings(**config.contrast),
+            modalities=network.modalities,
+        ),
+    )
+
+
+def assemble(network: Mmcl, total: Any = loss) -> Method:
+    """Put a network and a loss together."""
+    frozen = getattr(network.text_encoder, "frozen", False)
+    return Method(
+        model=network,
+        loss=total,
+        init_labels=lambda split, key: (),
+        update_labels=lambda labels, outputs, batch, epoch: labels,
+        groups=partial(group, frozen=frozen),
+        label_values=lambda labels: {},
+    )
