@@ -2,8 +2,9 @@
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def masked_mean(
@@ -66,3 +67,28 @@ def disagreement_weight(
     Source: Self-MM, Eq. 10 (W_s^i).
     """
     return jnp.tanh(jnp.abs(u_label - m_label))
+
+
+def binary_cross_entropy(
+    logit: Float[Array, "*any"], present: Bool[Array, "*any"]
+) -> Float[Array, "*any"]:
+    """Return the cross-entropy of each yes-or-no answer, finite for any logit.
+
+    Source: UCRN's emotions as TBJE trains them (jbdel/MOSEI_UMONS): one logit for each,
+        because several may be present.
+    """
+    # log(1 + e^-x) for present, log(1 + e^x) for absent.
+    return jnp.logaddexp(0, jnp.where(present, -logit, logit))
+
+
+def cross_entropy(
+    logit: Float[Array, "k b"], label: Int[Array, " b"]
+) -> Float[Array, " b"]:
+    """Return the cross-entropy of each sample's class, 0 to k - 1.
+
+    Source: UCRN, Eq. 12.
+    Differs: the equation takes the logarithm of the layer's output itself, which may be
+        negative; here of its softmax.
+    """
+    chance = jax.nn.log_softmax(logit, axis=0)
+    return -jnp.take_along_axis(chance, label[None], axis=0)[0]

@@ -17,10 +17,12 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 ORDER = (
     *("signals", "errors", "types", "cli", "config"),
     *("data", "batching", "text", "inputs"),
-    *("layers", "losses", "contrastive", "contrastive_total"),
-    *("ulgm", "ulgm_distance", "multitask", "metrics", "methods"),
+    *("layers", "losses", "contrastive", "contrastive_total", "divergence"),
+    *("ulgm", "ulgm_distance", "multitask", "metrics", "emotion_metrics"),
+    *("corruptions", "methods"),
     *("optim", "train_state", "step", "checkpoint", "train", "progress"),
-    *("experiment", "workdir", "outputs", "report", "interop", "interop_spt", "parity"),
+    *("experiment", "workdir", "outputs", "report"),
+    *("interop", "interop_spt", "interop_ucrn", "parity"),
     *("main", "prepare", "predict", "reproduce", "robustness", "bench"),
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.

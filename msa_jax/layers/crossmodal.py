@@ -107,12 +107,7 @@ class Stack(nn.Module):
             weights, key = changing
 
             def run(drop):
-                z = normalise(x)
-                of_key, of_value = (z, z) if context is None else context
-                mixed = _attend(z, of_key, of_value, weights, seen, drop, r)
-                mixed = drop(project(mixed, weights.output), r.residual_dropout)
-                rates = (r.relu_dropout, r.residual_dropout)
-                return channels.feed_forward(x + mixed, weights.forward, drop, *rates)
+                return encode(x, context, weights, seen, drop, r)
 
             return channels.dropping(run, key if train else None), None
 
@@ -186,18 +181,28 @@ def _embedded(
     return drop(x, r.embed_dropout)
 
 
-def _attend(
-    z: Float[Array, "c q b"],
-    of_key: Float[Array, "c t b"],
-    of_value: Float[Array, "c t b"],
+def encode(
+    x: Float[Array, "c q b"],
+    context: list[Float[Array, "c t b"]] | None,
     weights: Layer,
-    seen: Bool[Array, "1 t b"],
+    seen: Bool[Array, "_ t b"],
     drop: Drop,
     r: Readings,
 ) -> Float[Array, "c q b"]:
-    """Attend from normalised states to normalised states; without the residual."""
+    """Apply one layer: attention, then feed-forward, each to what its norm leaves.
+
+    Args:
+        x: the running sequence.
+        context: normalised keys and normalised values; None: those of x.
+        weights: of this layer.
+        seen: which keys a query sees; one row for all queries, or a row for each.
+        drop: (x, rate) -> x with entries dropped.
+        r: heads and rates.
+    """
+    z = normalise(x)
+    of_key, of_value = (z, z) if context is None else context
     seen = jnp.broadcast_to(seen, (z.shape[1], *seen.shape[1:]))
-    return channels.attend_all(
+    mixed = channels.attend_all(
         project(z, weights.query, weights.norm),
         project(of_key, weights.key, weights.norm),
         project(of_value, weights.value, weights.norm),
@@ -205,3 +210,6 @@ def _attend(
         lambda weight: drop(weight, r.attention_dropout),
         seen,
     )
+    mixed = drop(project(mixed, weights.output), r.residual_dropout)
+    rates = (r.relu_dropout, r.residual_dropout)
+    return channels.feed_forward(x + mixed, weights.forward, drop, *rates)

@@ -60,3 +60,43 @@ class ScoreHead(nn.Module):
         for layer in range(2, self.hidden_layers + 1):
             x = nn.relu(Linear(self.width, name=f"layer_{layer}")(x))
         return Linear(1, name="score")(x)[:, 0], feature
+
+
+class ResidualHead(nn.Module):
+    """Linear, ReLU, dropout and Linear, added to their input; then Linear.
+
+    Source: UCRN's public code (its model's last block); MulT's before it.
+    """
+
+    outputs: int
+    dropout: float
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b d"], *, train: bool
+    ) -> Float[Array, "b {self.outputs}"]:
+        """Return scores or logits."""
+        hidden = nn.relu(Linear(x.shape[1], name="layer_1")(x))
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+        hidden = x + Linear(x.shape[1], name="layer_2")(hidden)
+        return Linear(self.outputs, name="score")(hidden)
+
+
+class TwoLayerHead(nn.Module):
+    """Linear as wide as the input, ReLU, dropout, Linear.
+
+    Source: UCRN, section 3.5 (two fully connected layers).
+    Differs: activation and dropout are unstated; as in the public code's head.
+    """
+
+    outputs: int
+    dropout: float
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b d"], *, train: bool
+    ) -> Float[Array, "b {self.outputs}"]:
+        """Return scores or logits."""
+        hidden = nn.relu(Linear(x.shape[1], name="layer_1")(x))
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+        return Linear(self.outputs, name="score")(hidden)

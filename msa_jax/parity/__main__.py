@@ -40,7 +40,14 @@ class Replayed(NamedTuple):
 
 def replays() -> tuple[Replay, ...]:
     """Return what can be replayed."""
-    from msa_jax.parity import metric_values, mmcl, self_mm, sugrm, sugrm_labels
+    from msa_jax.parity import (
+        metric_values,
+        mmcl,
+        self_mm,
+        sugrm,
+        sugrm_labels,
+        ucrn,
+    )
 
     return (
         Replay("selfmm_ulgm", self_mm.ulgm_steps, True),
@@ -52,6 +59,7 @@ def replays() -> tuple[Replay, ...]:
         Replay("sugrm_train", sugrm.whole_training, True, scenarios=False),
         Replay("sugrm_ulgm", sugrm_labels.steps, True),
         Replay("mmcl_", mmcl.replay, True, scenarios=False),
+        Replay("ucrn_", ucrn.replay, True, scenarios=False),
         Replay("metrics", _metrics(metric_values), False),
     )
 

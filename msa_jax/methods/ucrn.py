@@ -1,0 +1,166 @@
+"""UCRN (Guo et al., EMNLP 2021): each modality refined alone, then all together.
+
+Sequences are projected, refined by self-attention, collapsed to one vector each
+(x^U), weighted by a gate (x^S), concatenated, refined again and scored. A network for
+fewer modalities is built without the others' parts, not masked.
+"""
+
+from types import MappingProxyType
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from msa_jax.layers.dense import ResidualHead, TwoLayerHead, uniform
+from msa_jax.layers.quality import ReluGate, SqueezeGate
+from msa_jax.layers.refinement import Block, RefinementStack, StepMix, last_step
+from msa_jax.layers.spt import Readings
+from msa_jax.types import MODALITIES, Batch, Outputs
+
+
+class Ucrn(nn.Module):
+    """The network; its defaults are the paper's reading, `CODE` is the public code's.
+
+    text_encoder: what turns `Batch.text` into features.
+    modalities: which are read, in any order.
+    outputs: scores of a sample: 1, or logits of so many classes or labels.
+    width: of every modality after its projection; a multiple of `heads`.
+    unimodal_layers, crossmodal_layers, gate_layers: depth of each part; 0: without it.
+    block, causal, scale: see `RefinementStack`.
+    collapse: "last" valid step, or "mix": learned weights of the steps.
+    respect_lengths: padding is neither attended to nor mixed in, the last step is the
+        last valid one. False: padded steps are steps (zeros before the projection).
+    absent_maps: also create the projections of the modalities that are not read.
+    text_dropout: of text features before the projection.
+    attention_dropout: of text's and the crossmodal stack; audio's and vision's follow.
+
+    Source: UCRN, section 3; Redaimao/UCRN@21a6783 (its model).
+    Differs: docs/fidelity.md.
+    """
+
+    text_encoder: nn.Module
+    modalities: tuple[str, ...] = MODALITIES
+    outputs: int = 1
+    width: int = 24
+    unimodal_layers: int = 5
+    crossmodal_layers: int = 5
+    heads: int = 3
+    block: Block = "paper"
+    causal: bool = False
+    scale: bool = False
+    collapse: Literal["last", "mix"] = "last"
+    respect_lengths: bool = True
+    gate: Literal["relu", "squeeze"] = "relu"
+    gate_layers: int = 1
+    gate_reduction: int = 16
+    head: Literal["two_layer", "residual"] = "two_layer"
+    absent_maps: bool = False
+    text_dropout: float = 0.25
+    attention_dropout: float = 0.1
+    audio_attention_dropout: float = 0.0
+    vision_attention_dropout: float = 0.0
+    relu_dropout: float = 0.1
+    residual_dropout: float = 0.1
+    embed_dropout: float = 0.25
+    output_dropout: float = 0.5
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Return the scores, and the features: each modality's x^U, and "fusion".
+
+        Raises:
+            ValueError: no modality, or one that is not known.
+        """
+        read = [m for m in MODALITIES if m in self.modalities]
+        if not read or len(read) < len(self.modalities):
+            raise ValueError(f"modalities {self.modalities}: some of {MODALITIES}")
+        feature, gated = {}, []
+        for m in MODALITIES:
+            if m in read:
+                feature[m] = self._refined(m, batch, train)
+                gated.append(self._weighted(m, feature[m]))
+            elif self.absent_maps and getattr(batch, m).dtype.kind == "f":
+                self._maps(m, getattr(batch, m))
+        fusion = jnp.concatenate(gated, axis=1)
+        alone = jnp.ones(fusion.shape[:1], jnp.int32)
+        fusion = self._stack("crossmodal", fusion.T[:, None], alone, train)[:, 0].T
+        head = ResidualHead if self.head == "residual" else TwoLayerHead
+        scores = head(self.outputs, self.output_dropout, name="head")(
+            fusion, train=train
+        )
+        return Outputs(scores.T, feature | {"fusion": fusion})
+
+    def _refined(self, m: str, batch: Batch, train: bool) -> Float[Array, "b c"]:
+        """Return x^U of a modality."""
+        x, length = getattr(batch, m), getattr(batch, f"{m}_length")
+        if m == "text":
+            x = self.text_encoder(x, train=train)
+            x = nn.Dropout(self.text_dropout, deterministic=not train)(x)
+        if not self.respect_lengths:
+            length = jnp.full_like(length, x.shape[1])
+        kernel, mix = self._maps(m, x)
+        # Padding of BERT's output is not 0; where it counts, it is what it is.
+        x = self._stack(m, jnp.einsum("btd,dc->ctb", x, kernel), length, train)
+        return last_step(x, length) if mix is None else mix(x, length)
+
+    def _maps(self, m: str, x: Array) -> tuple[Float[Array, "d c"], StepMix | None]:
+        """Create a modality's projection and mix of steps."""
+        start = uniform(x.shape[2] ** -0.5)
+        kernel = self.param(f"{m}_kernel", start, (x.shape[2], self.width))
+        if self.collapse == "last":
+            return kernel, None
+        mix = StepMix(name=f"{m}_mix")
+        if m not in self.modalities:
+            mix(jnp.zeros((1, x.shape[1], 1), x.dtype), jnp.ones(1, jnp.int32))
+        return kernel, mix
+
+    def _stack(
+        self, name: str, x: Float[Array, "c t b"], length: Int[Array, " b"], train: bool
+    ) -> Float[Array, "c t b"]:
+        """Apply the stack of a modality, or "crossmodal"."""
+        unimodal = name in MODALITIES
+        layers = self.unimodal_layers if unimodal else self.crossmodal_layers
+        if layers == 0:
+            return x
+        own = getattr(self, f"{name}_attention_dropout", self.attention_dropout)
+        readings = Readings(
+            embed=x.shape[0],
+            heads=self.heads,
+            rounds=layers,
+            attention_dropout=own,
+            relu_dropout=self.relu_dropout,
+            residual_dropout=self.residual_dropout,
+            embed_dropout=self.embed_dropout,
+        )
+        stack = RefinementStack(
+            readings, self.block, self.causal, self.scale, name=f"{name}_stack"
+        )
+        return stack(x, length, train=train)
+
+    def _weighted(self, m: str, x: Float[Array, "b c"]) -> Float[Array, "b c"]:
+        """Return x^S of a modality."""
+        for layer in range(1, self.gate_layers + 1):
+            name = f"{m}_gate_{layer}"
+            if self.gate == "relu":
+                gate = ReluGate(name=name)
+            else:
+                gate = SqueezeGate(self.gate_reduction, name=name)
+            x = x * gate(x)
+        return x
+
+
+# What differs from the defaults in the public code (Redaimao/UCRN@21a6783).
+CODE = MappingProxyType(
+    {
+        "width": 30,
+        "block": "code",
+        "causal": True,
+        "scale": True,
+        "collapse": "mix",
+        "respect_lengths": False,
+        "gate": "squeeze",
+        "head": "residual",
+        "absent_maps": True,
+    }
+)
