@@ -21,6 +21,10 @@ SELECTION = (
 )
 
 
+# Files that some methods lack; one left by an unfinished run would be another's.
+NOT_ALWAYS = ("u_labels.npz", workdir.FEATURES)
+
+
 class Writer:
     """Writes the files of one run; see `report` for who reads them."""
 
@@ -38,6 +42,7 @@ class Writer:
         self._folder, self._config = folder, config
         self._dataset, self._inputs = dataset, inputs
         self._u_labels: list[np.ndarray] = []
+        self._batches: list[dict[str, np.ndarray]] = []
         self._seconds: list[float] = []
         workdir.write_json(folder / workdir.CONFIG, config.to_dict())
         self._provenance = workdir.provenance(
@@ -48,14 +53,17 @@ class Writer:
         )
         workdir.write_json(folder / "provenance.json", self._provenance)
         (folder / workdir.HISTORY).write_text("")
+        for name in NOT_ALWAYS:
+            (folder / name).unlink(missing_ok=True)
         logs = folder / "tensorboard"
         for old in logs.glob("*/events.*"):
             old.unlink()
         self._boards = [SummaryWriter(str(logs / f"seed_{s}")) for s in config.seeds]
 
     def epoch(self, epoch: Epoch) -> None:
-        """Write an epoch's line of history and its scalars; keep its u-labels."""
+        """Write an epoch's line of history and its scalars; keep its arrays."""
         self._seconds.append(epoch.seconds)
+        self._batches.append(epoch.batches)
         if "u_labels" in epoch.recorded:
             self._u_labels.append(epoch.recorded["u_labels"])
         line = {
@@ -76,7 +84,7 @@ class Writer:
             self._boards[i].flush()
 
     def finish(self, trained: Trained, times: dict[str, Any]) -> dict[str, Any]:
-        """Write checkpoint, predictions, u-labels and, last, the results."""
+        """Write checkpoint, predictions, losses, features and, last, the results."""
         for board in self._boards:
             board.close()
         config, folder = self._config, self._folder
@@ -91,6 +99,8 @@ class Writer:
             prediction=trained.test_prediction,
         )
         self._write_samples(trained)
+        self._write_losses()
+        self._write_features(trained)
         u_labels = trained.recorded.get("u_labels")
         results: dict[str, Any] = {
             "schema": 1,
@@ -185,6 +195,28 @@ class Writer:
             if split.unimodal_label is not None:
                 arrays[f"{name}_unimodal_label"] = split.unimodal_label
         workdir.write_arrays(self._folder / "samples.npz", **arrays)
+
+    def _write_losses(self) -> None:
+        """Write the losses of every training step, a step being one batch."""
+        first = next(iter(self._batches[0].values()))
+        numbers = np.arange(1, len(self._batches) + 1)
+        arrays = {
+            name: np.concatenate([epoch[name].T for epoch in self._batches])
+            for name in self._batches[0]
+        }
+        epoch = np.repeat(numbers, first.shape[1])
+        workdir.write_arrays(self._folder / workdir.LOSSES, epoch=epoch, **arrays)
+
+    def _write_features(self, trained: Trained) -> None:
+        """Write what the model makes of some samples; nothing if it gives nothing."""
+        arrays: dict[str, np.ndarray] = {}
+        for split, features in trained.features.items():
+            label = self._dataset.splits[split].label[features.index]
+            arrays |= {f"{split}_index": features.index, f"{split}_label": label}
+            for name, value in features.value.items():
+                arrays[f"{split}_{name}"] = value.astype(np.float32)
+        if arrays:
+            workdir.write_arrays(self._folder / workdir.FEATURES, **arrays)
 
     def _empty_classes(self, trained: Trained) -> list[str]:
         counts = trained.recorded.get("empty_classes")

@@ -21,6 +21,9 @@ from msa_jax.train_state import split_sharding, state_sharding
 from msa_jax.types import Method, Outputs, PyTree, Selection, Split, TrainState
 
 Divide = Callable[[PyTree], PyTree]  # constrains a batch's layout on the devices
+Read = Callable[
+    [Outputs], PyTree
+]  # what to keep of a batch's outputs, batch axis first
 
 
 class Rules(NamedTuple):
@@ -138,6 +141,11 @@ def train_epoch(
     return state, parts
 
 
+def fusion_score(outputs: Outputs) -> Float[Array, " b"]:
+    """Read what selection needs of a batch: fusion's prediction."""
+    return outputs.prediction[0]
+
+
 def predict(
     method: Method,
     params: PyTree,
@@ -145,9 +153,9 @@ def predict(
     size: int,
     divide: Divide = lambda batch: batch,
     *,
-    every_target: bool = False,
-) -> Float[Array, " n"] | Float[Array, "m n"]:
-    """Return the prediction of every sample of a split, in label units.
+    read: Read = fusion_score,
+) -> PyTree:
+    """Return what `read` keeps of every sample of a split.
 
     Args:
         method: the method.
@@ -155,20 +163,21 @@ def predict(
         split: the samples.
         size: samples per batch.
         divide: lays a batch over the devices.
-        every_target: give all rows of `Outputs.prediction`, [m, n], not fusion's alone.
+        read: (outputs of a batch) -> arrays whose first axis is the batch; what it
+            leaves out is not computed.
+
+    Returns: the same arrays over all samples, [n, ...]; by default fusion's
+        predictions, in label units.
     """
     n = split.label.shape[0]
 
     def one(index):
         batch = divide(gather(split, index))
         outputs = method.model.apply({"params": params}, batch, train=False)
-        prediction = cast(Outputs, outputs).prediction
-        return prediction if every_target else prediction[0]
+        return read(cast(Outputs, outputs))
 
     rows = jax.lax.map(one, batches(jnp.arange(n), size))
-    if not every_target:
-        return rows.reshape(-1)[:n]
-    return jnp.moveaxis(rows, 1, 0).reshape(rows.shape[1], -1)[:, :n]
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], rows)
 
 
 def valid_loss(
@@ -283,15 +292,16 @@ def make_predict(
     mesh: Mesh,
     *,
     over_seeds: str,
-    every_target: bool = False,
-) -> Callable[[PyTree, Split], Float[Array, "s n"] | Float[Array, "s m n"]]:
-    """Compile-ready program that predicts a split with every seed's parameters."""
+    read: Read = fusion_score,
+) -> Callable[[PyTree, Split], PyTree]:
+    """Compile-ready program that predicts a split with every seed's parameters.
+
+    Returns: (parameters, split) -> what `read` keeps, see `predict`, [s, n, ...].
+    """
     divide, columns = _division(mesh, batch_size)
 
     def one_seed(params, split):
-        return predict(
-            method, params, split, columns, divide, every_target=every_target
-        )
+        return predict(method, params, split, columns, divide, read=read)
 
     return jax.jit(
         _over_seeds(one_seed, over_seeds),

@@ -13,13 +13,16 @@ from msa_jax import methods, metrics, optim, step
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs
 from msa_jax.train_state import init_states, split_sharding
-from msa_jax.types import PyTree, TrainState
+from msa_jax.types import PyTree, Split, TrainState
+
+FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
 
 
 class Epoch(NamedTuple):
     """One epoch's numbers on the host; every value has one entry per seed.
 
-    train: loss and its parts, averaged over batches; NaN for seeds that have ended.
+    batches: loss and its parts at every batch, [s, k]; NaN for seeds that have ended.
+    train: the same, averaged over batches.
     valid: "loss" (the score that selects) and every metric; NaN likewise.
     active: the seed trained in this epoch.
     selected: this epoch is the seed's best so far.
@@ -28,11 +31,23 @@ class Epoch(NamedTuple):
 
     number: int
     seconds: float
+    batches: dict[str, np.ndarray]
     train: dict[str, np.ndarray]
     valid: dict[str, np.ndarray]
     active: np.ndarray
     selected: np.ndarray
     recorded: dict[str, np.ndarray]
+
+
+class Features(NamedTuple):
+    """What the model makes of some samples of a split, by the selected parameters.
+
+    index: places of the samples in the split, [n], rising.
+    value: name -> [s, n, h], every feature that the model gives outside training.
+    """
+
+    index: np.ndarray
+    value: dict[str, np.ndarray]
 
 
 class Trained(NamedTuple):
@@ -44,6 +59,7 @@ class Trained(NamedTuple):
     test_targets: every target's, of the selected parameters, [s, m, n].
     train_targets: the same of train; None where the method records no u-labels, for
         which alone anyone would look at predictions of samples that were learnt.
+    features: of samples of train and of test; empty where the model gives none.
     recorded: label values at each seed's end.
     notes: what went wrong on the way, if anything.
     """
@@ -54,6 +70,7 @@ class Trained(NamedTuple):
     valid_prediction: np.ndarray
     test_targets: np.ndarray
     train_targets: np.ndarray | None
+    features: dict[str, Features]
     recorded: dict[str, np.ndarray]
     notes: list[str]
 
@@ -127,6 +144,7 @@ def train(
             Epoch(
                 number=number,
                 seconds=time.perf_counter() - start,
+                batches=_of_active(log.parts, active[:, None]),
                 train=_of_active(train, active),
                 valid=_of_active({"loss": log.valid_loss} | valid_scores, active),
                 active=active,
@@ -135,16 +153,15 @@ def train(
             )
         )
     _require_selected(state, seeds)
-    predict = step.make_predict(
-        method,
-        config.optim.batch_size,
-        mesh,
-        over_seeds=over_seeds,
-        every_target=True,
-    )
     chosen = state.selection.params
+
+    def predict(split, read):
+        size = config.optim.batch_size
+        run = step.make_predict(method, size, mesh, over_seeds=over_seeds, read=read)
+        return jax.device_get(run(chosen, split))
+
     # Test is read here, once, with parameters that validation chose.
-    test_targets = np.asarray(predict(chosen, splits["test"]))
+    test_targets = _targets(predict, splits["test"])
     with_u_labels = "u_labels" in recorded
     return Trained(
         params=chosen,
@@ -152,10 +169,34 @@ def train(
         epochs_run=epochs_run,
         valid_prediction=best_prediction,
         test_targets=test_targets,
-        train_targets=np.asarray(predict(chosen, data)) if with_u_labels else None,
+        train_targets=_targets(predict, data) if with_u_labels else None,
+        features=_features(predict, splits),
         recorded=recorded,
         notes=notes,
     )
+
+
+def _targets(predict: Callable, split: Split) -> np.ndarray:
+    """Return the predictions of every target, [s, m, n]."""
+    rows = predict(split, lambda outputs: outputs.prediction.T)
+    return np.ascontiguousarray(rows.swapaxes(1, 2))
+
+
+def _features(predict: Callable, splits: dict[str, Split]) -> dict[str, Features]:
+    """Return the features of some samples of train and test, if there are any."""
+    found = {}
+    for name in ("train", "test"):
+        index = spread_out(splits[name].label.shape[0], FEATURE_SAMPLES)
+        some = jax.tree.map(lambda x, index=index: x[index], splits[name])
+        if value := predict(some, lambda outputs: outputs.feature):
+            found[name] = Features(index, value)
+    return found
+
+
+def spread_out(n: int, most: int) -> np.ndarray:
+    """Choose at most `most` of n places, evenly spaced; all if there are no more."""
+    count = min(n, most)
+    return np.arange(count) * n // max(count, 1)
 
 
 def _rules(config: Any) -> step.Rules:

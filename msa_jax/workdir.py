@@ -18,6 +18,7 @@ from msa_jax.experiment.statistics import json_safe
 from msa_jax.types import PyTree
 
 RESULTS, CONFIG, HISTORY = "results.json", "config.json", "history.jsonl"
+LOSSES, FEATURES = "losses.npz", "features.npz"
 PACKAGES = (
     "jax jaxlib flax optax orbax-checkpoint transformers numpy scipy scikit-learn "
     "ml-collections tensorflow-datasets"
@@ -51,14 +52,30 @@ def finished(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
     if not (folder / RESULTS).exists():
         return None
     old = read_json(folder / CONFIG)
-    differences = _differences(old, json.loads(_dump(config)))
-    if differences:
+    found = differences(old, json.loads(_dump(config)))
+    if found:
+        said = [f"{field}: {there} there, {now} now" for field, there, now in found]
         raise UserError(
             f"workdir {folder} holds a finished run with another configuration "
-            f"({'; '.join(differences[:3])}{' ...' if differences[3:] else ''}); give "
+            f"({'; '.join(said[:3])}{' ...' if said[3:] else ''}); give "
             "another --workdir, or delete that one"
         )
     return read_json(folder / RESULTS)
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[tuple[str, Any, Any]]:
+    """Compare two configurations read from JSON.
+
+    Returns: name ("optim.batch_size") and both values of each field that differs, in
+        the order of names; None for a field that one lacks.
+    """
+    if isinstance(a, dict) and isinstance(b, dict):
+        found = []
+        for key in sorted(a.keys() | b.keys()):
+            path = f"{where}.{key}" if where else key
+            found += differences(a.get(key), b.get(key), path)
+        return found
+    return [] if a == b else [(where, a, b)]
 
 
 def read_json(path: Path) -> Any:
@@ -131,16 +148,6 @@ def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}")
     temporary.write_bytes(content)
     os.replace(temporary, path)
-
-
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        found = []
-        for key in sorted(old.keys() | new.keys()):
-            path = f"{where}.{key}" if where else key
-            found += _differences(old.get(key), new.get(key), path)
-        return found
-    return [] if old == new else [f"{where}: {old} there, {new} now"]
 
 
 def _git_commit() -> str | None:

@@ -67,8 +67,8 @@ def test_writes_everything(finished):
     (folder, _), (printed, _) = finished
     for name in (
         "results.json config.json provenance.json history.jsonl report.html report.md "
-        "predictions_test.npz u_labels.npz samples.npz checkpoint/best "
-        "tensorboard/seed_1"
+        "predictions_test.npz u_labels.npz samples.npz losses.npz features.npz "
+        "checkpoint/best tensorboard/seed_1"
     ).split():
         assert (folder / name).exists(), name
     assert "MAE" in printed and str(folder / "report.html") in printed
@@ -109,10 +109,30 @@ def test_shows_single_samples(finished):
     assert (folder / "figures" / "sample_paths.png").exists()
 
 
+def test_keeps_losses_of_every_step_and_features(finished):
+    (folder, _), _ = finished
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    history = [json.loads(line) for line in lines]
+    with np.load(folder / "losses.npz") as z:
+        # 96 samples in batches of 16; both seeds run to the end of the last epoch.
+        np.testing.assert_array_equal(z["epoch"], np.repeat([1, 2, 3, 4], 6))
+        assert set(z) == {"epoch"} | set(history[0]["train"])
+        for name, mean in history[1]["train"].items():
+            of_epoch = z[name][z["epoch"] == 2]
+            np.testing.assert_allclose(of_epoch.mean(axis=0), mean, rtol=1e-5)
+    with np.load(folder / "features.npz") as z, np.load(folder / "samples.npz") as s:
+        for split, n in (("train", 96), ("test", 32)):
+            np.testing.assert_array_equal(z[f"{split}_index"], np.arange(n))
+            np.testing.assert_array_equal(z[f"{split}_label"], s[f"{split}_label"])
+            assert z[f"{split}_fusion"].shape == (2, n, 16)
+            assert z[f"{split}_audio"].dtype == np.float32
+
+
 def test_twice_is_byte_identical(finished):
     (one, two), _ = finished
     assert without_time(one) == without_time(two)
-    for name in ("predictions_test.npz", "u_labels.npz", "samples.npz"):
+    files = ("predictions_test", "u_labels", "samples", "losses", "features")
+    for name in (f"{file}.npz" for file in files):
         with np.load(one / name) as a, np.load(two / name) as b:
             for key in a:
                 assert a[key].tobytes() == b[key].tobytes(), (name, key)

@@ -13,6 +13,7 @@ def epoch(number, selected, active=(True, True), seconds=10.0):
     return Epoch(
         number=number,
         seconds=seconds,
+        batches={},
         train={"loss": np.where(active, [1.0, 3.0], np.nan)},
         valid={"loss": loss},
         active=np.array(active),

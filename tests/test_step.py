@@ -155,16 +155,34 @@ def test_predictions_do_not_depend_on_the_batch_size(size):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
+def every_target(outputs):
+    return outputs.prediction.T
+
+
 @pytest.mark.parametrize("size", [4, 11])
 def test_predictions_of_every_target(size):
     method = tiny.make_heads()
     params = tiny.make_params(method, VALID)
     predict = partial(step.predict, method, split=VALID, size=size)
-    found = tiny.quick(partial(predict, every_target=True))(params)
+    found = tiny.quick(partial(predict, read=every_target))(params)
     batch = step.gather(VALID, jnp.arange(11))
     apply = tiny.quick(lambda p: method.model.apply({"params": p}, batch, train=False))
-    assert found.shape == (4, 11)
-    np.testing.assert_allclose(found, apply(params).prediction, rtol=0, atol=1e-6)
+    assert found.shape == (11, 4)
+    expected = apply(params).prediction.T
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [4, 11])
+def test_features_of_every_sample(size):
+    """A tree of arrays is read like one array: padding gone, samples in order."""
+    method = tiny.make_heads()
+    params = tiny.make_params(method, VALID)
+    predict = partial(step.predict, method, split=VALID, size=size)
+    found = tiny.quick(partial(predict, read=lambda outputs: outputs.feature))(params)
+    batch = step.gather(VALID, jnp.arange(11))
+    apply = tiny.quick(lambda p: method.model.apply({"params": p}, batch, train=False))
+    assert found.keys() == {"fusion", "text", "audio", "vision"}
+    tiny.assert_close(found, apply(params).feature, 1e-6)
 
 
 def test_selection_computes_fusion_only():
@@ -172,14 +190,12 @@ def test_selection_computes_fusion_only():
     method = tiny.make_heads()
     params = tiny.make_params(method, VALID)
 
-    def flops(every_target):
-        run = partial(
-            step.predict, method, split=VALID, size=4, every_target=every_target
-        )
+    def flops(read):
+        run = partial(step.predict, method, split=VALID, size=4, read=read)
         compiled = jax.jit(run).lower(params).compile()
         return (compiled.cost_analysis() or {})["flops"]
 
-    assert flops(False) < flops(True)
+    assert flops(step.fusion_score) < flops(every_target)
 
 
 @pytest.mark.parametrize(

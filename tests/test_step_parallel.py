@@ -149,8 +149,8 @@ def test_predict_program_equals_prediction_of_the_epoch(five):
         expected = logs[epoch - 1].valid_prediction[seed]
         np.testing.assert_allclose(found[seed], expected, rtol=0, atol=1e-6)
     run = step.make_predict(
-        tiny.make_heads(), 7, mesh, over_seeds="map", every_target=True
+        tiny.make_heads(), 7, mesh, over_seeds="map", read=lambda o: o.prediction.T
     )
     every = run(state.selection.params, VALID)
-    assert every.shape == (len(SEEDS), 4, VALID.label.shape[0])
-    np.testing.assert_allclose(every[:, 0], found, rtol=0, atol=1e-6)
+    assert every.shape == (len(SEEDS), VALID.label.shape[0], 4)
+    np.testing.assert_allclose(every[..., 0], found, rtol=0, atol=1e-6)

@@ -88,6 +88,47 @@ def test_leaves_every_target_of_train_and_test(run, dataset):
     np.testing.assert_array_equal(trained.test_prediction, trained.test_targets[:, 0])
 
 
+def test_keeps_every_batch_of_every_loss(run):
+    """96 samples in batches of 12 make 8; an ended seed has none."""
+    _, epochs = run()
+    ended = 0
+    for epoch in epochs:
+        assert epoch.batches.keys() == epoch.train.keys()
+        for name, values in epoch.batches.items():
+            assert values.shape == (5, 8)
+            np.testing.assert_allclose(
+                values.mean(axis=1), epoch.train[name], rtol=1e-5
+            )
+            assert (np.isnan(values) == ~epoch.active[:, None]).all()
+        ended += (~epoch.active).sum()
+    assert ended  # else this test shows half
+
+
+def test_features_are_those_of_evenly_spaced_samples(run, monkeypatch):
+    every, _ = run()
+    monkeypatch.setattr(train, "FEATURE_SAMPLES", 40)
+    some, _ = run(seeds=(4, 5))
+    widths = {"fusion": 16, "text": 16, "audio": 8, "vision": 8}
+    for split, n in (("train", 96), ("test", 32)):
+        all_of, few = every.features[split], some.features[split]
+        np.testing.assert_array_equal(all_of.index, np.arange(n))
+        assert few.index.tolist() == train.spread_out(n, 40).tolist()
+        for name, width in widths.items():
+            assert all_of.value[name].shape == (5, n, width)
+            expected = all_of.value[name][3:, few.index]
+            np.testing.assert_allclose(few.value[name], expected, rtol=0, atol=1e-6)
+
+
+def test_evenly_spaced():
+    assert train.spread_out(7, 3).tolist() == [0, 2, 4]
+    assert train.spread_out(3, 7).tolist() == [0, 1, 2]
+    for n in (2000, 2001, 3999, 4000, 16326):
+        places = train.spread_out(n, 2000)
+        assert len(places) == 2000 and places[0] == 0 and places[-1] < n
+        assert np.diff(places).min() >= n // 2000
+        assert np.ptp(np.diff(places)) <= 1
+
+
 def test_a_seed_alone_is_the_seed_among_five(run):
     together, _ = run()
     alone, _ = run(seeds=(3,))

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.errors import UserError
-from msa_jax.report import figures, sample_paths, samples, tables, u_labels
+from msa_jax.report import (
+    figures,
+    representation,
+    sample_paths,
+    samples,
+    steps,
+    tables,
+    u_labels,
+)
 from msa_jax.report.drawing import MODALITY_COLOURS, STYLE, to_png, to_svg
 from msa_jax.report.reading import Run, read
 
@@ -25,14 +33,17 @@ class Drawn:
     sentences: tuple[str, ...] = ()
 
 
-def write_report(workdir: Path) -> Path:
+def write_report(workdir: Path, beside: Path | None = None) -> Path:
     """Read a work directory, write the report beside its files (see `report.write`)."""
     import matplotlib
 
     run = read(workdir)
+    other = None if beside is None else read(beside)
+    if other is not None:
+        representation.require_comparable(run, other)
     parts = samples.parts(run)
     with matplotlib.rc_context(STYLE):
-        drawn = list(draw(run))
+        drawn = list(draw(run, other))
         png = {f"figures/{d.name}.png": to_png(d.figure) for d in drawn}
         svg = {d.name: to_svg(d.figure, d.name, d.alt) for d in drawn}
         if (paths := samples.draw(run, parts)) is not None:
@@ -56,8 +67,13 @@ def write_report(workdir: Path) -> Path:
     return workdir / "report.html"
 
 
-def draw(run: Run) -> Iterator[Drawn]:
-    """Draw every figure that the run's files allow, in reading order."""
+def draw(run: Run, beside: Run | None = None) -> Iterator[Drawn]:
+    """Draw every figure that the run's files allow, in reading order.
+
+    Args:
+        run: the run.
+        beside: another run, whose fused representation is drawn, too.
+    """
     seeds = run.results["seeds"]
     selected = run.results.get("selected_epoch") or {}
     dot = "A dot marks the epoch whose parameters were kept."
@@ -71,6 +87,16 @@ def draw(run: Run) -> Iterator[Drawn]:
                 "Line charts of the parts of the loss over epochs, one line per seed",
                 figures.loss_curves(history, seeds, selected),
             )
+    if run.steps is not None and steps.worth_drawing(run.steps):
+        yield Drawn(
+            "loss_steps",
+            "Losses over training steps",
+            steps.caption(run.steps, run.config),
+            "Line charts of the parts of the loss over steps, one line per seed",
+            steps.curves(run.steps, seeds),
+            tuple(steps.sentences(run.steps)),
+        )
+    if history is not None:
         curves = figures.metric_curves(
             history, seeds, selected, run.results["metrics_kind"]
         )
@@ -93,6 +119,16 @@ def draw(run: Run) -> Iterator[Drawn]:
             "that strong sentiment is underrated.",
             "Scatter plots of predicted against true scores on the test split",
             figures.scatter(run.predictions, seeds),
+        )
+    if representation.can_draw(run):
+        runs = [run] if beside is None else [run, beside]
+        yield Drawn(
+            "embedding",
+            "t-SNE of the fused representation",
+            representation.caption(runs),
+            "Clouds of training samples in two dimensions, coloured by their label",
+            representation.figure(runs),
+            tuple(representation.sentences(runs)),
         )
     if run.u_labels is not None:
         yield from _draw_u_labels(run, seeds, selected)

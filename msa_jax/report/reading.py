@@ -3,7 +3,7 @@
 import json
 import math
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,23 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """Losses of every training step; a step is one batch."""
+
+    epoch: np.ndarray  # [steps], counted from 1
+    losses: dict[str, np.ndarray]  # name -> [steps, s], NaN where a seed had ended
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the selected parameters make of some samples of a split."""
+
+    index: np.ndarray  # [n], places in the split
+    label: np.ndarray  # [n]
+    value: dict[str, np.ndarray]  # name -> [s, n, h]
+
+
+@dataclass(frozen=True)
 class Run:
     """All that a report needs; what the work directory lacks is None."""
 
@@ -67,6 +84,8 @@ class Run:
     predictions: Predictions | None
     u_labels: ULabels | None
     samples: dict[str, Samples]  # "train", "test", each only if it was written
+    steps: Steps | None = None
+    features: dict[str, Features] = field(default_factory=dict)  # like `samples`
 
 
 def read(workdir: Path) -> Run:
@@ -108,6 +127,8 @@ def read(workdir: Path) -> Run:
         _predictions(workdir / "predictions_test.npz", seeds),
         u_labels,
         samples,
+        _steps(workdir / "losses.npz", seeds),
+        _features(workdir / "features.npz", seeds),
     )
 
 
@@ -196,11 +217,7 @@ def _samples(path: Path, seeds: int) -> dict[str, Samples]:
     arrays = _npz(path) or {}
     found = {}
     for split in ("train", "test"):
-        mine = {
-            name.removeprefix(f"{split}_"): value
-            for name, value in arrays.items()
-            if name.startswith(f"{split}_")
-        }
+        mine = _of_split(arrays, split)
         if not mine:
             continue
         try:
@@ -225,6 +242,47 @@ def _samples(path: Path, seeds: int) -> dict[str, Samples]:
         decoded = str(arrays.get("text_source", "")) == "tokens"
         found[split] = Samples(names, text, numbers(label), prediction, true, decoded)
     return found
+
+
+def _steps(path: Path, seeds: int) -> Steps | None:
+    arrays = _npz(path)
+    if arrays is None:
+        return None
+    losses = {name: value for name, value in arrays.items() if name != "epoch"}
+    if "epoch" not in arrays or not losses:
+        raise UserError(f"{path}: lacks the array 'epoch', or every loss")
+    expected = (len(arrays["epoch"]), seeds)
+    for name, value in losses.items():
+        if value.shape != expected:
+            raise UserError(f"{path}: {name} is {value.shape}, expected {expected}")
+    return Steps(arrays["epoch"], losses)
+
+
+def _features(path: Path, seeds: int) -> dict[str, Features]:
+    arrays = _npz(path) or {}
+    found = {}
+    for split in ("train", "test"):
+        mine = _of_split(arrays, split)
+        if not mine:
+            continue
+        try:
+            index, label = mine.pop("index"), numbers(mine.pop("label"))
+        except KeyError as error:
+            raise UserError(f"{path}: {split} lacks the array {error}") from None
+        for name, value in mine.items():
+            if value.ndim != 3 or value.shape[:2] != (seeds, len(label)):
+                raise UserError(
+                    f"{path}: {split}_{name} is {value.shape}, expected "
+                    f"({seeds}, {len(label)}, width)"
+                )
+        found[split] = Features(index, label, mine)
+    return found
+
+
+def _of_split(arrays: dict[str, np.ndarray], split: str) -> dict[str, np.ndarray]:
+    """Return the arrays of one split, by their names without it."""
+    start = f"{split}_"
+    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
 
 
 def _npz(path: Path) -> dict[str, np.ndarray] | None:
