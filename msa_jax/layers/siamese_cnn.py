@@ -63,28 +63,43 @@ class ConvStack(nn.Module):
         if length is not None and self.padding != "same":
             raise ValueError("lengths need padding 'same'")
         x = _only(x, length)
-        layers = zip(KERNELS, STRIDES, CPC_PADDING, strict=True)
-        for number, (kernel, stride, pad) in enumerate(layers, start=1):
-            start = uniform((x.shape[-1] * kernel) ** -0.5)
-            steps = x.shape[1]
-            if self.padding == "same":
-                front = (kernel - stride) // 2
-                outputs = -(-steps // stride)
-                around = (front, (outputs - 1) * stride + kernel - steps - front)
-            else:
-                around = (pad, pad) if self.padding == "cpc" else (0, 0)
-            convolve = nn.Conv(
-                self.channels,
-                (kernel,),
-                stride,
-                padding=[around],
-                kernel_init=start,
-                bias_init=start,
-                name=f"layer_{number}",
-            )
+        outputs = output_steps(x.shape[1], self.padding)
+        layers = zip(STRIDES, CPC_PADDING, outputs, strict=True)
+        for number, (stride, pad, steps) in enumerate(layers, start=1):
+            front = {"cpc": pad, "valid": 0, "same": stride // 2}[self.padding]
+            convolve = BlockConv(self.channels, stride, name=f"layer_{number}")
             length = None if length is None else -(-length // stride)
-            x = _only(jnp.tanh(convolve(x)), length)
+            x = _only(jnp.tanh(convolve(x, front, steps)), length)
         return x
+
+
+class BlockConv(nn.Module):
+    """A convolution whose kernel is twice its stride, as two products over blocks.
+
+    Source: torch.nn.Conv1d: kernel [2 stride, in, out], starts at
+        U(+-1/sqrt(2 stride in)).
+    Differs: not computed as a convolution: inside a loop (an epoch is one) XLA's CPU
+        convolutions are 40 times slower than these products (docs/performance.md).
+    """
+
+    channels: int
+    stride: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b t d"], front: int, steps: int
+    ) -> Float[Array, "b s {self.channels}"]:
+        """Return `steps` outputs; `front` zeros stand before x, enough behind it."""
+        width = self.stride * x.shape[2]
+        start = uniform((2 * width) ** -0.5)
+        shape = (2 * self.stride, x.shape[2], self.channels)
+        kernel = self.param("kernel", start, shape).reshape(2, width, self.channels)
+        bias = self.param("bias", start, (self.channels,))
+        read = (steps + 1) * self.stride  # by `steps` windows of two blocks
+        behind = max(0, read - front - x.shape[1])
+        x = jnp.pad(x, ((0, 0), (front, behind), (0, 0)))[:, :read]
+        block = x.reshape(x.shape[0], steps + 1, width)
+        return block[:, :-1] @ kernel[0] + block[:, 1:] @ kernel[1] + bias[None, None]
 
 
 class SiameseCnn(nn.Module):

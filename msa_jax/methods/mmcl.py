@@ -6,6 +6,7 @@ target; predictions, not audio and vision themselves, are fused with the text.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -239,17 +240,16 @@ def loss(
     batch: Batch,
     labels: tuple[()],
     *,
+    weights: Weights,
+    readings: Readings,
     error: Literal["l1", "l2", "huber"] = "l1",
-    weights: Weights = Weights(),
-    readings: Readings = Readings(),
     modalities: tuple[str, ...] = MODALITIES,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the total loss, and its parts before they are weighted.
 
-    Parts: "loss_regression" and, where its weight is not 0, "loss_uni", "..._sentiment",
-    "..._cross", "..._align", "..._uniform". An absent modality has none of the
-    contrastive losses: its code is the same for all samples, and aligning predictions
-    with it would only make them alike.
+    Parts: "loss_regression" and, where its weight is not 0, "loss_<name>" of each of
+    `Weights`. An absent modality has none of the contrastive losses: its code is the
+    same for all samples, and aligning predictions with it would only make them alike.
 
     Source: MMCL, section 3.5, Eq. 9 and 10.
     """
@@ -288,12 +288,12 @@ def make(config: Any, text_encoder: nn.Module) -> Method:
     )
 
 
-def assemble(network: Mmcl, total: Any = loss) -> Method:
+def assemble(network: Mmcl, loss: Callable[..., Any]) -> Method:
     """Put a network and a loss together."""
     frozen = getattr(network.text_encoder, "frozen", False)
     return Method(
         model=network,
-        loss=total,
+        loss=loss,
         init_labels=lambda split, key: (),
         update_labels=lambda labels, outputs, batch, epoch: labels,
         groups=partial(group, frozen=frozen),
