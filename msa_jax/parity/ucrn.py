@@ -145,7 +145,7 @@ def peer_gate(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> No
         x = jnp.asarray(z[stored], dtype)
         every = jnp.ones((x.shape[1], x.shape[0]), bool)
         pooled = mean_step(x.swapaxes(0, 1), every)
-        weight = gate.apply({"params": params}, pooled)
+        weight: Any = gate.apply({"params": params}, pooled)
         name = stored.replace("x_", "y_")
         table.add(name, x * weight[None], z[name], tolerance)
     table.add("channel", len(params["squeeze_kernel"]), z["channel"], 0.0)

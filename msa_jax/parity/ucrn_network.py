@@ -61,7 +61,7 @@ def layer(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     steps = np.arange(x.shape[1])
     for name, causal in (("causal", True), ("full", False)):
         seen = steps[None] <= steps[:, None] + (0 if causal else len(steps))
-        seen = jnp.asarray(seen[:, :, None])
+        seen = jnp.broadcast_to(seen[:, :, None], (*seen.shape, x.shape[2]))
         eq3 = refinement.attend_slices(x, weights, seen, lambda v, rate: v, readings)
         stack = RefinementStack(readings, "paper", causal)
         params = {"layers": _sliced_params(weights)}
