@@ -6,12 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import quick
+from tiny import make_split, quick
 
+from msa_jax.batching import gather
 from msa_jax.layers.dense import ResidualHead, TwoLayerHead
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.layers.refinement import RefinementStack, StepMix, last_step
 from msa_jax.layers.spt import Readings
+from msa_jax.methods.ucrn import Ucrn
+from msa_jax.text import FeatureEncoder
+from msa_jax.types import MODALITIES
 
 KEY = jax.random.key(0)
 RATES = ("attention_dropout", "relu_dropout", "residual_dropout", "embed_dropout")
@@ -228,3 +232,32 @@ def test_heads():
         rngs = {"dropout": KEY}
         other = head.apply(params, x, train=True, rngs=rngs)
         assert np.abs(other - found).max() > 0.01
+
+
+def test_the_paper_network_equals_a_numpy_loop():
+    """Project, refine, last step, gate, concatenate, refine, two layers."""
+    network = Ucrn(FeatureEncoder(), width=6, unimodal_layers=2, crossmodal_layers=1)
+    batch = gather(make_split(6), jnp.arange(6))
+    params = draw_params(network, batch, train=False)
+    out = quick(partial(network.apply, train=False))(params, batch)
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, float), params["params"])
+
+    def refine(name, x, layers):
+        model = RefinementStack(Readings(6, 3, layers))
+        return twin(model, {"params": p[name]}, x)
+
+    for row in range(6):
+        gated = []
+        for m in MODALITIES:
+            steps = int(getattr(batch, f"{m}_length")[row])
+            x = np.asarray(getattr(batch, m)[row, :steps], float) @ p[f"{m}_kernel"]
+            x = refine(f"{m}_stack", x, 2)[-1]
+            np.testing.assert_allclose(out.feature[m][row], x, atol=1e-4)
+            gate = p[f"{m}_gate_1"]["linear"]
+            gated.append(x * np.maximum(x @ gate["kernel"] + gate["bias"], 0))
+        x = refine("crossmodal_stack", np.concatenate(gated)[None], 1)[0]
+        np.testing.assert_allclose(out.feature["fusion"][row], x, atol=1e-4, rtol=1e-4)
+        first, score = (p["head"][k]["linear"] for k in ("layer_1", "score"))
+        hidden = np.maximum(x @ first["kernel"] + first["bias"], 0)
+        expected = hidden @ score["kernel"] + score["bias"]
+        np.testing.assert_allclose(out.prediction[:, row], expected, rtol=1e-4)
