@@ -141,6 +141,8 @@ def test_two_runs_side_by_side(tmp_path):
     # field_0 is 0 in both, field_8 is lacking there
     assert "differ (full / no_contrast): field_1 1 / -1; field_2 2 / -2" in page.text
     assert "field_6 6 / -6; and 2 more." in page.text
+    # a folder's name is no markup
+    assert "(full / no\\_contrast)" in (one / "report.md").read_text()
     assert not (other / "report.html").exists()
     runs = [read(one), read(other)]
     titles = [axes.get_title() for axes in representation.figure(runs).axes[:2]]

@@ -119,6 +119,11 @@ def test_features_are_those_of_evenly_spaced_samples(run, monkeypatch):
             np.testing.assert_allclose(few.value[name], expected, rtol=0, atol=1e-6)
 
 
+def test_a_method_without_features_leaves_none(dataset):
+    splits = make_inputs(dataset, smoke()).splits
+    assert train._features(lambda split, read: {}, splits) == {}
+
+
 def test_evenly_spaced():
     assert train.spread_out(7, 3).tolist() == [0, 2, 4]
     assert train.spread_out(3, 7).tolist() == [0, 1, 2]
