@@ -23,5 +23,5 @@ def get_config(variant="unaligned"):
     config.optim.groups.bert.rate = 1e-4
     config.optim.groups.bert_no_decay.rate = 1e-4
     config.selection.early_stop = 6
-    config.selection.max_epochs = 16
+    config.selection.max_epochs = 12
     return defaults.mmcl_variant(config, variant)

@@ -27,7 +27,7 @@ class Linear(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b {self.width}"]:
+    def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b {self.width}"]:
         """Apply the map to the last axis."""
         start = uniform(x.shape[-1] ** -0.5)
         return nn.Dense(self.width, kernel_init=start, bias_init=start, name="linear")(

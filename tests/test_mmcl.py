@@ -1,0 +1,326 @@
+"""MMCL's network, its loss, its switches; the layers: test_mmcl_layers.py."""
+
+import itertools
+import runpy
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from tiny import make_params, make_split, quick
+
+from msa_jax import config, methods, optim, step
+from msa_jax.batching import batches, gather
+from msa_jax.config.mmcl import ROWS
+from msa_jax.contrastive_total import Weights
+from msa_jax.errors import UserError
+from msa_jax.layers.resample import match_steps
+from msa_jax.methods import mmcl
+from msa_jax.text import FeatureEncoder
+from msa_jax.train_state import make_mesh, new_state
+
+SPLIT = make_split(24)
+ORDER = batches(jnp.arange(24), 8)  # three batches
+CONFIGS = Path(__file__).parents[1] / "configs"
+TERMS = Weights._fields
+SEQUENCES = ("text", "audio", "vision")
+
+
+def settings(variant: str = "", **changes):
+    """Return a tiny configuration; a key `a__b` stands for the field a.b."""
+    c = config.mmcl()
+    c.text.encoder = "features"
+    small = {"sequence_width": 4, "heads": 2, "layers": 1, "width": 320, "channels": 6}
+    c.model.update(small | {"context_width": 5, "fusion_width": 7})
+    if variant:
+        config.mmcl_variant(c, variant)
+    for path, value in changes.items():
+        section, field = path.split("__")
+        c[section][field] = value
+    config.check(c)
+    return c
+
+
+def make(variant: str = "", **changes):
+    return methods.make(settings(variant, **changes), FeatureEncoder(), (-3.0, 3.0))
+
+
+@cache
+def start_params(axis: str = "feature", encoder: str = "transformer"):
+    method = make(model__cnn_axis=axis, model__encoder=encoder)
+    return make_params(method, SPLIT)
+
+
+def forward(method, batch, params, train=False):
+    run = quick(
+        lambda p, b, k: method.model.apply(
+            {"params": p}, b, train=train, rngs={"dropout": k}
+        )
+    )
+    return run(params, batch, jax.random.key(3))
+
+
+@cache
+def trained_outputs():
+    """Return a batch, and what the network makes of it in training."""
+    batch = gather(SPLIT, jnp.arange(16))
+    return batch, forward(make(), batch, start_params(), train=True)
+
+
+@pytest.mark.parametrize("row", ["aligned", *ROWS])
+def test_every_row_of_the_tables_has_its_losses(row):
+    c = settings(row)
+    batch, outputs = trained_outputs()
+    loss = methods.make(c, FeatureEncoder(), (-3.0, 3.0)).loss
+    (total, parts), grad = quick(
+        jax.value_and_grad(lambda o: loss(o, batch, ()), has_aux=True)
+    )(outputs)
+    present = set(mmcl.PREDICTED) & set(c.model.modalities)
+    used = {n for n in TERMS if c.weights[n]}
+    assert set(parts) == {"loss_regression"} | {f"loss_{n}" for n in used}
+    expected = parts["loss_regression"]
+    for name in used:
+        expected += c.weights[name] * parts[f"loss_{name}"]
+        assert (abs(float(parts[f"loss_{name}"])) > 0) == bool(present)
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+    reached = {name for name, g in grad.feature.items() if bool(jnp.any(g != 0))}
+    views = {"feature", "augmented"} if "uni" in used else set()
+    views |= {"predicted", "target"} if used - {"uni"} else set()
+    assert reached == {f"{m}_{v}" for m in present for v in views}
+
+
+@pytest.mark.parametrize("row", ["aligned", "linear", "ta"])
+def test_every_parameter_of_what_is_present_learns(row):
+    c = settings(row)
+    method, params = make(row), start_params(encoder=c.model.encoder)
+    batch = gather(SPLIT, jnp.arange(8))
+
+    def value(params):
+        out = method.model.apply(
+            {"params": params}, batch, train=True, rngs={"dropout": jax.random.key(0)}
+        )
+        return method.loss(out, batch, ())[0]
+
+    grad = quick(jax.grad(value))(params)
+    moves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): bool(jnp.any(g != 0))
+        for path, g in jax.tree_util.tree_leaves_with_path(grad)
+    }
+    of_vision = ("vision_coding/", "vision_map/linear/kernel")
+    absent = (*of_vision, "vision_prediction/target_cnn/") if row == "ta" else ()
+    assert moves == {name: not name.startswith(absent) for name in moves}
+
+
+def test_an_absent_modality_is_not_read():
+    batch = gather(SPLIT, jnp.arange(8))
+    for word, name in (("av", "text"), ("tv", "audio"), ("ta", "vision")):
+        method = make(word)
+        other = batch.replace(**{name: getattr(batch, name) + 1})
+        same = [forward(method, b, start_params()).prediction for b in (batch, other)]
+        np.testing.assert_array_equal(*same)
+        full = [forward(make(), b, start_params()).prediction for b in (batch, other)]
+        assert bool(jnp.any(full[0] != full[1]))
+
+
+@pytest.mark.parametrize("axis", ["feature", "time"])
+def test_outside_training_no_targets_are_computed(axis):
+    method, params = make(model__cnn_axis=axis), start_params(axis)
+    batch = gather(SPLIT, jnp.arange(8))
+    out = forward(method, batch, params)
+    assert set(out.feature) == {"fusion"} and out.prediction.shape == (1, 8)
+    poisoned = dict(params)
+    for name in ("audio_prediction", "vision_prediction"):
+        nan = jax.tree.map(lambda x: x * jnp.nan, params[name]["target_cnn"])
+        poisoned[name] = params[name] | {"target_cnn": nan}
+    again = forward(method, batch, poisoned)
+    np.testing.assert_array_equal(again.prediction, out.prediction)
+    views = forward(method, batch, params, train=True).feature
+    fields = ("feature", "augmented", "predicted", "target")
+    pairs = itertools.product(mmcl.PREDICTED, fields)
+    assert set(views) == {"fusion"} | {f"{m}_{f}" for m, f in pairs}
+
+
+@pytest.mark.parametrize("axis", ["feature", "time"])
+def test_padding_and_other_samples_do_not_matter(axis):
+    method, params = make(model__cnn_axis=axis), start_params(axis)
+    batch = gather(SPLIT, jnp.arange(8))
+    whole = forward(method, batch, params)
+
+    def dirty(x, length):
+        return jnp.where(jnp.arange(x.shape[1])[None, :, None] < length, x, 9.0)
+
+    lengths = {m: getattr(batch, f"{m}_length")[:, None, None] for m in SEQUENCES}
+    padded = batch.replace(
+        **{m: dirty(getattr(batch, m), lengths[m]) for m in SEQUENCES}
+    )
+    found = forward(method, padded, params)
+    np.testing.assert_allclose(found.prediction, whole.prediction, atol=1e-5)
+    alone = forward(method, gather(SPLIT, jnp.arange(3, 4)), params)
+    np.testing.assert_allclose(alone.prediction[0], whole.prediction[0, 3:4], atol=1e-5)
+
+
+def test_without_dropout_and_cutoff_training_sees_what_testing_sees():
+    method = make(model__dropout=0.0, model__cutoff=0.0)
+    batch = gather(SPLIT, jnp.arange(8))
+    tested = forward(method, batch, start_params())
+    trained = forward(method, batch, start_params(), train=True)
+    np.testing.assert_allclose(trained.prediction, tested.prediction, atol=1e-5)
+    for m in mmcl.PREDICTED:  # nothing cut off: both views are one
+        both = (trained.feature[f"{m}_{f}"] for f in ("feature", "augmented"))
+        np.testing.assert_allclose(*both, atol=1e-6)
+
+
+def test_padding_rows_reach_no_loss():
+    method = make(model__dropout=0.0, model__cutoff=0.0)
+    few = gather(SPLIT, jnp.arange(5))
+    more = gather(SPLIT, jnp.array([0, 1, 2, 3, 4, 24, 24, 24]))
+    found = []
+    for batch in (few, more):
+        out = forward(method, batch, start_params(), train=True)
+        found.append(method.loss(out, batch, ())[1])
+    for name in found[0]:
+        np.testing.assert_allclose(*(f[name] for f in found), rtol=1e-5, atol=1e-6)
+
+
+def test_eight_devices_give_one_device_s_losses():
+    """Negatives are the global batch's: per device the loss would be another one."""
+    method = make(model__dropout=0.0, model__cutoff=0.0)
+    optimizer = optim.make_optimizer(settings().optim.groups, method.groups)
+    params = start_params()
+    batch = gather(SPLIT, jnp.arange(16))
+
+    def value(params, batch):
+        out = method.model.apply(
+            {"params": params}, batch, train=True, rngs={"dropout": jax.random.key(0)}
+        )
+        return method.loss(out, batch, ())
+
+    def one_step(params, batch):
+        (total, parts), grad = jax.value_and_grad(value, has_aux=True)(params, batch)
+        updates, _ = optimizer.update(grad, optimizer.init(params), params)
+        return total, parts, updates
+
+    total, parts, updates = quick(one_step)(params, batch)
+    mesh = make_mesh(8, 8, 1)
+    divided = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+    copied = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+    found = quick(one_step)(copied, divided)
+    assert len(divided.label.sharding.device_set) == 8
+    np.testing.assert_allclose(found[0], total, rtol=2e-5)
+    for name in parts:
+        np.testing.assert_allclose(found[1][name], parts[name], rtol=1e-4, atol=1e-5)
+    # What a program with a device's own two rows as negatives would have given.
+    pieces = [
+        quick(value)(params, gather(SPLIT, jnp.arange(i, i + 2)))[1]
+        for i in range(0, 16, 2)
+    ]
+    for name in ("loss_uni", "loss_cross", "loss_sentiment"):
+        local = np.mean([piece[name] for piece in pieces])
+        assert abs(local - parts[name]) > 0.1
+
+
+def test_an_epoch_on_eight_devices_equals_one_device_s():
+    c = settings(model__dropout=0.0, model__cutoff=0.0, optim__batch_size=16)
+    method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))
+    optimizer = optim.make_optimizer(c.optim.groups, method.groups)
+    state = new_state(method, optimizer, start_params(), SPLIT, jax.random.key(0))
+    logs = []
+    for devices in (1, 8):
+        mesh = make_mesh(devices, devices, 1)
+        rules = step.Rules(batch_size=16, accumulate=1)
+        epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds="map")
+        states = jax.tree.map(lambda x: x[None], state)
+        logs.append(epoch(states, SPLIT, SPLIT)[1].parts)
+    for name in logs[0]:  # the second batch is ragged: 8 of 16 rows
+        np.testing.assert_allclose(logs[1][name], logs[0][name], rtol=1e-3, atol=1e-4)
+
+
+def test_groups_are_the_paper_s_two_rates():
+    names = {
+        "text_encoder/bert/layer/kernel": "bert",
+        "text_encoder/bert/layer/bias": "bert_no_decay",
+        "audio_coding/lstm/forward/input_kernel": "other",
+        "vision_prediction/target_cnn/stack/layer_1/kernel": "other",
+    }
+    assert {path: mmcl.group(path) for path in names} == names
+    assert mmcl.group("text_encoder/x", frozen=True) == "frozen"
+
+
+def test_sizes_are_the_paper_s():
+    c = config.mmcl()
+    method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))
+    batch = gather(SPLIT, jnp.arange(1)).replace(text=jnp.zeros((1, 4, 768)))
+    shapes = jax.eval_shape(
+        lambda: method.model.init(jax.random.key(0), batch, train=False)
+    )["params"]
+
+    def count(tree):
+        return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
+
+    for m in mmcl.PREDICTED:
+        for cnn in ("cnn", "target_cnn"):
+            assert count(shapes[f"{m}_prediction"][cnn]) == 1_314_560
+        assert shapes[f"{m}_prediction"]["context"]["state_kernel"].shape == (128, 512)
+        assert shapes[f"{m}_coding"]["transformer"]["attend_kernel"].shape[0] == 3
+    assert shapes["fusion"]["linear"]["kernel"].shape == (768 + 256 + 256, 256)
+
+
+@pytest.mark.parametrize("data", ["mosi", "mosei", "sims", "mosi_real"])
+def test_config_files_and_variants(data):
+    get = runpy.run_path(str(CONFIGS / f"mmcl_{data}.py"))["get_config"]
+    config.check(get())
+    for word in ("aligned", "unaligned", *ROWS):
+        config.check(get(word))
+    c = get("unaligned+no_contrast+t")
+    assert not c.data.aligned and not any(c.weights.values())
+    assert c.model.modalities == ("text",)
+    with pytest.raises(UserError, match="'no_sugar' must be aligned, unaligned or a"):
+        get("aligned+no_sugar")
+
+
+def test_every_point_of_the_sweep_is_a_configuration():
+    grid = runpy.run_path(str(CONFIGS / "sweeps" / "mmcl.py"))["get_sweep"]()
+    for values in itertools.product(*grid.values()):
+        c = config.mmcl()
+        for path, value in zip(grid, values, strict=True):
+            section, field = path.split(".")
+            assert field in c[section]
+            c[section][field] = value
+        config.check(c)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"model__width": 100}, "need at least 159 features; or let them run over"),
+        ({"model__heads": 3}, "x 2 = 8: must be a multiple of config.model.heads = 3"),
+        ({"model__modalities": ("smell",)}, "list any of text, audio, vision"),
+        ({"model__modalities": ()}, "list any of text, audio, vision"),
+        ({"model__cutoff": 1.0}, r"config.model.cutoff = 1.0: must be in \[0, 1\)"),
+        ({"contrast__temperature": 0.0}, "temperature = 0.0: must be above 0"),
+        ({"contrast__uni": "moco"}, "must be one of prose, literal, keys, simclr"),
+        ({"weights__align": -1.0}, "config.weights.align = -1.0: must be at least 0"),
+        ({"model__encoder": "lstm"}, "must be one of transformer, linear"),
+    ],
+)
+def test_values_that_no_run_can_use_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        settings(**change)
+
+
+def test_matched_steps_are_adaptive_averages():
+    x = np.arange(12, dtype=np.float32).reshape(1, 6, 2)
+    x[0, 5] = np.nan  # beyond the length
+    out = match_steps(jnp.asarray(x), jnp.array([5]), 4, jnp.array([3]))
+    # torch.nn.functional.adaptive_avg_pool1d of 5 to 3: steps 0-1, 1-3, 3-4.
+    rows = [x[0, 0:2].mean(0), x[0, 1:4].mean(0), x[0, 3:5].mean(0), [0, 0]]
+    np.testing.assert_allclose(out[0], rows, rtol=1e-6)
+    up = match_steps(jnp.asarray(x[:, :2]), jnp.array([2]), 5, jnp.array([5]))
+    # 2 to 5: steps 0, 0, 0-1, 1, 1.
+    rows = [x[0, 0], x[0, 0], x[0, :2].mean(0), x[0, 1], x[0, 1]]
+    np.testing.assert_allclose(up[0], rows, rtol=1e-6)
+    same = match_steps(jnp.asarray(x), jnp.array([5]), 6, jnp.array([5]))
+    np.testing.assert_array_equal(same[0, :5], x[0, :5])
