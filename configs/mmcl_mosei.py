@@ -4,8 +4,12 @@
     python -m msa_jax.main --config configs/mmcl_mosei.py \\
         --config.text.weights=bert-base-uncased
 
-Variants, after a colon, joined by +: `aligned` (default) or `unaligned` (Table 3), for
-files of that kind; and the rows of Table 2 (`linear` `no_uni` `no_icl` `no_cross`
+Files of Table 1 (aligned) and Table 3 (unaligned) are told apart by their steps. No
+file at hand? `python -m msa_jax.prepare mosei --synthetic` makes one up, of true size
+(--samples 400 for a quick look).
+
+Variants, after a colon, joined by +: `aligned` or `unaligned`, to insist on one kind of
+file; and the rows of Table 2 (`linear` `no_uni` `no_icl` `no_cross`
 `no_align` `no_uniform` `no_scl` `no_contrast`) and of Table 4 (`a` `v` `t` `av` `ta`
 `tv`), for example `configs/mmcl_mosei.py:unaligned+no_contrast`. Table 5:
 --config.weights.uni=.6 and so on. The grids searched: configs/sweeps/mmcl.py.
@@ -18,9 +22,8 @@ cannot be had where this was written, and the authors published no code.
 from msa_jax import config as defaults
 
 
-def get_config(variant="aligned"):
+def get_config(variant=""):
     """Return the configuration of a variant."""
     config = defaults.mmcl()
     config.data.name = "mosei"
-    config.data.aligned = "unaligned" not in variant.split("+")
     return defaults.mmcl_variant(config, variant)

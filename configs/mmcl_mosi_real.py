@@ -13,10 +13,11 @@ ablations, joined by +, for example `no_contrast`.
 from msa_jax import config as defaults
 
 
-def get_config(variant="unaligned"):
+def get_config(variant=""):
     """Return the configuration of a variant."""
     config = defaults.mmcl()
     config.data.name = "mosi_real"
+    config.data.aligned = False
     config.data.standardise = "train"
     config.text.pooling = "mean"
     config.text.max_tokens = 40

@@ -4,18 +4,16 @@
     python -m msa_jax.main --config configs/mmcl_sims.py \\
         --config.text.weights=bert-base-chinese
 
-Variants as in configs/mmcl_mosei.py, joined by +; the public SIMS files are unaligned
-(default). Nothing is published to compare with. Three classes by the sign of the
-label: -1 to 1 in steps of .2, 0 among them.
+Variants as in configs/mmcl_mosei.py, joined by +. Nothing is published to compare with.
+Classes of the sentiment-based loss are the signs of the label, as on the other sets.
 """
 
 from msa_jax import config as defaults
 
 
-def get_config(variant="unaligned"):
+def get_config(variant=""):
     """Return the configuration of a variant."""
     config = defaults.mmcl()
     config.data.name = "sims"
-    config.data.aligned = "aligned" in variant.split("+")
     config.text.max_tokens = 39
     return defaults.mmcl_variant(config, variant)

@@ -63,9 +63,14 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
             "Audio and vision are padded in front: zeros first, contents last, every "
             "step counts."
         )
+    aligned = _aligned(dataset, config.data)
+    if aligned and config.data.aligned is None:
+        notes.append(
+            "Text, audio and vision have as many steps: taken for aligned, a row of "
+            "audio and of vision per token."
+        )
     converted = {
-        name: _split(dataset.name, split, config.data.aligned)
-        for name, split in splits.items()
+        name: _split(dataset.name, split, aligned) for name, split in splits.items()
     }
     return Inputs(converted, encoder, notes)
 
@@ -131,6 +136,29 @@ def _padded_in_front(examples: Examples) -> Examples:
         rows[source < 0] = 0
         moved |= {name: rows, f"{name}_length": np.full(n, steps, np.int32)}
     return examples._replace(**moved)
+
+
+def _aligned(dataset: Dataset, data: Any) -> bool:
+    """Say whether audio and vision have a row per token.
+
+    Text that is tokenised here has no fixed number of steps to compare with.
+    """
+    train = dataset.splits["train"]
+    if train.transcript is not None:
+        return bool(data.aligned)
+    text = _given(train.text)
+    steps = {"text": text.shape[-1 if text.dtype.kind in "iu" else 1]}
+    steps |= {m: _given(getattr(train, m)).shape[1] for m in ("audio", "vision")}
+    same = len(set(steps.values())) == 1
+    if data.aligned and not same:
+        listed = ", ".join(f"{name} {count}" for name, count in steps.items())
+        raise UserError(
+            f"data set {dataset.name}: config.data.aligned is on, but the steps are "
+            f"{listed}; use aligned features or --config.data.aligned=False"
+        )
+    if data.aligned is None:
+        return same and data.padding == "back"
+    return data.aligned
 
 
 def _split(dataset: str, examples: Examples, aligned: bool) -> Split:

@@ -185,18 +185,59 @@ def test_an_empty_text_counts_as_one_step():
     np.testing.assert_array_equal(found.splits["train"].text_length, [1, 1, 2, 4])
 
 
-def test_aligned_lengths_are_the_texts():
-    data = with_text(FEATURES)
-    changes = {"text__encoder": "features", "data__aligned": True}
-    found = inputs.make_inputs(data, settings(**changes)).splits["train"]
-    for length in (found.audio_length, found.vision_length):
+def in_steps(data: Dataset, steps: int) -> Dataset:
+    """Repeat or cut audio and vision to `steps` steps."""
+
+    def change(x):
+        return np.concatenate([x, x], axis=1)[:, :steps]
+
+    splits = {
+        name: s._replace(
+            audio=change(s.audio),
+            audio_length=np.minimum(s.audio_length, steps),
+            vision=change(s.vision),
+            vision_length=np.minimum(s.vision_length, steps),
+        )
+        for name, s in data.splits.items()
+    }
+    return data._replace(splits=splits)
+
+
+@pytest.mark.parametrize("aligned", [True, None])
+def test_aligned_lengths_are_the_texts(aligned):
+    data = in_steps(with_text(FEATURES), FEATURES.shape[1])
+    changes = {"text__encoder": "features", "data__aligned": aligned}
+    found = inputs.make_inputs(data, settings(**changes))
+    train = found.splits["train"]
+    for length in (train.audio_length, train.vision_length):
         np.testing.assert_array_equal(length, [3, 1, 2, 4])
-    longer = np.concatenate([FEATURES, FEATURES], axis=1)
-    data = with_text(longer, length=(3, 1, 6, 4))
-    with pytest.raises(
-        UserError, match="movies: .*vision has 5 steps and text up to 6"
-    ):
-        inputs.make_inputs(data, settings(**changes))
+    assert any("taken for aligned" in n for n in found.notes) == (aligned is None)
+
+
+def test_unaligned_data_are_told_by_their_steps():
+    data = with_text(FEATURES)
+    changes = {"text__encoder": "features", "data__aligned": None}
+    found = inputs.make_inputs(data, settings(**changes)).splits["train"]
+    own = data.splits["train"]
+    np.testing.assert_array_equal(found.audio_length, own.audio_length)
+    changes["data__padding"] = "front"
+    same = in_steps(data, FEATURES.shape[1])
+    found = inputs.make_inputs(same, settings(**changes)).splits["train"]
+    np.testing.assert_array_equal(found.audio_length, [FEATURES.shape[1]] * 4)
+    sentences = inputs.make_inputs(dataset(), settings(data__aligned=None))
+    np.testing.assert_array_equal(
+        sentences.splits["train"].audio_length, own.audio_length
+    )
+
+
+def test_aligned_does_not_pass_for_other_steps():
+    changes = {"text__encoder": "features", "data__aligned": True}
+    message = "movies: .* steps are text .*, audio 9, vision 5; use aligned features or"
+    with pytest.raises(UserError, match=message):
+        inputs.make_inputs(with_text(FEATURES), settings(**changes))
+    with pytest.raises(UserError, match="movies: .*audio has 2 steps and text up to"):
+        data = in_steps(dataset(), 2)
+        inputs.make_inputs(data, settings(data__aligned=True))
 
 
 def test_a_random_encoder_has_no_frozen_features():

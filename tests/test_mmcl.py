@@ -9,24 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 from tiny import make_params, make_split, quick
 
 from msa_jax import config, methods, optim, step
-from msa_jax.batching import batches, gather
+from msa_jax.batching import gather
 from msa_jax.config.mmcl import ROWS
 from msa_jax.contrastive_total import Weights
 from msa_jax.errors import UserError
 from msa_jax.layers.resample import match_steps
 from msa_jax.methods import mmcl
 from msa_jax.text import FeatureEncoder
-from msa_jax.train_state import make_mesh, new_state
+from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
 
 SPLIT = make_split(24)
-ORDER = batches(jnp.arange(24), 8)  # three batches
 CONFIGS = Path(__file__).parents[1] / "configs"
 TERMS = Weights._fields
 SEQUENCES = ("text", "audio", "vision")
+STILL = {"model__dropout": 0.0, "model__cutoff": 0.0}
 
 
 def settings(variant: str = "", **changes):
@@ -54,20 +53,29 @@ def start_params(axis: str = "feature", encoder: str = "transformer"):
     return make_params(method, SPLIT)
 
 
-def forward(method, batch, params, train=False):
-    run = quick(
-        lambda p, b, k: method.model.apply(
-            {"params": p}, b, train=train, rngs={"dropout": k}
-        )
-    )
-    return run(params, batch, jax.random.key(3))
+@cache
+def runner(variant: str, axis: str, train: bool):
+    """Compile a variant's network; without dropout and cutoff in training."""
+    method = make(variant, model__cnn_axis=axis, **STILL)
+
+    def run(params, batch):
+        rngs = {"dropout": jax.random.key(3)}
+        return method.model.apply({"params": params}, batch, train=train, rngs=rngs)
+
+    return quick(run)
+
+
+def forward(batch, params=None, variant="aligned", axis="feature", train=False):
+    """Run a network; parameters: `start_params`."""
+    params = start_params(axis) if params is None else params
+    return runner(variant, axis, train)(params, batch)
 
 
 @cache
 def trained_outputs():
     """Return a batch, and what the network makes of it in training."""
     batch = gather(SPLIT, jnp.arange(16))
-    return batch, forward(make(), batch, start_params(), train=True)
+    return batch, forward(batch, train=True)
 
 
 @pytest.mark.parametrize("row", ["aligned", *ROWS])
@@ -116,126 +124,107 @@ def test_every_parameter_of_what_is_present_learns(row):
 
 def test_an_absent_modality_is_not_read():
     batch = gather(SPLIT, jnp.arange(8))
-    for word, name in (("av", "text"), ("tv", "audio"), ("ta", "vision")):
-        method = make(word)
-        other = batch.replace(**{name: getattr(batch, name) + 1})
-        same = [forward(method, b, start_params()).prediction for b in (batch, other)]
-        np.testing.assert_array_equal(*same)
-        full = [forward(make(), b, start_params()).prediction for b in (batch, other)]
-        assert bool(jnp.any(full[0] != full[1]))
+    for word, absent in (("t", ("audio", "vision")), ("av", ("text",))):
+        for name in SEQUENCES:
+            other = batch.replace(**{name: getattr(batch, name) + 1})
+            both = [forward(b, variant=word).prediction for b in (batch, other)]
+            assert bool(jnp.any(both[0] != both[1])) == (name not in absent)
 
 
 @pytest.mark.parametrize("axis", ["feature", "time"])
 def test_outside_training_no_targets_are_computed(axis):
-    method, params = make(model__cnn_axis=axis), start_params(axis)
-    batch = gather(SPLIT, jnp.arange(8))
-    out = forward(method, batch, params)
+    params, batch = start_params(axis), gather(SPLIT, jnp.arange(8))
+    out = forward(batch, axis=axis)
     assert set(out.feature) == {"fusion"} and out.prediction.shape == (1, 8)
     poisoned = dict(params)
     for name in ("audio_prediction", "vision_prediction"):
         nan = jax.tree.map(lambda x: x * jnp.nan, params[name]["target_cnn"])
         poisoned[name] = params[name] | {"target_cnn": nan}
-    again = forward(method, batch, poisoned)
+    again = forward(batch, poisoned, axis=axis)
     np.testing.assert_array_equal(again.prediction, out.prediction)
-    views = forward(method, batch, params, train=True).feature
-    fields = ("feature", "augmented", "predicted", "target")
-    pairs = itertools.product(mmcl.PREDICTED, fields)
-    assert set(views) == {"fusion"} | {f"{m}_{f}" for m, f in pairs}
 
 
 @pytest.mark.parametrize("axis", ["feature", "time"])
 def test_padding_and_other_samples_do_not_matter(axis):
-    method, params = make(model__cnn_axis=axis), start_params(axis)
     batch = gather(SPLIT, jnp.arange(8))
-    whole = forward(method, batch, params)
+    whole = forward(batch, axis=axis).prediction
 
-    def dirty(x, length):
-        return jnp.where(jnp.arange(x.shape[1])[None, :, None] < length, x, 9.0)
+    def dirty(name):
+        x, length = getattr(batch, name), getattr(batch, f"{name}_length")
+        beyond = jnp.arange(x.shape[1])[None] >= length[:, None]
+        return jnp.where(beyond[:, :, None], 9.0, x)
 
-    lengths = {m: getattr(batch, f"{m}_length")[:, None, None] for m in SEQUENCES}
-    padded = batch.replace(
-        **{m: dirty(getattr(batch, m), lengths[m]) for m in SEQUENCES}
-    )
-    found = forward(method, padded, params)
-    np.testing.assert_allclose(found.prediction, whole.prediction, atol=1e-5)
-    alone = forward(method, gather(SPLIT, jnp.arange(3, 4)), params)
-    np.testing.assert_allclose(alone.prediction[0], whole.prediction[0, 3:4], atol=1e-5)
+    padded = batch.replace(**{name: dirty(name) for name in SEQUENCES})
+    found = forward(padded, axis=axis).prediction
+    np.testing.assert_allclose(found, whole, atol=1e-5)
+    turned = forward(gather(SPLIT, jnp.arange(8)[::-1]), axis=axis).prediction
+    np.testing.assert_allclose(turned[:, ::-1], whole, atol=1e-5)
 
 
 def test_without_dropout_and_cutoff_training_sees_what_testing_sees():
-    method = make(model__dropout=0.0, model__cutoff=0.0)
-    batch = gather(SPLIT, jnp.arange(8))
-    tested = forward(method, batch, start_params())
-    trained = forward(method, batch, start_params(), train=True)
-    np.testing.assert_allclose(trained.prediction, tested.prediction, atol=1e-5)
+    batch, trained = trained_outputs()
+    tested = forward(gather(SPLIT, jnp.arange(8)))
+    np.testing.assert_allclose(trained.prediction[:, :8], tested.prediction, atol=1e-5)
+    fields = ("feature", "augmented", "predicted", "target")
+    pairs = itertools.product(mmcl.PREDICTED, fields)
+    assert set(trained.feature) == {"fusion"} | {f"{m}_{f}" for m, f in pairs}
     for m in mmcl.PREDICTED:  # nothing cut off: both views are one
         both = (trained.feature[f"{m}_{f}"] for f in ("feature", "augmented"))
         np.testing.assert_allclose(*both, atol=1e-6)
 
 
 def test_padding_rows_reach_no_loss():
-    method = make(model__dropout=0.0, model__cutoff=0.0)
-    few = gather(SPLIT, jnp.arange(5))
-    more = gather(SPLIT, jnp.array([0, 1, 2, 3, 4, 24, 24, 24]))
-    found = []
-    for batch in (few, more):
-        out = forward(method, batch, start_params(), train=True)
-        found.append(method.loss(out, batch, ())[1])
-    for name in found[0]:
-        np.testing.assert_allclose(*(f[name] for f in found), rtol=1e-5, atol=1e-6)
+    loss = make().loss
+    rows = jnp.array([0, 1, 2, 3, 4, *[24] * 11])
+    padded = gather(SPLIT, rows)
+    out = forward(padded, train=True)
+    few = jax.tree.map(lambda x: x[:5], padded)
+    expected = loss(
+        type(out)(out.prediction[:, :5], {k: v[:5] for k, v in out.feature.items()}),
+        few,
+        (),
+    )[1]
+    found = loss(out, padded, ())[1]
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
 def test_eight_devices_give_one_device_s_losses():
     """Negatives are the global batch's: per device the loss would be another one."""
-    method = make(model__dropout=0.0, model__cutoff=0.0)
-    optimizer = optim.make_optimizer(settings().optim.groups, method.groups)
-    params = start_params()
-    batch = gather(SPLIT, jnp.arange(16))
-
-    def value(params, batch):
-        out = method.model.apply(
-            {"params": params}, batch, train=True, rngs={"dropout": jax.random.key(0)}
-        )
-        return method.loss(out, batch, ())
-
-    def one_step(params, batch):
-        (total, parts), grad = jax.value_and_grad(value, has_aux=True)(params, batch)
-        updates, _ = optimizer.update(grad, optimizer.init(params), params)
-        return total, parts, updates
-
-    total, parts, updates = quick(one_step)(params, batch)
-    mesh = make_mesh(8, 8, 1)
-    divided = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
-    copied = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-    found = quick(one_step)(copied, divided)
-    assert len(divided.label.sharding.device_set) == 8
-    np.testing.assert_allclose(found[0], total, rtol=2e-5)
-    for name in parts:
-        np.testing.assert_allclose(found[1][name], parts[name], rtol=1e-4, atol=1e-5)
-    # What a program with a device's own two rows as negatives would have given.
-    pieces = [
-        quick(value)(params, gather(SPLIT, jnp.arange(i, i + 2)))[1]
-        for i in range(0, 16, 2)
-    ]
-    for name in ("loss_uni", "loss_cross", "loss_sentiment"):
-        local = np.mean([piece[name] for piece in pieces])
-        assert abs(local - parts[name]) > 0.1
-
-
-def test_an_epoch_on_eight_devices_equals_one_device_s():
-    c = settings(model__dropout=0.0, model__cutoff=0.0, optim__batch_size=16)
+    c = settings(optim__batch_size=24, **STILL)
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))
+    batch = gather(SPLIT, jnp.arange(24))
+    out = forward(batch, train=True)
+    total, expected = method.loss(out, batch, ())
+
     optimizer = optim.make_optimizer(c.optim.groups, method.groups)
     state = new_state(method, optimizer, start_params(), SPLIT, jax.random.key(0))
-    logs = []
-    for devices in (1, 8):
-        mesh = make_mesh(devices, devices, 1)
-        rules = step.Rules(batch_size=16, accumulate=1)
-        epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds="map")
-        states = jax.tree.map(lambda x: x[None], state)
-        logs.append(epoch(states, SPLIT, SPLIT)[1].parts)
-    for name in logs[0]:  # the second batch is ragged: 8 of 16 rows
-        np.testing.assert_allclose(logs[1][name], logs[0][name], rtol=1e-3, atol=1e-4)
+    state = jax.tree.map(lambda x: x[None], state)
+    mesh, rules = make_mesh(8, 8, 1), step.Rules(batch_size=24, accumulate=1)
+    epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds="map")
+    options = {"xla_backend_optimization_level": 0}
+    program = epoch.lower(state, SPLIT, SPLIT).compile(compiler_options=options)
+    state = jax.device_put(state, state_sharding(mesh))
+    splits = jax.device_put((SPLIT, SPLIT), split_sharding(mesh))
+    assert "num_partitions=8" in program.as_text()
+    found = program(state, *splits)[1].parts  # one step, all 24 in some order
+    np.testing.assert_allclose(found["loss"], [[total]], rtol=1e-5)
+    for name in expected:
+        np.testing.assert_allclose(
+            found[name], [[expected[name]]], rtol=1e-5, atol=1e-6
+        )
+
+    # What a program with a device's own three rows as negatives would have given.
+    def device(i):
+        rows = slice(3 * i, 3 * i + 3)
+        feature = {k: v[rows] for k, v in out.feature.items()}
+        mine = type(out)(out.prediction[:, rows], feature)
+        return method.loss(mine, jax.tree.map(lambda x: x[rows], batch), ())[1]
+
+    pieces = [device(i) for i in range(8)]
+    for name in ("loss_uni", "loss_cross", "loss_sentiment"):
+        local = np.mean([piece[name] for piece in pieces])
+        assert abs(local - expected[name]) > 0.1
 
 
 def test_groups_are_the_paper_s_two_rates():
@@ -271,11 +260,11 @@ def test_sizes_are_the_paper_s():
 @pytest.mark.parametrize("data", ["mosi", "mosei", "sims", "mosi_real"])
 def test_config_files_and_variants(data):
     get = runpy.run_path(str(CONFIGS / f"mmcl_{data}.py"))["get_config"]
-    config.check(get())
-    for word in ("aligned", "unaligned", *ROWS):
+    assert get().data.aligned is (False if data == "mosi_real" else None)
+    for word in ("", "aligned", "unaligned", *ROWS):
         config.check(get(word))
     c = get("unaligned+no_contrast+t")
-    assert not c.data.aligned and not any(c.weights.values())
+    assert c.data.aligned is False and not any(c.weights.values())
     assert c.model.modalities == ("text",)
     with pytest.raises(UserError, match="'no_sugar' must be aligned, unaligned or a"):
         get("aligned+no_sugar")

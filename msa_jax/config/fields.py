@@ -14,7 +14,9 @@ def base() -> ConfigDict:
     c.data.name = "mosi"  # as given to `python -m msa_jax.prepare NAME`
     c.data.dir = placeholder(str)  # where prepare put it; default $MSA_DATA or ./data
     c.data.standardise = "none"  # none | train: by the train split's mean and sd
-    c.data.aligned = False  # audio and vision lengths = number of text tokens
+    # Audio and vision lengths = number of text tokens; None: where ready-made text,
+    # audio and vision have equally many steps.
+    c.data.aligned = False
     # Where audio and vision of fewer steps than the longest get their zeros. back:
     # steps beyond the true length are not seen. front: zeros first, contents last, and
     # every step counts. So MulT's unaligned files (yaohungt/Multimodal-Transformer)

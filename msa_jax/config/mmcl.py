@@ -3,6 +3,7 @@
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from msa_jax.config.fields import base, group
 from msa_jax.errors import UserError
@@ -41,6 +42,7 @@ def mmcl() -> ConfigDict:
     c.method = "mmcl"
     for absent in ("ulgm", "spt"):
         delattr(c, absent)
+    c.data.aligned = placeholder(bool)  # the paper uses both kinds of files
     # Fields of methods.mmcl.Mmcl.
     c.model = ConfigDict()
     c.model.sequence_width = 64  # of each LSTM direction; 2 x this divides by heads
@@ -96,7 +98,7 @@ def mmcl() -> ConfigDict:
 
 
 def mmcl_variant(config: ConfigDict, variant: str) -> ConfigDict:
-    """Change a configuration as a variant says: words of it, joined by "+".
+    """Change a configuration as a variant says: words joined by "+", or nothing.
 
     Words: "aligned" or "unaligned" (Table 3), and the names in `ROWS`; for example
     "unaligned+no_contrast".
@@ -104,7 +106,7 @@ def mmcl_variant(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         UserError: an unknown word.
     """
-    for word in variant.split("+"):
+    for word in filter(None, variant.split("+")):
         if word in ("aligned", "unaligned"):
             config.data.aligned = word == "aligned"
         elif word in ROWS:

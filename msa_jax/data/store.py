@@ -14,6 +14,7 @@ from msa_jax.data import scratch, synthetic
 from msa_jax.data.card import content_sha256, make_card
 from msa_jax.data.card_text import card_markdown
 from msa_jax.data.checks import SPLITS
+from msa_jax.data.known import KNOWN
 from msa_jax.data.padding import Padding
 from msa_jax.data.plain import Notes
 from msa_jax.errors import UserError
@@ -151,6 +152,10 @@ def read_card(path: Path) -> dict:
         ) from None
 
 
+def _twin(name: str) -> str:
+    return ", or make one up: --synthetic in place of --from FILE" * (name in KNOWN)
+
+
 def load(name: str, data_dir: str | Path) -> Dataset:
     """Load a data set, exactly as it was prepared; built-in sets are made if missing.
 
@@ -164,7 +169,7 @@ def load(name: str, data_dir: str | Path) -> Dataset:
         raise UserError(
             f"no data set '{name}' at {path}; make it from its feature file "
             f"(docs/layouts.md): python -m msa_jax.prepare {name} --from FILE "
-            f"--data_dir {data_dir}"
+            f"--data_dir {data_dir}{_twin(name)}"
         )
     card = read_card(path)
     try:
