@@ -214,7 +214,7 @@ class Mmcl(nn.Module):
                 batch.text_length if over_time else None,
                 train=train,
             )
-            if train:
+            if train and code is not None:
                 features[f"{name}_predicted"] = predicted[name]
                 features[f"{name}_target"] = code
         fused = jnp.concatenate([sentence, *predicted.values()], axis=-1)
@@ -274,8 +274,7 @@ def make(config: Any, text_encoder: nn.Module) -> Method:
         config: the run's configuration, see `config.mmcl`.
         text_encoder: module from `text.load_encoder`.
     """
-    fields = {**config.model} | {"modalities": tuple(config.model.modalities)}
-    network = Mmcl(text_encoder, config.text.pooling, **fields)
+    network = Mmcl(text_encoder, config.text.pooling, **{**config.model})
     return assemble(
         network,
         partial(
@@ -283,7 +282,7 @@ def make(config: Any, text_encoder: nn.Module) -> Method:
             error=config.loss.error,
             weights=Weights(**config.weights),
             readings=Readings(**config.contrast),
-            modalities=network.modalities,
+            modalities=tuple(config.model.modalities),
         ),
     )
 
