@@ -1,14 +1,24 @@
 """From a data set on disk to splits on the device: tokens, lengths, standardisation."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from msa_jax.data import Dataset, standardise
 from msa_jax.errors import UserError
-from msa_jax.text import Encoder, check_tokens, load_encoder, pool, tokenize
+from msa_jax.text import (
+    Encoder,
+    FeatureEncoder,
+    check_tokens,
+    load_encoder,
+    pool,
+    tokenize,
+)
 from msa_jax.types import MODALITIES, Examples, Split
 
 
@@ -72,6 +82,14 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     converted = {
         name: _split(dataset.name, split, aligned) for name, split in splits.items()
     }
+    if config.text.encoder == "bert" and not config.text.finetune:
+        if not encoder.pretrained:
+            raise UserError(
+                "config.text.finetune = False needs trained weights, not text.weights "
+                "= random: features would be noise"
+            )
+        converted = _encoded(converted, encoder)
+        encoder = encoder._replace(module=FeatureEncoder(), params=None)
     return Inputs(converted, encoder, notes)
 
 
@@ -84,8 +102,26 @@ def frozen_features(
         Features per split for baselines; None for an encoder that starts at random.
     """
     encoder = inputs.encoder
-    if encoder.tokenizer is not None and encoder.params is None:
+    if not encoder.pretrained:
         return None
+    encode = _encoder_of_splits(encoder, batch_size, lambda x, n: pool(x, n, "mean"))
+    return {name: np.asarray(encode(split)) for name, split in inputs.splits.items()}
+
+
+def _encoded(splits: dict[str, Split], encoder: Encoder) -> dict[str, Split]:
+    """Put the encoder's hidden states in the place of the tokens.
+
+    A frozen encoder drops nothing out and learns nothing: what it says of a text stays
+    the same through all epochs and seeds.
+    """
+    encode = _encoder_of_splits(encoder, 64, lambda hidden, length: hidden)
+    return {name: replace(s, text=encode(s)) for name, s in splits.items()}
+
+
+def _encoder_of_splits(
+    encoder: Encoder, batch_size: int, read: Callable[[Array, Array], Array]
+) -> Callable[[Split], Array]:
+    """Return split -> read(hidden states, lengths) of all its texts, [n, ...]."""
 
     @jax.jit
     def encode(params, text, length):
@@ -97,16 +133,13 @@ def frozen_features(
             hidden: Any = encoder.module.apply(
                 {"params": params}, text[index], train=False
             )
-            return pool(hidden, length[index], "mean")
+            return read(hidden, length[index])
 
-        features = jax.lax.map(one, rows.reshape(count, batch_size))
-        return features.reshape(count * batch_size, -1)[:n]
+        found = jax.lax.map(one, rows.reshape(count, batch_size))
+        return found.reshape(count * batch_size, *found.shape[2:])[:n]
 
     params = encoder.params or {}
-    return {
-        name: np.asarray(encode(params, split.text, split.text_length))
-        for name, split in inputs.splits.items()
-    }
+    return lambda split: encode(params, split.text, split.text_length)
 
 
 def _tokenized(

@@ -252,7 +252,7 @@ def texts(split: Examples, encoder: Encoder) -> tuple[str, np.ndarray]:
         return "transcript", np.asarray(split.transcript, str)
     tokens, tokenizer = split.text, encoder.tokenizer
     # A random encoder made its vocabulary itself, not that of ready-made ids.
-    if tokenizer is None or encoder.params is None or tokens is None:
+    if tokenizer is None or not encoder.pretrained or tokens is None:
         return "", np.full(len(split.id), "")
     if tokens.dtype.kind not in "iu":
         return "", np.full(len(split.id), "")

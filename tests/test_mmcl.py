@@ -235,7 +235,6 @@ def test_groups_are_the_paper_s_two_rates():
         "vision_prediction/target_cnn/stack/layer_1/kernel": "other",
     }
     assert {path: mmcl.group(path) for path in names} == names
-    assert mmcl.group("text_encoder/x", frozen=True) == "frozen"
 
 
 def test_sizes_are_the_paper_s():

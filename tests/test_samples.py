@@ -258,7 +258,7 @@ def examples(**given):
 
 
 def encoder(params):
-    return Encoder(None, params, Words(), 9, 9, "")  # type: ignore[arg-type]
+    return Encoder(None, params, Words(), 9, 9, "", params is not None)  # type: ignore[arg-type]
 
 
 def test_texts_of_transcripts_tokens_and_features():

@@ -149,8 +149,6 @@ BERT = "text_encoder/bert/encoder/layer/0/"
 )
 def test_parameter_groups(path, group):
     assert self_mm.group(path) == group
-    frozen = "frozen" if path.startswith("text_encoder") else group
-    assert self_mm.group(path, frozen=True) == frozen
 
 
 def test_the_method_updates_labels_from_its_own_features(labels):

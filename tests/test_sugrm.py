@@ -211,7 +211,6 @@ def test_groups_are_the_public_trainer_s():
         "fusion_head_net/score/linear/bias": "other",
     }
     assert {path: sugrm.group(path) for path in names} == names
-    assert sugrm.group("text_encoder/x", frozen=True) == "frozen"
 
 
 def test_equal_features_are_asked_for_where_distances_need_them():

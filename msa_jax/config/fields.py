@@ -27,7 +27,7 @@ def base() -> ConfigDict:
     c.text = ConfigDict()
     c.text.encoder = "bert"  # bert | features (precomputed vectors)
     c.text.weights = "minilm"  # minilm | a folder | a hub name | random
-    c.text.finetune = True  # False: frozen, and its dropout off
+    c.text.finetune = True  # False: frozen; every text is encoded once
     c.text.pooling = "first"  # first ([CLS], Self-MM) | mean (over valid tokens)
     c.text.max_tokens = 50  # raw text beyond this is cut; 39 for SIMS
     c.text.random_width = 32  # of weights = random, for tests

@@ -3,19 +3,16 @@
 from msa_jax.layers import spt
 
 
-def shared(path: str, frozen: bool) -> str | None:
+def shared(path: str) -> str | None:
     """Name the group of a text encoder's or an SPT's parameter; None: of neither.
 
     Args:
         path: of the parameter, "a/b/kernel".
-        frozen: the text encoder stays as it is.
 
     Source: the trainers of Self-MM and SUGRM: BERT with and without decay (biases and
         LayerNorm). The norm that self attention never uses gets no gradient there.
     """
     if path.startswith("text_encoder/"):
-        if frozen:
-            return "frozen"
         spared = "bias" in path or "LayerNorm" in path
         return "bert_no_decay" if spared else "bert"
     if path.startswith("spt/"):

@@ -1,7 +1,6 @@
 """Which label tables a method keeps, chosen by `config.ulgm.rule`."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -77,15 +76,14 @@ def method(
         network: the module.
         rule: its label functions.
         loss: see `types.Method`.
-        group: (parameter path, whether the encoder is frozen) -> optimiser group.
+        group: parameter path -> optimiser group.
     """
-    frozen = getattr(network.text_encoder, "frozen", False)
     return Method(
         model=network,
         loss=loss,
         init_labels=rule.init,
         update_labels=rule.update,
-        groups=partial(group, frozen=frozen),
+        groups=group,
         label_values=rule.recorded,
     )
 

@@ -227,12 +227,12 @@ class Mmcl(nn.Module):
         return x if name in self.modalities else jnp.zeros_like(x)
 
 
-def group(path: str, frozen: bool = False) -> str:
-    """Name the optimiser group of a parameter path; `frozen`: BERT stays as it is.
+def group(path: str) -> str:
+    """Name the optimiser group of a parameter path.
 
     Source: MMCL, appendix A.1: one rate for BERT, one for everything else.
     """
-    return groups.shared(path, frozen) or "other"
+    return groups.shared(path) or "other"
 
 
 def loss(
@@ -289,12 +289,11 @@ def make(config: Any, text_encoder: nn.Module) -> Method:
 
 def assemble(network: Mmcl, loss: Callable[..., Any]) -> Method:
     """Put a network and a loss together."""
-    frozen = getattr(network.text_encoder, "frozen", False)
     return Method(
         model=network,
         loss=loss,
         init_labels=lambda split, key: (),
         update_labels=lambda labels, outputs, batch, epoch: labels,
-        groups=partial(group, frozen=frozen),
+        groups=group,
         label_values=lambda labels: {},
     )

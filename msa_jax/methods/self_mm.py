@@ -114,13 +114,13 @@ class SelfMM(nn.Module):
         return Linear(projected, name=f"{name}_projection")(state)
 
 
-def group(path: str, frozen: bool = False) -> str:
-    """Name the optimiser group of a parameter path; `frozen`: BERT stays as it is.
+def group(path: str) -> str:
+    """Name the optimiser group of a parameter path.
 
     Source: trains/multiTask/SELF_MM.py: BERT with and without decay (biases and
         LayerNorm), audio sub-network, vision sub-network, everything else.
     """
-    if name := groups.shared(path, frozen):
+    if name := groups.shared(path):
         return name
     for name in ("audio", "vision"):
         if path.startswith((f"{name}_lstm/", f"{name}_projection/")):

@@ -52,9 +52,9 @@ class Spt(nn.Module):
         return Outputs(Linear(1, name="score")(state).T, {})
 
 
-def group(path: str, frozen: bool = False) -> str:
-    """Name the optimiser group of a parameter path; `frozen`: BERT stays as it is."""
-    if name := groups.shared(path, frozen):
+def group(path: str) -> str:
+    """Name the optimiser group of a parameter path."""
+    if name := groups.shared(path):
         return name
     return "other"
 
@@ -82,12 +82,11 @@ def make(config: Any, text_encoder: nn.Module) -> Method:
     """
     readings = spt.readings(config.spt)
     network = Spt(text_encoder, readings, **{**config.model})
-    frozen = getattr(text_encoder, "frozen", False)
     return Method(
         model=network,
         loss=partial(loss, error=config.loss.error),
         init_labels=lambda split, key: (),
         update_labels=lambda labels, outputs, batch, epoch: labels,
-        groups=partial(group, frozen=frozen),
+        groups=group,
         label_values=lambda labels: {},
     )

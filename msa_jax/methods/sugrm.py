@@ -112,13 +112,13 @@ class Sugrm(nn.Module):
                 raise ValueError(f"unknown sequence encoder {other!r}")
 
 
-def group(path: str, frozen: bool = False) -> str:
-    """Name the optimiser group of a parameter path; `frozen`: BERT stays as it is.
+def group(path: str) -> str:
+    """Name the optimiser group of a parameter path.
 
     Source: SUGRM's trainer: BERT with and without decay, SPT, everything else. The
         norm that self attention never uses gets no gradient there and stays as it is.
     """
-    if name := groups.shared(path, frozen):
+    if name := groups.shared(path):
         return name
     return "spt" if "_lstm/" in path or path.startswith("transformer/") else "other"
 
