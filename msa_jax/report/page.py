@@ -1,7 +1,6 @@
 """Put tables, sentences and figures together into one page and one markdown file."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from msa_jax.errors import UserError
 from msa_jax.report import (
     figures,
+    rendering,
     representation,
     sample_paths,
     samples,
@@ -54,14 +54,16 @@ def write_report(workdir: Path, beside: Path | None = None) -> Path:
         "box": sample_paths.BOX,
     }
     texts = {
-        "report.md": _render("report.md.j2", drawn, content, {}),
-        "report.html": _render("report.html.j2", drawn, content, svg),
+        "report.md": rendering.render("report.md.j2", content | {"figures": drawn}),
+        "report.html": rendering.render(
+            "report.html.j2", content | {"figures": drawn}, svg
+        ),
     }
     files = png | {name: text.encode() for name, text in texts.items()}
     try:
         (workdir / "figures").mkdir(exist_ok=True)
         for name, data in files.items():
-            _replace(workdir / name, data)
+            rendering.replace(workdir / name, data)
     except OSError as error:
         raise UserError(f"cannot write the report: {error}") from error
     return workdir / "report.html"
@@ -207,38 +209,3 @@ def describe(run: Run) -> dict[str, Any]:
         "config": None if config is None else json.dumps(config, indent=2),
         "absent": [name for name, part in absent.items() if part is None],
     }
-
-
-def _render(
-    template: str, drawn: list[Drawn], content: dict[str, Any], svg: dict[str, str]
-) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("msa_jax.report", package_path=""),
-        autoescape=select_autoescape(["html.j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = _markdown_cell
-    inline = {name: Markup(text) for name, text in svg.items()}  # our own drawing
-    return environment.get_template(template).render(
-        **content, figures=drawn, svg=inline
-    )
-
-
-def _markdown_cell(text: Any) -> str:
-    """Keep a text inside its table cell, and from being read as markup."""
-    one_line = " ".join(str(text).split())
-    for character in "\\|*_`<[":
-        one_line = one_line.replace(character, "\\" + character)
-    return one_line
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
