@@ -24,6 +24,7 @@ def gather(split: Split, index: Int[Array, " b"]) -> Batch:
         label=split.label[rows],
         index=index,
         valid=index < n,
+        emotion=None if split.emotion is None else split.emotion[rows],
     )
 
 

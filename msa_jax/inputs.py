@@ -43,7 +43,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     """
     splits, notes = dataset.splits, []
     _require_modalities(dataset)
-    _require_human_labels(dataset, config)
+    _require_labels(dataset, config)
     if dataset.card.get("synthetic"):
         notes.append(
             f"SYNTHETIC data: {dataset.name} was made by this program; the numbers "
@@ -207,7 +207,7 @@ def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
                     f"{steps} steps and text up to {text_length.max()}; use aligned "
                     "features or --config.data.aligned=False"
                 )
-    unimodal = examples.unimodal_label
+    unimodal, emotion = examples.unimodal_label, examples.emotion
     if unimodal is None:
         unimodal = np.full((len(examples.label), len(MODALITIES)), np.nan)
     return Split(
@@ -219,6 +219,7 @@ def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
         vision_length=jnp.asarray(lengths["vision"], jnp.int32),
         label=jnp.asarray(examples.label, jnp.float32),
         unimodal_label=jnp.asarray(unimodal, jnp.float32),
+        emotion=None if emotion is None else jnp.asarray(emotion, jnp.float32),
     )
 
 
@@ -243,7 +244,13 @@ def _require_modalities(dataset: Dataset) -> None:
         )
 
 
-def _require_human_labels(dataset: Dataset, config: Any) -> None:
+def _require_labels(dataset: Dataset, config: Any) -> None:
+    if config.task == "emotion" and dataset.splits["train"].emotion is None:
+        raise UserError(
+            f"data set {dataset.name} has no emotions, which config.task = 'emotion' "
+            "asks for; prepare a file that has them (docs/layouts.md), or a twin: "
+            "python -m msa_jax.prepare mosei_emotion --synthetic"
+        )
     rule = config.ulgm.rule if "ulgm" in config else None
     if rule == "human" and dataset.splits["train"].unimodal_label is None:
         raise UserError(

@@ -54,7 +54,7 @@ def run(settings: FrozenConfigDict, folder: Path) -> dict[str, Any]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
     _set_up_jax(settings.precision)
-    from msa_jax import outputs, report
+    from msa_jax import outputs, report, tasks
     from msa_jax.data import load
     from msa_jax.inputs import make_inputs
     from msa_jax.progress import TrainingProgress
@@ -65,7 +65,7 @@ def run(settings: FrozenConfigDict, folder: Path) -> dict[str, Any]:
     dataset = load(settings.data.name, data_dir)
     inputs = make_inputs(dataset, settings)
     label_range = tuple(dataset.card["label_range"])
-    kind = dataset.card["metrics"]
+    kind = tasks.metrics_kind(settings.task, dataset.card["metrics"])
     layout, seeds = settings.mesh, settings.seeds
     mesh = make_mesh(layout.devices, layout.data, len(seeds))
     writer = outputs.Writer(folder, settings, dataset, inputs, mesh.size)

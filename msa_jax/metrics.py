@@ -6,6 +6,8 @@ as <= 0.1, which after conversion to float64 it would not.
 
 import numpy as np
 
+from msa_jax.class_metrics import seven_class_metrics, two_class_metrics
+from msa_jax.emotion_metrics import emotion_metrics
 from msa_jax.errors import UserError
 
 SIMS_EDGES = {  # classes are open below and closed above, so 0 is negative
@@ -16,16 +18,30 @@ SIMS_EDGES = {  # classes are open below and closed above, so 0 is negative
 
 
 def score(kind: str, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Compute the metrics of a kind of data set: "mosi" (also MOSEI) or "sims".
+    """Compute the metrics of a kind.
 
-    Both arrays are [n]; any other shape, or labels that are not finite, raise
-    ValueError.
+    Args:
+        kind: of a data set's sentiment, "mosi" (also MOSEI) or "sims"; or of another
+            task, under its name in `tasks.make`.
+        prediction: scores [n]; for other tasks logits [n, outputs].
+        truth: labels [n]; emotions' intensities [n, 6].
+
+    Raises:
+        ValueError: other shapes, or labels that are not finite.
     """
     match kind:
         case "mosi":
             return mosi_metrics(prediction, truth)
         case "sims":
             return sims_metrics(prediction, truth)
+        case "two_class":
+            return two_class_metrics(prediction, truth)
+        case "seven_class":
+            return seven_class_metrics(prediction, truth, "rounded")
+        case "seven_class_sdk":
+            return seven_class_metrics(prediction, truth, "sdk")
+        case "emotion":
+            return emotion_metrics(prediction, truth)
         case _:
             raise UserError(f"metrics kind {kind!r} is unknown: use 'mosi' or 'sims'")
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from msa_jax import checkpoint, metrics, workdir
+from msa_jax import checkpoint, metrics, tasks, workdir
 from msa_jax.data import Dataset
 from msa_jax.experiment.baselines import baselines
 from msa_jax.experiment.statistics import json_safe, summarise
@@ -16,7 +16,7 @@ from msa_jax.train import Epoch, Trained
 from msa_jax.types import MODALITIES, Examples
 
 SELECTION = (
-    "per seed the epoch with the lowest validation loss (L1 of the fusion task, "
+    "per seed the epoch with the lowest validation loss ({loss}, "
     "{mean}); training ends {stop} epochs after it; test is read once, afterwards"
 )
 
@@ -41,6 +41,7 @@ class Writer:
 
         self._folder, self._config = folder, config
         self._dataset, self._inputs = dataset, inputs
+        self._kind = tasks.metrics_kind(config.task, dataset.card["metrics"])
         self._u_labels: list[np.ndarray] = []
         self._batches: list[dict[str, np.ndarray]] = []
         self._seconds: list[float] = []
@@ -91,11 +92,13 @@ class Writer:
         seeds = [str(s) for s in config.seeds]
         params = jax.device_get(trained.params)
         checkpoint.save(folder / "checkpoint" / "best", params)
+        task = tasks.make(config.task)
         test, valid = (self._dataset.splits[n] for n in ("test", "valid"))
+        test_truth, valid_truth = (getattr(x, task.labels) for x in (test, valid))
         workdir.write_arrays(
             folder / "predictions_test.npz",
             id=np.asarray(test.id, str),
-            label=test.label,
+            label=test_truth,
             prediction=trained.test_prediction,
         )
         self._write_samples(trained)
@@ -107,15 +110,17 @@ class Writer:
             "method": config.method,
             "dataset": self._dataset.name,
             "seeds": list(config.seeds),
+            "task": task.name,
             "selection": SELECTION.format(
+                loss=task.loss,
                 mean=f"mean over {config.selection.valid_mean}",
                 stop=config.selection.early_stop,
             ),
-            "metrics_kind": self._dataset.card["metrics"],
+            "metrics_kind": self._kind,
             "selected_epoch": dict(zip(seeds, trained.selected_epoch, strict=True)),
             "epochs_run": dict(zip(seeds, trained.epochs_run, strict=True)),
-            "valid": self._scores(valid.label, trained.valid_prediction),
-            "test": self._scores(test.label, trained.test_prediction),
+            "valid": self._scores(valid_truth, trained.valid_prediction),
+            "test": self._scores(test_truth, trained.test_prediction),
             "baselines": self._baselines(),
             "state_sha256": {
                 seed: workdir.state_hash(
@@ -143,12 +148,11 @@ class Writer:
         return json_safe(results)
 
     def _scores(self, truth: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
-        kind = self._dataset.card["metrics"]
-        scores = [metrics.score(kind, row, truth) for row in prediction]
+        scores = [metrics.score(self._kind, row, truth) for row in prediction]
         return {name: summarise([s[name] for s in scores]) for name in scores[0]}
 
     def _baselines(self) -> dict[str, dict[str, float]]:
-        splits, kind = self._dataset.splits, self._dataset.card["metrics"]
+        splits, kind = self._dataset.splits, self._kind
         frozen = frozen_features(self._inputs)
         if frozen is not None:
             frozen = (frozen["train"], frozen["valid"], frozen["test"])
@@ -178,6 +182,8 @@ class Writer:
 
     def _write_samples(self, trained: Trained) -> None:
         """Write what a person needs to look at single samples; see docs/design.md."""
+        if trained.test_targets is None:
+            return
         arrays: dict[str, np.ndarray] = {}
         for name in ("train", "test"):
             prediction = getattr(trained, f"{name}_targets")

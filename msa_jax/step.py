@@ -53,7 +53,7 @@ class EpochLog(NamedTuple):
 
     parts: training losses by name, one value per batch [batches].
     valid_loss: the score that selects.
-    valid_prediction: fusion predictions of the validation split [n].
+    valid_prediction: answers for the validation split [n] or [n, outputs].
     recorded: the method's label values worth keeping.
     """
 
@@ -141,11 +141,6 @@ def train_epoch(
     return state, parts
 
 
-def fusion_score(outputs: Outputs) -> Float[Array, " b"]:
-    """Read what selection needs of a batch: fusion's prediction."""
-    return outputs.prediction[0]
-
-
 def predict(
     method: Method,
     params: PyTree,
@@ -153,7 +148,7 @@ def predict(
     size: int,
     divide: Divide = lambda batch: batch,
     *,
-    read: Read = fusion_score,
+    read: Read | None = None,
 ) -> PyTree:
     """Return what `read` keeps of every sample of a split.
 
@@ -164,11 +159,11 @@ def predict(
         size: samples per batch.
         divide: lays a batch over the devices.
         read: (outputs of a batch) -> arrays whose first axis is the batch; what it
-            leaves out is not computed.
+            leaves out is not computed. None: the task's answers.
 
-    Returns: the same arrays over all samples, [n, ...]; by default fusion's
-        predictions, in label units.
+    Returns: the same arrays over all samples, [n, ...].
     """
+    read = read or method.task.read
     n = split.label.shape[0]
 
     def one(index):
@@ -180,17 +175,14 @@ def predict(
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], rows)
 
 
-def valid_loss(
-    prediction: Float[Array, " n"], label: Float[Array, " n"], rules: Rules
-) -> Float[Array, ""]:
-    """Return the validation score: L1 of the fusion task, lower is better.
+def valid_loss(error: Float[Array, " n"], rules: Rules) -> Float[Array, ""]:
+    """Return the validation score, the mean of every sample's loss: lower is better.
 
     Source: trains/multiTask/SELF_MM.py, do_test (mean of batch means); MMSA rounds it
         to 4 decimals.
     Differs: batches are cut in file order; the public loaders shuffle validation, too,
         which makes the mean of batch means depend on chance.
     """
-    error = losses.absolute_error(prediction, label)
     if rules.valid_mean == "samples":
         score = error.mean()
     else:
@@ -257,7 +249,7 @@ def make_epoch(
             method, optimizer, state, train, rows, rules.accumulate, divide
         )
         prediction = predict(method, state.params, valid, columns, divide)
-        score = valid_loss(prediction, valid.label, rules)
+        score = valid_loss(method.task.error(prediction, valid), rules)
         chosen = select(state.selection, state.params, score, state.epoch, rules)
         opt_state = optim.after_epoch(state.opt_state, score)
         state = dataclasses.replace(state, selection=chosen, opt_state=opt_state)
@@ -292,7 +284,7 @@ def make_predict(
     mesh: Mesh,
     *,
     over_seeds: str,
-    read: Read = fusion_score,
+    read: Read | None = None,
 ) -> Callable[[PyTree, Split], PyTree]:
     """Compile-ready program that predicts a split with every seed's parameters.
 

@@ -55,8 +55,9 @@ class Trained(NamedTuple):
 
     params: selected parameters, leading seed axis.
     selected_epoch, epochs_run: per seed.
-    valid_prediction: fusion's, of the selected parameters, [s, n].
-    test_targets: every target's, of the selected parameters, [s, m, n].
+    valid_prediction, test_prediction: the answers, of the selected parameters, [s, n]
+        or [s, n, outputs].
+    test_targets: every target's scores, [s, m, n]; None for tasks but sentiment.
     train_targets: the same of train; None where the method records no u-labels, for
         which alone anyone would look at predictions of samples that were learnt.
     features: of samples of train and of test; empty where the model gives none.
@@ -68,16 +69,12 @@ class Trained(NamedTuple):
     selected_epoch: np.ndarray
     epochs_run: np.ndarray
     valid_prediction: np.ndarray
-    test_targets: np.ndarray
+    test_prediction: np.ndarray
+    test_targets: np.ndarray | None
     train_targets: np.ndarray | None
     features: dict[str, Features]
     recorded: dict[str, np.ndarray]
     notes: list[str]
-
-    @property
-    def test_prediction(self) -> np.ndarray:
-        """Fusion's predictions of test, [s, n]: the answer."""
-        return self.test_targets[:, 0]
 
 
 def train(
@@ -95,7 +92,7 @@ def train(
         inputs: from `inputs.make_inputs`.
         mesh: from `train_state.make_mesh`.
         label_range: lowest and highest label of the data set.
-        metrics_kind: "mosi" or "sims", see `metrics.score`.
+        metrics_kind: see `metrics.score`.
         on_epoch: called after every epoch.
 
     Raises:
@@ -116,10 +113,9 @@ def train(
     data, valid = splits["train"], splits["valid"]
     state = init_states(method, optimizer, data, seeds, inputs.encoder.params, mesh)
     run_epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds=over_seeds)
-    truth = np.asarray(valid.label)
+    truth = np.asarray(getattr(valid, method.task.labels))
     notes, epochs_run = [], np.zeros(len(seeds), int)
-    best_prediction = np.zeros((len(seeds), len(truth)), np.float32)
-    recorded = {}
+    best_prediction, recorded = None, {}
     for number in range(1, config.selection.max_epochs + 1):
         active = np.asarray(state.selection.active)
         if not active.any():
@@ -129,6 +125,8 @@ def train(
         log = jax.device_get(log)
         epochs_run += active
         selected = active & (np.asarray(state.selection.epoch) == number)
+        if best_prediction is None:
+            best_prediction = np.zeros_like(log.valid_prediction)
         best_prediction[selected] = log.valid_prediction[selected]
         recorded = log.recorded
         state, failed = _stop_failed(state, log, active)
@@ -153,6 +151,7 @@ def train(
             )
         )
     _require_selected(state, seeds)
+    assert best_prediction is not None  # an epoch was trained
     chosen = state.selection.params
 
     def predict(split, read):
@@ -161,13 +160,18 @@ def train(
         return jax.device_get(run(chosen, split))
 
     # Test is read here, once, with parameters that validation chose.
-    test_targets = _targets(predict, splits["test"])
+    if method.task.name == "sentiment":
+        test_targets = _targets(predict, splits["test"])
+        test_prediction = test_targets[:, 0]
+    else:
+        test_targets, test_prediction = None, predict(splits["test"], None)
     with_u_labels = "u_labels" in recorded
     return Trained(
         params=chosen,
         selected_epoch=np.asarray(state.selection.epoch),
         epochs_run=epochs_run,
         valid_prediction=best_prediction,
+        test_prediction=test_prediction,
         test_targets=test_targets,
         train_targets=_targets(predict, data) if with_u_labels else None,
         features=_features(predict, splits),

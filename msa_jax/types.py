@@ -54,6 +54,7 @@ class Split:
     vision_length: Int[Array, " n"]
     label: Float[Array, " n"]
     unimodal_label: Float[Array, "n 3"]  # text, audio, vision; NaN where not given
+    emotion: Float[Array, "n 6"] | None = None  # intensities, where the data have them
 
 
 @struct.dataclass
@@ -73,13 +74,18 @@ class Batch:
     label: Float[Array, " b"]
     index: Int[Array, " b"]
     valid: Bool[Array, " b"]
+    emotion: Float[Array, "b 6"] | None = None
 
 
 @struct.dataclass
 class Outputs:
-    """What a model returns: one score per sample and target, and their features."""
+    """What a model returns: scores of every sample, and features.
 
-    prediction: Float[Array, "m b"]  # in label units; row 0 (fusion) is the answer
+    prediction: in label units per target, row 0 (fusion) the answer; or the logits of
+        classes or emotions, see `Task`.
+    """
+
+    prediction: Float[Array, "m b"]
     feature: dict[str, Float[Array, "b h"]]  # per target; widths differ
 
 
@@ -152,9 +158,28 @@ class TrainState:
     key: PRNGKeyArray  # the seed's root key; never changes, everything is folded in
 
 
+class Task(NamedTuple):
+    """What is asked of a method, as data; see `tasks.make`.
+
+    outputs: how many rows of `Outputs.prediction` make up the answer.
+    labels: the field of `Examples`, `Split` and `Batch` with the truth.
+    read: outputs -> answers [b] or [b, outputs].
+    error: (answers, split or batch) -> loss of each sample; validation's selects.
+    loss: what that loss is called.
+    """
+
+    name: str
+    outputs: int
+    labels: str
+    read: Callable[[Outputs], Array]
+    error: Callable[[Array, Any], Array]
+    loss: str
+
+
 class Method(NamedTuple):
     """A method is data: a linen module and pure functions. The loop knows no names.
 
+    task: what it answers.
     model: called as `model.apply({"params": p}, batch, train=..., rngs=...)`,
         returns `Outputs`.
     loss: (outputs, batch, labels) -> (scalar to differentiate, its parts by name).
@@ -165,6 +190,7 @@ class Method(NamedTuple):
     label_values: label tables -> {"name": array} worth recording after each epoch.
     """
 
+    task: Task
     model: nn.Module
     loss: Callable[..., tuple[Array, dict[str, Array]]]
     init_labels: Callable[..., PyTree]

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +58,8 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 
 def test_gather_cuts_rows_and_marks_padding():
-    split = tiny.make_split(N)
+    six = jnp.arange(6.0 * N).reshape(N, 6)
+    split = dataclasses.replace(tiny.make_split(N), emotion=six)
     index = jnp.array([4, 0, N, 22, N])
     batch = gather(split, index)
     np.testing.assert_array_equal(batch.valid, [True, True, False, True, False])
@@ -67,3 +70,4 @@ def test_gather_cuts_rows_and_marks_padding():
         np.testing.assert_array_equal(found[real], every[some])
         # Padding holds a real row: finite numbers and lengths of at least 1.
         assert any((found[2] == row).all() for row in every)
+    assert gather(tiny.make_split(N), index).emotion is None

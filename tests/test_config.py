@@ -19,11 +19,13 @@ DEFAULTS = {
     "sugrm": config.sugrm,
     "spt": config.standalone_spt,
     "mmcl": config.mmcl,
+    "ucrn": config.ucrn,
 }
 VARIANTS = {
     "self_mm": ("self_mm", "mmsa", "paper"),
     "sugrm": ("code", "paper"),
     "mmcl": ("", "unaligned+no_contrast"),
+    "ucrn": ("", "code+no_sqil+ta"),
 }
 
 

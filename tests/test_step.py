@@ -10,7 +10,7 @@ import pytest
 import tiny
 from flax import linen as nn
 
-from msa_jax import losses, step
+from msa_jax import losses, step, tasks
 from msa_jax.batching import batches
 from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
 from msa_jax.types import Method, Outputs, Selection
@@ -55,6 +55,7 @@ def toy(model: nn.Module) -> Method:
         return targets.at[batch.index].set(new, mode="drop")
 
     return Method(
+        task=tasks.SENTIMENT,
         model=model,
         loss=loss,
         init_labels=lambda split, key: jnp.array(split.label),
@@ -195,7 +196,7 @@ def test_selection_computes_fusion_only():
         compiled = jax.jit(run).lower(params).compile()
         return (compiled.cost_analysis() or {})["flops"]
 
-    assert flops(step.fusion_score) < flops(every_target)
+    assert flops(tasks.SENTIMENT.read) < flops(every_target)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ def test_validation_loss_averages_batches_or_samples():
     prediction = jnp.array([1.0, 2, 3, 4, 5.12345])
     label = jnp.zeros(5)
     rules = RULES._replace(batch_size=4)
-    loss = partial(step.valid_loss, prediction, label)
+    loss = partial(step.valid_loss, losses.absolute_error(prediction, label))
     by_batch = (2.5 + 5.12345) / 2
     np.testing.assert_allclose(loss(rules), by_batch, rtol=1e-6)
     samples = rules._replace(valid_mean="samples")

@@ -3,6 +3,7 @@
 from flax import linen as nn
 from jax import numpy as jnp
 
+from msa_jax import tasks
 from msa_jax.layers.spt import Readings, SparsePhasedTransformer
 from msa_jax.types import MODALITIES, Batch, Method, Outputs
 
@@ -39,6 +40,7 @@ def make(chosen: Readings) -> Method:
         return jnp.stack(parts).sum(), {}
 
     return Method(
+        task=tasks.SENTIMENT,
         model=SptAlone(chosen),
         loss=loss,
         init_labels=lambda split, key: (),

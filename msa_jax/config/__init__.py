@@ -11,6 +11,7 @@ from msa_jax.config.mmcl import mmcl, mmcl_variant
 from msa_jax.config.self_mm import mmsa, paper
 from msa_jax.config.spt_model import standalone_spt
 from msa_jax.config.sugrm import paper_sugrm, sugrm
+from msa_jax.config.ucrn import ucrn, ucrn_variant
 
 __all__ = [
     "base",
@@ -23,4 +24,6 @@ __all__ = [
     "paper_sugrm",
     "standalone_spt",
     "sugrm",
+    "ucrn",
+    "ucrn_variant",
 ]

@@ -7,12 +7,12 @@ from ml_collections import ConfigDict
 from msa_jax.errors import UserError
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "method": ("self_mm", "sugrm", "spt", "mmcl"),
+    "method": ("self_mm", "sugrm", "spt", "mmcl", "ucrn"),
+    "task": ("sentiment", "two_class", "seven_class", "seven_class_sdk", "emotion"),
     "data.standardise": ("none", "train"),
     "data.padding": ("back", "front"),
     "text.encoder": ("bert", "features"),
     "text.pooling": ("first", "mean"),
-    "loss.error": ("l1", "l2", "huber"),
     "optim.schedule": ("constant", "linear", "plateau"),
     "selection.valid_mean": ("batches", "samples"),
     "mesh.over_seeds": ("auto", "vmap", "map"),
@@ -36,6 +36,12 @@ _MODEL_CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
         "feature_layers": (1, 2),
     },
     "spt": {},
+    "ucrn": {
+        "block": ("paper", "code"),
+        "collapse": ("last", "mix"),
+        "gate": ("relu", "squeeze"),
+        "head": ("two_layer", "residual"),
+    },
     "mmcl": {"encoder": ("transformer", "linear"), "cnn_axis": ("feature", "time")},
 }
 _CONTRAST_CHOICES: dict[str, tuple[Any, ...]] = {
@@ -64,8 +70,15 @@ def check(config: ConfigDict) -> None:
     Raises:
         UserError: naming the field, its value and what it may be.
     """
+    if config.task != "sentiment" and config.method != "ucrn":
+        raise UserError(
+            f"config.task = {config.task!r}: {config.method} answers 'sentiment' only; "
+            "classes and emotions are UCRN's: configs/ucrn_mosei_emotion.py"
+        )
     multitask = "ulgm" in config
     _check_choices(config, _CHOICES | (_LABEL_CHOICES if multitask else {}))
+    if "error" in config.loss:
+        _check_choices(config, {"loss.error": ("l1", "l2", "huber")})
     of_model = _MODEL_CHOICES[config.method].items()
     _check_choices(config, {f"model.{name}": values for name, values in of_model})
     for path, least in _AT_LEAST.items():
@@ -98,6 +111,8 @@ def check(config: ConfigDict) -> None:
         _check_heads("spt.embed", config.spt.embed, "spt.heads", config.spt.heads)
     if config.method == "mmcl":
         _check_mmcl(config)
+    if config.method == "ucrn":
+        _check_ucrn(config)
 
 
 def _check_choices(config: ConfigDict, choices: dict[str, tuple[Any, ...]]) -> None:
@@ -147,11 +162,7 @@ def _check_mmcl(config: ConfigDict) -> None:
     _check_sizes("weights", config.weights)
     named = "model.sequence_width x 2", 2 * model.sequence_width
     _check_heads(*named, "model.heads", model.heads)
-    present = tuple(model.modalities)
-    if not present or set(present) - {"text", "audio", "vision"}:
-        raise UserError(
-            f"config.model.modalities = {present!r}: list any of text, audio, vision"
-        )
+    _check_modalities(model)
     if not model.cutoff < 1:
         raise UserError(f"config.model.cutoff = {model.cutoff!r}: must be in [0, 1)")
     if model.cnn_axis == "feature" and model.width < 159:
@@ -164,6 +175,27 @@ def _check_mmcl(config: ConfigDict) -> None:
             raise UserError(
                 f"config.contrast.{name} = {config.contrast[name]!r}: must be above 0"
             )
+
+
+def _check_ucrn(config: ConfigDict) -> None:
+    model = config.model
+    _check_choices(config, {"loss.divergence": ("paper", "code")})
+    _check_heads("model.width", model.width, "model.heads", model.heads)
+    _check_modalities(model)
+    for name in ("divergence_weight", "task_weight"):
+        if not 0 <= config.loss[name] < float("inf"):
+            raise UserError(
+                f"config.loss.{name} = {config.loss[name]!r}: must be at least 0"
+            )
+
+
+def _check_modalities(model: ConfigDict) -> None:
+    present = tuple(model.modalities)
+    known = {"text", "audio", "vision"}
+    if not present or set(present) - known or len(set(present)) < len(present):
+        raise UserError(
+            f"config.model.modalities = {present!r}: list any of text, audio, vision"
+        )
 
 
 def _check_heads(what: str, width: int, of: str, heads: int) -> None:
@@ -189,6 +221,11 @@ def _check_sizes(section: str, values: ConfigDict) -> None:
                 )
         elif isinstance(value, float):
             if not value >= 0:
+                raise UserError(
+                    f"config.{section}.{name} = {value!r}: must be at least 0"
+                )
+        elif name.endswith("_layers") and section == "model":
+            if value < 0:
                 raise UserError(
                     f"config.{section}.{name} = {value!r}: must be at least 0"
                 )

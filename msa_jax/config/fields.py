@@ -8,6 +8,7 @@ def base() -> ConfigDict:
     """Return the defaults: Self-MM as the authors' repository runs it on MOSI."""
     c = ConfigDict()
     c.method = "self_mm"
+    c.task = "sentiment"  # UCRN also: two_class | seven_class(_sdk) | emotion
     c.seeds = (1111, 1112, 1113, 1114, 1115)  # the public code's five
 
     c.data = ConfigDict()

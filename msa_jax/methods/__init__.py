@@ -4,7 +4,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from msa_jax.methods import mmcl, self_mm, spt, sugrm
+from msa_jax.methods import mmcl, self_mm, spt, sugrm, ucrn
 from msa_jax.types import Method
 
 
@@ -27,5 +27,7 @@ def make(
             return spt.make(config, text_encoder)
         case "mmcl":
             return mmcl.make(config, text_encoder)
+        case "ucrn":
+            return ucrn.make(config, text_encoder)
         case other:
             raise ValueError(f"unknown method {other!r}")

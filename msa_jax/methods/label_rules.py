@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from msa_jax import multitask, ulgm, ulgm_distance
+from msa_jax import multitask, tasks, ulgm, ulgm_distance
 from msa_jax.batching import shuffled
 from msa_jax.types import Method, PyTree, Split
 
@@ -79,6 +79,7 @@ def method(
         group: parameter path -> optimiser group.
     """
     return Method(
+        task=tasks.SENTIMENT,
         model=network,
         loss=loss,
         init_labels=rule.init,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from msa_jax import contrastive_total, losses
+from msa_jax import contrastive_total, losses, tasks
 from msa_jax.contrastive_total import Readings, Views, Weights
 from msa_jax.layers.bidirectional import BidirectionalLstm, SequenceLstm
 from msa_jax.layers.cutoff import FeatureCutoff
@@ -290,6 +290,7 @@ def make(config: Any, text_encoder: nn.Module) -> Method:
 def assemble(network: Mmcl, loss: Callable[..., Any]) -> Method:
     """Put a network and a loss together."""
     return Method(
+        task=tasks.SENTIMENT,
         model=network,
         loss=loss,
         init_labels=lambda split, key: (),

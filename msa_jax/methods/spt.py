@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from msa_jax import losses
+from msa_jax import losses, tasks
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import groups
@@ -83,6 +83,7 @@ def make(config: Any, text_encoder: nn.Module) -> Method:
     readings = spt.readings(config.spt)
     network = Spt(text_encoder, readings, **{**config.model})
     return Method(
+        task=tasks.SENTIMENT,
         model=network,
         loss=partial(loss, error=config.loss.error),
         init_labels=lambda split, key: (),

@@ -5,18 +5,22 @@ Sequences are projected, refined by self-attention, collapsed to one vector each
 fewer modalities is built without the others' parts, not masked.
 """
 
+from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from msa_jax import divergence, losses, tasks
 from msa_jax.layers.dense import ResidualHead, TwoLayerHead, uniform
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.layers.refinement import Block, RefinementStack, StepMix, last_step
 from msa_jax.layers.spt import Readings
-from msa_jax.types import MODALITIES, Batch, Outputs
+from msa_jax.methods import groups
+from msa_jax.types import MODALITIES, Batch, Method, Outputs, Task
 
 
 class Ucrn(nn.Module):
@@ -164,3 +168,71 @@ CODE = MappingProxyType(
         "absent_maps": True,
     }
 )
+
+
+def group(path: str) -> str:
+    """Name the optimiser group of a parameter path."""
+    return groups.shared(path) or "other"
+
+
+def loss(
+    outputs: Outputs,
+    batch: Batch,
+    labels: tuple[()],
+    *,
+    task: Task,
+    reading: Literal["paper", "code"] = "paper",
+    divergence_weight: float = 1.0,
+    task_weight: float = 1.0,
+) -> tuple[Array, dict[str, Array]]:
+    """Return the weighted sum of the task's loss and the divergence of modalities.
+
+    Parts, before they are weighted: "loss_task" and, where its weight is not 0 and
+    there are two modalities to compare, "loss_divergence".
+
+    Source: UCRN, Eq. 9 and 11 (both weights 1).
+    """
+    del labels
+    answer = losses.masked_mean(task.error(task.read(outputs), batch), batch.valid)
+    total, parts = task_weight * answer, {"loss_task": answer}
+    features = {m: outputs.feature[m] for m in MODALITIES if m in outputs.feature}
+    if divergence_weight and len(features) > 1:
+        apart = divergence.multimodal(features, batch.valid, reading)
+        parts["loss_divergence"] = losses.masked_mean(apart, batch.valid)
+        total = total + divergence_weight * parts["loss_divergence"]
+    return total, parts
+
+
+def make(config: Any, text_encoder: nn.Module) -> Method:
+    """Assemble the method.
+
+    Args:
+        config: the run's configuration, see `config.ucrn`.
+        text_encoder: module from `text.load_encoder`.
+    """
+    task = tasks.make(config.task)
+    network = Ucrn(text_encoder, outputs=task.outputs, **{**config.model})
+    return assemble(
+        network,
+        task,
+        partial(
+            loss,
+            task=task,
+            reading=config.loss.divergence,
+            divergence_weight=config.loss.divergence_weight,
+            task_weight=config.loss.task_weight,
+        ),
+    )
+
+
+def assemble(network: Ucrn, task: Task, loss: Callable[..., Any]) -> Method:
+    """Put a network, a task and a loss together."""
+    return Method(
+        task=task,
+        model=network,
+        loss=loss,
+        init_labels=lambda split, key: (),
+        update_labels=lambda labels, outputs, batch, epoch: labels,
+        groups=group,
+        label_values=lambda labels: {},
+    )

@@ -60,7 +60,7 @@ def replay(
             method, optimizer, state, train, rows, run.accumulate
         )
         prediction = step.predict(method, state.params, valid, run.batch_size)
-        return state, parts, step.valid_loss(prediction, valid.label, run)
+        return state, parts, step.valid_loss(method.task.error(prediction, valid), run)
 
     states, parts, scores = [], [], []
     for order in z["orders"][1:]:  # [0] is the label initialisation pass

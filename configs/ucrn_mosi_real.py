@@ -1,0 +1,22 @@
+"""UCRN on `mosi_real`: real CMU-MOSI, in the plain layout of docs/data.md.
+
+    python -m msa_jax.prepare mosi_real --from mosi_real.npz
+    python -m msa_jax.main --config configs/ucrn_mosi_real.py
+
+Text: MiniLM-L6, frozen (UCRN reads word vectors, it trains no BERT): every transcript
+is encoded once. Audio: 73-d openSMILE vectors, vision: 68-d 3D-CNN vectors, up to 20
+utterances of context; standardised. Variants as in configs/ucrn_mosei.py.
+"""
+
+from msa_jax import config as defaults
+
+
+def get_config(variant=""):
+    """Return the configuration of a variant."""
+    config = defaults.ucrn_variant(variant)
+    config.data.name = "mosi_real"
+    config.data.standardise = "train"
+    config.text.encoder = "bert"
+    config.text.finetune = False
+    config.text.max_tokens = 40
+    return config
