@@ -6,6 +6,7 @@ example:
   python -m msa_jax.prepare mosi --from features.npz --check_only
   python -m msa_jax.prepare my_corpus --from folder/
   python -m msa_jax.prepare mosei --synthetic --samples 1000
+  python -m msa_jax.prepare mosei_emotion --synthetic --samples 1000
 
 FILE is an .npz, a pickle of the field (MMSA, MMSA-FET, MulT, MAG-BERT), a folder of
 pickles (MISA, TBJE), see docs/data.md, or a folder with a CSV and .npy files, see
@@ -70,7 +71,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--synthetic",
         action="store_true",
-        help="make a twin of mosi, mosei, sims or simsv2: their shapes, invented data",
+        help="make a twin of mosi, mosei, mosei_emotion, mosei_tbje, sims or simsv2: "
+        "their shapes, invented data",
     )
     parser.add_argument(
         "--samples", type=int, metavar="N", help="of a twin (default: as published)"
@@ -80,8 +82,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--text",
-        choices=("tokens", "sentences"),
-        help="what text a twin has (default: tokens, as MMSA's files)",
+        choices=("tokens", "sentences", "features"),
+        help="what text a twin has (default: tokens, as MMSA's files; with emotions "
+        "features: word vectors, 300 wide)",
     )
     parser.add_argument(
         "--check_only", action="store_true", help="print the card, write nothing"
@@ -179,15 +182,18 @@ def _twin(args: argparse.Namespace) -> tuple:
     from msa_jax.data import twins
     from msa_jax.data.padding import Padding
     from msa_jax.data.plain import Notes
+    from msa_jax.types import MODALITIES
 
-    text = args.text or "tokens"
-    twin = twins.make(args.name, aligned=args.aligned, samples=args.samples, text=text)
+    twin = twins.make(
+        args.name, aligned=args.aligned, samples=args.samples, text=args.text
+    )
     padding = Padding("back", "given", 0, 0)
-    notes = Notes({"audio": padding, "vision": padding}, (), twin.assumptions, ())
+    paddings = dict.fromkeys(MODALITIES, padding)
+    notes = Notes(paddings, (), twin.assumptions, ())
     source = {
         "twin_of": args.name,
         "variant": "aligned" if args.aligned else "unaligned",
-        "text": text,
+        "text": twin.text,
         "samples": args.samples or "all",
         "generator": f"version {twins.VERSION}, seed {twins.SEED}",
     }

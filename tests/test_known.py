@@ -252,3 +252,20 @@ def test_emotions_are_read_and_checked():
     arrays["emotion"] = np.zeros((N, 5))
     with pytest.raises(plain.UserError, match=r"\[samples, 6\]"):
         plain.to_splits(arrays, (-3.0, 3.0))
+
+
+def test_a_set_with_emotions_misses_them_and_knows_the_files_of_mosei():
+    mosei = KNOWN["mosei"]
+    (published,) = [s for f, s in mosei.files.items() if "unaligned" in f]
+    splits = three(mosei.sizes, known_set=mosei)
+    found = compare(splits, "mosei_emotion", sha256=published)
+    assert found["SHA-256"].verdict == "ok"
+    assert found["emotions"].verdict == "warning"
+    assert "--emotions" in found["emotions"].line
+    rated = {
+        s: e._replace(emotion=np.zeros((len(e.id), 6), np.float32))
+        for s, e in splits.items()
+    }
+    assert "emotions" not in compare(rated, "mosei_emotion")
+    # nobody published sums of TBJE's files: nothing to compare with
+    assert "SHA-256" not in compare(rated, "mosei_tbje", sha256="0" * 64)

@@ -7,7 +7,7 @@ from test_data_store import command
 
 from msa_jax import config as configs
 from msa_jax import inputs
-from msa_jax.data import known, load, twins
+from msa_jax.data import known, load, twin_emotions, twins
 from msa_jax.data.card import content_sha256
 from msa_jax.data.known import KNOWN
 from msa_jax.errors import UserError
@@ -33,7 +33,7 @@ def shapes(examples) -> dict[str, tuple]:
     ],
 )
 def test_shapes_are_the_published_ones(name, aligned, expected):
-    splits, _ = twins.make(name, aligned=aligned, samples=30)
+    splits = twins.make(name, aligned=aligned, samples=30).splits
     for examples in splits.values():
         assert shapes(examples) == expected
         for modality, shape in expected.items():
@@ -44,7 +44,7 @@ def test_shapes_are_the_published_ones(name, aligned, expected):
 
 
 def test_mosi_has_the_published_sizes_and_labels():
-    splits, _ = twins.make("mosi", aligned=True)
+    splits = twins.make("mosi", aligned=True).splits
     signs = tuple(
         tuple(int(np.sum(np.sign(splits[s].label) == k)) for k in (-1, 0, 1))
         for s in known.SPLITS
@@ -72,7 +72,7 @@ def test_label_histograms_add_up_to_the_published_counts(name):
 
 
 def test_fewer_samples_keep_the_proportions():
-    splits, _ = twins.make("mosi", aligned=True, samples=220)
+    splits = twins.make("mosi", aligned=True, samples=220).splits
     assert [len(e.id) for e in splits.values()] == [128, 23, 69]
     assert np.mean(splits["train"].label < 0) == pytest.approx(552 / 1284, abs=0.02)
 
@@ -95,7 +95,7 @@ def test_tokens_look_like_those_of_bert():
 
 
 def test_aligned_steps_are_zero_at_the_ends_and_padding_is_zero():
-    splits, _ = twins.make("mosi", aligned=True, samples=40)
+    splits = twins.make("mosi", aligned=True, samples=40).splits
     train = splits["train"]
     np.testing.assert_array_equal(train.audio_length, train.text_length)
     for x, n in zip(present(train.vision), present(train.vision_length), strict=True):
@@ -104,14 +104,14 @@ def test_aligned_steps_are_zero_at_the_ends_and_padding_is_zero():
 
 @pytest.mark.parametrize("name, chinese", [("mosi", False), ("sims", True)])
 def test_sentences_are_in_the_language_of_the_set(name, chinese):
-    splits, _ = twins.make(name, samples=20, text="sentences")
+    splits = twins.make(name, samples=20, text="sentences").splits
     text = "".join(present(splits["train"].transcript).tolist())
     assert splits["train"].text is None
     assert any(c > "\u4e00" for c in text) == chinese
 
 
 def test_each_modality_carries_the_label_weakly():
-    splits, _ = twins.make("mosi", samples=400)
+    splits = twins.make("mosi", samples=400).splits
     train = splits["train"]
     for modality in ("audio", "vision"):
         length = getattr(train, f"{modality}_length")
@@ -178,3 +178,79 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
 def test_names_without_a_published_set_are_refused():
     with pytest.raises(UserError, match="no twin of"):
         twins.make("other")
+
+
+EMOTIONAL = ("mosei_emotion", "mosei_tbje")
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        (EMOTIONAL[0], {"text": (50, 300), "audio": (500, 74), "vision": (375, 35)}),
+        (EMOTIONAL[1], {"text": (60, 300), "audio": (60, 80), "vision": (60, 512)}),
+    ],
+)
+def test_twins_with_emotions_have_word_vectors(name, expected):
+    splits = twins.make(name, samples=30).splits
+    for examples in splits.values():
+        assert shapes(examples) == expected
+        assert present(examples.emotion).shape == (len(examples.id), 6)
+        text, length = present(examples.text), present(examples.text_length)
+        assert text.dtype == np.float32 and length.max() == expected["text"][0]
+        past = np.arange(text.shape[1]) >= length[:, None]
+        assert not text[past].any() and text[~past].all()
+
+
+def test_emotions_occur_as_often_as_published():
+    rng = np.random.default_rng(0)
+    strength = rng.uniform(-1, 1, 1000)
+    felt, intensity = twin_emotions.draw(rng, strength)
+    assert (intensity > 0).sum(axis=0).tolist() == [520, 250, 210, 100, 170, 80]
+    # whole thirds up to 3; what is felt most is written down as strongest
+    np.testing.assert_allclose(3 * intensity, np.round(3 * intensity), atol=1e-6)
+    assert intensity.max() == 3 and intensity.min() == 0
+    for e in range(6):
+        order = np.argsort(felt[:, e])
+        assert (np.diff(intensity[order, e]) >= 0).all()
+    happy, sad, *_ = [np.corrcoef(strength, column)[0, 1] for column in felt.T]
+    assert 0.4 < happy < 0.6 and -0.5 < sad < -0.3
+    few = twin_emotions.draw(rng, strength[:2]).intensity > 0
+    assert (few.sum(axis=0) == 1).all()  # both answers, however few samples
+
+
+def test_every_modality_shows_emotions_weakly():
+    """One modality: correlation 1 / sqrt(1 + 1.5^2) with what is felt, three: more."""
+    rng = np.random.default_rng(1)
+    felt = rng.normal(size=(4000, 6)).astype(np.float32)
+    one, two, three = (twin_emotions.seen(rng, felt)[:, 3] for _ in range(3))
+    alone = np.corrcoef(one, felt[:, 3])[0, 1]
+    assert alone == pytest.approx(1 / np.hypot(1, 1.5), abs=0.05)
+    assert np.corrcoef(one + two + three, felt[:, 3])[0, 1] > alone + 0.15
+    train = twins.make("mosei_tbje", samples=400).splits["train"]
+    for modality in ("text", "audio", "vision"):
+        length = present(getattr(train, f"{modality}_length"))
+        means = present(getattr(train, modality)).sum(1) / length[:, None]
+        found = present(train.emotion)[:, 3]  # surprise: sentiment says nothing of it
+        best = max(abs(np.corrcoef(c, found)[0, 1]) for c in means.T)
+        assert 0.15 < best < 0.6
+
+
+def test_a_twin_with_emotions_is_written_and_loaded(tmp_path, capsys):
+    flags = ("--synthetic", "--samples=30", f"--data_dir={tmp_path}")
+    assert command("mosei_emotion", *flags) == 0
+    out = capsys.readouterr().out
+    assert "present in train: happy 11, sad 5" in out and "second-hand" in out
+    data = load("mosei_emotion", tmp_path)
+    assert data.card["source"]["text"] == "features"
+    assert data.card["metrics"] == "mosi" and data.card["emotion"]["largest"] <= 3
+    made = twins.make("mosei_emotion", samples=30).splits
+    for split, examples in made.items():
+        np.testing.assert_array_equal(data.splits[split].emotion, examples.emotion)
+
+
+def test_word_vectors_for_any_twin(tmp_path):
+    flags = ("--synthetic", "--samples=20", f"--data_dir={tmp_path}")
+    assert command("mosei", *flags, "--text=features", "--aligned") == 0
+    train = load("mosei", tmp_path).splits["train"]
+    assert shapes(train) == {"text": (50, 300), "audio": (50, 74), "vision": (50, 35)}
+    assert train.emotion is None

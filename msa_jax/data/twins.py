@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data import lexicon_cn, synthetic
+from msa_jax.data import lexicon_cn, synthetic, twin_emotions
 from msa_jax.data.checks import SPLITS
-from msa_jax.data.known import KNOWN, Features, Known
+from msa_jax.data.known import KNOWN, WORD_VECTOR, Features, Known
 from msa_jax.errors import UserError
 from msa_jax.types import Examples
 
@@ -32,11 +32,14 @@ _MOSI_LABELS = (
 )
 # Median number of words (characters in Chinese), and how fast labels thin out with
 # their strength: MOSI's words are measured, the others are assumptions.
-_WORDS = {"mosi": 10, "mosei": 17, "sims": 14, "simsv2": 14}
-_FADE = {"mosei": 0.35, "sims": 0.0, "simsv2": 0.0}
+_MOSEI = ("mosei", "mosei_emotion", "mosei_tbje")
+_WORDS = {"mosi": 10, "sims": 14, "simsv2": 14, **dict.fromkeys(_MOSEI, 17)}
+_FADE = {"sims": 0.0, "simsv2": 0.0, **dict.fromkeys(_MOSEI, 0.35)}
 _WORD_SPREAD = 0.62  # deviation of the logarithm; measured on MOSI's transcripts
 _PACE_SPREAD = 0.2  # of the logarithm of frames per word
 _CARRIED = 0.3  # share of words, and size of the shift, that carry the label
+_BLUR = 0.5  # noise of a sample's word vectors on a label whose highest is 1
+_WORD_SCALE = 0.4  # deviation of a column of word vectors
 _FIRST_WORD = 1000  # BERT's smaller ids are brackets, letters and unused
 _VOCABULARY = {"en": 30522, "cn": 21128}
 _CLS, _SEP = 101, 102
@@ -47,6 +50,7 @@ class Twin(NamedTuple):
 
     splits: dict[str, Examples]
     assumptions: tuple[str, ...]
+    text: str  # "tokens", "sentences" or "features"
 
 
 def make(
@@ -54,18 +58,21 @@ def make(
     *,
     aligned: bool = False,
     samples: int | None = None,
-    text: str = "tokens",
+    text: str | None = None,
     seed: int = SEED,
 ) -> Twin:
     """Make the twin of a known data set; the same arguments give the same bits.
 
     Args:
         samples: of all splits together, in published proportions; None for all.
-        text: "tokens" (ids as in MMSA's files) or "sentences".
+        text: "tokens" (ids as in MMSA's files), "sentences" or "features" (word
+            vectors); None for what models of that set read: features where it has
+            emotions, else tokens.
     """
     if name not in KNOWN:
         raise UserError(f"no twin of '{name}'; there are {', '.join(KNOWN)}")
     known = KNOWN[name]
+    text = text or ("features" if known.emotions else "tokens")
     if aligned and not known.aligned:
         raise UserError(
             f"no aligned files of {name} are published: leave --aligned out"
@@ -83,12 +90,16 @@ def make(
         modality: _Look.draw(rng, getattr(known, modality).width)
         for modality in ("audio", "vision")
     }
+    if text == "features":
+        looks["text"] = _Look.of_words(rng)
+    if known.emotions:
+        looks = {m: look.with_emotions(rng) for m, look in looks.items()}
     splits, video = {}, 1
     for s, (split, n) in enumerate(zip(SPLITS, sizes, strict=True)):
         label = _labels(rng, name, s, n)
         ids, video = _ids(rng, n, video)
         splits[split] = _split(rng, known, name, label, ids, looks, aligned, text)
-    return Twin(splits, _assumptions(name, aligned, text))
+    return Twin(splits, _assumptions(name, aligned, text), text)
 
 
 def _share(total: int, weights: np.ndarray) -> np.ndarray:
@@ -137,18 +148,50 @@ def _ids(rng: np.random.Generator, n: int, video: int) -> tuple[np.ndarray, int]
 
 
 class _Look(NamedTuple):
-    """What columns of a modality look like: their scale, offset, and the label's."""
+    """What columns of a modality look like: their scale, offset, and what they carry.
+
+    carried: [1, d], or [7, d] with emotions: shift per label (1 is the highest) and
+        per deviation of each emotion.
+    blur: deviation of noise on the label, one draw per sample.
+    """
 
     scale: np.ndarray
     offset: np.ndarray
     carried: np.ndarray
+    blur: float = 0.0
 
     @classmethod
     def draw(cls, rng: np.random.Generator, width: int) -> "_Look":
         scale = np.exp(rng.normal(0, 1, width))
-        carried = rng.normal(0, _CARRIED, width)
+        carried = rng.normal(0, _CARRIED, (1, width))
         offset = rng.normal(0, 2, width) * scale
         return cls(*(a.astype(np.float32) for a in (scale, offset, carried)))
+
+    @classmethod
+    def of_words(cls, rng: np.random.Generator) -> "_Look":
+        """Word vectors: columns alike around 0; 300 of them would tell the label."""
+        scale = np.full(WORD_VECTOR, _WORD_SCALE, np.float32)
+        carried = rng.normal(0, _CARRIED, (1, WORD_VECTOR)).astype(np.float32)
+        return cls(scale, np.zeros_like(scale), carried, blur=_BLUR)
+
+    def with_emotions(self, rng: np.random.Generator) -> "_Look":
+        own = rng.normal(0, _CARRIED, (6, len(self.scale))).astype(np.float32)
+        return self._replace(carried=np.concatenate([self.carried, own]))
+
+    def signal(
+        self,
+        rng: np.random.Generator,
+        strength: np.ndarray,
+        emotions: twin_emotions.Emotions | None,
+    ) -> np.ndarray:
+        """Return the shift of every sample's columns, [n, d]."""
+        told = strength[:, None]
+        if self.blur:
+            noise = rng.normal(0, self.blur, told.shape)
+            told = told + noise.astype(np.float32)
+        if emotions is not None:
+            told = np.hstack([told, twin_emotions.seen(rng, emotions.felt)])
+        return told @ self.carried
 
 
 def _split(
@@ -167,12 +210,20 @@ def _split(
     tokens = np.clip(np.round(words) + 2, 3, known.tokens).astype(np.int32)
     tokens[0] = known.tokens  # so that the shapes are those of the published files
     fields: dict = {"transcript": None, "text": None, "text_length": None}
+    # Only where there are any: twins without keep their bits.
+    emotions = twin_emotions.draw(rng, strength) if known.emotions else None
     if text == "sentences":
         fields["transcript"] = _sentences(rng, known.language, strength, tokens - 2)
+    elif text == "features":
+        shifts = looks["text"].signal(rng, strength, emotions)
+        steps = known.tokens
+        fields["text"] = _sequences(rng, looks["text"], shifts, tokens, steps, False)
+        fields["text_length"] = tokens
     else:
         fields["text"] = _tokens(rng, known, strength, tokens)
         fields["text_length"] = tokens
-    for modality, look in looks.items():
+    for modality in ("audio", "vision"):
+        look = looks[modality]
         shape: Features = getattr(known, modality)
         length, steps = tokens, known.tokens
         if not aligned:
@@ -181,20 +232,23 @@ def _split(
             length = np.round(steps * pace * tokens / known.tokens)
             length = np.clip(length, 1, steps).astype(np.int32)
             length[0] = steps
-        fields[modality] = _sequences(rng, look, strength, length, steps, aligned)
+        shifts = look.signal(rng, strength, emotions)
+        fields[modality] = _sequences(rng, look, shifts, length, steps, aligned)
         fields[f"{modality}_length"] = length.copy()
     unimodal = None
     if known.unimodal:
         noise = rng.normal(0, 0.25, (n, 3))
         unimodal = np.round((label[:, None] + noise) * known.grid) / known.grid
         unimodal = np.clip(unimodal, *known.label_range).astype(np.float32)
+    if emotions is not None:
+        fields["emotion"] = emotions.intensity
     return Examples(id=ids, label=label, unimodal_label=unimodal, **fields)
 
 
 def _sequences(
     rng: np.random.Generator,
     look: _Look,
-    strength: np.ndarray,
+    shifts: np.ndarray,
     length: np.ndarray,
     steps: int,
     aligned: bool,
@@ -205,7 +259,7 @@ def _sequences(
     for i, stop in enumerate(length):
         row = out[i, :stop]
         rng.standard_normal(dtype=np.float32, out=row)
-        row += strength[i] * look.carried
+        row += shifts[i]
         row *= look.scale
         row += look.offset
         if aligned:  # nothing is said at [CLS] and [SEP]
@@ -247,10 +301,13 @@ def _sentences(
 
 def _assumptions(name: str, aligned: bool, text: str) -> tuple[str, ...]:
     spread = f"log-normal around {_WORDS[name]} words, cut at {KNOWN[name].tokens - 2}"
+    mosei = (
+        "labels: negative, zero and positive counts are CMU-MOSEI's; within a "
+        f"sign a label of k/3 is taken to occur exp(-{_FADE['mosei']} k) as often"
+    )
     known = {
         "mosi": "labels: the counts of each value are CMU-MOSI's",
-        "mosei": "labels: negative, zero and positive counts are CMU-MOSEI's; within a "
-        f"sign a label of k/3 is taken to occur exp(-{_FADE['mosei']} k) as often",
+        **dict.fromkeys(_MOSEI, mosei),
         "sims": "labels: negative, zero and positive counts are CH-SIMS's; within a "
         "sign all values are taken to be equally frequent",
         "simsv2": "labels: signs are taken to fall as in CH-SIMS; within a sign all "
@@ -262,16 +319,21 @@ def _assumptions(name: str, aligned: bool, text: str) -> tuple[str, ...]:
         else "as long against the published maximum as the text is against its own, "
         "times a log-normal pace"
     )
+    words = {
+        "tokens": "token ids",
+        "sentences": "sentences",
+        "features": f"word vectors, {WORD_VECTOR} wide as GloVe's, noise",
+    }
+    doubts = {
+        "simsv2": ("simsv2: valid and test sizes as users of the set state them",),
+        "mosei_tbje": ("mosei_tbje: sizes of MOSEI, at most 60 steps of everything",),
+    }
     return (
         known[name],
-        f"text: {'token ids' if text == 'tokens' else 'sentences'} drawn at random; "
-        f"their number is taken to be {spread}",
+        f"text: {words[text]} drawn at random; their number is taken to be {spread}",
         f"audio and vision: noise around a constant per column; {frames}",
         f"text, audio and vision carry the label weakly (about {_CARRIED} of a "
         "deviation): how hard the real task is cannot be told from here",
-        *(
-            ("simsv2: valid and test sizes as users of the set state them",)
-            if name == "simsv2"
-            else ()
-        ),
+        *(twin_emotions.ASSUMPTIONS if KNOWN[name].emotions else ()),
+        *doubts.get(name, ()),
     )
