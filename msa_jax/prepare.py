@@ -188,7 +188,7 @@ def _twin(args: argparse.Namespace) -> tuple:
         args.name, aligned=args.aligned, samples=args.samples, text=args.text
     )
     padding = Padding("back", "given", 0, 0)
-    paddings = dict.fromkeys(MODALITIES, padding)
+    paddings: dict[str, Padding] = {m: padding for m in MODALITIES}
     notes = Notes(paddings, (), twin.assumptions, ())
     source = {
         "twin_of": args.name,

@@ -3,8 +3,9 @@
 Sources: sizes, widths, longest sequences and SHA-256 sums from MMSA's configs and
 README (https://github.com/thuiar/MMSA); counts of negative, zero and positive labels
 from Self-MM, table 1 (MOSI, MOSEI, SIMS). Of SIMS v2, valid and test sizes and the
-sum are taken from users' repositories that name them (not seen at the source). `mosei_emotion` is MOSEI with emotions; `mosei_tbje` has the
-widths of TBJE's features (jbdel/MOSEI_UMONS), cut as its code cuts them.
+sum are taken from users' repositories that name them (not seen at the source).
+`mosei_emotion` is MOSEI with emotions; `mosei_tbje` has the widths of TBJE's features
+(jbdel/MOSEI_UMONS).
 """
 
 from collections.abc import Mapping

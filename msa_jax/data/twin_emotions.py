@@ -7,7 +7,7 @@ import numpy as np
 from msa_jax.data.checks import EMOTIONS
 
 # Share of samples that show each, in the order of `EMOTIONS`.
-# Source: CMU-MOSEI; surprise, disgust and fear as in docs/metrics.md, others second-hand.
+# Source: CMU-MOSEI; surprise, disgust, fear as in docs/metrics.md, others second-hand.
 PRESENT = (0.52, 0.25, 0.21, 0.10, 0.17, 0.08)
 # How each goes with sentiment: correlation of what lies under it with the label.
 _WITH_LABEL = np.array([0.5, -0.4, -0.45, 0.0, -0.45, -0.2])
@@ -21,7 +21,7 @@ ASSUMPTIONS = (
     + " of each split; those of surprise, disgust and fear are MOSEI's, the others "
     "second-hand. Intensities k/3 up to 3 are taken to occur "
     f"exp(-{_FADE} k) as often",
-    "emotions: taken to go with sentiment (happy up; sad, anger, disgust and fear down) "
+    "emotions: taken to go with sentiment (happy up; sad, anger, disgust, fear down) "
     "and to be independent otherwise; audio, vision and word vectors show each with "
     f"noise of {_BLUR} deviations of their own, token ids and sentences only what goes "
     "with sentiment",

@@ -165,7 +165,10 @@ class _Look(NamedTuple):
         scale = np.exp(rng.normal(0, 1, width))
         carried = rng.normal(0, _CARRIED, (1, width))
         offset = rng.normal(0, 2, width) * scale
-        return cls(*(a.astype(np.float32) for a in (scale, offset, carried)))
+        scale, offset, carried = (
+            a.astype(np.float32) for a in (scale, offset, carried)
+        )
+        return cls(scale, offset, carried)
 
     @classmethod
     def of_words(cls, rng: np.random.Generator) -> "_Look":
