@@ -7,16 +7,22 @@ happened to published tables (docs/metrics.md).
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from msa_jax.experiment import classifiers
 from msa_jax.metrics import score
 from msa_jax.types import Examples
 
 MEAN = "mean predictor"
 BAG_OF_WORDS = "ridge, bag of words"
 FROZEN_TEXT = "ridge, frozen text features"
+MAJORITY = "majority class"
+ALL_ABSENT = "all absent"  # of emotions
+LOGISTIC_BAG = "logistic regression, bag of words"
+LOGISTIC_TEXT = "logistic regression, frozen text features"
 
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-2, 5, 15))  # ridge penalties
 
@@ -35,9 +41,10 @@ def baselines(
 
     Args:
         train: fits every baseline; the only source of vocabulary and scaling.
-        valid: chooses the ridge penalty, by MAE.
+        valid: chooses the penalty, by MAE; of classes and emotions by cross-entropy.
         test: scored once with that penalty.
-        kind: "mosi" or "sims", the metrics (`msa_jax.metrics.score`).
+        kind: the metrics (`msa_jax.metrics.score`): scores are asked of ridge
+            regression, classes and emotions of logistic regression.
         frozen: features [n, h] of the texts of train, valid and test from an encoder
             that was not trained on them. Text given as features [n, t, d] is used in
             its place, averaged over the valid steps.
@@ -46,17 +53,28 @@ def baselines(
     left out. Deterministic.
     """
     splits = (train, valid, test)
-    labels = [np.asarray(s.label, np.float32) for s in splits]
-    guess = np.full(len(labels[2]), labels[0].mean(dtype=np.float64), np.float32)
-    scores = {MEAN: score(kind, guess, labels[2])}
+    asked = classifiers.questions(kind)
+    if asked is None:
+        names = (MEAN, BAG_OF_WORDS, FROZEN_TEXT)
+        labels = [np.asarray(s.label, np.float32) for s in splits]
+        mean = labels[0].mean(dtype=np.float64)
+        truth, guess = labels[2], np.full(len(labels[2]), mean, np.float32)
+        answer = partial(ridge, labels=labels)
+    else:
+        constant = ALL_ABSENT if kind == "emotion" else MAJORITY
+        names = (constant, LOGISTIC_BAG, LOGISTIC_TEXT)
+        answers = [asked.answers(s) for s in (train, valid)]
+        truth = np.asarray(getattr(test, asked.labels), np.float32)
+        guess = classifiers.most_frequent(asked, answers[0], len(truth))
+        answer = partial(classifiers.logistic, asked, answers=answers)
+    scores = {names[0]: score(kind, guess, truth)}
     documents = [_documents(s) for s in splits]
     if documents[0] and any(documents[0]):  # at least one word to train on
-        bags = _bags_of_words(documents)
-        scores[BAG_OF_WORDS] = score(kind, ridge(bags, labels), labels[2])
+        scores[names[1]] = score(kind, answer(_bags_of_words(documents)), truth)
     features = [_mean_over_steps(s) for s in splits] if frozen is None else frozen
     if features[0] is not None:
         matrices = _standardised([np.asarray(x, np.float64) for x in features])
-        scores[FROZEN_TEXT] = score(kind, ridge(matrices, labels), labels[2])
+        scores[names[2]] = score(kind, answer(matrices), truth)
     return scores
 
 
