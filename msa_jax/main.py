@@ -12,14 +12,18 @@ Run again in the same workdir to see the results of a finished run.
 import os
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from ml_collections import FrozenConfigDict, config_flags
 
 from msa_jax import cli, config, workdir
+
+if TYPE_CHECKING:
+    from msa_jax.inputs import Inputs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config file")
 _WORKDIR = flags.DEFINE_string(
@@ -49,11 +53,21 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def run(settings: FrozenConfigDict, folder: Path) -> dict[str, Any]:
-    """Load, train, test and write everything into `folder`; return the results."""
+def run(
+    settings: FrozenConfigDict,
+    folder: Path,
+    change: Callable[["Inputs"], "Inputs"] = lambda inputs: inputs,
+) -> dict[str, Any]:
+    """Load, train, test and write everything into `folder`; return the results.
+
+    Args:
+        settings: the configuration.
+        folder: the work directory.
+        change: what else is done to the inputs; it should leave a note in them.
+    """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
-    _set_up_jax(settings.precision)
+    set_up_jax(settings.precision)
     from msa_jax import outputs, report, tasks
     from msa_jax.data import load
     from msa_jax.inputs import make_inputs
@@ -63,7 +77,7 @@ def run(settings: FrozenConfigDict, folder: Path) -> dict[str, Any]:
 
     data_dir = settings.data.dir or os.environ.get("MSA_DATA") or "data"
     dataset = load(settings.data.name, data_dir)
-    inputs = make_inputs(dataset, settings)
+    inputs = change(make_inputs(dataset, settings))
     label_range = tuple(dataset.card["label_range"])
     kind = tasks.metrics_kind(settings.task, dataset.card["metrics"])
     layout, seeds = settings.mesh, settings.seeds
@@ -84,14 +98,21 @@ def run(settings: FrozenConfigDict, folder: Path) -> dict[str, Any]:
     times = {
         "started": started,
         "seconds": time.perf_counter() - clock,
-        "command": " ".join(["python -m msa_jax.main", *sys.argv[1:]]),
+        "command": _command(),
     }
     results = writer.finish(trained, times)
     report.write(folder)
     return results
 
 
-def _set_up_jax(precision: str) -> None:
+def _command() -> str:
+    """Return what was typed; other commands train, too."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    name = spec.name.removesuffix(".__main__") if spec else "msa_jax.main"
+    return " ".join([f"python -m {name}", *sys.argv[1:]])
+
+
+def set_up_jax(precision: str) -> None:
     """Choose matmul precision and where compiled programs are kept."""
     import jax
 

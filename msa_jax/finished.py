@@ -1,0 +1,203 @@
+"""A finished run, opened again: its data, its method and its selected parameters."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import FrozenConfigDict
+
+from msa_jax import checkpoint, config, methods, workdir
+from msa_jax.batching import gather
+from msa_jax.data import Dataset, load
+from msa_jax.errors import UserError
+from msa_jax.inputs import Inputs, make_inputs
+from msa_jax.train_state import make_mesh
+from msa_jax.types import Method, PyTree
+
+# How the note begins that a run without all of its modalities carries.
+TRAINED_WITHOUT = "Trained without "
+
+
+class FinishedRun(NamedTuple):
+    """Everything needed to predict with a run's selected parameters.
+
+    config: the run's own.
+    results: its results.json.
+    params: selected parameters, leading seed axis, NumPy.
+    label: of the test samples, as the run was scored.
+    prediction: the run's own answers on test, [s, n] (or more axes).
+    """
+
+    folder: Path
+    config: FrozenConfigDict
+    results: dict[str, Any]
+    dataset: Dataset
+    inputs: Inputs
+    method: Method
+    params: PyTree
+    mesh: Mesh
+    label: np.ndarray
+    prediction: np.ndarray
+
+
+def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
+    """Read a work directory, its data set and its checkpoint.
+
+    Args:
+        folder: the run.
+        data_dir: where the data set lies, if not where the run found it.
+
+    Raises:
+        UserError: the run is not finished, its data set is gone or another one, or
+            its checkpoint is damaged or does not fit this version.
+    """
+    results, settings = read_results(folder), read_config(folder)
+    where = data_dir or settings.data.dir or os.environ.get("MSA_DATA") or "data"
+    dataset = load(settings.data.name, where)
+    _require_same_data(folder, results, dataset)
+    inputs = make_inputs(dataset, settings)
+    label_range = tuple(dataset.card["label_range"])
+    method = methods.make(settings, inputs.encoder.module, label_range)
+    params = _read_params(folder, results)
+    _require_fitting(folder, method, inputs, params)
+    layout, seeds = settings.mesh, settings.seeds
+    arrays = _read_arrays(folder / "predictions_test.npz", "label", "prediction")
+    label, prediction = arrays
+    return FinishedRun(
+        folder=folder,
+        config=settings,
+        results=results,
+        dataset=dataset,
+        inputs=inputs,
+        method=method,
+        params=params,
+        mesh=make_mesh(layout.devices, layout.data, len(seeds)),
+        label=label,
+        prediction=prediction,
+    )
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Read a run's results.
+
+    Raises:
+        UserError: there are none, or the run lacks modalities that its config names.
+    """
+    path = folder / workdir.RESULTS
+    if not path.is_file():
+        raise UserError(
+            f"no {workdir.RESULTS} in {folder}: the run is not finished, or this is "
+            "not its work directory (train with python -m msa_jax.main)"
+        )
+    results = workdir.read_json(path)
+    wanted = ("seeds", "metrics_kind", "test", "provenance", "state_sha256", "notes")
+    lacking = [key for key in wanted if key not in results]
+    if lacking:
+        raise UserError(f"{path}: lacks {', '.join(lacking)}; train again")
+    for note in results["notes"]:
+        if note.startswith(TRAINED_WITHOUT):
+            raise UserError(
+                f"{folder}: {note[0].lower()}{note[1:].rstrip('.')}; give the run it "
+                "was made from"
+            )
+    return results
+
+
+def read_config(folder: Path) -> FrozenConfigDict:
+    """Read a run's configuration, frozen.
+
+    Raises:
+        UserError: it is damaged, or not one of this version.
+    """
+    path = folder / workdir.CONFIG
+    values = workdir.read_json(path)
+    try:
+        settings = FrozenConfigDict(values)
+        config.check(settings)  # type: ignore[arg-type]  # reads only
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a configuration of this version ({error}); train again"
+        ) from error
+    return settings
+
+
+def _require_same_data(folder: Path, results: dict[str, Any], dataset: Dataset) -> None:
+    then = results["provenance"].get("data_sha256")
+    now = dataset.card["content_sha256"]
+    if then != now:
+        raise UserError(
+            f"{folder}: trained on another '{dataset.name}' (content {str(then)[:12]}, "
+            f"here {now[:12]}); point --data_dir at the data it was trained on"
+        )
+
+
+def _read_params(folder: Path, results: dict[str, Any]) -> PyTree:
+    """Read the checkpoint; its hash must be the one that the results name."""
+    path = folder / "checkpoint" / "best"
+    if not path.is_dir():
+        raise UserError(f"no {path}: train again")
+    try:
+        params = jax.tree.map(np.asarray, checkpoint.load(path))
+        table = folder / "u_labels.npz"
+        last = _read_arrays(table, "value")[0][-1] if table.is_file() else None
+        hashes = [
+            workdir.state_hash(
+                jax.tree.map(lambda x, i=i: x[i], params),
+                None if last is None else last[i],
+            )
+            for i in range(len(results["seeds"]))
+        ]
+    except UserError:
+        raise
+    except Exception as error:  # orbax and its readers raise many types on damage
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}); train again"
+        ) from error
+    if hashes != [results["state_sha256"].get(str(s)) for s in results["seeds"]]:
+        raise UserError(
+            f"{path} and u_labels.npz do not hold what {workdir.RESULTS} says "
+            "(state_sha256 differs); train again"
+        )
+    return params
+
+
+def _require_fitting(
+    folder: Path, method: Method, inputs: Inputs, params: PyTree
+) -> None:
+    """Refuse parameters that the method of this version does not have."""
+
+    def init(split):
+        batch = gather(split, jnp.zeros((1,), jnp.int32))
+        return method.model.init(jax.random.key(0), batch, train=False)["params"]
+
+    expected = jax.eval_shape(init, inputs.splits["test"])
+    shapes = [
+        {
+            jax.tree_util.keystr(path): tuple(leaf.shape[skip:])
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for tree, skip in ((expected, 0), (params, 1))
+    ]
+    if shapes[0] != shapes[1]:
+        odd = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))[0][0]
+        raise UserError(
+            f"{folder / 'checkpoint' / 'best'}: its parameters are not this version's "
+            f"({odd} differs); train again"
+        )
+
+
+def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        said = json.dumps(str(error))
+        raise UserError(f"{path}: cannot be read ({said}); train again") from error

@@ -1,0 +1,1 @@
+"""What a finished run still knows when modalities are missing or noisy."""

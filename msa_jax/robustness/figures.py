@@ -1,0 +1,107 @@
+"""Curves over severity, and what each combination of modalities reaches."""
+
+from typing import Any
+
+import numpy as np
+
+from msa_jax.report.drawing import (
+    INK,
+    MUTED,
+    PAPER,
+    legend_below,
+    panels,
+    seed_line,
+)
+from msa_jax.report.reading import number, numbers
+from msa_jax.report.tables import Metric, over
+
+_GAP = 0.17  # between two readings of one combination
+
+
+def curves(kind: dict[str, Any], metrics: list[Metric], seeds: list[int]) -> Any:
+    """Draw each metric over a kind's severities: seeds, mean, interval over seeds."""
+    levels = kind["levels"][1:] if kind["decibels"] else kind["levels"]
+    x = np.array([0.0 if cell["level"] is None else cell["level"] for cell in levels])
+    figure, axes = panels(len(metrics), columns=2)
+    for place, metric in zip(axes, metrics, strict=True):
+        scale = 100 if metric.percent else 1
+        cells = [cell["test"][metric.key] for cell in levels]
+        values = scale * numbers([cell["per_seed"] for cell in cells])
+        for lane, seed in enumerate(seeds):
+            style = seed_line(lane) | {"linewidth": 0.8, "alpha": 0.8}
+            place.plot(x, values[:, lane], label=f"seed {seed}", **style)
+        if len(seeds) > 1:
+            _mean_and_interval(place, x, cells, scale, len(seeds))
+        whole = scale * number(kind["levels"][0]["test"][metric.key]["mean"])
+        if np.isfinite(whole):
+            place.axhline(whole, color=MUTED, linewidth=1, linestyle="--", zorder=1)
+        if kind["decibels"]:
+            place.invert_xaxis()  # strong noise on the right, as elsewhere
+        place.set(title=metric.title, xlabel=kind["axis"], ylabel=_unit(metric))
+    legend_below(figure, axes[0])
+    return figure
+
+
+def combinations(
+    rows: list[dict[str, Any]], metrics: list[Metric], seeds: list[int]
+) -> Any:
+    """Draw each metric for each combination: seeds, mean, interval; both readings."""
+    figure, axes = panels(len(metrics), columns=2, height=0.6 + 0.32 * len(rows))
+    names = [" + ".join(row["kept"]) for row in rows]
+    for place, metric in zip(axes, metrics, strict=True):
+        for height, row in enumerate(rows):
+            both = row.get("retrained") is not None
+            offset = _GAP if both else 0
+            cell = row["zeroed"]["test"][metric.key]
+            _dots(place, height - offset, cell, metric, filled=True)
+            if both:
+                cell = row["retrained"]["test"][metric.key]
+                _dots(place, height + offset, cell, metric, filled=False)
+        scale = 100 if metric.percent else 1
+        whole = scale * number(rows[0]["zeroed"]["test"][metric.key]["mean"])
+        if np.isfinite(whole):
+            place.axvline(whole, color=MUTED, linewidth=1, linestyle="--", zorder=1)
+        place.set_yticks(range(len(rows)), names)
+        place.set_ylim(len(rows) - 0.5, -0.5)
+        place.set(title=metric.title, xlabel=_unit(metric))
+    return figure
+
+
+def _mean_and_interval(
+    place: Any, x: np.ndarray, cells: list[dict[str, Any]], scale: float, seeds: int
+) -> None:
+    mean = scale * np.array([number(cell["mean"]) for cell in cells])
+    nothing = [None, None]
+    ends = scale * numbers([cell["ci95"] or nothing for cell in cells])
+    place.plot(x, mean, color=INK, linewidth=2, label=over(seeds), zorder=3)
+    place.fill_between(
+        x, ends[:, 0], ends[:, 1], color=INK, alpha=0.12, linewidth=0, zorder=0
+    )
+
+
+def _dots(
+    place: Any, height: float, cell: dict[str, Any], metric: Metric, *, filled: bool
+) -> None:
+    """One reading: a small dot per seed, its mean with the interval."""
+    scale = 100 if metric.percent else 1
+    for lane, value in enumerate(scale * numbers(cell["per_seed"])):
+        colour = seed_line(lane)["color"]
+        place.plot(value, height, marker="o", markersize=3, color=colour, alpha=0.8)
+    if cell["ci95"] is not None:
+        ends = [scale * end for end in cell["ci95"]]
+        place.plot(ends, [height] * 2, color=INK, linewidth=1.2, zorder=2)
+    place.plot(
+        scale * number(cell["mean"]),
+        height,
+        marker="D" if filled else "s",
+        markersize=5,
+        markerfacecolor=INK if filled else PAPER,
+        markeredgecolor=INK,
+        zorder=3,
+    )
+
+
+def _unit(metric: Metric) -> str:
+    if metric.percent:
+        return "percent"
+    return "label units" if metric.key == "mae" else metric.title
