@@ -65,7 +65,7 @@ def test_the_answers_are_those_that_metrics_compare_with():
     for kind, classes in expected.items():
         asked = questions(kind)
         assert asked is not None
-        assert asked.answers(split)[:, 0].tolist() == classes
+        assert asked.answers(split.label)[:, 0].tolist() == classes
     assert questions("mosi") is None and questions("sims") is None
 
 

@@ -237,7 +237,12 @@ def test_table_has_every_seed_and_one_unit(tmp_path):
 )
 def test_verdict_says_no_more_than_the_interval(mae, verdict, where):
     cell = {"mean": mae, "ci95": [mae - 0.06, mae + 0.06]}
-    results = {"method": "M", "test": {"mae": cell}, "baselines": {"b": {"mae": 1.0}}}
+    results = {
+        "method": "M",
+        "metrics_kind": "mosi",
+        "test": {"mae": cell},
+        "baselines": {"b": {"mae": 1.0}},
+    }
     (sentence,) = tables.baseline_sentences(results)
     assert verdict in sentence and where in sentence
 
@@ -245,7 +250,8 @@ def test_verdict_says_no_more_than_the_interval(mae, verdict, where):
 def test_warning_below_six_seeds():
     def warned(n):
         cell = {"mae": {"per_seed": [1.0] * n}}
-        return tables.warnings({"seeds": list(range(n)), "test": cell})
+        kind = {"metrics_kind": "mosi"}
+        return tables.warnings({"seeds": list(range(n)), "test": cell} | kind)
 
     assert "0.0625" in warned(5)[0] and warned(6) == []
 

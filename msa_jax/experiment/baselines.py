@@ -63,7 +63,7 @@ def baselines(
     else:
         constant = ALL_ABSENT if kind == "emotion" else MAJORITY
         names = (constant, LOGISTIC_BAG, LOGISTIC_TEXT)
-        answers = [asked.answers(s) for s in (train, valid)]
+        answers = [asked.answers(getattr(s, asked.labels)) for s in (train, valid)]
         truth = np.asarray(getattr(test, asked.labels), np.float32)
         guess = classifiers.most_frequent(asked, answers[0], len(truth))
         answer = partial(classifiers.logistic, asked, answers=answers)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msa_jax.emotion_metrics import rounded_class, sdk_class
-from msa_jax.types import Examples
 
 # Inverse penalties of logistic regression; the strongest penalty first.
 STRENGTHS = tuple(float(c) for c in np.logspace(-4, 2, 7))
@@ -19,12 +18,12 @@ class Questions(NamedTuple):
     """What is asked: questions with one answer each, and how answers become logits.
 
     labels: the field of `Examples` that metrics compare with.
-    answers: split -> [n, questions] int, from 0.
+    answers: those labels -> [n, questions] int, from 0.
     classes: how many answers a question has.
     """
 
     labels: str
-    answers: Callable[[Examples], np.ndarray]
+    answers: Callable[[np.ndarray], np.ndarray]
     classes: int
 
 
@@ -36,13 +35,13 @@ def questions(kind: str) -> Questions | None:
     """
     match kind:
         case "two_class":
-            return Questions("label", lambda s: (s.label >= 0).astype(int)[:, None], 2)
+            return Questions("label", lambda y: (y >= 0).astype(int)[:, None], 2)
         case "seven_class":
-            return Questions("label", lambda s: rounded_class(s.label)[:, None] + 3, 7)
+            return Questions("label", lambda y: rounded_class(y)[:, None] + 3, 7)
         case "seven_class_sdk":
-            return Questions("label", lambda s: sdk_class(s.label)[:, None] + 3, 7)
+            return Questions("label", lambda y: sdk_class(y)[:, None] + 3, 7)
         case "emotion":
-            return Questions("emotion", _shown, 2)
+            return Questions("emotion", lambda y: (y > 0).astype(int), 2)
     return None
 
 
@@ -82,11 +81,6 @@ def logistic(
     if asked.labels == "emotion":
         columns = [(logs[:, 1] - logs[:, 0])[:, None] for logs in columns]
     return np.hstack(columns).astype(np.float32)
-
-
-def _shown(split: Examples) -> np.ndarray:
-    assert split.emotion is not None  # `inputs` refuses data without
-    return (split.emotion > 0).astype(int)
 
 
 def _fit(

@@ -4,29 +4,57 @@ from typing import Any
 
 from rich.table import Table
 
-from msa_jax.experiment.baselines import BAG_OF_WORDS, FROZEN_TEXT, MEAN
+from msa_jax.experiment.baselines import (
+    ALL_ABSENT,
+    BAG_OF_WORDS,
+    FROZEN_TEXT,
+    LOGISTIC_BAG,
+    LOGISTIC_TEXT,
+    MAJORITY,
+    MEAN,
+)
 from msa_jax.report.tables import form, form_interval, metrics_of, over
 
 # Column heads narrow enough for 80 columns with three seeds.
-SHORT = {MEAN: "train\nmean", BAG_OF_WORDS: "ridge\nwords", FROZEN_TEXT: "ridge\ntext"}
+SHORT = {
+    MEAN: "train\nmean",
+    BAG_OF_WORDS: "ridge\nwords",
+    FROZEN_TEXT: "ridge\ntext",
+    MAJORITY: "major-\nity",
+    ALL_ABSENT: "all\nabsent",
+    LOGISTIC_BAG: "logist.\nwords",
+    LOGISTIC_TEXT: "logist.\ntext",
+}
+REGRESSION = (
+    "Acc and F1 in percent, MAE and Corr in natural units",
+    "mean of train, ridge on a bag of words, ridge on frozen text features",
+)
+LOGISTIC = "logistic regression on a bag of words, on frozen text features"
+CLASSES = ("Acc and F1 in percent", f"the majority class, {LOGISTIC}")
+CAPTIONS = {
+    "mosi": REGRESSION,
+    "sims": REGRESSION,
+    "emotion": (
+        "everything in percent; WA is the mean of sensitivity and specificity",
+        f"“absent” for everything, {LOGISTIC}",
+    ),
+}
 SEEDS_SHOWN = 5  # more would not fit 100 columns
 
 
 def results_table(results: dict[str, Any]) -> Table:
     """Make the table of a run's test metrics, at most 100 columns wide.
 
-    The legacy F1 values are left to results.json and the report.
+    The legacy F1 values, and accuracy and F1 of single emotions, are left to
+    results.json and the report.
     """
+    units, trivial = CAPTIONS.get(results["metrics_kind"], CLASSES)
     seeds = results["seeds"]
     baselines = list((results.get("baselines") or {}).items())[:3]
     shown = seeds if len(seeds) <= SEEDS_SHOWN else []
     table = Table(
         title=f"{results['method']} on {results['dataset']}, test, {over(len(seeds))}",
-        caption="Acc and F1 in percent, MAE and Corr in natural units; trivial "
-        "baselines: mean of train, ridge on a bag of words, ridge on frozen text "
-        "features"
-        if baselines
-        else "Acc and F1 in percent",
+        caption=f"{units}; trivial baselines: {trivial}" if baselines else units,
         title_justify="left",
         caption_justify="left",
         box=None,

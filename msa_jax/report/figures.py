@@ -13,11 +13,10 @@ from msa_jax.report.drawing import (
     panels,
     seed_line,
 )
+from msa_jax.report.metric_names import CURVES, METRICS
 from msa_jax.report.reading import History, Predictions
-from msa_jax.report.tables import METRICS, Metric
 
 SCATTER_PANELS = 6
-_CURVES = ("mae", "corr", "acc2_has0", "acc2_non0", "acc2", "acc5", "acc7", "f1")
 
 
 def loss_curves(history: History, seeds: list[int], selected: dict[str, int]) -> Any:
@@ -38,8 +37,9 @@ def metric_curves(
     history: History, seeds: list[int], selected: dict[str, int], kind: str
 ) -> Any | None:
     """Draw the main metrics on valid over epochs; None if none was recorded."""
-    metrics = [m for m in METRICS.get(kind, ()) if m.key in _CURVES]
-    metrics = [m for m in metrics if m.key in history.valid][:6]
+    metrics = METRICS.get(kind, ())
+    drawn = CURVES.get(kind, [m.key for m in metrics])
+    metrics = [m for m in metrics if m.key in drawn and m.key in history.valid]
     if not metrics:
         return None
     figure, axes = panels(len(metrics), columns=3 if len(metrics) != 4 else 2)
@@ -47,7 +47,7 @@ def metric_curves(
         values = history.valid[metric.key] * (100 if metric.percent else 1)
         _lines(place, history, values, seeds, selected)
         place.set_title(f"valid {metric.title}")
-        place.set_ylabel(_unit(metric))
+        place.set_ylabel(metric.unit)
     legend_below(figure, axes[0])
     return figure
 
@@ -125,9 +125,3 @@ def _lines(
 def _loss_title(key: str, split: str) -> str:
     part = key.removeprefix("loss").strip("_").replace("_", " ")
     return f"{split} loss, {part}" if part else f"{split} loss"
-
-
-def _unit(metric: Metric) -> str:
-    if metric.percent:
-        return "percent"
-    return "label units" if metric.key == "mae" else "correlation"

@@ -8,6 +8,7 @@ from typing import Any
 
 from msa_jax.errors import UserError
 from msa_jax.report import (
+    class_figures,
     figures,
     rendering,
     representation,
@@ -18,6 +19,7 @@ from msa_jax.report import (
     u_labels,
 )
 from msa_jax.report.drawing import MODALITY_COLOURS, STYLE, to_png, to_svg
+from msa_jax.report.metric_names import units
 from msa_jax.report.reading import Run, read
 
 
@@ -110,7 +112,9 @@ def draw(run: Run, beside: Run | None = None) -> Iterator[Drawn]:
                 "Line charts of validation metrics over epochs, one line per seed",
                 curves,
             )
-    if run.predictions is not None:
+    if run.predictions is not None and not run.predictions.scores:
+        yield _draw_classes(run)
+    elif run.predictions is not None:
         shown = min(len(seeds), figures.SCATTER_PANELS)
         which = "" if shown == len(seeds) else f" (the first {shown} of {len(seeds)})"
         yield Drawn(
@@ -134,6 +138,33 @@ def draw(run: Run, beside: Run | None = None) -> Iterator[Drawn]:
         )
     if run.u_labels is not None:
         yield from _draw_u_labels(run, seeds, selected)
+
+
+def _draw_classes(run: Run) -> Drawn:
+    assert run.predictions is not None
+    kind, n = run.results["metrics_kind"], len(run.predictions.label)
+    if kind == "emotion":
+        return Drawn(
+            "emotions",
+            "Emotion by emotion",
+            f"Test split, n = {n}. WA is the mean of sensitivity and specificity; "
+            "where an emotion is rare, “absent” for every sample has a high accuracy "
+            "and a WA of 50.",
+            "Dot plots of weighted accuracy and accuracy of six emotions by seed",
+            class_figures.emotion_dots(run.results),
+            tuple(class_figures.emotion_sentences(run.results)),
+        )
+    seeds = tables.count(len(run.results["seeds"]), "seed")
+    return Drawn(
+        "confusion",
+        "Which class was taken for which",
+        f"Test split, n = {n}, {seeds} together: how many samples of each true class "
+        "(row) got which answer (column). The stronger the colour, the larger the "
+        "share of its row.",
+        "Confusion matrix of true and answered classes on the test split",
+        class_figures.confusion(run.predictions, kind),
+        tuple(class_figures.confusion_sentences(run.predictions, kind)),
+    )
 
 
 def _draw_u_labels(run: Run, seeds: list, selected: dict) -> Iterator[Drawn]:
@@ -199,8 +230,9 @@ def describe(run: Run) -> dict[str, Any]:
         "metrics": tables.metrics_of(results),
         "test": tables.result_rows(results),
         "valid": tables.result_rows(results, "valid") if results.get("valid") else [],
-        "units": tables.UNITS,
+        "units": units(results["metrics_kind"]),
         "interval": tables.INTERVAL if len(results["seeds"]) > 1 else "",
+        "emotions": tables.emotion_table(results),
         "against": tables.baseline_sentences(results),
         "warnings": tables.warnings(results, empty),
         "notes": tables.notes(results),

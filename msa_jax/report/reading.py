@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.errors import UserError
+from msa_jax.report.metric_names import METRICS
 from msa_jax.types import TARGETS
 
 SCHEMA = 1  # of results.json
@@ -30,8 +31,13 @@ class History:
 class Predictions:
     """Answers on the test split."""
 
-    label: np.ndarray  # [n]
-    prediction: np.ndarray  # [s, n]
+    label: np.ndarray  # [n], or [n, 6] intensities of emotions
+    prediction: np.ndarray  # [s, n], or logits [s, n, k]
+
+    @property
+    def scores(self) -> bool:
+        """Tell whether these are sentiment scores, not logits."""
+        return self.prediction.ndim == 2
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,11 @@ def read(workdir: Path) -> Run:
     missing = {"method", "dataset", "seeds", "metrics_kind", "test"} - results.keys()
     if missing:
         raise UserError(f"{path}: lacks {', '.join(sorted(missing))}; train again")
+    if results["metrics_kind"] not in METRICS:
+        raise UserError(
+            f"{path}: metrics kind {results['metrics_kind']!r} is none of "
+            f"{', '.join(METRICS)}"
+        )
     seeds = len(results["seeds"])
     for name, cell in results["test"].items():
         if (found := len(cell.get("per_seed", []))) != seeds:
@@ -189,10 +200,10 @@ def _predictions(path: Path, seeds: int) -> Predictions | None:
         label, prediction = numbers(arrays["label"]), numbers(arrays["prediction"])
     except KeyError as error:
         raise UserError(f"{path}: lacks the array {error}") from None
-    if prediction.shape != (seeds, label.size):
-        raise UserError(
-            f"{path}: prediction is {prediction.shape}, expected {(seeds, label.size)}"
-        )
+    n = label.shape[0] if label.ndim else 0
+    shape = (seeds, n, *prediction.shape[2:3])
+    if prediction.shape != shape or (label.ndim == 2 and shape[1:] != label.shape):
+        raise UserError(f"{path}: prediction is {prediction.shape}, expected {shape}")
     return Predictions(label, prediction)
 
 

@@ -1,16 +1,21 @@
 """Tables and sentences of a report: what the numbers say, as text."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
+from msa_jax.data.checks import EMOTIONS
 from msa_jax.experiment.statistics import smallest_sign_flip_p
+from msa_jax.report.metric_names import (
+    HEADLINE,
+    IN_OTHER_TABLES,
+    METRICS,
+    UNITS,
+    Metric,
+    primary,
+)
 from msa_jax.report.reading import number
 
-UNITS = (
-    "Accuracies and F1 in percent; MAE and correlation in natural units "
-    "(MAE in units of the label)."
-)
+__all__ = ["HEADLINE", "METRICS", "UNITS", "Metric"]  # others find them here, too
 INTERVAL = (
     "sd is the sample standard deviation over seeds (n − 1); the 95 % interval is "
     "Student's t interval of the mean over seeds. It covers the randomness of "
@@ -18,75 +23,16 @@ INTERVAL = (
 )
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is named, written and explained."""
-
-    key: str
-    title: str
-    percent: bool
-    lower_is_better: bool
-    meaning: str
-
-
-def _share(key: str, title: str, meaning: str) -> Metric:
-    return Metric(key, title, True, False, meaning)
-
-
-_MAE = "Mean absolute error between prediction and label, in label units"
-_CORR = "Pearson correlation of predictions and labels"
-_LEGACY = (
-    "Weighted F1 with its two arguments swapped, so that the classes are weighted by "
-    "how often they were predicted. It flatters lopsided predictors. Kept only because "
-    "tables made before about 2021, and some since, hold it; never compare it with F1."
-)
-METRICS = {
-    "mosi": (
-        Metric("mae", "MAE", False, True, _MAE + ". Lower is better."),
-        Metric("corr", "Corr", False, False, _CORR + "; – for constant predictions."),
-        _share(
-            "acc2_has0",
-            "Acc-2 Has0",
-            "Negative against the rest: 0 counts as positive.",
-        ),
-        _share(
-            "acc2_non0",
-            "Acc-2 Non0",
-            "Negative against positive, samples of label 0 left out.",
-        ),
-        _share("f1_has0", "F1 Has0", "F1 of the Has0 classes, weighted by true sizes."),
-        _share("f1_non0", "F1 Non0", "F1 of the Non0 classes, weighted by true sizes."),
-        _share("acc3", "Acc-3", "Both clipped to ±1 and rounded to whole numbers."),
-        _share("acc5", "Acc-5", "Both clipped to ±2 and rounded to whole numbers."),
-        _share("acc7", "Acc-7", "Both clipped to ±3 and rounded to whole numbers."),
-        _share("f1_has0_legacy", "F1 Has0 legacy", _LEGACY),
-        _share("f1_non0_legacy", "F1 Non0 legacy", "The same without label 0."),
-    ),
-    "sims": (
-        Metric(
-            "mae", "MAE", False, True, _MAE + ", both clipped to ±1; lower is better."
-        ),
-        Metric("corr", "Corr", False, False, _CORR + ", both clipped to ±1."),
-        _share(
-            "acc2", "Acc-2", "Up to 0 against above 0: zero counts as negative here."
-        ),
-        _share("f1", "F1", "F1 of the two classes, weighted by their true sizes."),
-        _share("acc3", "Acc-3", "Classes with edges at −0.1 and 0.1."),
-        _share("acc5", "Acc-5", "Classes with edges at −0.7, −0.1, 0.1 and 0.7."),
-        _share("f1_legacy", "F1 legacy", _LEGACY),
-    ),
-}
-HEADLINE = {
-    "mosi": ("mae", "corr", "acc2_non0", "acc7"),
-    "sims": ("mae", "corr", "acc2", "acc5"),
-}
-
-
 def metrics_of(results: dict[str, Any]) -> list[Metric]:
-    """List the metrics that a run has, in reading order; unknown ones come last."""
-    known = METRICS.get(results["metrics_kind"], ())
-    test = results["test"]
-    extra = [key for key in test if key not in {metric.key for metric in known}]
+    """List the metrics that a run has, in reading order; unknown ones come last.
+
+    Of emotions the means and WA; the rest is in `emotion_table`.
+    """
+    kind = results["metrics_kind"]
+    known, test = METRICS.get(kind, ()), results["test"]
+    seen = {metric.key for metric in known}
+    seen |= IN_OTHER_TABLES if kind == "emotion" else set()
+    extra = [key for key in test if key not in seen]
     return [m for m in known if m.key in test] + [
         Metric(key, key, False, False, "Not described here.") for key in extra
     ]
@@ -161,27 +107,40 @@ def result_rows(results: dict[str, Any], split: str = "test") -> list[dict[str, 
 
 
 def baseline_sentences(results: dict[str, Any]) -> list[str]:
-    """Say of each baseline whether the method's test MAE is lower, and by how much."""
-    cell = results["test"].get("mae", {})
+    """Say of each baseline whether the method is better on test, and by how much."""
+    metric = primary(results["metrics_kind"])
+    cell = results["test"].get(metric.key, {})
     mean, ci95 = number(cell.get("mean")), cell.get("ci95")
-    sentences = []
+    sentences, method = [], results["method"]
     for name, values in (results.get("baselines") or {}).items():
-        other = number(values.get("mae"))
+        other = number(values.get(metric.key))
         if not (math.isfinite(mean) and math.isfinite(other)):
-            sentences.append(f"Against “{name}”: no comparison, an MAE is not known.")
+            article = "an" if metric.title[0] in "AEFMO" else "a"
+            sentences.append(
+                f"Against “{name}”: no comparison, {article} {metric.title} is not "
+                "known."
+            )
             continue
-        gap, method = other - mean, results["method"]
+        gap = other - mean if metric.lower_is_better else mean - other
         if gap > 0:
-            verdict = f"{method} beats “{name}” by {gap:.4f}"
+            verdict = f"{method} beats “{name}” by {_finer(metric, gap, True)}"
         elif gap < 0:
-            verdict = f"{method} does not beat “{name}”: it is worse by {-gap:.4f}"
+            worse = _finer(metric, -gap, True)
+            verdict = f"{method} does not beat “{name}”: it is worse by {worse}"
         else:
             verdict = f"{method} equals “{name}”"
         sentences.append(
-            f"{verdict} in test MAE ({mean:.4f} against {other:.4f}); "
-            f"{_where(other, ci95)}."
+            f"{verdict} in test {metric.title} ({_finer(metric, mean)} against "
+            f"{_finer(metric, other)}); {_where(other, ci95)}."
         )
     return sentences
+
+
+def _finer(metric: Metric, value: float, gap: bool = False) -> str:
+    """Write a value for a sentence: percent with its sign, a gap in points."""
+    if not metric.percent:
+        return f"{value:.4f}"
+    return f"{100 * value:.2f} {'points' if gap else '%'}"
 
 
 def _where(other: float, ci95: Any) -> str:
@@ -203,15 +162,16 @@ def warnings(results: dict[str, Any], empty_classes: float = 0.0) -> list[str]:
             f"sign-flip test on {n} is {smallest_sign_flip_p(n):.4g}; {reach}. "
             "A claim of being better than another method needs at least six seeds."
         )
+    metric = primary(results["metrics_kind"])
     unknown = [
         str(seed)
         for lane, seed in enumerate(results["seeds"])
-        if "mae" in results["test"] and _lost(results["test"]["mae"], lane)
+        if metric.key in results["test"] and _lost(results["test"][metric.key], lane)
     ]
     if unknown:
         lines.append(
-            f"No finite test MAE for seed {', '.join(unknown)}: the training of such a "
-            "seed diverged, and no mean over the others is given."
+            f"No finite test {metric.title} for seed {', '.join(unknown)}: the "
+            "training of such a seed diverged, and no mean over the others is given."
         )
     if empty_classes > 0:
         lines.append(
@@ -236,6 +196,34 @@ def notes(results: dict[str, Any]) -> list[str]:
 
 def _lost(cell: dict[str, Any], lane: int) -> bool:
     return not math.isfinite(number(cell.get("per_seed", [])[lane]))
+
+
+def emotion_table(results: dict[str, Any]) -> dict[str, Any] | None:
+    """Return {title, heads, rows} of accuracy and F1 per emotion; None without them.
+
+    A row: the emotion's name, then the method's mean over seeds and "absent" for every
+    sample, of accuracy and of F1.
+    """
+    test = results["test"]
+    if results["metrics_kind"] != "emotion":
+        return None
+    plain = primary("emotion")  # all are in percent
+    keys = ("wa", "acc", "acc_none", "f1", "f1_none")
+    rows = [
+        {
+            "name": "mean" if e == "avg" else e,
+            "cells": [
+                form(plain, test.get(f"{key}_{e}", {}).get("mean")) for key in keys
+            ],
+        }
+        for e in (*EMOTIONS, "avg")
+    ]
+    heads = ("WA", "Acc", "Acc, all absent", "F1", "F1, all absent")
+    return {
+        "title": "Accuracy and F1 per emotion, beside “absent” for every sample",
+        "heads": heads,
+        "rows": rows,
+    }
 
 
 def u_label_tables(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -270,10 +258,11 @@ def facts(results: dict[str, Any]) -> list[tuple[str, list[str]]]:
     rows += list((results.get("time") or {}).items())
     hashes = results.get("state_sha256") or {}
     rows.append(("state sha256", [f"{s}: {hashes.get(s, '–')}" for s in seeds]))
-    return [(str(k).replace("_", " "), _lines(v)) for k, v in rows if v is not None]
+    return [(str(k).replace("_", " "), lines_of(v)) for k, v in rows if v is not None]
 
 
-def _lines(value: Any) -> list[str]:
+def lines_of(value: Any) -> list[str]:
+    """Write a value of results.json as lines of a table cell."""
     match value:
         case dict():
             return [", ".join(f"{k} {v}" for k, v in value.items())]
