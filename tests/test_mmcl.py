@@ -173,6 +173,39 @@ def test_without_dropout_and_cutoff_training_sees_what_testing_sees():
         np.testing.assert_allclose(*both, atol=1e-6)
 
 
+def test_each_modality_is_predicted_from_the_others():
+    batch, before = trained_outputs()
+    for changed in SEQUENCES:
+        x = getattr(batch, changed)
+        after = forward(batch.replace(**{changed: x + 1}), train=True).feature
+        for m in mmcl.PREDICTED:
+            same = {
+                view: bool(jnp.allclose(after[name], before.feature[name], atol=1e-6))
+                for view in ("feature", "target", "predicted")
+                for name in [f"{m}_{view}"]
+            }
+            own = changed == m
+            assert same == {"feature": not own, "target": not own, "predicted": own}
+
+
+def test_only_the_second_view_is_cut_off_and_each_time_anew():
+    method = make(model__dropout=0.0, model__cutoff=0.5)
+    batch, params = gather(SPLIT, jnp.arange(4)), start_params()
+
+    def run(key):
+        rngs = {"dropout": key}
+        return method.model.apply({"params": params}, batch, train=True, rngs=rngs)
+
+    two_keys = jax.random.split(jax.random.key(0), 2)
+    one = quick(jax.vmap(run))(two_keys).feature
+    for m in mmcl.PREDICTED:
+        for view in ("feature", "target", "predicted"):
+            first, second = one[f"{m}_{view}"]
+            np.testing.assert_allclose(first, second, atol=1e-6)
+        first, second = one[f"{m}_augmented"]
+        assert bool((jnp.abs(first - second).max(axis=1) > 1e-4).all())
+
+
 def test_padding_rows_reach_no_loss():
     loss = make().loss
     rows = jnp.array([0, 1, 2, 3, 4, *[24] * 11])
