@@ -1,8 +1,12 @@
 """A finished run, opened again: its data, its method and its selected parameters."""
 
+import contextlib
 import json
 import os
+import sys
+import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +26,7 @@ from msa_jax.types import Method, PyTree
 
 # How the note begins that a run without all of its modalities carries.
 TRAINED_WITHOUT = "Trained without "
+_MOMENT = 0.5  # seconds; see `_quiet_reader`
 
 
 class FinishedRun(NamedTuple):
@@ -145,7 +150,8 @@ def _read_params(folder: Path, results: dict[str, Any]) -> PyTree:
     if not path.is_dir():
         raise UserError(f"no {path}: train again")
     try:
-        params = jax.tree.map(np.asarray, checkpoint.load(path))
+        with _quiet_reader():
+            params = jax.tree.map(np.asarray, checkpoint.load(path))
         table = folder / "u_labels.npz"
         last = _read_arrays(table, "value")[0][-1] if table.is_file() else None
         hashes = [
@@ -167,6 +173,29 @@ def _read_params(folder: Path, results: dict[str, Any]) -> PyTree:
             "(state_sha256 differs); train again"
         )
     return params
+
+
+@contextlib.contextmanager
+def _quiet_reader() -> Iterator[None]:
+    """Keep a failed reader's other threads from printing tracebacks of their own.
+
+    When a file is missing, orbax gives up and closes its event loop; reads still under
+    way then find it closed, a moment later, and say so on stderr.
+    """
+    before = sys.unraisablehook
+
+    def only_others(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = only_others
+    try:
+        yield
+    except Exception:
+        time.sleep(_MOMENT)
+        raise
+    finally:
+        sys.unraisablehook = before
 
 
 def _require_fitting(

@@ -22,7 +22,7 @@ ORDER = (
     *("emotion_metrics", "class_metrics", "metrics", "tasks"),
     *("corruptions", "methods"),
     *("optim", "train_state", "step", "checkpoint", "train", "progress"),
-    *("experiment", "workdir", "outputs", "report"),
+    *("experiment", "workdir", "outputs", "finished", "report"),
     *("interop", "interop_spt", "interop_ucrn", "parity"),
     *("main", "prepare", "predict", "reproduce", "robustness", "bench"),
 )

@@ -38,6 +38,7 @@ def curves(kind: dict[str, Any], metrics: list[Metric], seeds: list[int]) -> Any
         if kind["decibels"]:
             place.invert_xaxis()  # strong noise on the right, as elsewhere
         place.set(title=metric.title, xlabel=kind["axis"], ylabel=_unit(metric))
+        place.set_ylim(*_limits(values))
     legend_below(figure, axes[0])
     return figure
 
@@ -63,8 +64,22 @@ def combinations(
             place.axvline(whole, color=MUTED, linewidth=1, linestyle="--", zorder=1)
         place.set_yticks(range(len(rows)), names)
         place.set_ylim(len(rows) - 0.5, -0.5)
+        readings = [row["zeroed"] for row in rows]
+        readings += [row["retrained"] for row in rows if row.get("retrained")]
+        cells = [cell["test"][metric.key]["per_seed"] for cell in readings]
+        place.set_xlim(*_limits(scale * numbers(cells)))
         place.set(title=metric.title, xlabel=_unit(metric))
     return figure
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Show all seeds and half their range more; intervals of few are far wider."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    margin = max(0.5 * (high - low), 0.01 * max(abs(low), abs(high)), 1e-3)
+    return low - margin, high + margin
 
 
 def _mean_and_interval(

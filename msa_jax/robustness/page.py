@@ -57,7 +57,7 @@ def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
     """Draw every figure, in reading order."""
     seeds = found["seeds"]
     several = len(seeds) > 1
-    interval = ", with its 95 % interval" if several else ""
+    interval = ", with its 95 % interval (cut where far wider)" if several else ""
     second = " Squares: trained without." if _retrained(found) else ""
     yield Drawn(
         "combinations",
@@ -68,7 +68,12 @@ def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
         "Dot plots of test metrics for every combination of modalities",
         figures.combinations(found["combinations"], metrics, seeds),
     )
-    band = " The band is the 95 % interval of the mean over seeds." if several else ""
+    band = (
+        " The band is the 95 % interval of the mean over seeds, cut where it is far "
+        "wider than the seeds themselves."
+        if several
+        else ""
+    )
     for kind in found["kinds"]:
         touched = " and ".join(kind["modalities"]) or "no modality"
         yield Drawn(
