@@ -136,11 +136,11 @@ def test_outside_training_no_targets_are_computed(axis):
     params, batch = start_params(axis), gather(SPLIT, jnp.arange(8))
     out = forward(batch, axis=axis)
     assert set(out.feature) == {"fusion"} and out.prediction.shape == (1, 8)
-    poisoned = dict(params)
+    without = dict(params)
     for name in ("audio_prediction", "vision_prediction"):
-        nan = jax.tree.map(lambda x: x * jnp.nan, params[name]["target_cnn"])
-        poisoned[name] = params[name] | {"target_cnn": nan}
-    again = forward(batch, poisoned, axis=axis)
+        parts = params[name].items()
+        without[name] = {k: v for k, v in parts if k != "target_cnn"}
+    again = forward(batch, without, axis=axis)
     np.testing.assert_array_equal(again.prediction, out.prediction)
 
 
