@@ -151,6 +151,55 @@ def test_two_runs_side_by_side(tmp_path):
     assert said.endswith("The configurations of both runs are the same.")
 
 
+def test_a_panel_per_feature_where_modalities_have_their_own(tmp_path):
+    rng = np.random.default_rng(3)
+    more = {
+        f"{split}_{m}": rng.normal(size=(2, 24, 3)).astype(np.float32)
+        for split in ("train", "test")
+        for m in ("text", "audio", "vision")
+    }
+    one = make_run(tmp_path / "full", **more)
+    other = make_run(tmp_path / "no_gate", **more)
+    runs = [read(one), read(other)]
+    features_drawn = ["text", "audio", "vision", "fusion"]
+    assert representation.drawn_features(runs) == features_drawn
+    axes = representation.figure(runs).axes
+    assert [a.get_title() for a in axes[:8]] == 2 * features_drawn
+    assert [a.get_ylabel() for a in axes[:8]] == [
+        *("full", "", "", ""),
+        *("no_gate", "", "", ""),
+    ]
+    np.testing.assert_allclose(
+        axes[1].collections[0].get_array(), features()["train_label"]
+    )
+    said = representation.sentences(runs)
+    assert len(said) == 4 and said[0].startswith("full: of each training sample's 10")
+    assert "% by vision and 100 % by fusion have a label of the same sign" in said[0]
+    assert said[3].startswith("no_gate: of each test sample's")
+    alone = representation.sentences(runs[:1])
+    assert alone[0].startswith("Of each training sample's 10 nearest")
+    caption = representation.caption(runs[:1])
+    assert "the features of text, audio and vision alone and of fusion" in caption
+    # beside a run with fewer features only what both have is drawn
+    fewer = make_run(tmp_path / "fused")
+    assert representation.drawn_features([runs[0], read(fewer)]) == ["fusion"]
+    broken = make_run(tmp_path / "flat", **more | {"train_text": np.ones((2, 24, 3))})
+    assert representation.drawn_features([read(broken)]) == [
+        "audio",
+        "vision",
+        "fusion",
+    ]
+
+
+def test_many_samples_are_thinned_where_there_are_several_panels():
+    n, few = 2400, representation.MOST
+    several = ["text", "audio", "fusion"]
+    assert len(representation.drawn_samples(n, several)) == few == 1000
+    assert len(representation.drawn_samples(n, ["fusion"])) == n
+    kept = representation.drawn_samples(n, several)
+    assert kept[0] == 0 and set(np.diff(kept)) == {2, 3}
+
+
 def test_names_of_runs_in_folders_alike(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -109,6 +109,8 @@ def emotion_dots(results: dict[str, Any]) -> Any:
                 )
         place.set_yticks(range(len(rows)), [*EMOTIONS, "mean"])
         place.set_ylim(len(rows) - 0.4, -0.6)
+        low, high = place.get_xlim()  # intervals of few seeds reach beyond any share
+        place.set_xlim(max(low, -2), min(high, 102))
         place.axhline(len(EMOTIONS) - 0.5, color=MUTED, linewidth=0.6)
         place.tick_params(axis="y", length=0)
         place.set_title(title)
@@ -119,7 +121,7 @@ def emotion_dots(results: dict[str, Any]) -> Any:
         found.values(),
         found.keys(),
         loc="outside lower left",
-        ncols=3,
+        ncols=4,
         fontsize=9,
         labelcolor=INK,
     )
@@ -142,11 +144,11 @@ def _points(place: Any, y: int, seeds: np.ndarray, cell: dict[str, Any]) -> None
         )
     place.plot(
         seeds,
-        np.full(len(seeds), y + 0.18),
+        np.full(len(seeds), y + 0.24),
         marker="o",
         markersize=4,
         markeredgewidth=0,
-        alpha=0.55,
+        alpha=0.75,
         color=colour,
         linestyle="none",
         zorder=3,

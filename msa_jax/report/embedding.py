@@ -21,6 +21,7 @@ class Panel:
     title: str
     place: np.ndarray  # [n, 2], from `tsne`
     label: np.ndarray  # [n]
+    row: str = ""  # what the row of panels shows that begins here
 
 
 def perplexity(n: int) -> float:
@@ -72,11 +73,12 @@ def chance_share(label: np.ndarray) -> float:
     return float((counts * (counts - 1)).sum() / (n * (n - 1)))
 
 
-def clouds(shown: list[Panel]) -> Any:
+def clouds(shown: list[Panel], columns: int = 3) -> Any:
     """Draw each panel's samples, coloured by their label, one scale for all."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    figure, axes = panels(len(shown), height=3.9)
+    height = 3.9 if columns <= 3 else 2.4
+    figure, axes = panels(len(shown), columns, height)
     shades = LinearSegmentedColormap.from_list("sentiment", SHADES)
     top = max(float(np.abs(panel.label).max()) for panel in shown) or 1.0
     dots = None
@@ -87,12 +89,13 @@ def clouds(shown: list[Panel]) -> Any:
             cmap=shades,
             vmin=-top,
             vmax=top,
-            s=16 if len(panel.label) <= 500 else 8,
+            s=(16 if len(panel.label) <= 500 else 8) * (1 if columns <= 3 else 0.5),
             linewidths=0,
             rasterized=True,
         )
         place.set(xticks=[], yticks=[])  # t-SNE's axes have no meaning
         place.set_title(panel.title)
+        place.set_ylabel(panel.row)
     bar = figure.colorbar(dots, ax=axes, aspect=30, pad=0.02)
     bar.set_label("label (label units)")
     bar.outline.set_visible(False)

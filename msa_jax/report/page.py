@@ -128,9 +128,12 @@ def draw(run: Run, beside: Run | None = None) -> Iterator[Drawn]:
         )
     if representation.can_draw(run):
         runs = [run] if beside is None else [run, beside]
+        several = len(representation.drawn_features(runs)) > 1
         yield Drawn(
             "embedding",
-            "t-SNE of the fused representation",
+            "t-SNE of each modality's and the fused representation"
+            if several
+            else "t-SNE of the fused representation",
             representation.caption(runs),
             "Clouds of training samples in two dimensions, coloured by their label",
             representation.figure(runs),

@@ -1,6 +1,6 @@
-"""A run's fused representation, alone or beside that of another run.
+"""A run's representations, fused and of each modality, or two runs' side by side.
 
-Source: MMCL, Figure 5.
+Source: MMCL, Figure 5; UCRN, Figure 2.
 """
 
 import json
@@ -15,8 +15,9 @@ from msa_jax.report.reading import Features, Run
 from msa_jax.types import TARGETS
 
 FUSED = TARGETS[0]
+MOST = 1000  # samples of a panel where there are several features: t-SNE takes time
 FIELDS_NAMED = 6
-LONGEST_NAME, LONGEST_VALUE = 44, 40  # characters
+LONGEST_NAME, LONGEST_VALUE, LONGEST_ROW = 44, 40, 30  # characters
 
 
 def can_draw(run: Run) -> bool:
@@ -55,15 +56,42 @@ def require_comparable(run: Run, other: Run) -> None:
         )
 
 
+def drawn_features(runs: list[Run]) -> list[str]:
+    """Name what is drawn of runs: fusion, after the modalities if two or more are."""
+    every = [run.features["train"].value for run in runs]
+    own = [
+        name
+        for name in TARGETS[1:]
+        if all(name in v and embedding.can_embed(v[name][0]) for v in every)
+    ]
+    return [*own, FUSED] if len(own) > 1 else [FUSED]
+
+
 def figure(runs: list[Run]) -> Any:
     """Draw the training samples of each run's first seed."""
-    shown = []
+    shown, features = [], drawn_features(runs)
+    several = len(features) > 1
     for run, name in zip(runs, names(runs), strict=True):
         train = run.features["train"]
+        kept = drawn_samples(len(train.label), features)
         title = name if len(runs) > 1 else f"seed {run.results['seeds'][0]}"
-        place = embedding.tsne(train.value[FUSED][0])
-        shown.append(embedding.Panel(title, place, train.label))
-    return embedding.clouds(shown)
+        for feature in features:
+            panel = embedding.Panel(
+                feature if several else title,
+                embedding.tsne(train.value[feature][0][kept]),
+                train.label[kept],
+                _short(title, LONGEST_ROW)
+                if several and feature is features[0]
+                else "",
+            )
+            shown.append(panel)
+    return embedding.clouds(shown, len(features) if several else 3)
+
+
+def drawn_samples(n: int, features: list[str]) -> np.ndarray:
+    """Choose the samples that are drawn: all, or evenly spaced ones."""
+    count = n if len(features) == 1 else min(n, MOST)
+    return np.arange(count) * n // max(count, 1)
 
 
 def names(runs: list[Run]) -> list[str]:
@@ -77,17 +105,24 @@ def names(runs: list[Run]) -> list[str]:
 def caption(runs: list[Run]) -> str:
     """Say what is seen, of which samples and seeds, and how the runs differ."""
     train = runs[0].features["train"]
-    n = len(train.label)
-    whole = np.array_equal(train.index, np.arange(n))
+    features = drawn_features(runs)
+    kept = drawn_samples(len(train.label), features)
+    n, several = len(kept), len(features) > 1
+    whole = np.array_equal(train.index[kept], np.arange(n))
+    what = (
+        f"the features of {_listed(features[:-1])} alone and of fusion"
+        if several
+        else "the feature that fusion's score is made of"
+    )
     first = {run.results["seeds"][0] for run in runs}
     which = f"seed {first.pop()}" if len(first) == 1 else "each run's first seed"
     alone = all(len(run.results["seeds"]) == 1 for run in runs)
     said = (
         f"{n} {'' if whole else 'evenly spaced '}training samples, {which}"
-        f"{'' if alone else ' only'}: the feature that fusion's score is made of, by "
-        "the parameters kept, in two dimensions (t-SNE, perplexity "
-        f"{embedding.perplexity(n):.3g}). Who is near whom tells something, axes and "
-        "the distance of far groups do not. In the sentences, “near” is Euclidean "
+        f"{'' if alone else ' only'}: {what}, by the parameters kept, in two "
+        f"dimensions (t-SNE, perplexity {embedding.perplexity(n):.3g}). Who is near "
+        "whom tells something, axes and the distance of far groups do not. In the "
+        "sentences, “near” is Euclidean "
         "distance in the feature itself, signs are negative, zero and positive"
         f"{'' if alone else ', numbers are means over all seeds'}; training samples "
         "were learnt, test samples were not."
@@ -96,41 +131,59 @@ def caption(runs: list[Run]) -> str:
 
 
 def sentences(runs: list[Run]) -> list[str]:
-    """Say how often neighbours share the sign of their label, and chance's share."""
-    lines = []
+    """Say how often neighbours share the sign of their label, and chance's share.
+
+    One sentence per split for all runs; where several features are drawn, one for each.
+    """
+    lines, features = [], drawn_features(runs)
+    several, many = len(features) > 1, len(runs) > 1
     for split in ("train", "test"):
         parts = [run.features.get(split) for run in runs]
-        found = [None if part is None else _shares(part) for part in parts]
-        if any(not shares for shares in found):
+        found = [
+            [[] if part is None else _shares(part, name) for name in features]
+            for part in parts
+        ]
+        if any(not shares for of_run in found for shares in of_run):
             continue
         assert parts[0] is not None
-        lines.append(_sentence(split, runs, parts[0].label, found))
+        means = [[_percent(float(np.mean(x))) for x in of_run] for of_run in found]
+        if several:
+            for name, of_run in zip(names(runs), means, strict=True):
+                said = [f"{m} by {f}" for m, f in zip(of_run, features, strict=True)]
+                start = f"{name}: of" if many else "Of"
+                lines.append(_sentence(start, split, parts[0].label, said))
+        else:
+            said = [
+                of_run[0] + (f" in {name}" if many else "")
+                for name, of_run in zip(names(runs), means, strict=True)
+            ]
+            lines.append(_sentence("Of", split, parts[0].label, said))
     return lines
 
 
-def _shares(features: Features) -> list[float]:
+def _shares(features: Features, name: str) -> list[float]:
     """Return the share of same signs of each seed whose features are finite."""
-    if len(features.label) < embedding.FEWEST or FUSED not in features.value:
+    if len(features.label) < embedding.FEWEST or name not in features.value:
         return []
     return [
         embedding.same_sign_share(vectors, features.label)
-        for vectors in features.value[FUSED]
+        for vectors in features.value[name]
         if np.isfinite(vectors).all()
     ]
 
 
-def _sentence(split: str, runs: list[Run], label: np.ndarray, found: list[Any]) -> str:
-    said = [
-        _percent(float(np.mean(shares))) + (f" in {name}" if len(runs) > 1 else "")
-        for name, shares in zip(names(runs), found, strict=True)
-    ]
+def _sentence(start: str, split: str, label: np.ndarray, said: list[str]) -> str:
     count = min(embedding.NEIGHBOURS, len(label) - 1)
     kind = "training" if split == "train" else "test"
     return (
-        f"Of each {kind} sample's {count} nearest {kind} samples {' and '.join(said)} "
+        f"{start} each {kind} sample's {count} nearest {kind} samples {_listed(said)} "
         "have a label of the same sign; by chance "
         f"{_percent(embedding.chance_share(label))} would."
     )
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if words[1:] else words[0]
 
 
 def _differences(run: Run, other: Run) -> str:
