@@ -149,6 +149,9 @@ def test_dots_stand_where_the_numbers_are(tmp_path):
     above = class_figures.emotion_sentences(results)
     assert above[0].endswith("in 6 of 6 emotions: " + ", ".join(EMOTIONS) + ".")
     assert class_figures.emotion_sentences(results | {"baselines": {}}) == []
+    results["test"]["wa_sad"]["mean"] = 0.5  # no better than a constant
+    below = class_figures.emotion_sentences(results)[0]
+    assert below.endswith("in 5 of 6 emotions: happy, anger, surprise, disgust, fear.")
 
 
 @pytest.mark.parametrize("kind", ("two_class", "emotion"))
