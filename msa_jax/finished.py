@@ -71,7 +71,6 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
     method = methods.make(settings, inputs.encoder.module, label_range)
     params = _read_params(folder, results)
     _require_fitting(folder, method, inputs, params)
-    layout, seeds = settings.mesh, settings.seeds
     arrays = _read_arrays(folder / "predictions_test.npz", "label", "prediction")
     label, prediction = arrays
     return FinishedRun(
@@ -82,7 +81,7 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
         inputs=inputs,
         method=method,
         params=params,
-        mesh=make_mesh(layout.devices, layout.data, len(seeds)),
+        mesh=_mesh(settings.mesh, len(settings.seeds)),
         label=label,
         prediction=prediction,
     )
@@ -132,6 +131,14 @@ def read_config(folder: Path) -> FrozenConfigDict:
             f"{path}: not a configuration of this version ({error}); train again"
         ) from error
     return settings
+
+
+def _mesh(layout: Any, seeds: int) -> Mesh:
+    """Lay devices out as the run did, or take one where it had more than are here."""
+    try:
+        return make_mesh(layout.devices, layout.data, seeds)
+    except UserError:
+        return make_mesh(1, 1, seeds)
 
 
 def _require_same_data(folder: Path, results: dict[str, Any], dataset: Dataset) -> None:

@@ -56,8 +56,7 @@ def command() -> None:
 def measure(folder: Path, data_dir: str | None, repeats: int, retrain: bool) -> Path:
     """Evaluate a run, retrain if asked, write everything; return the page's path."""
     from msa_jax import finished
-    from msa_jax.report.tables import cautions
-    from msa_jax.robustness import page, tables
+    from msa_jax.robustness import tables
 
     run = finished.open_run(folder, data_dir)
     started, clock = _now(), time.perf_counter()
@@ -65,13 +64,22 @@ def measure(folder: Path, data_dir: str | None, repeats: int, retrain: bool) -> 
     evaluated = _with_progress(run, repeats)
     found = tables.tabulate(run, evaluated, repeats)
     found["time"] = {"started": started, "seconds": time.perf_counter() - clock}
+    path = _write(run, out, found)
     if retrain:
         _retrain(run, out, found, data_dir)
+        path = _write(run, out, found)
+    return path
+
+
+def _write(run: Any, out: Path, found: dict[str, Any]) -> Path:
+    """Write results and page, with the reduced networks that are there by now."""
+    from msa_jax.report.tables import cautions
+    from msa_jax.robustness import page
+
     _add_retrained(out, found)
     workdir.write_json(out / workdir.RESULTS, found)
-    return page.write(
-        out, workdir.read_json(out / workdir.RESULTS), cautions(run.results)
-    )
+    written = workdir.read_json(out / workdir.RESULTS)
+    return page.write(out, written, cautions(run.results))
 
 
 def _with_progress(run: Any, repeats: int) -> Any:

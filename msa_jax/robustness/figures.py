@@ -22,7 +22,7 @@ def curves(kind: dict[str, Any], metrics: list[Metric], seeds: list[int]) -> Any
     """Draw each metric over a kind's severities: seeds, mean, interval over seeds."""
     levels = kind["levels"][1:] if kind["decibels"] else kind["levels"]
     x = np.array([0.0 if cell["level"] is None else cell["level"] for cell in levels])
-    figure, axes = panels(len(metrics), columns=2)
+    figure, axes = panels(len(metrics), columns=3 if len(metrics) == 3 else 2)
     for place, metric in zip(axes, metrics, strict=True):
         scale = 100 if metric.percent else 1
         cells = [cell["test"][metric.key] for cell in levels]
@@ -47,7 +47,11 @@ def combinations(
     rows: list[dict[str, Any]], metrics: list[Metric], seeds: list[int]
 ) -> Any:
     """Draw each metric for each combination: seeds, mean, interval; both readings."""
-    figure, axes = panels(len(metrics), columns=2, height=0.6 + 0.32 * len(rows))
+    figure, axes = panels(
+        len(metrics),
+        columns=3 if len(metrics) == 3 else 2,
+        height=0.6 + 0.32 * len(rows),
+    )
     names = [" + ".join(row["kept"]) for row in rows]
     for place, metric in zip(axes, metrics, strict=True):
         for height, row in enumerate(rows):
