@@ -75,11 +75,11 @@ def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
         else ""
     )
     for kind in found["kinds"]:
-        touched = " and ".join(kind["modalities"]) or "no modality"
+        touched = ", ".join(kind["modalities"]) or "nothing that the run reads"
         yield Drawn(
             kind["name"],
             kind["title"],
-            f"{kind['meaning']} In {touched}. Each seed's value is the mean of "
+            f"{kind['meaning']} Applied to: {touched}. Each seed's value is the mean of "
             f"{tables.count(found['repeats'], 'draw')}. The dashed line is whole input."
             + band,
             f"Line charts of test metrics over the {kind['axis']}, a line per seed",
