@@ -8,6 +8,11 @@ Text: MiniLM-L6, fine-tuned, mean over tokens (it was trained that way). Audio: 
 openSMILE vectors, vision: 68-d 3D-CNN vectors, up to 20 utterances of context, not
 aligned with the words; standardised. Variants as in configs/mmcl_mosei.py: rows of the
 ablations, joined by +, for example `no_contrast`.
+
+Test over seeds 1111, 1112, 1113: MAE .714 (sd .024), Corr .773 (sd .012); the same
+without any contrastive loss .712 (sd .011) and .772 (sd .011): on these data they make
+no difference that three seeds could show. Ridge on frozen MiniLM features .884 and
+.674. 27 and 40 minutes on two very busy CPU cores. Commit ef0697a.
 """
 
 from msa_jax import config as defaults

@@ -1,7 +1,10 @@
 """UCRN on the six emotions of CMU-MOSEI (EMNLP 2021, Table 1).
 
-    python -m msa_jax.prepare mosei_emotion --from FILE
+    python -m msa_jax.prepare mosei_emotion --from FILE --emotions FILE2
     python -m msa_jax.main --config configs/ucrn_mosei_emotion.py
+
+`prepare mosei_emotion --synthetic` makes data up. TBJE's widths (300 / 80 / 512):
+--config.data.name=mosei_tbje.
 
 An emotion is present where its intensity is above 0; several may be. The metric to
 trust is WA, the mean of sensitivity and specificity: answering "absent" to everything

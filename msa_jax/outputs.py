@@ -22,7 +22,7 @@ SELECTION = (
 
 
 # Files that some methods lack; one left by an unfinished run would be another's.
-NOT_ALWAYS = ("u_labels.npz", workdir.FEATURES)
+NOT_ALWAYS = ("u_labels.npz", "samples.npz", workdir.FEATURES)
 
 
 class Writer:
