@@ -107,7 +107,7 @@ def train(
         clip_norm=config.optim.clip_norm,
         schedule=optim.make_schedule(config.optim, config.selection.max_epochs * steps),
     )
-    over_seeds = _over_seeds(config.mesh.over_seeds, mesh.shape["seed"])
+    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     rules = _rules(config)
     splits = jax.device_put(inputs.splits, split_sharding(mesh))
     data, valid = splits["train"], splits["valid"]
@@ -215,7 +215,7 @@ def _rules(config: Any) -> step.Rules:
     )
 
 
-def _over_seeds(choice: str, seed_devices: int) -> str:
+def layout_of_seeds(choice: str, seed_devices: int) -> str:
     """Seeds in turn on one CPU device (measured faster there), else in parallel."""
     if choice != "auto":
         return choice

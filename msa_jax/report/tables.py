@@ -9,13 +9,11 @@ from msa_jax.report.metric_names import (
     HEADLINE,
     IN_OTHER_TABLES,
     METRICS,
-    UNITS,
     Metric,
     primary,
 )
 from msa_jax.report.reading import number
 
-__all__ = ["HEADLINE", "METRICS", "UNITS", "Metric"]  # others find them here, too
 INTERVAL = (
     "sd is the sample standard deviation over seeds (n − 1); the 95 % interval is "
     "Student's t interval of the mean over seeds. It covers the randomness of "

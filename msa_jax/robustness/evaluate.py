@@ -70,7 +70,7 @@ def make_program(run: FinishedRun, replacement: int) -> Callable[..., jax.Array]
     result comes from.
     """
     seed_devices = run.mesh.shape["seed"]
-    over_seeds = train._over_seeds(run.config.mesh.over_seeds, seed_devices)
+    over_seeds = train.layout_of_seeds(run.config.mesh.over_seeds, seed_devices)
     size = run.config.optim.batch_size
     predict = step.make_predict(run.method, size, run.mesh, over_seeds=over_seeds)
 

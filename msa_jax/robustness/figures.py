@@ -12,8 +12,9 @@ from msa_jax.report.drawing import (
     panels,
     seed_line,
 )
+from msa_jax.report.metric_names import Metric
 from msa_jax.report.reading import number, numbers
-from msa_jax.report.tables import Metric, over
+from msa_jax.report.tables import over
 
 _GAP = 0.17  # between two readings of one combination
 

@@ -7,9 +7,10 @@ from typing import Any
 from msa_jax.errors import UserError
 from msa_jax.report import rendering, tables
 from msa_jax.report.drawing import STYLE, to_png, to_svg
+from msa_jax.report.metric_names import HEADLINE, Metric, units
 from msa_jax.report.page import Drawn
 from msa_jax.report.reading import number
-from msa_jax.report.tables import HEADLINE, Metric, form, form_interval
+from msa_jax.report.tables import form, form_interval
 from msa_jax.robustness import figures
 
 _SHOWN = 4  # metrics on the page; results.json has all
@@ -79,8 +80,8 @@ def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
         yield Drawn(
             kind["name"],
             kind["title"],
-            f"{kind['meaning']} Applied to: {touched}. Each seed's value is the mean of "
-            f"{tables.count(found['repeats'], 'draw')}. The dashed line is whole input."
+            f"{kind['meaning']} Applied to: {touched}. Each seed's value is the mean "
+            f"of {tables.count(found['repeats'], 'draw')}. The dashed line is whole input."
             + band,
             f"Line charts of test metrics over the {kind['axis']}, a line per seed",
             figures.curves(kind, metrics, seeds),
@@ -113,7 +114,7 @@ def describe(
         "missing": combination_rows(found, metrics),
         "areas": area_rows(found, metrics),
         "levels": {k["name"]: level_rows(k, metrics) for k in found["kinds"]},
-        "units": tables.UNITS,
+        "units": units(found["metrics_kind"]),
         "interval": tables.INTERVAL if n > 1 else "",
         "retrained": _retrained(found),
         "facts": _facts(found),
