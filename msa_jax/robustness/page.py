@@ -81,8 +81,8 @@ def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
             kind["name"],
             kind["title"],
             f"{kind['meaning']} Applied to: {touched}. Each seed's value is the mean "
-            f"of {tables.count(found['repeats'], 'draw')}. The dashed line is whole input."
-            + band,
+            f"of {tables.count(found['repeats'], 'draw')}. "
+            "The dashed line is whole input." + band,
             f"Line charts of test metrics over the {kind['axis']}, a line per seed",
             figures.curves(kind, metrics, seeds),
         )
