@@ -19,5 +19,4 @@ def get_config(variant=""):
     config.text.encoder = "bert"
     config.text.finetune = False
     config.text.max_tokens = 40
-    config.optim.groups.other.rate = 2e-3  # the paper's of MOSEI
     return config

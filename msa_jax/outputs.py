@@ -81,7 +81,8 @@ class Writer:
             for part in ("train", "valid"):
                 for name, values in getattr(epoch, part).items():
                     tag, value = f"{part}/{name}", float(values[i])
-                    self._boards[i].add_scalar(tag, value, epoch.number)
+                    if np.isfinite(value):  # tensorboardX warns of every other one
+                        self._boards[i].add_scalar(tag, value, epoch.number)
             self._boards[i].flush()
 
     def finish(self, trained: Trained, times: dict[str, Any]) -> dict[str, Any]:
