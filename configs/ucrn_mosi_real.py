@@ -6,6 +6,11 @@
 Text: MiniLM-L6, frozen (UCRN reads word vectors, it trains no BERT): every transcript
 is encoded once. Audio: 73-d openSMILE vectors, vision: 68-d 3D-CNN vectors, up to 20
 utterances of context; standardised. Variants as in configs/ucrn_mosei.py.
+
+Test over ten seeds: MAE .903 (sd .029, 95 % interval .881 to .924), Corr .633 (sd
+.027); ridge on the same frozen features .884 and .674. Ten minutes on two CPU cores.
+Commit d42ba48. Text and audio alone (`:ta`, two seeds, 25 epochs) .796: the vision
+vectors were made with labels of training videos, and mislead.
 """
 
 from msa_jax import config as defaults
