@@ -10,8 +10,8 @@ utterances of context; standardised. Variants as in configs/ucrn_mosei.py.
 Test over ten seeds: MAE .903 (sd .029, 95 % interval .881 to .924), Corr .633 (sd
 .027); ridge on the same frozen features .884 and .674. Ten minutes on two CPU cores.
 Commit d42ba48. Text alone (`:t`, two seeds, 30 epochs) .776; at rate 2e-3 text and
-audio .796, text and vision .905 (two seeds, 25 epochs). The vision vectors were made with
-labels of training videos, which may be why they mislead.
+audio .796, text and vision .905 (two seeds, 25 epochs). The vision vectors were made
+with labels of training videos, which may be why they mislead.
 """
 
 from msa_jax import config as defaults
