@@ -129,7 +129,7 @@ def _parse(argv: list[str]) -> list[str]:
         # config_flags wraps, delays or garbles the errors of config files and of
         # overrides: look again for the likely mistakes, one by one.
         for name in configs:
-            _check_overrides(argv, name, _load_config(_config_argument(argv, name)))
+            _check_overrides(argv, name, load_config(_config_argument(argv, name)))
         if isinstance(error, flags.UnrecognizedFlagError):
             near = _near(error.flagname, [flag.name for flag in _own_flags()], "--")
             raise UserError(f"unknown flag --{error.flagname}{near}") from error
@@ -138,9 +138,44 @@ def _parse(argv: list[str]) -> list[str]:
         raise
     for name in configs:
         if not isinstance(values[name].value, ConfigDict):
-            _load_config(_config_argument(argv, name))
+            load_config(_config_argument(argv, name))
         _check_tuples(name)
     return rest
+
+
+def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Take "--config.FIELD=VALUE" out of a command's arguments.
+
+    Returns: the other arguments, and field -> value as typed.
+    """
+    mine, overrides = [], {}
+    for argument in argv:
+        match = re.match(r"--config\.([\w.]+)=(.*)", argument)
+        if match:
+            overrides[match[1]] = match[2]
+        elif argument.startswith("--config."):
+            raise UserError(f"{argument}: write --config.FIELD=VALUE")
+        else:
+            mine.append(argument)
+    return mine, overrides
+
+
+def override(config: ConfigDict, overrides: dict[str, str]) -> None:
+    """Set fields to values as typed.
+
+    Raises:
+        UserError: a field that the configuration has not, or an unfit value.
+    """
+    argv = [f"--config.{field}={value}" for field, value in overrides.items()]
+    _check_overrides(argv, "config", config)
+    for field, value in overrides.items():
+        kind, _ = dict(_fields(config))[field]
+        *groups, name = field.split(".")
+        group = config
+        for key in groups:
+            group = group[key]
+        parsed = PARSERS[kind].parse(value)
+        group[name] = kind(parsed) if kind is tuple else parsed
 
 
 def _flag_of(argument: str) -> str | None:
@@ -160,7 +195,7 @@ def _config_argument(argv: list[str], name: str) -> str | None:
     return dict(_values_of(argv)).get(name, flags.FLAGS[name].default)
 
 
-def _load_config(argument: str | None) -> ConfigDict:
+def load_config(argument: str | None) -> ConfigDict:
     """Return what the config file "file.py" or "file.py:variant" says."""
     path, *variant = (argument or "").split(":", 1)
     if not Path(path).is_file():

@@ -57,6 +57,8 @@ def run(
     settings: FrozenConfigDict,
     folder: Path,
     change: Callable[["Inputs"], "Inputs"] = lambda inputs: inputs,
+    *,
+    with_report: bool = True,
 ) -> dict[str, Any]:
     """Load, train, test and write everything into `folder`; return the results.
 
@@ -64,6 +66,7 @@ def run(
         settings: the configuration.
         folder: the work directory.
         change: what else is done to the inputs; it should leave a note in them.
+        with_report: also write report.html and figures; `report` can do it later.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
@@ -101,7 +104,8 @@ def run(
         "command": _command(),
     }
     results = writer.finish(trained, times)
-    report.write(folder)
+    if with_report:
+        report.write(folder)
     return results
 
 

@@ -19,12 +19,12 @@ ORDER = (
     *("data", "batching", "text", "inputs"),
     *("layers", "losses", "contrastive", "contrastive_total", "divergence"),
     *("ulgm", "ulgm_distance", "multitask"),
-    *("emotion_metrics", "class_metrics", "metrics", "tasks"),
+    *("emotion_metrics", "class_metrics", "metrics", "metric_names", "tasks"),
     *("corruptions", "methods"),
     *("optim", "train_state", "step", "checkpoint", "train", "progress"),
     *("experiment", "workdir", "outputs", "finished", "report"),
     *("interop", "interop_spt", "interop_ucrn", "parity"),
-    *("main", "prepare", "predict", "reproduce", "robustness", "bench"),
+    *("main", "prepare", "predict", "robustness", "reproduce", "bench"),
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.
 PICKLE_READER = "msa_jax.data.unpickle"

@@ -30,7 +30,7 @@ class Column(NamedTuple):
     """One number per row.
 
     title: as the paper prints it.
-    key: the metric in results.json (`report.metric_names`); of other readings a name.
+    key: the metric in results.json (`metric_names`); of other readings a name.
     task: `config.task` of the run it is read from.
     reading: what is read of a row's runs: "mean" over seeds of a test metric, "sd" of
         it, "parameters" of the network, "drop" (percent of a test metric lost under a

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.metric_names import CURVES, METRICS
 from msa_jax.report.drawing import (
     INK,
     MUTED,
@@ -13,7 +14,6 @@ from msa_jax.report.drawing import (
     panels,
     seed_line,
 )
-from msa_jax.report.metric_names import CURVES, METRICS
 from msa_jax.report.reading import History, Predictions
 
 SCATTER_PANELS = 6

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.errors import UserError
+from msa_jax.metric_names import units
 from msa_jax.report import (
     class_figures,
     figures,
@@ -19,7 +20,6 @@ from msa_jax.report import (
     u_labels,
 )
 from msa_jax.report.drawing import MODALITY_COLOURS, STYLE, to_png, to_svg
-from msa_jax.report.metric_names import units
 from msa_jax.report.reading import Run, read
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.errors import UserError
-from msa_jax.report.metric_names import METRICS
+from msa_jax.metric_names import METRICS
 from msa_jax.types import TARGETS
 
 SCHEMA = 1  # of results.json

@@ -5,7 +5,7 @@ from typing import Any
 
 from msa_jax.data.checks import EMOTIONS
 from msa_jax.experiment.statistics import smallest_sign_flip_p
-from msa_jax.report.metric_names import (
+from msa_jax.metric_names import (
     HEADLINE,
     IN_OTHER_TABLES,
     METRICS,

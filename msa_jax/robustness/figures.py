@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.metric_names import Metric
 from msa_jax.report.drawing import (
     INK,
     MUTED,
@@ -12,7 +13,6 @@ from msa_jax.report.drawing import (
     panels,
     seed_line,
 )
-from msa_jax.report.metric_names import Metric
 from msa_jax.report.reading import number, numbers
 from msa_jax.report.tables import over
 

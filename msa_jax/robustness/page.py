@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.errors import UserError
+from msa_jax.metric_names import HEADLINE, Metric, units
 from msa_jax.report import rendering, tables
 from msa_jax.report.drawing import STYLE, to_png, to_svg
-from msa_jax.report.metric_names import HEADLINE, Metric, units
 from msa_jax.report.page import Drawn
 from msa_jax.report.reading import number
 from msa_jax.report.tables import form, form_interval

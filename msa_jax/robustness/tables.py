@@ -7,7 +7,7 @@ import numpy as np
 
 from msa_jax.experiment.statistics import summarise
 from msa_jax.finished import FinishedRun
-from msa_jax.report.metric_names import Metric
+from msa_jax.metric_names import Metric
 from msa_jax.report.tables import metrics_of
 from msa_jax.robustness import evaluate, measures
 from msa_jax.robustness.evaluate import Evaluated

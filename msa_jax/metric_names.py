@@ -183,3 +183,16 @@ def primary(kind: str) -> Metric:
     """
     first = HEADLINE[kind][0]
     return next(metric for metric in METRICS[kind] if metric.key == first)
+
+
+def described(kind: str, key: str) -> Metric | None:
+    """Return how a metric of a kind is named and written; None if it has no such."""
+    for metric in METRICS.get(kind, ()):
+        if metric.key == key:
+            return metric
+    emotions = kind == "emotion" and key in IN_OTHER_TABLES
+    if not emotions:
+        return None
+    name, _, emotion = key.rpartition("_")
+    titles = {"acc": "Acc", "f1": "F1", "acc_none": "Acc, all absent", "f1_none": "F1"}
+    return _share(key, f"{titles.get(name, name)} {emotion}", f"{name} of {emotion}.")

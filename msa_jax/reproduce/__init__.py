@@ -1,0 +1,1 @@
+"""A table of a paper in one command: docs/tables.md."""

@@ -1,0 +1,390 @@
+"""Finished runs and published values become one table.json (docs/tables.md)."""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msa_jax import metric_names, tasks
+from msa_jax.errors import UserError
+from msa_jax.experiment import compare
+from msa_jax.experiment.spec import Column, Part, Table
+from msa_jax.experiment.statistics import json_safe, summarise
+from msa_jax.reproduce import cells, readings, words
+from msa_jax.reproduce.cells import Wanted
+from msa_jax.workdir import HISTORY, read_json
+
+SCHEMA = 1
+# On other data the metrics may have other names: what is shown instead.
+_INSTEAD = {
+    "acc2": "acc2_non0",
+    "f1": "f1_non0",
+    "acc2_non0": "acc2",
+    "f1_non0": "f1",
+}
+
+
+class Entry(NamedTuple):
+    """A row of ours in one part and one task.
+
+    wanted: its configuration.
+    runs: seed -> work directory, of the seeds asked for that are finished.
+    results: work directory -> its results.json.
+    why: why seeds are missing, if that is known.
+    """
+
+    wanted: Wanted
+    runs: dict[int, Path]
+    results: dict[Path, dict[str, Any]]
+    why: str
+
+
+def table(
+    paper: str,
+    asked: Table,
+    parts: Sequence[tuple[int, Part, str]],
+    wanted: Sequence[Wanted],
+    cards: Mapping[str, Mapping[str, Any]],
+    *,
+    seeds: Sequence[int],
+    budget: str,
+    overrides: Mapping[str, str],
+) -> dict[str, Any]:
+    """Collect everything a reader of a table sees.
+
+    Args:
+        paper: "sugrm".
+        asked: the table.
+        parts: from `cells.choose_parts`, those whose data are there.
+        wanted: from `cells.plan`.
+        cards: data set -> data card.
+        seeds: asked for.
+        budget: see `recipes.recipe`.
+        overrides: what the user set for all rows.
+
+    Raises:
+        UserError: a finished run cannot be read, or two of a table cannot be compared.
+    """
+    entries = [_entry(want, seeds) for want in wanted]
+    mains = [e for e in entries if e.wanted.row == asked.main and e.runs]
+    found: dict[str, Any] = {
+        "schema": SCHEMA,
+        "kind": "table",
+        "paper": paper,
+        "table": asked.name,
+        "title": asked.title,
+        "source": asked.source,
+        "dataset": ", ".join(dict.fromkeys(data for _, _, data in parts)),
+        "budget": budget,
+        "seeds": list(seeds),
+        "main": asked.main,
+        "against": asked.against,
+        "notes": list(asked.notes),
+        "baselines": _baselines(mains),
+        "learning": _learning(entries, len(parts)),
+        "figures": [
+            {"run": str(next(iter(mains[0].runs.values()))), "name": name}
+            for name in (asked.figures if mains else ())
+        ],
+        "provenance": _provenance(entries),
+        "parts": [],
+    }
+    reasons = words.why_not_comparable(parts, wanted, cards, overrides)
+    for index, part, dataset in parts:
+        mine = [e for e in entries if e.wanted.part == index]
+        kinds = {
+            task: tasks.metrics_kind(task, cards[dataset]["metrics"])
+            for task in dict.fromkeys(c.task for c in part.columns)
+        }
+        place = _Place(asked, part, dataset, kinds, tuple(seeds), tuple(reasons))
+        found["parts"].append(_part(place, mine))
+    found |= words.about(found, wanted, cards, reasons)
+    return json_safe(found)
+
+
+class _Place(NamedTuple):
+    """What all rows of a part share."""
+
+    table: Table
+    part: Part
+    dataset: str
+    kinds: dict[str, str]
+    seeds: tuple[int, ...]
+    reasons: tuple[str, ...]
+
+
+def _part(place: _Place, entries: list[Entry]) -> dict[str, Any]:
+    by_row: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        by_row.setdefault(entry.wanted.row, {})[entry.wanted.task] = entry
+    controls = [row for row in by_row if row not in place.part.published]
+    rows = [*place.part.published, *controls]
+    columns = [_column(place, column) for column in place.part.columns]
+    made: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
+    for cell_of in (_means(place, columns, rows, by_row), _others(place, rows, by_row)):
+        for row, found in cell_of.items():
+            made[row] += found
+    for found in made.values():
+        found.sort(key=lambda cell: cell["column"])
+    return {
+        "title": place.dataset,
+        "dataset": place.dataset,
+        "paper_dataset": place.part.dataset,
+        "columns": columns,
+        "rows": [
+            _row(place, row, by_row.get(row, {}), made[row], row in controls)
+            for row in rows
+        ],
+    }
+
+
+def _means(
+    place: _Place,
+    columns: list[dict[str, Any]],
+    rows: list[str],
+    by_row: dict[str, dict[str, Entry]],
+) -> dict[str, list[dict[str, Any]]]:
+    """Make the cells that are means of test metrics, task by task."""
+    made: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
+    for task, kind in place.kinds.items():
+        measures = [
+            compare.Measure(
+                index=i,
+                key=c["key"],
+                title=c["title"],
+                percent=c["percent"],
+                lower_is_better=c["lower_is_better"],
+                decimals=c["decimals"],
+            )
+            for i, c in enumerate(columns)
+            if c["task"] == task and c["reading"] == "mean"
+        ]
+        if not measures:
+            continue
+        found = compare.cells(
+            {
+                row: answers(by_row[row][task], kind) if row in by_row else None
+                for row in rows
+            },
+            measures,
+            against=place.table.against,
+            published=place.part.published,
+            mmsa=place.table.mmsa.get(place.part.dataset, {}),
+            not_comparable="; ".join(place.reasons),
+        )
+        for row in rows:
+            made[row] += found[row]
+    return made
+
+
+def _others(
+    place: _Place, rows: list[str], by_row: dict[str, dict[str, Entry]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Make the cells of other readings (`spec.Column.reading`)."""
+    return {
+        row: [
+            readings.cell(
+                i,
+                column,
+                place.part.published.get(row, (None,) * len(place.part.columns))[i],
+                by_row.get(row, {}).get(column.task),
+                reasons=place.reasons,
+            )
+            for i, column in enumerate(place.part.columns)
+            if column.reading != "mean"
+        ]
+        for row in rows
+    }
+
+
+def _column(place: _Place, column: Column) -> dict[str, Any]:
+    key = _key(place, column)
+    metric = metric_names.described(place.kinds[column.task], key)
+    shown = metric is not None and column.reading in ("mean", "sd")
+    at = place.part.columns.index(column)
+    return {
+        "title": column.title if key == column.key or not metric else metric.title,
+        "key": key,
+        "task": column.task,
+        "reading": column.reading,
+        "percent": metric.percent if shown and metric else False,
+        "lower_is_better": metric.lower_is_better if metric else False,
+        "decimals": _decimals([row[at] for row in place.part.published.values()]),
+    }
+
+
+def _decimals(printed: Sequence[str | None]) -> int:
+    """Count the decimals that the paper prints in a column."""
+    return max(
+        (len(text.partition(".")[2]) for text in printed if text is not None), default=3
+    )
+
+
+def _key(place: _Place, column: Column) -> str:
+    """Return the metric of a column; of another data set's, the nearest there is."""
+    known = metric_names.described(place.kinds[column.task], column.key)
+    return column.key if known else _INSTEAD.get(column.key, column.key)
+
+
+def _row(
+    place: _Place, name: str, tasks_of: dict[str, Entry], cells: list, control: bool
+) -> dict[str, Any]:
+    entries = list(tasks_of.values())
+    if not entries:
+        kind, state = "published", "published"
+    else:
+        kind = "control" if control else "ours"
+        least = min(len(e.runs) for e in entries)
+        most = max(len(e.runs) for e in entries)
+        state = "missing" if most == 0 else "partly"
+        state = "finished" if least == len(place.seeds) else state
+    first = entries[0].wanted if entries else None
+    recipe = first.recipe if first else None
+    main = place.table.ours[place.table.main]
+    ours = main if control else place.table.ours.get(name)
+    return {
+        "name": name,
+        "kind": kind,
+        "method": ours.method if ours and entries else "",
+        "state": state,
+        "why": next((e.why for e in entries if e.why), ""),
+        "seeds": sorted({seed for e in entries for seed in e.runs}),
+        "folders": sorted({str(f) for e in entries for f in e.runs.values()}),
+        "changes": dict(ours.changes) if ours and recipe else {},
+        "uses_audio_vision": _uses(entries),
+        "cells": cells,
+    }
+
+
+def _entry(want: Wanted, seeds: Sequence[int]) -> Entry:
+    if want.folder is None:
+        return Entry(want, {}, {}, want.why)
+    there = cells.finished_seeds(want.folder)
+    runs = {seed: there[seed] for seed in seeds if seed in there}
+    results = {folder: read_json(folder / cells.RESULTS) for folder in runs.values()}
+    failed = want.folder / cells.FAILED
+    why = read_json(failed)["why"] if failed.exists() and len(runs) < len(seeds) else ""
+    return Entry(want, runs, results, why)
+
+
+def answers(entry: Entry, kind: str) -> compare.Answers | None:
+    """Read a row's answers on test, of all its seeds; None without a finished run.
+
+    Raises:
+        UserError: files are damaged, or the runs of different seeds have other samples.
+    """
+    labels, predictions = [], []
+    for seed, folder in entry.runs.items():
+        label, prediction = _predictions(folder)
+        lane = entry.results[folder]["seeds"].index(seed)
+        labels.append(label)
+        predictions.append(prediction[lane])
+    if not labels:
+        return None
+    if any(not np.array_equal(label, labels[0]) for label in labels):
+        raise UserError(
+            f"{entry.wanted.folder}: its runs have different test samples; delete the "
+            "folder to train them again"
+        )
+    name, seeds = entry.wanted.row, tuple(entry.runs)
+    return compare.Answers(name, seeds, labels[0], np.stack(predictions), kind)
+
+
+def _predictions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    path = folder / "predictions_test.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["label"], arrays["prediction"]
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); delete {folder} to train it again"
+        ) from error
+
+
+def _learning(entries: Sequence[Entry], parts: int) -> dict[str, Any]:
+    """Validation and training loss over epochs, per row and seed."""
+    several = len({e.wanted.task for e in entries}) > 1
+    found = {}
+    for entry in entries:
+        name = entry.wanted.row
+        name += f" [{entry.wanted.task}]" if several else ""
+        name += f", part {entry.wanted.part + 1}" if parts > 1 else ""
+        curves = {}
+        for seed, folder in entry.runs.items():
+            results = entry.results[folder]
+            lane = results["seeds"].index(seed)
+            curve = _curve(folder / HISTORY, lane)
+            curves[str(seed)] = curve | {
+                "selected": results["selected_epoch"][str(seed)]
+            }
+        if curves:
+            found[name] = curves
+    return found
+
+
+def _curve(path: Path, lane: int) -> dict[str, list]:
+    """Read one seed's curve from a run's history."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    trained = [line for line in lines if line["active"][lane]]
+    return {
+        "epoch": [line["epoch"] for line in trained],
+        "valid_loss": [line["valid"]["loss"][lane] for line in trained],
+        "train_loss": [line["train"]["loss"][lane] for line in trained],
+    }
+
+
+def _uses(entries: Sequence[Entry]) -> dict[str, Any]:
+    """What each metric loses when test's audio and vision belong to other samples."""
+    lost: dict[str, list[float | None]] = {}
+    for entry in entries:
+        for seed, folder in entry.runs.items():
+            results = entry.results[folder]
+            control = (results.get("controls") or {}).get(SHUFFLED_TEST)
+            if control is None:
+                continue
+            lane = results["seeds"].index(seed)
+            for key, cell in control["change"].items():
+                lost.setdefault(key, []).append(cell["per_seed"][lane])
+    found = {key: summarise(values) for key, values in lost.items()}
+    return {
+        k: {"value": cell["mean"], "ci95": cell["ci95"]} for k, cell in found.items()
+    }
+
+
+def _baselines(mains: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Trivial baselines, as the main row's runs have scored them."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in mains:
+        for results in list(entry.results.values())[:1]:
+            for name, values in results["baselines"].items():
+                found.setdefault(name, {})[entry.wanted.task] = values
+    return [{"name": name, "values": values} for name, values in found.items()]
+
+
+def _provenance(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Collect what the runs say of code, packages, device and data."""
+    every = [r["provenance"] for e in entries for r in e.results.values()]
+
+    def distinct(key: str) -> list[str]:
+        return sorted({str(p[key]) for p in every if p.get(key)})
+
+    return {
+        "git_commits": distinct("git_commit"),
+        "devices": distinct("device"),
+        "data_sha256": distinct("data_sha256"),
+        "encoders": distinct("encoder"),
+        "precision": distinct("precision"),
+        "versions": every[0]["versions"] if every else {},
+        "epochs": sum(
+            epochs
+            for e in entries
+            for r in e.results.values()
+            for epochs in r["epochs_run"].values()
+        ),
+        "seconds": sum(
+            r["time"]["seconds"] for e in entries for r in e.results.values()
+        ),
+    }

@@ -1,0 +1,53 @@
+"""`reproduce --list`: every table of the papers, and how far each page is."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msa_jax.experiment import catalogue
+from msa_jax.reproduce import cells
+
+PLAN = "plan.json"
+
+
+def show(configs: Path, out: Path) -> None:
+    """Print all tables, with the pages begun under `out` and how far they are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table(title="tables of the papers", title_justify="left")
+    for title in ("name", "rows", "what it shows", "begun on (budget): runs finished"):
+        view.add_column(title, overflow="fold")
+    begun = list(_begun(out))
+    for paper, tables in catalogue.load(configs).items():
+        for name, table in tables.items():
+            rows = dict.fromkeys(row for part in table.parts for row in part.published)
+            full = f"{paper}/{name}"
+            mine = [_state(out, plan) for plan in begun if plan["table"] == full]
+            ours = f"{len(table.ours)} of {len(rows)}"
+            view.add_row(full, ours, table.title, "\n".join(mine))
+    console = Console()
+    console.print(view)
+    console.print(
+        "rows: those that run here, of all; the others are shown as published. "
+        "Make one: python -m msa_jax.reproduce NAME",
+        style="dim",
+    )
+
+
+def _begun(out: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(out.glob(f"*/{PLAN}")):
+        try:
+            yield json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue  # half of another version's; its command says so when run
+
+
+def _state(out: Path, plan: dict[str, Any]) -> str:
+    """For example "mosi_real (small): 7 of 11, 6 seeds"."""
+    folders = {run["folder"] for run in plan["runs"] if run["folder"]}
+    seeds = set(plan["seeds"])
+    done = sum(seeds <= cells.finished_seeds(out / folder).keys() for folder in folders)
+    data = plan["dataset"] or "its own data"
+    return f"{data} ({plan['budget']}): {done} of {len(folders)}, {len(seeds)} seeds"
