@@ -133,6 +133,19 @@ def read_config(folder: Path) -> FrozenConfigDict:
     return settings
 
 
+def read_params(folder: Path, results: dict[str, Any]) -> PyTree:
+    """Read the selected parameters alone: leading seed axis, NumPy.
+
+    Args:
+        folder: the run.
+        results: from `read_results`.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged or of another run.
+    """
+    return _read_params(folder, results)
+
+
 def _mesh(layout: Any, seeds: int) -> Mesh:
     """Lay devices out as the run did, or take one where it had more than are here."""
     try:

