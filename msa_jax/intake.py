@@ -61,7 +61,7 @@ class Intake(NamedTuple):
 class Sample(NamedTuple):
     """One sample as a caller gives it; None: the modality is missing.
 
-    text: a sentence, token ids [3, t] (ids, mask of ones, segments), or features [t, d].
+    text: a sentence, token ids [3, t] (ids, mask of ones, segments) or features [t, d].
     audio, vision: [t, d] float32, before standardisation.
     """
 

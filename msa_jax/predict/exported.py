@@ -1,0 +1,138 @@
+"""An export as something that answers: its own files are all that is read.
+
+A StableHLO program is data, but its custom calls name functions of the machine that
+runs it, some of which run code that the file holds. Only those that a network's forward
+pass can need are let through.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export as jax_export
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from msa_jax.errors import UserError
+from msa_jax.predict.answers import Predictor
+from msa_jax.predict.stored import read_intake
+
+PROGRAM, ENCODER = "forward.stablehlo", "encoder.safetensors"
+BATCH = 32  # samples per batch of a program that takes any
+DIALECTS = ("builtin", "func", "stablehlo", "chlo", "sdy")
+# Checks of shapes, layouts of devices, and the random numbers of CUDA.
+CALLS = ("shape_assertion", "Sharding", "cu_threefry2x32_ffi")
+REFUSED = ("infeed", "outfeed", "send", "recv")  # what talks to the host
+
+
+def seed_file(seed: int) -> str:
+    """Return the name of the file with a seed's parameters."""
+    return f"seed_{seed}.safetensors"
+
+
+def open_export(folder: Path, seed: int | None) -> Predictor:
+    """Open what `export.export` wrote.
+
+    Args:
+        folder: of the export.
+        seed: whose parameters are wanted; None: every seed's.
+
+    Raises:
+        UserError: files are missing, damaged or do not fit, or the program does what
+            no forward pass does.
+    """
+    found = read_intake(folder)
+    seeds = found.seeds if seed is None else (seed,)
+    if not set(seeds) <= set(found.seeds):
+        listed = ", ".join(map(str, found.seeds))
+        raise UserError(f"--seed {seed}: {folder} holds seeds {listed}")
+    program = _read_program(folder / PROGRAM)
+    encoder = {}
+    if found.frozen_sha256 is not None:
+        encoder = _read_parameters(folder / ENCODER)
+    params = [_read_parameters(folder / seed_file(s)) | encoder for s in seeds]
+    wanted, inputs = _arguments(folder, program)
+    for of_seed in params:
+        if {k: (x.shape, x.dtype) for k, x in of_seed.items()} != wanted:
+            raise UserError(f"{folder}: parameters and {PROGRAM} do not fit together")
+    batch = inputs["text"][0][0]
+    size = batch if isinstance(batch, int) else BATCH
+    call, device = jax.jit(program.call), [jax.device_put(p) for p in params]
+
+    def predict(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        n = len(arrays["text"])
+        rows = range(0, n, size) if isinstance(batch, int) else (0,)
+        width = size if isinstance(batch, int) else n
+        parts = [{k: x[i : i + width] for k, x in arrays.items()} for i in rows]
+        return np.stack(
+            [np.concatenate([np.asarray(call(p, x)) for x in parts]) for p in device]
+        )
+
+    return Predictor(found, seeds, size, predict)
+
+
+def _read_program(path: Path) -> jax_export.Exported:
+    try:
+        program = jax_export.deserialize(bytearray(path.read_bytes()))
+        harmful = forbidden(program.mlir_module_serialized)
+    except FileNotFoundError:
+        raise UserError(f"{path.parent}: no {path.name} in there") from None
+    except Exception as error:  # the readers raise many types on damage
+        raise UserError(f"{path}: damaged ({type(error).__name__})") from error
+    if harmful:
+        raise UserError(f"{path}: refused: no forward pass needs {harmful[0]}")
+    here = jax_export.default_export_platform()
+    if here not in program.platforms:
+        listed = ", ".join(program.platforms)
+        raise UserError(f"{path}: made for {listed}, this machine is {here}")
+    return program
+
+
+def forbidden(module: bytes) -> list[str]:
+    """Return what a StableHLO module does that a forward pass has no need of."""
+    from jax.interpreters import mlir
+    from jaxlib.mlir import ir
+    from jaxlib.mlir.dialects import stablehlo
+
+    found: list[str] = []
+
+    def look(operation: Any) -> None:
+        dialect, _, name = operation.name.partition(".")
+        if dialect not in DIALECTS or name in REFUSED:
+            found.append(operation.name)
+        if operation.name == "stablehlo.custom_call":
+            target = ir.StringAttr(operation.attributes["call_target_name"]).value
+            if target not in CALLS:
+                found.append(f"the custom call {target}")
+        for region in operation.regions:
+            for block in region:
+                for inner in block:
+                    look(inner.operation)
+
+    with mlir.make_ir_context() as context:
+        look(stablehlo.deserialize_portable_artifact(context, module).operation)
+    return found
+
+
+def _read_parameters(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path.parent}: no {path.name} in there") from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__})") from error
+
+
+def _arguments(folder: Path, program: jax_export.Exported) -> tuple[dict, dict]:
+    """Return shape and type of every parameter and of every input of a program."""
+    try:
+        (params, inputs), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+        wanted = {k: (tuple(x.shape), np.dtype(x.dtype)) for k, x in params.items()}
+        given = {k: (tuple(x.shape), np.dtype(x.dtype)) for k, x in inputs.items()}
+        names = {"text", "audio", "vision"}
+        if set(given) != names | {f"{name}_length" for name in names}:
+            raise ValueError("inputs")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder / PROGRAM}: takes other arguments") from error
+    return wanted, given

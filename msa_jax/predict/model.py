@@ -1,0 +1,164 @@
+"""A finished run as something that answers; its training data need not be there."""
+
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from msa_jax import finished, intake, methods, step, text, train, workdir
+from msa_jax.batching import gather
+from msa_jax.errors import UserError
+from msa_jax.intake import FEATURES, Intake
+from msa_jax.predict.answers import Predictor
+from msa_jax.predict.stored import read_intake
+from msa_jax.train_state import make_mesh
+from msa_jax.types import MODALITIES, Method, PyTree, Split
+
+FROZEN = "frozen_encoder"  # in front of the names of its parameters
+
+
+class Live(NamedTuple):
+    """A run's network and parameters.
+
+    intake: how samples become its inputs.
+    config: the run's.
+    method: with the module of an untrained text encoder left out.
+    seeds: whose parameters are here.
+    params: selected parameters, leading seed axis, NumPy.
+    frozen: the untrained text encoder with its parameters; None where there is none.
+    """
+
+    intake: Intake
+    config: Any
+    method: Method
+    seeds: tuple[int, ...]
+    params: PyTree
+    frozen: tuple[Any, PyTree] | None
+
+
+def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
+    """Open a finished run.
+
+    Args:
+        folder: its work directory.
+        data_dir: where the data set lies; needed only by runs made before they wrote
+            model.json.
+        seed: whose parameters are wanted; None: every seed's.
+
+    Raises:
+        UserError: the run is not finished, damaged, or lacks what it is made of.
+    """
+    results, settings = finished.read_results(folder), finished.read_config(folder)
+    seeds = tuple(settings.seeds)
+    if seed is not None and seed not in seeds:
+        listed = ", ".join(map(str, seeds))
+        raise UserError(f"--seed {seed}: {folder} was run with seeds {listed}")
+    if (folder / workdir.MODEL).is_file():
+        found = read_intake(folder)
+        params = finished.read_params(folder, results)
+    else:
+        run = finished.open_run(folder, data_dir)
+        found, params = run.inputs.intake, run.params
+    frozen, module = _frozen(folder, settings, found), text.FeatureEncoder()
+    if frozen is None and found.text != FEATURES:
+        if found.encoder is None:
+            raise UserError(f"{folder / workdir.MODEL}: names no text encoder")
+        module = text.bert_module(found.encoder)
+    method = methods.make(settings, module, found.label_range)
+    if seed is not None:
+        place = seeds.index(seed)
+        seeds, params = (seed,), jax.tree.map(lambda x: x[place : place + 1], params)
+    live = Live(found, settings, method, seeds, params, frozen)
+    _require_fitting(folder, live)
+    return live
+
+
+def predictor(live: Live) -> Predictor:
+    """Return what answers with the parameters of all seeds, on one device."""
+    mesh = make_mesh(1, 1, len(live.seeds))
+    over_seeds = train.layout_of_seeds(live.config.mesh.over_seeds, 1)
+    params, encode = jax.device_put(live.params), jax.jit(encoded(live))
+    encoder = jax.device_put({} if live.frozen is None else live.frozen[1])
+
+    @functools.cache
+    def program(size: int) -> Any:
+        return step.make_predict(live.method, size, mesh, over_seeds=over_seeds)
+
+    def predict(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        split = split_of(encode(encoder, arrays))
+        return np.asarray(program(len(arrays["text"]))(params, split))
+
+    return Predictor(live.intake, live.seeds, live.config.optim.batch_size, predict)
+
+
+def encoded(live: Live) -> Any:
+    """Return (untrained encoder's parameters, arrays) -> arrays with its states."""
+
+    def encode(params: PyTree, arrays: dict[str, Any]) -> dict[str, Any]:
+        if live.frozen is None:
+            return arrays
+        hidden = live.frozen[0].apply({"params": params}, arrays["text"], train=False)
+        return arrays | {"text": hidden}
+
+    return encode
+
+
+def split_of(arrays: dict[str, Any]) -> Split:
+    """Return arrays of `intake.prepare` as a split without labels."""
+    n = arrays["text"].shape[0]
+    return Split(
+        **arrays,
+        label=jnp.zeros(n),
+        unimodal_label=jnp.full((n, len(MODALITIES)), jnp.nan),
+    )
+
+
+def empty_arrays(found: Intake, n: int) -> dict[str, np.ndarray]:
+    """Return arrays of the run's shapes, of n samples that lack everything."""
+    tokenizer = intake.make_tokenizer(found)
+    return intake.prepare(found, tokenizer, [intake.Sample()] * n).arrays
+
+
+def flat(params: PyTree) -> dict[str, np.ndarray]:
+    """Return one seed's parameters under one name each, "a/b/kernel"."""
+    found: Any = traverse_util.flatten_dict(params, sep="/")
+    return found
+
+
+def _frozen(folder: Path, settings: Any, found: Intake) -> tuple[Any, PyTree] | None:
+    """Load the text encoder that a run did not train, and so did not keep."""
+    if found.frozen_sha256 is None:
+        return None
+    encoder = text.load_encoder(settings.text)
+    if text.fingerprint(encoder.params) != found.frozen_sha256:
+        raise UserError(
+            f"{folder}: text.weights = {settings.text.weights} are not the weights "
+            "that the run encoded its texts with; put those back"
+        )
+    return encoder.module, encoder.params
+
+
+def _require_fitting(folder: Path, live: Live) -> None:
+    """Refuse parameters that the method of this version does not have."""
+
+    def init(arrays):
+        encoder = {} if live.frozen is None else live.frozen[1]
+        split = split_of(encoded(live)(encoder, arrays))
+        batch = gather(split, jnp.zeros((1,), jnp.int32))
+        return live.method.model.init(jax.random.key(0), batch, train=False)["params"]
+
+    expected = jax.eval_shape(init, empty_arrays(live.intake, 1))
+    shapes = [
+        {(name, tuple(x.shape[skip:])) for name, x in flat(tree).items()}
+        for tree, skip in ((expected, 0), (live.params, 1))
+    ]
+    if shapes[0] != shapes[1]:
+        odd = sorted(shapes[0] ^ shapes[1])[0][0]
+        raise UserError(
+            f"{folder / 'checkpoint' / 'best'}: its parameters are not this version's, "
+            f"or not those of {workdir.MODEL} ({odd} differs); train again"
+        )

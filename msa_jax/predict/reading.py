@@ -1,0 +1,307 @@
+"""Lines of JSON to samples: a bad line is one clear sentence, and the next is read."""
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, NoReturn
+
+import numpy as np
+
+from msa_jax import intake as intakes
+from msa_jax.data import checks
+from msa_jax.errors import UserError
+from msa_jax.intake import FEATURES, SENTENCES, Intake, Sample
+
+LONGEST = 32 << 20  # bytes of a line; no sequence of the field comes near it
+LARGEST = 256 << 20  # bytes of a .npy file
+FIELDS = ("id", "text", "text_bert", "audio", "vision")
+_FLOAT32 = float(np.finfo(np.float32).max)
+_KINDS = {
+    bool: "true or false",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+class Item(NamedTuple):
+    """One line, or row of arrays, of what was given.
+
+    line: counted from 1.
+    id: what the caller calls it, if it says so.
+    sample: None where `error` says why there is none.
+    """
+
+    line: int
+    id: str | int | None
+    sample: Sample | None
+    error: str | None = None
+
+
+def read_lines(stream: BinaryIO, intake: Intake, folder: Path | None) -> Iterator[Item]:
+    """Yield the sample, or what is wrong, of each line as it arrives.
+
+    Blank lines are passed over.
+
+    Args:
+        stream: JSONL in UTF-8.
+        intake: of the run.
+        folder: where files named by a line lie; None: no line may name one.
+    """
+    number = 0
+    while line := stream.readline(LONGEST + 1):
+        number += 1
+        if len(line) > LONGEST:
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(LONGEST)
+            yield Item(number, None, None, f"longer than {LONGEST >> 20} MiB")
+        elif line.strip():
+            yield _item(number, line, intake, folder)
+
+
+def _item(number: int, line: bytes, intake: Intake, folder: Path | None) -> Item:
+    name = None
+    try:
+        value = _object(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+        name = checked_id(value.get("id"))
+        return Item(number, name, _sample(value, intake, folder))
+    except UserError as error:
+        return Item(number, name, None, str(error))
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """Return the object that a line holds; nothing in it is ambiguous."""
+    try:
+        value = json.loads(
+            line.decode("utf-8"), parse_constant=_constant, object_pairs_hook=_unique
+        )
+    except UnicodeDecodeError as error:
+        raise UserError(f"not UTF-8 (byte {error.start + 1})") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"not JSON ({error.msg}, character {error.pos + 1})") from None
+    except ValueError:
+        raise UserError("not JSON (a number of thousands of digits)") from None
+    except RecursionError:
+        raise UserError("not a sample (nested too deeply)") from None
+    if not isinstance(value, dict):
+        raise UserError(
+            f'must be an object such as {{"text": "..."}}, not {_kind(value)}'
+        )
+    for key in value:
+        if key not in FIELDS:
+            near = difflib.get_close_matches(key, FIELDS, n=1)
+            advice = (
+                f"did you mean {near[0]!r}?" if near else f"use {', '.join(FIELDS)}"
+            )
+            raise UserError(f"unknown field '{checks.shown(key)}'; {advice}")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise UserError(f"not JSON ({name} is no number)")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise UserError(f"field '{checks.shown(twice)}' stands twice")
+    return found
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), "a number")
+
+
+def checked_id(value: Any) -> str | int | None:
+    """Return an id that can be printed, None where there is none.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if value is None or (type(value) is int and abs(value) < 2**63):
+        return value
+    if not isinstance(value, str):
+        raise UserError(f'"id" must be a string or a whole number, not {_kind(value)}')
+    if not value.isprintable() or not 0 < len(value) <= 200:
+        raise UserError('"id" must be a printable name of 1 to 200 characters')
+    return value
+
+
+def _sample(value: dict[str, Any], intake: Intake, folder: Path | None) -> Sample:
+    text = value.get("text")
+    if value.get("text_bert") is not None:
+        if text is not None:
+            raise UserError('"text" and "text_bert" are both given; keep one')
+        text = tokens(_numbers("text_bert", value["text_bert"]), intake)
+    elif text is not None:
+        text = _text(text, intake, folder)
+    rows = {
+        m: _sequence(m, value[m], intake.width[m], folder)
+        for m in intakes.NONVERBAL
+        if value.get(m) is not None
+    }
+    return require_something(Sample(text, **rows), intake)
+
+
+def require_something(sample: Sample, intake: Intake) -> Sample:
+    """Return the sample.
+
+    Raises:
+        UserError: it has none of the modalities that the run reads.
+    """
+    if len(intakes.missing(intake, sample)) == len(intake.reads):
+        raise UserError(f"nothing to answer from: no {', no '.join(intake.reads)}")
+    return sample
+
+
+def _text(value: Any, intake: Intake, folder: Path | None) -> str | np.ndarray | None:
+    if intake.text == FEATURES:
+        return _sequence("text", value, intake.width["text"], folder)
+    if not isinstance(value, str):
+        raise UserError(f'"text" must be a sentence (a string), not {_kind(value)}')
+    return sentence(value, intake)
+
+
+def sentence(value: str, intake: Intake) -> str | None:
+    """Check a sentence; None: a blank one says nothing, so the text is missing.
+
+    Raises:
+        UserError: the run does not read sentences, or not this one.
+    """
+    if intake.text != SENTENCES:
+        other = {"features": "text features", "tokens": '"text_bert" token ids'}
+        raise UserError(f"this run reads {other[intake.text]}, no sentences")
+    if len(value) > checks.MAX_CHARACTERS:
+        raise UserError(
+            f'"text" has {len(value)} characters, at most {checks.MAX_CHARACTERS} '
+            "are read"
+        )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError('"text" holds half of a character (a surrogate)') from None
+    return value if value.strip() else None
+
+
+def tokens(array: np.ndarray, intake: Intake) -> np.ndarray:
+    """Check token ids, mask and segments [3, t]; return them up to the mask's end.
+
+    Raises:
+        UserError: the run reads no ids, or not these.
+    """
+    if intake.text == FEATURES:
+        raise UserError("this run reads text features, no token ids")
+    if array.ndim != 2 or len(array) != 3 or not array.shape[1]:
+        raise UserError('"text_bert" must be three lists: ids, mask, segments')
+    names = np.array(["this line"])
+    checks.check_tokens(array[None], names)
+    found = array.astype(np.int32)[:, : int(array[1].sum())]
+    if found[0].max() >= intake.vocabulary:
+        raise UserError(
+            f'"text_bert" has id {found[0].max()}, but the run\'s vocabulary ends '
+            f"at {intake.vocabulary - 1}"
+        )
+    return found
+
+
+def _sequence(name: str, value: Any, width: int, folder: Path | None) -> np.ndarray:
+    """Return rows [t, width] that a line holds or names."""
+    if isinstance(value, str):
+        return features(name, _file(name, value, folder), width)
+    if not isinstance(value, list):
+        raise UserError(
+            f'"{name}" must be a list of rows or the path of a .npy file, not '
+            f"{_kind(value)}"
+        )
+    return features(name, _numbers(name, value), width)
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """Return a list of equally long lists of numbers as an array, float64."""
+    if not isinstance(value, list):
+        raise UserError(f'"{name}" must be a list of lists, not {_kind(value)}')
+    if not value:
+        raise UserError(f'"{name}" is empty; leave it out if there is none')
+    for number, row in enumerate(value, 1):
+        if not isinstance(row, list):
+            raise UserError(
+                f'row {number} of "{name}" must be a list of numbers, not {_kind(row)}'
+            )
+        if len(row) != len(value[0]):
+            raise UserError(
+                f'row {number} of "{name}" has {len(row)} numbers, the first has '
+                f"{len(value[0])}"
+            )
+        wrong = next((x for x in row if type(x) not in (int, float)), 0)
+        if type(wrong) not in (int, float):
+            raise UserError(f'row {number} of "{name}" holds {_kind(wrong)}')
+    try:
+        return np.array(value, np.float64)
+    except OverflowError:
+        raise UserError(f'"{name}" holds a number beyond all floats') from None
+
+
+def features(name: str, array: np.ndarray, width: int) -> np.ndarray:
+    """Check rows of features; return them as float32 [t, width].
+
+    Raises:
+        UserError: another shape, no rows, or numbers that float32 does not hold.
+    """
+    if array.dtype.kind not in "fiu" or array.ndim != 2:
+        raise UserError(
+            f'"{name}" must be rows of numbers, not {array.dtype} of shape '
+            f"{array.shape}"
+        )
+    if array.shape[1] != width:
+        raise UserError(
+            f'"{name}" has {array.shape[1]} numbers per row, this run reads {width}'
+        )
+    if not len(array):
+        raise UserError(f'"{name}" is empty; leave it out if there is none')
+    fits = np.abs(array.astype(np.float64, copy=False)) <= _FLOAT32  # NaN does not
+    if not fits.all():
+        row, column = (int(i) for i in np.argwhere(~fits)[0])
+        raise UserError(
+            f'"{name}" is {float(array[row, column]):g} in row {row + 1}, column '
+            f"{column + 1}; it must be finite and fit into float32"
+        )
+    return array.astype(np.float32)
+
+
+def _file(name: str, path: str, folder: Path | None) -> np.ndarray:
+    """Read the .npy file that a line names: beside the input, nowhere else."""
+    shown = checks.shown(path)
+    if folder is None:
+        raise UserError(
+            f'"{name}" names a file, which a line of standard input cannot: give rows'
+        )
+    try:
+        wanted, home = Path(path), folder.resolve()
+        found = (home / wanted).resolve()
+        if wanted.is_absolute() or ".." in wanted.parts or home not in found.parents:
+            raise UserError(
+                f"\"{name}\" names '{shown}': only files beside the input are read, by "
+                "a relative path"
+            )
+        if not found.is_file():
+            raise UserError(f"\"{name}\" names '{shown}': no such file")
+        if found.stat().st_size > LARGEST:
+            raise UserError(
+                f"\"{name}\" names '{shown}', a file above {LARGEST >> 20} MiB"
+            )
+        # Mapped, so that a header cannot claim more than the file holds.
+        array = np.load(found, mmap_mode="r", allow_pickle=False)
+    except UserError:
+        raise
+    except Exception:  # a path or a header that is odd raises many types
+        raise UserError(
+            f"\"{name}\" names '{shown}', which is no readable .npy file of numbers"
+        ) from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise UserError(f"\"{name}\" names '{shown}': an .npz file, not a .npy")
+    return array

@@ -1,0 +1,28 @@
+"""Reads how samples become inputs, from a run's or an export's folder."""
+
+from pathlib import Path
+from typing import Any
+
+from msa_jax import intake, workdir
+from msa_jax.errors import UserError
+from msa_jax.intake import Intake
+
+
+def read_intake(folder: Path) -> Intake:
+    """Read model.json and tokenizer.json.
+
+    Raises:
+        UserError: they are missing, damaged or contradict each other.
+    """
+    path, tokenizer = folder / workdir.MODEL, folder / workdir.TOKENIZER
+    if not path.is_file():
+        raise UserError(f"{folder}: no {workdir.MODEL} in there")
+    definition = _read_json(tokenizer) if tokenizer.is_file() else None
+    return intake.from_json(_read_json(path), definition, str(path))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return workdir.read_json(path)
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply") from None
