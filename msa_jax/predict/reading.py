@@ -53,7 +53,7 @@ def read_lines(stream: BinaryIO, intake: Intake, folder: Path | None) -> Iterato
     number = 0
     while line := stream.readline(LONGEST + 1):
         number += 1
-        if len(line) > LONGEST:
+        if len(line) > LONGEST and not line.endswith(b"\n"):
             while line and not line.endswith(b"\n"):
                 line = stream.readline(LONGEST)
             yield Item(number, None, None, f"longer than {LONGEST >> 20} MiB")

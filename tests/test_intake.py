@@ -1,0 +1,112 @@
+"""Samples become what a run's own data became, by what the run wrote down."""
+
+import json
+
+import numpy as np
+import pytest
+
+from msa_jax import intake
+from msa_jax.data.scaling import column_statistics
+from msa_jax.errors import UserError
+from msa_jax.intake import Sample
+from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS, UNK
+
+
+def prepared(*samples, of=SENTENCES):
+    made = intake.prepare(of, intake.make_tokenizer(of), samples)
+    return made.arrays, made.notes
+
+
+def test_missing_modalities_are_one_step_of_zeros():
+    arrays, notes = prepared(Sample("good film"), Sample(audio=np.ones((2, 2))))
+    np.testing.assert_array_equal(
+        arrays["text"][:, 0], [[CLS, 4, 6, SEP, 0], [CLS, SEP, 0, 0, 0]]
+    )
+    np.testing.assert_array_equal(arrays["text_length"], [4, 2])
+    np.testing.assert_array_equal(arrays["text"][0, 1], [1, 1, 1, 1, 0])
+    np.testing.assert_array_equal(arrays["audio_length"], [1, 2])
+    np.testing.assert_array_equal(arrays["audio"].sum((1, 2)), [0, 4])
+    np.testing.assert_array_equal(arrays["vision_length"], [1, 1])
+    assert notes == [[], []] and not arrays["vision"].any()
+    assert intake.missing(SENTENCES, Sample("a")) == ["audio", "vision"]
+    without = SENTENCES._replace(reads=("text", "vision"))
+    assert intake.missing(without, Sample("a")) == ["vision"]
+
+
+def test_what_is_longer_than_the_runs_longest_is_cut():
+    x = np.arange(12, dtype=np.float32).reshape(6, 2)
+    ids = np.array([[CLS, 4, 5, 6, 4, SEP], [1] * 6, [0] * 6])
+    arrays, notes = prepared(Sample("good bad film good", x), Sample(ids))
+    np.testing.assert_array_equal(arrays["text"][0, 0], [CLS, 4, 5, 6, SEP])
+    np.testing.assert_array_equal(arrays["text"][1, 0], [CLS, 4, 5, 6, SEP])
+    np.testing.assert_array_equal(arrays["audio"][0], x[:4])
+    assert notes == [
+        ["text cut from 6 to 5 tokens", "audio cut from 6 to 4 steps"],
+        ["text cut from 6 to 5 tokens"],
+    ]
+
+
+def test_standardisation_is_trains_and_padding_stays_zero():
+    train = np.random.default_rng(0).normal(3, 2, (9, 4, 2)).astype(np.float32)
+    train[:, :, 1] = 5  # constant
+    columns = column_statistics(train, np.full(9, 4))
+    of = SENTENCES._replace(columns={"audio": columns})
+    arrays, _ = prepared(Sample(audio=train[0, :2]), Sample("a"), of=of)
+    expected = (train[0, :2, 0] - train[:, :, 0].mean()) / train[:, :, 0].std()
+    np.testing.assert_allclose(arrays["audio"][0, :2, 0], expected, rtol=1e-5)
+    assert not arrays["audio"][0, 2:].any() and not arrays["audio"][:, :, 1].any()
+    assert not arrays["audio"][1].any()  # missing: zero after standardisation
+
+
+def test_front_padding_and_alignment():
+    x = np.ones((2, 2), np.float32)
+    arrays, _ = prepared(Sample(audio=x), of=SENTENCES._replace(padding="front"))
+    np.testing.assert_array_equal(arrays["audio"][0, :, 0], [0, 0, 1, 1])
+    assert arrays["audio_length"] == 4 and arrays["vision_length"] == 3
+    aligned = SENTENCES._replace(aligned=True, steps=dict.fromkeys(SENTENCES.steps, 5))
+    x = np.ones((4, 2), np.float32)
+    arrays, _ = prepared(Sample("good", x), Sample(audio=x), of=aligned)
+    np.testing.assert_array_equal(arrays["audio_length"], [3, 4])
+    np.testing.assert_array_equal(arrays["vision_length"], [3, 4])
+    np.testing.assert_array_equal(arrays["text"][1, 0], [CLS, UNK, UNK, SEP, 0])
+    arrays, _ = prepared(
+        Sample(audio=x), of=aligned._replace(text="features", width=FEATURES.width)
+    )
+    assert arrays["text_length"] == 4 and not arrays["text"].any()
+    assert arrays["text"].shape == (1, 5, 4)
+
+
+@pytest.mark.parametrize("of", [SENTENCES, TOKENS, FEATURES])
+def test_an_intake_survives_its_json(of):
+    columns = column_statistics(np.float32([[[0.1, 2], [1 / 3, 2]]]), np.array([2]))
+    of = of._replace(columns={"audio": columns})
+    text = json.dumps(intake.to_json(of))
+    back = intake.from_json(json.loads(text), of.tokenizer)
+    for ours, theirs in zip(of.columns["audio"], back.columns["audio"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert back._replace(columns={}) == of._replace(columns={})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"schema": 2}, {"steps": {"text": 1}}, {"steps": 3}, {"text": "speech"}),
+        *({"width": {"audio": 2}}, {"width": {"audio": 0, "vision": 3}}),
+        *({"vocabulary": 0}, {"vocabulary": 1 << 40}, {"has_tokenizer": False}),
+        *({"padding": "left"}, {"reads": []}, {"seeds": []}, {"label_range": [1]}),
+        *({"columns": {"audio": {}}}, {"columns": {"text": {}}}, {"columns": [1]}),
+        {"columns": {"audio": dict.fromkeys(("mean", "std", "low", "high"), [1.0])}},
+    ],
+)
+def test_a_damaged_intake_is_one_line(change):
+    value = intake.to_json(SENTENCES) | change
+    with pytest.raises(UserError, match="^model.json: does not say what a run reads"):
+        intake.from_json(value, SENTENCES.tokenizer)
+
+
+def test_no_intake_at_all():
+    for value in (None, [], 3, {"schema": 1}):
+        with pytest.raises(UserError, match="does not say what a run reads"):
+            intake.from_json(value, None)
+    with pytest.raises(UserError, match="tokenizer.json: cannot be read"):
+        intake.Tokenizer({"model": {"type": "Nothing"}})

@@ -1,0 +1,207 @@
+"""Lines and rows become samples, or one clear sentence each."""
+
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+
+from msa_jax import cli
+from msa_jax.errors import UserError
+from msa_jax.intake import Sample
+from msa_jax.predict import arrays, reading
+from tests.hostile_lines import GOOD, HOSTILE
+from tests.intakes import FEATURES, SENTENCES, TOKENS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files that lines name, good and bad."""
+    base = tmp_path_factory.mktemp("files")
+    home = base / "home"
+    (home / "sub").mkdir(parents=True)
+    good = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.save(base / "outside.npy", good)
+    np.save(home / "a.npy", good)
+    np.save(home / "sub" / "a.npy", good.astype(np.float64))
+    (home / "link.npy").symlink_to(base / "outside.npy")
+    os.mkfifo(home / "pipe.npy")
+    np.save(home / "objects.npy", np.array([[{}, 1]]), allow_pickle=True)
+    (home / "pickled.npy").write_bytes(b"\x80\x04K\x01.")
+    whole = (home / "a.npy").read_bytes()
+    (home / "claims.npy").write_bytes(
+        whole.replace(b"(3, 2)", b"(9" + b"9" * 9 + b", 2)")
+    )
+    (home / "cut.npy").write_bytes(whole[:-4])
+    (home / "empty.npy").write_bytes(b"")
+    np.savez(home / "archive.npz", good)
+    for name, array in {
+        "strings": np.array([["a", "b"]]),
+        "complex": good.astype(complex),
+        "cube": np.zeros((1, 2, 2)),
+        "wide": np.zeros((1, 3)),
+        "nothing": np.zeros((0, 2)),
+        "nan": np.array([[1, 2], [np.nan, 1]]),
+        "bool": np.zeros((1, 2), bool),
+    }.items():
+        np.save(home / f"{name}.npy", array)
+    return home
+
+
+def read(*lines, of=SENTENCES, folder=None):
+    """Return the items of a file of these lines."""
+    encoded = [line if isinstance(line, bytes) else line.encode() for line in lines]
+    return list(reading.read_lines(io.BytesIO(b"\n".join(encoded)), of, folder))
+
+
+def test_there_are_a_hundred_hostile_lines():
+    assert len(HOSTILE) >= 100
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_line_is_one_sentence_and_the_next_is_read(name, folder):
+    line, expected = HOSTILE[name]
+    before, bad, after = read(GOOD, line, GOOD, folder=folder)
+    assert before.error is None and after.error is None and after.line == 3
+    assert bad.sample is None and bad.line == 2
+    assert expected in bad.error, bad.error
+    said = cli.one_line(bad.error)
+    assert said == bad.error and said.isprintable() and len(said) < 300
+
+
+def test_a_line_too_long_is_not_held(monkeypatch):
+    monkeypatch.setattr(reading, "LONGEST", 1 << 20)
+    long = b'{"text": "' + b"x" * (3 << 20) + b'"}'
+    items = read(long, GOOD, long)
+    assert [item.error for item in items] == ["longer than 1 MiB", None] + [
+        "longer than 1 MiB"
+    ]
+    just = b'{"text": "good"}'.ljust(1 << 20)
+    assert [item.error for item in read(just, GOOD)] == [None, None]
+
+
+def test_good_lines(folder):
+    items = read(
+        b'\xef\xbb\xbf{"id": "a", "text": "good \\u00e9"}\r',  # BOM, Windows
+        "",
+        '{"id": 7, "text": null, "audio": [[1, 2.5], [3, 4]], "vision": [[1, 2, 3]]}',
+        '{"audio": "a.npy", "text": "  "}',
+        '{"vision": [[0, 0, 0]], "audio": "sub/a.npy"}',
+        '{"text_bert": [[2, 4, 3, 0], [1, 1, 1, 0], [0, 0, 0, 0]]}',
+        folder=folder,
+    )
+    assert [item.error for item in items] == [None] * 5
+    assert [(item.line, item.id) for item in items] == [
+        *((1, "a"), (3, 7), (4, None), (5, None), (6, None))
+    ]
+    samples = [item.sample for item in items]
+    assert samples[0] == Sample("good é")
+    np.testing.assert_array_equal(samples[1].audio, [[1, 2.5], [3, 4]])
+    assert samples[1].audio.dtype == np.float32 and samples[1].text is None
+    assert samples[2].text is None and samples[2].audio.shape == (3, 2)
+    np.testing.assert_array_equal(samples[2].audio, samples[3].audio)
+    np.testing.assert_array_equal(samples[4].text, [[2, 4, 3], [1, 1, 1], [0, 0, 0]])
+
+
+def test_every_float32_survives_its_decimals():
+    value = np.float32([[0.1, 1 / 3], [3.4028235e38, 1e-42]])
+    (item,) = read(json.dumps({"audio": value.tolist()}))
+    assert item.sample.audio.tobytes() == value.tobytes()
+
+
+@pytest.mark.parametrize(
+    "of, line, expected",
+    [
+        (FEATURES, GOOD, "no readable .npy|which a line of standard input cannot"),
+        (FEATURES, '{"text_bert": [[2], [1], [0]]}', "reads text features, no token"),
+        (FEATURES, '{"text": [[1, 2, 3]]}', "has 3 numbers per row, this run reads 4"),
+        (TOKENS, GOOD, 'reads "text_bert" token ids, no sentences'),
+        (SENTENCES._replace(reads=("text",)), '{"audio": [[1, 2]]}', "no text"),
+    ],
+)
+def test_a_run_says_what_it_reads(of, line, expected):
+    (item,) = read(line, of=of)
+    assert item.sample is None and any(e in item.error for e in expected.split("|"))
+
+
+def test_standard_input_names_no_files(folder):
+    (item,) = read('{"audio": "a.npy"}')
+    assert "standard input cannot" in item.error
+
+
+def save(path, **content):
+    np.savez(path, **content)
+    return list(arrays.read_arrays(path, SENTENCES))
+
+
+def test_rows_of_arrays(tmp_path):
+    audio = np.zeros((3, 4, 2), np.float32)
+    audio[0, :2], audio[1, :3], audio[2, :1] = 1, 2, 3
+    audio[1, 0, 0] = -np.inf  # becomes 0, as `prepare` does
+    found = save(
+        tmp_path / "a.npz",
+        id=["x", "y", "z"],
+        transcript=["good", "", "bad film"],
+        audio=audio,
+        label=[1.0, 2.0, 3.0],
+    )
+    assert [(i.line, i.id, i.error) for i in found] == [
+        *((1, "x", None), (2, "y", None), (3, "z", None))
+    ]
+    assert [i.sample.text for i in found] == ["good", None, "bad film"]
+    assert [i.sample.audio.shape for i in found] == [(2, 2), (3, 2), (1, 2)]
+    assert found[1].sample.audio[0].tolist() == [0, 2]
+
+
+def test_a_bad_row_is_one_sentence_and_the_others_are_read(tmp_path):
+    audio = np.ones((5, 4, 2))
+    audio[1, 1, 1], audio[2, 0, 0] = np.nan, 1e39
+    found = save(
+        tmp_path / "a.npz",
+        transcript=["good", "good", "good", "x" * 20_001, "good"],
+        audio=audio,
+        audio_length=[4, 4, 4, 4, 9],
+    )
+    errors = [item.error or "" for item in found]
+    for error, expected in zip(
+        errors,
+        (
+            "",
+            "is nan in row 2, column 2",
+            "is inf",
+            "20001",
+            "whole number from 1 to 4",
+        ),
+        strict=True,
+    ):
+        assert expected in error and bool(expected) == bool(error)
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        ({}, "no modality"),
+        ({"id": ["a"], "label": [1.0]}, "no modality"),
+        ({"audio": np.ones((2, 3, 7))}, "'audio' has 7 columns, this run reads 2"),
+        ({"audio": np.ones((2, 3))}, "'audio' has shape"),
+        ({"audio": np.ones((2, 0, 2))}, "'audio' has shape"),
+        ({"audio": np.ones((2, 3, 2)), "id": ["a"]}, "and 2 rows as|and 1 rows as"),
+        ({"transcript": [1, 2]}, "'transcript' must hold strings"),
+        ({"vision": np.array([[["a"] * 3]])}, "'vision' must hold numbers"),
+        (
+            {"text_bert": np.ones((2, 2, 3)), "text_length": 3},
+            "'text_length' has shape",
+        ),
+    ],
+)
+def test_a_file_of_other_arrays_is_refused_whole(tmp_path, content, expected):
+    with pytest.raises(UserError) as error:
+        save(tmp_path / "a.npz", **content)
+    assert any(e in str(error.value) for e in expected.split("|")), error.value
+    assert str(tmp_path / "a.npz") in str(error.value)
+
+
+def test_objects_are_refused(tmp_path):
+    with pytest.raises(UserError, match="object array"):
+        save(tmp_path / "a.npz", transcript=np.array([{}], object))
