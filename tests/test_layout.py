@@ -165,9 +165,24 @@ def test_only_the_reader_of_feature_files_opens_pickles():
             assert not allow or ast.unparse(node.value) == "False", name
 
 
-def test_training_cannot_reach_the_pickle_reader():
-    reached, todo = set(), {"msa_jax.main"}
+@pytest.mark.parametrize("start", ["msa_jax.main", "msa_jax.predict.__main__"])
+def test_training_and_answering_cannot_reach_the_pickle_reader(start):
+    reached, todo = set(), {start}
     while todo:
         reached |= todo
         todo = {other for name in todo for other in GRAPH.get(name, ())} - reached
-    assert PICKLE_READER not in reached
+    assert start in GRAPH and PICKLE_READER not in reached
+
+
+def test_answering_runs_nothing_that_it_reads():
+    for name, tree in TREES.items():
+        if not name.startswith(("msa_jax.predict", "msa_jax.intake")):
+            continue
+        called = {
+            getattr(node.func, "id", getattr(node.func, "attr", None))
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+        }
+        assert not called & {"eval", "exec", "compile", "__import__", "run_path"}, name
+        tops = {imported.split(".")[0] for imported in imports(tree)}
+        assert not tops & {"importlib", "runpy", "subprocess", "yaml"}, name
