@@ -16,6 +16,7 @@ from msa_jax.types import MODALITIES
 
 SCHEMA = 1
 NONVERBAL = MODALITIES[1:]
+_MOST = 1 << 28  # numbers of one sequence: a small file may claim to hold them
 SENTENCES, TOKENS, FEATURES = "sentences", "tokens", "features"
 
 
@@ -167,6 +168,11 @@ def prepare(
     return Prepared(arrays, notes)
 
 
+def blank(intake: Intake) -> dict[str, np.ndarray]:
+    """Return the arrays of one sample that lacks everything."""
+    return prepare(intake, make_tokenizer(intake), [Sample()]).arrays
+
+
 def _rows(intake: Intake, m: str, x: np.ndarray | None, cut: list[str]) -> np.ndarray:
     """Return audio or vision, cut and standardised."""
     if x is None:
@@ -274,6 +280,8 @@ def _check(intake: Intake, has_tokenizer: bool) -> None:
         raise ValueError(f"widths of {', '.join(intake.width)}")
     if min(*intake.steps.values(), *intake.width.values(), len(intake.seeds)) < 1:
         raise ValueError("a size below 1")
+    if any(n * intake.width.get(m, 1) > _MOST for m, n in intake.steps.items()):
+        raise ValueError("sizes beyond any data set")
     if not features and not 0 < intake.vocabulary < 2**31:
         raise ValueError(f"vocabulary {intake.vocabulary!r}")
     if has_tokenizer != (intake.tokenizer is not None):

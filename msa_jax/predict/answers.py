@@ -10,10 +10,13 @@ from msa_jax.data.checks import EMOTIONS
 from msa_jax.intake import Intake
 from msa_jax.predict.reading import Item
 
-CLASSES = {
+# What the numbers of an answer stand for; a sentiment is one number.
+NAMES = {
+    "sentiment": (),
     "two_class": ("negative", "not negative"),
     "seven_class": tuple("-3 -2 -1 0 1 2 3".split()),
     "seven_class_sdk": tuple("-3 -2 -1 0 1 2 3".split()),
+    "emotion": EMOTIONS,
 }
 NOT_FINITE = "the answer is not finite: numbers too far from those of the training"
 
@@ -128,13 +131,14 @@ def answer(predictor: Predictor, of_seeds: np.ndarray) -> dict[str, Any]:
             "per_seed": _by_seed(predictor, of_seeds.tolist()),
             "unit": f"label in [{low:g}, {high:g}]",
         }
+    names = NAMES[task]
     if task == "emotion":
-        kind, names = "emotions", EMOTIONS
+        kind = "emotions"
         probability = 1 / (1 + np.exp(-of_seeds))
         mean = probability.mean(axis=0)
         said: Any = [name for name, p in zip(names, mean, strict=True) if p > 0.5]
     else:
-        kind, names = "classes", CLASSES[task]
+        kind = "classes"
         raised = np.exp(of_seeds - of_seeds.max(axis=1, keepdims=True))
         probability = raised / raised.sum(axis=1, keepdims=True)
         mean = probability.mean(axis=0)

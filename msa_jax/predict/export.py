@@ -16,7 +16,7 @@ from msa_jax import intake, workdir
 from msa_jax.batching import gather
 from msa_jax.errors import UserError
 from msa_jax.predict.exported import ENCODER, PROGRAM, open_export, seed_file
-from msa_jax.predict.model import FROZEN, Live, empty_arrays, encoded, flat, predictor
+from msa_jax.predict.model import FROZEN, Live, encoded, flat, predictor
 from msa_jax.predict.model import split_of as as_split
 from msa_jax.report import rendering
 from msa_jax.types import PyTree
@@ -73,7 +73,7 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
         )
         files[str(seed)] = seed_file(seed)
         (folder / seed_file(seed)).write_bytes(save(params))
-    arrays = empty_arrays(live.intake, 1)
+    arrays = intake.blank(live.intake)
     program, batch = _program(live, params | encoder, arrays)
     (folder / PROGRAM).write_bytes(program.serialize())
     if live.intake.tokenizer is not None:

@@ -14,8 +14,10 @@ from jax import export as jax_export
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from msa_jax import workdir
 from msa_jax.errors import UserError
-from msa_jax.predict.answers import Predictor
+from msa_jax.intake import Intake, blank
+from msa_jax.predict.answers import NAMES, Predictor
 from msa_jax.predict.stored import read_intake
 
 PROGRAM, ENCODER = "forward.stablehlo", "encoder.safetensors"
@@ -52,11 +54,8 @@ def open_export(folder: Path, seed: int | None) -> Predictor:
     if found.frozen_sha256 is not None:
         encoder = _read_parameters(folder / ENCODER)
     params = [_read_parameters(folder / seed_file(s)) | encoder for s in seeds]
-    wanted, inputs = _arguments(folder, program)
-    for of_seed in params:
-        if {k: (x.shape, x.dtype) for k, x in of_seed.items()} != wanted:
-            raise UserError(f"{folder}: parameters and {PROGRAM} do not fit together")
-    batch = inputs["text"][0][0]
+    _require_fitting(folder, program, found, params)
+    batch = program.out_avals[0].shape[0]
     size = batch if isinstance(batch, int) else BATCH
     call, device = jax.jit(program.call), [jax.device_put(p) for p in params]
 
@@ -124,15 +123,28 @@ def _read_parameters(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: damaged ({type(error).__name__})") from error
 
 
-def _arguments(folder: Path, program: jax_export.Exported) -> tuple[dict, dict]:
-    """Return shape and type of every parameter and of every input of a program."""
+def _require_fitting(
+    folder: Path,
+    program: jax_export.Exported,
+    found: Intake,
+    params: list[dict[str, np.ndarray]],
+) -> None:
+    """Refuse a program that takes or gives other arrays than the files beside it."""
+
+    def shapes(arrays: dict[str, Any], skip: int) -> dict[str, tuple]:
+        return {k: (tuple(x.shape[skip:]), str(x.dtype)) for k, x in arrays.items()}
+
     try:
-        (params, inputs), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
-        wanted = {k: (tuple(x.shape), np.dtype(x.dtype)) for k, x in params.items()}
-        given = {k: (tuple(x.shape), np.dtype(x.dtype)) for k, x in inputs.items()}
-        names = {"text", "audio", "vision"}
-        if set(given) != names | {f"{name}_length" for name in names}:
-            raise ValueError("inputs")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / PROGRAM}: takes other arguments") from error
-    return wanted, given
+        (taken, inputs), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+        fits = shapes(inputs, 1) == shapes(blank(found), 1)
+        fits &= all(shapes(taken, 0) == shapes(of_seed, 0) for of_seed in params)
+        names = NAMES[found.task]
+        (answer,) = program.out_avals
+        fits &= answer.shape[1:] == ((len(names),) if names else ())
+        fits &= len({x.shape[0] for x in (answer, *inputs.values())}) == 1
+    except (ValueError, TypeError, AttributeError, IndexError):
+        fits = False
+    if not fits:
+        raise UserError(
+            f"{folder}: {PROGRAM}, {workdir.MODEL} and parameters do not fit together"
+        )

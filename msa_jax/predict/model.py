@@ -117,12 +117,6 @@ def split_of(arrays: dict[str, Any]) -> Split:
     )
 
 
-def empty_arrays(found: Intake, n: int) -> dict[str, np.ndarray]:
-    """Return arrays of the run's shapes, of n samples that lack everything."""
-    tokenizer = intake.make_tokenizer(found)
-    return intake.prepare(found, tokenizer, [intake.Sample()] * n).arrays
-
-
 def flat(params: PyTree) -> dict[str, np.ndarray]:
     """Return one seed's parameters under one name each, "a/b/kernel"."""
     found: Any = traverse_util.flatten_dict(params, sep="/")
@@ -151,7 +145,7 @@ def _require_fitting(folder: Path, live: Live) -> None:
         batch = gather(split, jnp.zeros((1,), jnp.int32))
         return live.method.model.init(jax.random.key(0), batch, train=False)["params"]
 
-    expected = jax.eval_shape(init, empty_arrays(live.intake, 1))
+    expected = jax.eval_shape(init, intake.blank(live.intake))
     shapes = [
         {(name, tuple(x.shape[skip:])) for name, x in flat(tree).items()}
         for tree, skip in ((expected, 0), (live.params, 1))

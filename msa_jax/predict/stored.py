@@ -6,6 +6,7 @@ from typing import Any
 from msa_jax import intake, workdir
 from msa_jax.errors import UserError
 from msa_jax.intake import Intake
+from msa_jax.predict.answers import NAMES
 
 
 def read_intake(folder: Path) -> Intake:
@@ -18,7 +19,10 @@ def read_intake(folder: Path) -> Intake:
     if not path.is_file():
         raise UserError(f"{folder}: no {workdir.MODEL} in there")
     definition = _read_json(tokenizer) if tokenizer.is_file() else None
-    return intake.from_json(_read_json(path), definition, str(path))
+    found = intake.from_json(_read_json(path), definition, str(path))
+    if found.task not in NAMES:
+        raise UserError(f"{path}: task {found.task!r} is not known")
+    return found
 
 
 def _read_json(path: Path) -> Any:
