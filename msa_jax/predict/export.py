@@ -1,8 +1,9 @@
 """A finished run as StableHLO and safetensors: what is needed to answer elsewhere."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def export(live: Live, folder: Path) -> float:
     made.mkdir()
     try:
         described = _write(live, made)
-        gap = _difference(live, made, described["program"]["batch"])
+        gap = _difference(live, made)
         if not gap <= TOLERANCE:
             raise UserError(
                 f"the export's answers differ by {gap:.1e} from the run's, more than "
@@ -74,20 +75,18 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
         files[str(seed)] = seed_file(seed)
         (folder / seed_file(seed)).write_bytes(save(params))
     arrays = intake.blank(live.intake)
-    program, batch = _program(live, params | encoder, arrays)
-    (folder / PROGRAM).write_bytes(program.serialize())
+    made = program(live, params | encoder, arrays)
+    (folder / PROGRAM).write_bytes(made.serialize())
     if live.intake.tokenizer is not None:
         workdir.write_json(folder / workdir.TOKENIZER, live.intake.tokenizer)
-    answer = program.out_avals[0]
     described = intake.to_json(live.intake._replace(seeds=live.seeds)) | {
         "program": {
             "file": PROGRAM,
-            "batch": batch,
-            "platforms": list(program.platforms),
+            "platforms": list(made.platforms),
             "jax": jax.__version__,
-            "output": _shape(answer, 0),
+            "output": _shape(made.out_avals[0]),
         },
-        "inputs": {name: _shape(x, 0) for name, x in arrays.items()},
+        "inputs": {name: _shape(x) for name, x in arrays.items()},
         "parameters": files,
         "encoder_parameters": ENCODER if encoder else None,
         "check": {
@@ -100,34 +99,29 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
     return described
 
 
-def _shape(x: Any, batch_axis: int) -> dict[str, Any]:
-    shape = ["batch" if i == batch_axis else int(n) for i, n in enumerate(x.shape)]
-    return {"shape": shape, "dtype": str(x.dtype)}
+def _shape(x: Any) -> dict[str, Any]:
+    return {"shape": ["batch", *map(int, x.shape[1:])], "dtype": str(x.dtype)}
 
 
-def _program(
+def program(
     live: Live, params: PyTree, arrays: dict[str, np.ndarray]
-) -> tuple[jax_export.Exported, int | None]:
-    """Export the forward function, for any batch or, failing that, for a batch of 1.
+) -> jax_export.Exported:
+    """Export the forward function for any batch.
 
-    Returns: the program, and its batch; None is any.
+    Args:
+        live: the run.
+        params: one seed's flat parameters, or their shapes.
+        arrays: of one sample, as `intake.prepare` makes them.
     """
-    function = jax.jit(forward(live))
+    (batch,) = jax_export.symbolic_shape("batch")
     given = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
-    for batch in (None, 1):
-        n = jax_export.symbolic_shape("b")[0] if batch is None else batch
-        inputs = {
-            name: jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype)
-            for name, x in arrays.items()
-        }
-        try:
-            with _without_paths():
-                made = jax_export.export(function, platforms=PLATFORMS)(given, inputs)
-            return made, batch
-        except Exception:  # shapes that a method computes with raise many types
-            if batch is not None:
-                raise
-    raise AssertionError("unreachable")
+    inputs = {
+        name: jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+        for name, x in arrays.items()
+    }
+    function = jax.jit(forward(live))
+    with _without_paths():
+        return jax_export.export(function, platforms=PLATFORMS)(given, inputs)
 
 
 def forward(live: Live) -> Callable[[dict[str, Any], dict[str, Any]], jax.Array]:
@@ -144,18 +138,18 @@ def forward(live: Live) -> Callable[[dict[str, Any], dict[str, Any]], jax.Array]
     return answers
 
 
-class _without_paths:
+@contextlib.contextmanager
+def _without_paths() -> Iterator[None]:
     """Keep the folders of this machine out of a program's notes on its source."""
+    before = getattr(jax.config, _SOURCES)
+    jax.config.update(_SOURCES, ".*/")
+    try:
+        yield
+    finally:
+        jax.config.update(_SOURCES, before)
 
-    def __enter__(self):
-        self._before = getattr(jax.config, _SOURCES)
-        jax.config.update(_SOURCES, ".*/")
 
-    def __exit__(self, *_):
-        jax.config.update(_SOURCES, self._before)
-
-
-def _difference(live: Live, folder: Path, batch: int | None) -> float:
+def _difference(live: Live, folder: Path) -> float:
     """Answer for drawn samples with the run and with its export; NaN is infinite."""
     rng = np.random.default_rng(0)
     there, here = open_export(folder, None), predictor(live)
@@ -163,9 +157,8 @@ def _difference(live: Live, folder: Path, batch: int | None) -> float:
     tokenizer = intake.make_tokenizer(live.intake)
     arrays = intake.prepare(live.intake, tokenizer, samples).arrays
     wanted = here.predict(arrays)
-    sizes = {1, _SAMPLES} if batch is None else {batch}
     gaps = []
-    for size in sizes:
+    for size in (1, _SAMPLES):
         parts = [
             there.predict({k: x[i : i + size] for k, x in arrays.items()})
             for i in range(0, _SAMPLES, size)

@@ -21,7 +21,7 @@ from msa_jax.predict.answers import NAMES, Predictor
 from msa_jax.predict.stored import read_intake
 
 PROGRAM, ENCODER = "forward.stablehlo", "encoder.safetensors"
-BATCH = 32  # samples per batch of a program that takes any
+BATCH = 32  # samples at a time; a program takes any number
 DIALECTS = ("builtin", "func", "stablehlo", "chlo", "sdy")
 # Checks of shapes, layouts of devices, and the random numbers of CUDA.
 CALLS = ("shape_assertion", "Sharding", "cu_threefry2x32_ffi")
@@ -55,20 +55,12 @@ def open_export(folder: Path, seed: int | None) -> Predictor:
         encoder = _read_parameters(folder / ENCODER)
     params = [_read_parameters(folder / seed_file(s)) | encoder for s in seeds]
     _require_fitting(folder, program, found, params)
-    batch = program.out_avals[0].shape[0]
-    size = batch if isinstance(batch, int) else BATCH
-    call, device = jax.jit(program.call), [jax.device_put(p) for p in params]
+    call, on_device = jax.jit(program.call), [jax.device_put(p) for p in params]
 
     def predict(arrays: dict[str, np.ndarray]) -> np.ndarray:
-        n = len(arrays["text"])
-        rows = range(0, n, size) if isinstance(batch, int) else (0,)
-        width = size if isinstance(batch, int) else n
-        parts = [{k: x[i : i + width] for k, x in arrays.items()} for i in rows]
-        return np.stack(
-            [np.concatenate([np.asarray(call(p, x)) for x in parts]) for p in device]
-        )
+        return np.stack([np.asarray(call(p, arrays)) for p in on_device])
 
-    return Predictor(found, seeds, size, predict)
+    return Predictor(found, seeds, BATCH, predict)
 
 
 def _read_program(path: Path) -> jax_export.Exported:

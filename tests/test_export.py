@@ -1,0 +1,73 @@
+"""Every method's forward pass is a program for any batch and machine, without calls."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from ml_collections import FrozenConfigDict
+
+from msa_jax import config as defaults
+from msa_jax import intake, methods, text
+from msa_jax.batching import gather
+from msa_jax.predict import export, exported, model
+from msa_jax.predict.model import Live
+from tests.intakes import FEATURES
+
+LONG = FEATURES._replace(steps={"text": 16, "audio": 20, "vision": 18})
+
+
+def self_mm():
+    return defaults.base()
+
+
+def self_mm_with_spt():
+    config = defaults.base()
+    config.model.sequence, config.model.recalibrate = "spt", "mean"
+    return config
+
+
+def sugrm():
+    """With random shifts, which are drawn in evaluation, too."""
+    config = defaults.sugrm()
+    config.spt.input_letters, config.spt.respect_lengths = "SPR", True
+    return config
+
+
+def ucrn():
+    config = defaults.ucrn()
+    config.model.unimodal_layers = config.model.crossmodal_layers = 1
+    return config
+
+
+def emotions():
+    config = ucrn()
+    config.task = "emotion"
+    return config
+
+
+CONFIGS = (self_mm, self_mm_with_spt, sugrm, ucrn, emotions)
+CONFIGS += (defaults.standalone_spt, defaults.mmcl)
+
+
+@pytest.mark.parametrize("make", CONFIGS)
+def test_every_method_is_exported_for_any_batch(make):
+    config = make()
+    config.text.encoder = "features"
+    method = methods.make(FrozenConfigDict(config), text.FeatureEncoder(), (-3, 3))
+    live = Live(LONG, config, method, (1,), None, None)
+    arrays = intake.blank(LONG)
+
+    def init(arrays):
+        batch = gather(model.split_of(arrays), jnp.zeros((1,), jnp.int32))
+        return method.model.init(jax.random.key(0), batch, train=False)["params"]
+
+    params = model.flat(jax.eval_shape(init, arrays))
+    made = export.program(live, params, arrays)
+    assert made.platforms == ("cpu", "cuda", "tpu")
+    assert exported.forbidden(made.mlir_module_serialized) == []
+    called = set(re.findall(r"custom_call @(\w+)", made.mlir_module()))
+    assert called <= set(exported.CALLS)
+    (answer,) = made.out_avals
+    assert answer.shape[1:] == ((6,) if make is emotions else ())
+    assert not isinstance(answer.shape[0], int)
