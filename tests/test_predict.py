@@ -19,6 +19,7 @@ from msa_jax.data import load
 from msa_jax.errors import UserError
 from msa_jax.predict import __main__ as command
 from msa_jax.predict import answers, export, exported, model, stored
+from tests import guarded
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (3, 4)
@@ -363,30 +364,10 @@ def test_the_readmes_program_needs_nothing_of_ours(folder, tmp_path):
     assert re.fullmatch(r"\[-?[\d.e-]+\]\n", done.stdout)
 
 
-# Runs a command of ours where unpickling and starting programs is an error.
-GUARDED = """
-import runpy, sys
-def guard(event, arguments):
-    if event in ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn"):
-        raise RuntimeError("caught: " + event + " " + str(arguments))
-import jax, numpy, orbax.checkpoint  # before: libraries may look at their system
-sys.addaudithook(guard)
-sys.argv[0] = "-m"
-runpy.run_module("msa_jax.predict", run_name="__main__", alter_sys=True)
-"""
-
-
 @pytest.mark.parametrize("kind", ["--workdir", "--model"])
 def test_lines_are_answered_as_they_arrive_and_nothing_is_unpickled(run, folder, kind):
     from_what = run[0] if kind == "--workdir" else folder
-    process = subprocess.Popen(
-        [sys.executable, "-c", GUARDED, kind, str(from_what), "--seed", "3"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = guarded.start(kind, str(from_what), "--seed", "3")
     assert process.stdin and process.stdout
     good = '{"text": "good"}'
     for line, key in ((good, "prediction"), ("bad", "error"), (good, "prediction")):
