@@ -46,7 +46,7 @@ class Column(NamedTuple):
 
 
 class Head(NamedTuple):
-    """One printed column, which holds one number or two ("82.4/84.5")."""
+    """One printed column, which holds one number or more ("82.4/84.5")."""
 
     columns: tuple[Column, ...]
 
@@ -90,7 +90,10 @@ class Table(NamedTuple):
     against: the row that differences are tested against (a row of ours).
     mmsa: part's dataset -> row -> values as MMSA reproduced them, like `published`.
     notes: what a reader must know of the table, in our words.
-    figures: figures of the paper that the main row's run can draw, by name.
+    figures: figures of the paper that the main row's run can draw, by name
+        (`report.page.Drawn`; "sample_paths": the page on single samples).
+    beside: a further run of ours whose representation stands beside the main row's in
+        the figure "embedding"; None: that figure has the main run alone.
     """
 
     name: str
@@ -103,6 +106,7 @@ class Table(NamedTuple):
     mmsa: Mapping[str, Mapping[str, tuple[str | None, ...]]] = {}
     notes: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    beside: Ours | None = None
 
 
 def parts(
@@ -116,7 +120,9 @@ def parts(
     Args:
         heads: data set -> its printed columns, in the order of the paper.
         text: a line per row: its name, then a cell per printed column, divided by "|".
-            A cell is "-" (nothing), a number, or "a/b" where either may be "-".
+            A cell is "-" (nothing), a number, or "a/b" where either may be "-" (or
+            "a/b/c": as many as the head has columns). Numbers may have commas between
+            thousands.
         aligned: see `Part`.
 
     Raises:
@@ -148,7 +154,7 @@ def parts(
     return tuple(found)
 
 
-_NUMBER = re.compile(r"-?\d*\.?\d+")
+_NUMBER = re.compile(r"-?(\d*\.?\d+|\d{1,3}(,\d{3})+)")
 
 
 def _values(row: str, cell: str, count: int) -> list[str | None]:
