@@ -8,6 +8,7 @@ from msa_jax.errors import UserError
 from msa_jax.report import (
     latex,
     rendering,
+    samples,
     table_csv,
     table_figures,
     table_rows,
@@ -16,9 +17,10 @@ from msa_jax.report import (
 from msa_jax.report.drawing import STYLE, to_png, to_svg
 from msa_jax.report.page import Drawn
 from msa_jax.report.page import draw as draw_run
-from msa_jax.report.reading import read
+from msa_jax.report.reading import Run, read
 
 SCHEMA = 1  # of table.json
+SINGLE_SAMPLES = "sample_paths"  # a figure that is not of `page.draw`
 _TILES = 4
 _WIDE = 7  # columns from which a table is printed on a page turned sideways
 
@@ -139,13 +141,18 @@ def paper_figures(found: dict[str, Any]) -> tuple[list[Drawn], list[str]]:
 
     Returns: the figures, and a sentence for each that could not be drawn.
     """
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[tuple[str, str | None], list[str]] = {}
     for asked in found["figures"]:
-        wanted.setdefault(asked["run"], []).append(asked["name"])
+        runs = asked["run"], asked.get("beside")
+        wanted.setdefault(runs, []).append(asked["name"])
     made, undrawn = [], []
-    for folder, names in wanted.items():
+    for (folder, beside), names in wanted.items():
         try:
-            there = {d.name: d for d in draw_run(read(Path(folder)))}
+            run = read(Path(folder))
+            other = None if beside is None else read(Path(beside))
+            there = {d.name: d for d in draw_run(run, other)}
+            if SINGLE_SAMPLES in names and (drawn := _single_samples(run)):
+                there[SINGLE_SAMPLES] = drawn
         except UserError as error:
             undrawn.append(f"{', '.join(names)}: {error}")
             continue
@@ -153,17 +160,33 @@ def paper_figures(found: dict[str, Any]) -> tuple[list[Drawn], list[str]]:
             if (drawn := there.get(name)) is None:
                 undrawn.append(f"{name}: {folder} has no such figure")
                 continue
+            runs = f"Run: {folder}" + (f", beside {beside}" if beside else "")
             made.append(
                 Drawn(
                     f"paper_{len(made) + 1}_{name}",
                     drawn.title,
-                    f"{drawn.caption} Run: {folder}.",
+                    f"{drawn.caption} {runs}.",
                     drawn.alt,
                     drawn.figure,
                     drawn.sentences,
                 )
             )
     return made, undrawn
+
+
+def _single_samples(run: Run) -> Drawn | None:
+    """Draw the u-labels of the samples on which modalities disagree most."""
+    figure = samples.draw(run, samples.parts(run))
+    if figure is None:
+        return None
+    return Drawn(
+        SINGLE_SAMPLES,
+        "Generated labels of single samples",
+        "U-labels over epochs of the training samples on which modalities disagree "
+        "most; the texts are in the run's own report.",
+        "Line charts of the generated labels of single samples over epochs",
+        figure,
+    )
 
 
 def describe(found: dict[str, Any]) -> dict[str, Any]:

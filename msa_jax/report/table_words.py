@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from msa_jax.experiment.statistics import smallest_sign_flip_p
+from msa_jax.metric_names import METRICS
 from msa_jax.report import table_rows
-from msa_jax.report.metric_names import METRICS
 from msa_jax.report.tables import count, lines_of
 
 LEVEL = 0.05  # of significance

@@ -18,6 +18,7 @@ from msa_jax.reproduce.cells import Wanted
 from msa_jax.workdir import HISTORY, read_json
 
 SCHEMA = 1
+SHUFFLED_TEST = "audio and vision shuffled across test samples"  # a run's control
 # On other data the metrics may have other names: what is shown instead.
 _INSTEAD = {
     "acc2": "acc2_non0",
@@ -69,7 +70,6 @@ def table(
         UserError: a finished run cannot be read, or two of a table cannot be compared.
     """
     entries = [_entry(want, seeds) for want in wanted]
-    mains = [e for e in entries if e.wanted.row == asked.main and e.runs]
     found: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": "table",
@@ -83,12 +83,7 @@ def table(
         "main": asked.main,
         "against": asked.against,
         "notes": list(asked.notes),
-        "baselines": _baselines(mains),
-        "learning": _learning(entries, len(parts)),
-        "figures": [
-            {"run": str(next(iter(mains[0].runs.values()))), "name": name}
-            for name in (asked.figures if mains else ())
-        ],
+        "figures": _figures(asked, entries),
         "provenance": _provenance(entries),
         "parts": [],
     }
@@ -119,7 +114,8 @@ class _Place(NamedTuple):
 def _part(place: _Place, entries: list[Entry]) -> dict[str, Any]:
     by_row: dict[str, dict[str, Entry]] = {}
     for entry in entries:
-        by_row.setdefault(entry.wanted.row, {})[entry.wanted.task] = entry
+        if entry.wanted.row != cells.BESIDE:
+            by_row.setdefault(entry.wanted.row, {})[entry.wanted.task] = entry
     controls = [row for row in by_row if row not in place.part.published]
     rows = [*place.part.published, *controls]
     columns = [_column(place, column) for column in place.part.columns]
@@ -134,6 +130,8 @@ def _part(place: _Place, entries: list[Entry]) -> dict[str, Any]:
         "dataset": place.dataset,
         "paper_dataset": place.part.dataset,
         "columns": columns,
+        "baselines": _baselines(columns, by_row.get(place.table.main, {})),
+        "learning": _learning(by_row),
         "rows": [
             _row(place, row, by_row.get(row, {}), made[row], row in controls)
             for row in rows
@@ -304,24 +302,22 @@ def _predictions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         ) from error
 
 
-def _learning(entries: Sequence[Entry], parts: int) -> dict[str, Any]:
-    """Validation and training loss over epochs, per row and seed."""
-    several = len({e.wanted.task for e in entries}) > 1
+def _learning(by_row: dict[str, dict[str, Entry]]) -> dict[str, Any]:
+    """Validation and training loss over epochs, per row and seed.
+
+    Of rows of several tasks the first: losses of different tasks have no common scale.
+    """
     found = {}
-    for entry in entries:
-        name = entry.wanted.row
-        name += f" [{entry.wanted.task}]" if several else ""
-        name += f", part {entry.wanted.part + 1}" if parts > 1 else ""
+    for row, of_tasks in by_row.items():
+        entry = next(iter(of_tasks.values()))
         curves = {}
         for seed, folder in entry.runs.items():
             results = entry.results[folder]
-            lane = results["seeds"].index(seed)
-            curve = _curve(folder / HISTORY, lane)
-            curves[str(seed)] = curve | {
-                "selected": results["selected_epoch"][str(seed)]
-            }
+            curve = _curve(folder / HISTORY, results["seeds"].index(seed))
+            kept = results["selected_epoch"][str(seed)]
+            curves[str(seed)] = curve | {"selected": kept}
         if curves:
-            found[name] = curves
+            found[row] = curves
     return found
 
 
@@ -354,14 +350,36 @@ def _uses(entries: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def _baselines(mains: Sequence[Entry]) -> list[dict[str, Any]]:
+def _baselines(
+    columns: Sequence[Mapping[str, Any]], main: Mapping[str, Entry]
+) -> list[dict[str, Any]]:
     """Trivial baselines, as the main row's runs have scored them."""
     found: dict[str, dict[str, Any]] = {}
-    for entry in mains:
+    for column in columns:
+        entry = main.get(column["task"])
+        if entry is None or column["reading"] != "mean":
+            continue
         for results in list(entry.results.values())[:1]:
             for name, values in results["baselines"].items():
-                found.setdefault(name, {})[entry.wanted.task] = values
+                value = values.get(column["key"])
+                found.setdefault(name, {})[column["key"]] = value
     return [{"name": name, "values": values} for name, values in found.items()]
+
+
+def _figures(asked: Table, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Name the figures of the paper and the runs to draw them from."""
+
+    def first(row: str) -> str | None:
+        runs = [e.runs for e in entries if e.wanted.row == row and e.runs]
+        return str(next(iter(runs[0].values()))) if runs else None
+
+    run, beside = first(asked.main), first(cells.BESIDE)
+    if run is None:
+        return []
+    return [
+        {"run": run, "name": name, "beside": beside if name == "embedding" else None}
+        for name in asked.figures
+    ]
 
 
 def _provenance(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -74,13 +74,14 @@ def _read(
         known = _finite(values)
         if known is None:
             return None, None, values
-        return float(known.mean()), _interval(known, np.mean), values
+        interval = resampling.interval_over_seeds(known)
+        return float(known.mean()), list(interval) if interval else None, values
     values = _metric(column, entry)
     known = _finite(values)
     if known is None or len(known) < 2:
         return None, None, values
     if column.reading == "sd":
-        return float(known.std(ddof=1)), _interval(known, _sd), values
+        return float(known.std(ddof=1)), _interval_of_sd(known), values
     assert column.reading == "improvement"
     sd = float(known.std(ddof=1))
     if sd == 0:
@@ -143,8 +144,21 @@ def _sd(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.std(values, axis=axis, ddof=1)
 
 
-def _interval(values: np.ndarray, statistic: Any) -> list[float] | None:
-    return resampling.interval_of(values, statistic)
+def _interval_of_sd(values: np.ndarray) -> list[float] | None:
+    """Return the 95 % percentile bootstrap interval of a standard deviation."""
+    from scipy.stats import bootstrap
+
+    if np.ptp(values) == 0:
+        return None
+    found = bootstrap(
+        (values,),
+        _sd,
+        n_resamples=resampling.RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(resampling.GENERATOR),
+    )
+    low, high = found.confidence_interval
+    return [float(low), float(high)]
 
 
 def _verdict(

@@ -168,7 +168,12 @@ def _trainer(asked: Asked) -> Callable[[Job, Path], None]:
         settings = ConfigDict(job.wanted.recipe.settings)
         settings.seeds = job.seeds
         settings.data.dir = asked.data_dir
-        change = controls.of(job.wanted.control)
+        changes = {
+            "": lambda inputs: inputs,
+            "without": controls.without_audio_vision,
+            "shuffled": controls.shuffled_audio_vision,
+        }
+        change = changes[job.wanted.control]
         workdir.open_workdir(folder)
         main.run(FrozenConfigDict(settings), folder, change, with_report=False)
         jax.clear_caches()  # the next run has programs of its own
