@@ -101,11 +101,8 @@ def _read(path: Path) -> dict[str, Table]:
     except UserError:
         raise
     except Exception as error:
-        lines = traceback.extract_tb(error.__traceback__)
-        line = next((f.lineno for f in reversed(lines) if f.filename == str(path)), "?")
-        raise UserError(
-            f"table file {path}, line {line}: {type(error).__name__}: {error}"
-        ) from error
+        where = f"table file {path}, line {_line(path, error)}"
+        raise UserError(f"{where}: {type(error).__name__}: {error}") from error
     found: dict[str, Table] = {}
     for table in tables:
         if table.name in found:
@@ -114,6 +111,14 @@ def _read(path: Path) -> dict[str, Table]:
             raise UserError(f"table file {path}: {table.name}: {'; '.join(wrong)}")
         found[table.name] = table
     return found
+
+
+def _line(path: Path, error: Exception) -> int | None:
+    """Return the innermost line of a file that led to an error."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    return next((f.lineno for f in frames if f.filename == str(path)), None)
 
 
 def _of_rows(table: Table) -> Iterator[str]:

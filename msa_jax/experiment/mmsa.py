@@ -63,7 +63,7 @@ def reproduced(
     """
     found: dict[str, dict[str, tuple[str | None, ...]]] = {}
     for part in parts:
-        values = _table(part.dataset)
+        values = table(part.dataset)
         of_part = {
             row: tuple(
                 values[method].get(column.key)
@@ -81,15 +81,19 @@ def reproduced(
     return found
 
 
-def _table(dataset: str) -> dict[str, dict[str, str]]:
-    """Return method -> metric -> value in the papers' notation."""
-    table = {}
+def table(dataset: str) -> dict[str, dict[str, str]]:
+    """Return MMSA's values on a data set.
+
+    Returns: method -> metric as in results.json -> value in the papers' notation;
+        empty for a data set that MMSA's table does not have.
+    """
+    found = {}
     for line in _VALUES.get(dataset, "").split("\n"):
         if line.strip():
             method, *values = line.split()
             keyed = zip(_KEYS[dataset].split(), values, strict=True)
-            table[method] = {
+            found[method] = {
                 key: str(Decimal(value).scaleb(-2)) if key in ("mae", "corr") else value
                 for key, value in keyed
             }
-    return table
+    return found

@@ -35,7 +35,9 @@ class Column(NamedTuple):
     reading: what is read of a row's runs: "mean" over seeds of a test metric, "sd" of
         it, "parameters" of the network, "drop" (percent of a test metric lost under a
         corruption, see `Table.kind`), "improvement" (|mean - published| / sd).
-    of: for "drop": which corruption; for "improvement": the published value.
+    of: for "drop": which corruption, "without:vision" (zeroed on test) or
+        "bernoulli:0.5"; for "improvement": the other system's published value, in
+        natural units (accuracies 0 to 1); else nothing.
     """
 
     title: str
@@ -134,6 +136,10 @@ def parts(
         if name in rows:
             raise ValueError(f"row {name!r} stands twice")
         rows[name] = cells
+    wanted = sum(len(columns) for columns in heads.values())
+    for name, cells in rows.items():
+        if len(cells) != wanted:
+            raise ValueError(f"row {name!r} has {len(cells)} cells, not {wanted}")
     found, start = [], 0
     for dataset, columns in heads.items():
         stop = start + len(columns)
@@ -148,9 +154,6 @@ def parts(
         flat = tuple(column for head in columns for column in head.columns)
         found.append(Part(dataset, flat, published, aligned))
         start = stop
-    for name, cells in rows.items():
-        if len(cells) != start:
-            raise ValueError(f"row {name!r} has {len(cells)} cells, not {start}")
     return tuple(found)
 
 
