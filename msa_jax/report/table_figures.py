@@ -59,11 +59,11 @@ def values(part: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> Any | N
 
 def differences(part: dict[str, Any]) -> Any | None:
     """Draw differences to the reference with both intervals; None if none is known."""
-    shown = [row for row in part["rows"] if any(c["against"] for c in row["cells"])]
+    shown = [row for row in part["rows"] if any(map(_tested, row["cells"]))]
     columns = [
         i
         for i in range(len(part["columns"]))
-        if any(row["cells"][i]["against"] for row in shown)
+        if any(_tested(row["cells"][i]) for row in shown)
     ]
     if not columns:
         return None
@@ -73,9 +73,8 @@ def differences(part: dict[str, Any]) -> Any | None:
         scale = 100 if column["percent"] else 1
         place.axvline(0, color=INK, linewidth=1, zorder=1)
         for y, row in enumerate(shown):
-            test = row["cells"][i]["against"]
-            if test is not None:
-                _difference(place, y, row, test, scale)
+            if _tested(row["cells"][i]):
+                _difference(place, y, row, row["cells"][i]["against"], scale)
         worse = "right" if column["lower_is_better"] else "left"
         _title(place, column)
         unit = "points" if column["percent"] else column["title"]
@@ -204,7 +203,7 @@ def _value_row(
         reach.append(scale * cell["mean"])
     elif table_rows.lost(cell):
         place.annotate(
-            f"{len(table_rows.lost(cell))} of {len(cell['per_seed'])} diverged",
+            f"{len(table_rows.lost(cell))} of {len(cell['per_seed'])} without a value",
             (0.985, y - 0.12),
             xycoords=("axes fraction", "data"),
             ha="right",
@@ -287,6 +286,10 @@ def _baselines(
         place.set_xlabel("\n".join(lines), fontsize=_SMALL)
 
 
+def _tested(cell: dict[str, Any]) -> bool:
+    return cell["against"] is not None and cell["against"]["difference"] is not None
+
+
 def _difference(
     place: Any, y: int, row: dict[str, Any], test: dict[str, Any], scale: float
 ) -> None:
@@ -311,7 +314,7 @@ def in_words(test: dict[str, Any]) -> str:
     known = [test["p_seeds_holm"], test["p_samples_holm"]]
     known = [p for p in known if p is not None]
     p = table_rows.form_p(max(known)) if known else ""
-    equals = f", p {p if p.startswith('<') else f'= {p}'}" if p else ""
+    equals = f", p {p if p.startswith('under') else f'= {p}'}" if p else ""
     return f"{'significant' if test['significant'] else 'not significant'}{equals}"
 
 
