@@ -162,6 +162,12 @@ def lost(cell: dict[str, Any]) -> list[str]:
     return [seed for seed, value in cell["per_seed"].items() if value is None]
 
 
+def side_of(column: dict[str, Any], against: dict[str, Any]) -> str:
+    """Say to which side a significant difference goes: "better" or "worse"."""
+    lower = against["difference"] < 0
+    return "better" if lower == column["lower_is_better"] else "worse"
+
+
 def _row(found: dict[str, Any], part: dict[str, Any], row: dict[str, Any]) -> Row:
     pairs = list(zip(part["columns"], row["cells"], strict=True))
     cells = tuple(_cell(found, row, column, cell) for column, cell in pairs)
@@ -217,7 +223,8 @@ def _cell(
     against = cell["against"]
     tested = ""
     if against is not None and against["significant"]:
-        tested = f"differs from {against['row']}"
+        side = side_of(column, against)
+        tested = f"significantly {side} than {against['row']}"
     interval = form_interval(column, cell["ci_seeds"])
     return Cell(
         f"{column['title']} {arrow(column)}".strip(),

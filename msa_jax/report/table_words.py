@@ -64,7 +64,7 @@ def answer(found: dict[str, Any]) -> str:
         return "None of our rows is finished: there are published values only."
     tests = _tests_sentence(found)
     if found["kind"] == "comparison":
-        return _upper(tests)
+        return _row_by_row(found) or _upper(tests)
     if not found["comparable"]:
         return f"These numbers say nothing about the published ones; {tests}"
     judged = [(row, c) for row, c in known if c["verdict"]["kind"] in _JUDGED]
@@ -75,6 +75,30 @@ def answer(found: dict[str, Any]) -> str:
     if main and len(main) < len(judged):
         said = f"{_inside(main)} of “{found['main']}”, and {said},"
     return f"{said} lie inside our 95 % intervals over seeds; {tests}"
+
+
+def _row_by_row(found: dict[str, Any]) -> str:
+    """Say of every row in how many metrics it differs; "" for none or many rows."""
+    rows: dict[str, list[str]] = {}
+    for column, row, test in _tested(found):
+        if test["difference"] is not None:
+            side = table_rows.side_of(column, test) if test["significant"] else ""
+            rows.setdefault(row["name"], []).append(side)
+    if not 0 < len(rows) <= _LISTED:
+        return ""
+    said = []
+    for name, sides in rows.items():
+        words = [
+            f"significantly {side} in {sides.count(side)}"
+            for side in ("better", "worse")
+            if side in sides
+        ]
+        of = count(len(sides), "metric")
+        differs = f"{' and '.join(words)} of {of}" if words else "not significantly "
+        said.append(
+            f"“{name}” is {differs}{'' if words else f'different in any of {of}'}"
+        )
+    return f"Against “{found['against']}”: {', '.join(said)}."
 
 
 def _inside(judged: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
