@@ -198,7 +198,13 @@ def made_up(
                 },
             }
         )
-    few = [] if len(seeds) > 5 else ["Too few seeds for a test over seeds."]
+    few = (
+        []
+        if len(seeds) > 8
+        else [f"{len(seeds)} seeds cannot show a difference: it takes 9 seeds."]
+    )
+    if lost and any(row["name"] == lost for row in parts[0]["rows"]):
+        few.append(f"{lost}: seed {seeds[-1]} gave no value, so it has no mean.")
     return {
         "schema": 1,
         "kind": "table",
@@ -272,35 +278,38 @@ def _cell(rng, i, column, published, mmsa, near, seeds, lost, comparable):
         "sd": float(np.std(values, ddof=1)) if known and n > 1 else None,
         "iqm": float(np.mean(np.sort(values)[n // 4 : n - n // 4])) if known else None,
         "ci_seeds": None,
+        "ci_student": None,
         "ci_samples": None,
-        "verdict": {"kind": "not_run", "text": "Not run."},
+        "verdict": {"kind": "not_run", "text": "not run"},
         "against": None,
     }
     if known and n > 1:
         draws = rng.choice(values, (2000, n)).mean(axis=1)
         cell["ci_seeds"] = [float(q) for q in np.quantile(draws, (0.025, 0.975))]
+        half = 2.6 * cell["sd"] / math.sqrt(n)
+        cell["ci_student"] = [cell["mean"] - half, cell["mean"] + half]
+    if values:
+        cell["verdict"] = _verdict(cell, percent, comparable)
     if known:
         half = 0.028 if percent else 0.05
         cell["ci_samples"] = [cell["mean"] - half, cell["mean"] + 1.1 * half]
-        cell["verdict"] = _verdict(cell, percent, comparable)
     return cell
 
 
 def _verdict(cell, percent, comparable):
     if cell["published"] is None:
-        return {"kind": "no_published", "text": "The paper has no value here."}
+        return {"kind": "no_published", "text": "no published value"}
     if not comparable:
-        said = "Other data than the paper's: the two numbers cannot be compared."
-        return {"kind": "other_data", "text": said}
+        return {"kind": "other_data", "text": f"not comparable: {WHY}"}
+    if cell["ci_seeds"] is None:
+        return {"kind": "no_interval", "text": "ours has no mean, or no interval"}
     value = float(cell["published"]) / (100 if percent else 1)
-    low, high = cell["ci_seeds"] or (cell["mean"], cell["mean"])
-    shown = cell["published"]
+    low, high = cell["ci_seeds"]
     if low <= value <= high:
-        said = f"The published {shown} lies inside the 95 % interval over our seeds."
-        return {"kind": "inside", "text": said}
+        return {"kind": "inside", "text": "published value inside our interval"}
     word = "lower" if high < value else "higher"
-    said = f"Ours is {word} than the published {shown}, which our interval leaves out."
-    return {"kind": word, "text": said}
+    gap = abs(cell["mean"] - value) * (100 if percent else 1)
+    return {"kind": word, "text": f"ours is {word} by {gap:.3f}"}
 
 
 def _compare(rows):
@@ -322,13 +331,19 @@ def _compare(rows):
             exact.append(float(flipped.mean()))
             z = abs(gaps.mean()) / (0.6 * column[5])
             sampled.append(math.erfc(z / math.sqrt(2)))
-        for (name, cell, gaps), p, q, ph, qh in zip(
+        for (_, cell, gaps), p, q, ph, qh in zip(
             tested, exact, sampled, _holm(exact), _holm(sampled), strict=True
         ):
             gap, n = float(gaps.mean()), len(gaps)
             half = 2.0 * float(gaps.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
             yes = max(ph, qh) < 0.05
-            said = "differs from" if yes else "does not differ significantly from"
+            better = (gap < 0) == column[3]
+            said = (
+                f"{'better' if better else 'worse'} by"
+                if yes
+                else ("no difference shown:")
+            )
+            few = 2.0 / 2**n * len(tested)
             cell["against"] = {
                 "row": "Self-MM",
                 "difference": gap,
@@ -341,7 +356,9 @@ def _compare(rows):
                 "n_seeds": n,
                 "smallest_p": 2.0 / 2**n,
                 "significant": yes,
-                "text": f"{name} {said} Self-MM in {column[0]}.",
+                "text": f"{said} {gap:+.4f}; p = {ph:.3g} and {qh:.3g} (Holm over "
+                f"{len(tested)} rows)",
+                "warning": f"{n} seeds cannot show a difference" if few > 0.05 else "",
             }
 
 

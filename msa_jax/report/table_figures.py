@@ -1,19 +1,16 @@
 """Figures of a results table: values, paired differences, curves, what is used."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from msa_jax.report import table_rows
+from msa_jax.report import dot_panels, table_rows
 from msa_jax.report.drawing import (
     INK,
-    MODALITY_COLOURS,
     MUTED,
     PAPER,
-    WIDE,
     epoch_axis,
     legend_below,
     panels,
@@ -21,83 +18,95 @@ from msa_jax.report.drawing import (
 )
 from msa_jax.report.reading import number, numbers
 
-OURS, CONTROL = MODALITY_COLOURS["text"], MODALITY_COLOURS["audio"]
-ROW = 0.27  # inches
-_NAME = 27  # characters of a row's name
 _REACH = 0.6  # how far beyond the rows, in their range, a baseline is still drawn
 _SMALL = 7.5
 
 
-def values(part: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> Any | None:
+def values(part: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> list[Any]:
     """Draw every column: seeds, mean with interval, published value, baselines.
 
     Args:
         part: of table.json.
         baselines: trivial ones of the part.
+
+    Returns: figures, as many as it takes to print each on a page; none without data.
     """
     shown = [
         row
         for row in part["rows"]
         if any(c["per_seed"] or c["published"] is not None for c in row["cells"])
     ]
-    if not shown:
-        return None
-    figure, axes = _row_panels(len(part["columns"]), shown, extra=0.35)
-    for i, (place, column) in enumerate(zip(axes, part["columns"], strict=True)):
-        scale = 100 if column["percent"] else 1
-        reach: list[float] = []
-        for y, row in enumerate(shown):
-            reach += _value_row(place, y, row, row["cells"][i], scale)
-        _title(place, column)
-        if reach:
-            _limits(place, reach)
-            if column["reading"] == "mean":
-                _baselines(place, baselines, column, scale)
-    _legend(figure, shown, any(c["published"] for r in shown for c in r["cells"]))
-    return figure
+    figures = []
+    for columns in dot_panels.pages(range(len(part["columns"])), shown, 3):
+        figure, axes = dot_panels.row_panels(len(columns), shown)
+        for place, i in zip(axes, columns, strict=True):
+            column = part["columns"][i]
+            scale = 100 if column["percent"] else 1
+            reach: list[float] = []
+            for y, row in enumerate(shown):
+                reach += _value_row(place, y, row, row["cells"][i], scale)
+            dot_panels.title(place, column)
+            if reach:
+                _limits(place, reach)
+                _without_value(place, shown, i, scale)
+                if column["reading"] == "mean":
+                    _baselines(place, baselines, column, scale)
+        printed = any(c["published"] for row in shown for c in row["cells"])
+        _legend(figure, shown, printed, [b["name"] for b in baselines])
+        figures.append(figure)
+    return figures
 
 
-def differences(part: dict[str, Any]) -> Any | None:
-    """Draw differences to the reference with both intervals; None if none is known."""
-    shown = [row for row in part["rows"] if any(c["against"] for c in row["cells"])]
+def differences(part: dict[str, Any]) -> list[Any]:
+    """Draw differences to the reference with both intervals and p-values in words.
+
+    Returns: figures like `values`; none if no difference is known.
+    """
+    shown = [row for row in part["rows"] if any(map(_tested, row["cells"]))]
     columns = [
         i
         for i in range(len(part["columns"]))
-        if any(row["cells"][i]["against"] for row in shown)
+        if any(_tested(row["cells"][i]) for row in shown)
     ]
-    if not columns:
-        return None
-    figure, axes = _row_panels(len(columns), shown, columns=2, extra=0.35)
-    for place, i in zip(axes, columns, strict=True):
-        column = part["columns"][i]
-        scale = 100 if column["percent"] else 1
-        place.axvline(0, color=INK, linewidth=1, zorder=1)
-        for y, row in enumerate(shown):
-            test = row["cells"][i]["against"]
-            if test is not None:
-                _difference(place, y, row, test, scale)
-        worse = "right" if column["lower_is_better"] else "left"
-        _title(place, column)
-        unit = "points" if column["percent"] else column["title"]
-        place.set_xlabel(f"difference in {unit}; worse on the {worse}", fontsize=8)
-        low, high = place.get_xlim()
-        widest = max(abs(low), abs(high))
-        place.set_xlim(-widest, widest)
-    return figure
+    figures = []
+    for few in dot_panels.pages(columns, shown, 2):
+        figure, axes = dot_panels.row_panels(len(few), shown, columns=2)
+        for place, i in zip(axes, few, strict=True):
+            _difference_panel(place, part["columns"][i], shown, i)
+        figures.append(figure)
+    return figures
+
+
+def _difference_panel(
+    place: Any, column: dict[str, Any], shown: list[dict[str, Any]], i: int
+) -> None:
+    scale = 100 if column["percent"] else 1
+    place.axvline(0, color=INK, linewidth=1, zorder=1)
+    for y, row in enumerate(shown):
+        if _tested(row["cells"][i]):
+            _difference(place, y, row, row["cells"][i]["against"], scale)
+    worse = "right" if column["lower_is_better"] else "left"
+    dot_panels.title(place, column)
+    unit = "points" if column["percent"] else column["title"]
+    place.set_xlabel(f"difference in {unit}; worse on the {worse}", fontsize=8)
+    widest = max(map(abs, place.get_xlim()))
+    place.set_xlim(-widest, widest)
 
 
 def learning(
     curves: dict[str, dict[str, dict[str, Any]]], rows: Sequence[str]
-) -> Any | None:
+) -> list[Any]:
     """Draw the validation loss over epochs: a panel per row, a line per seed.
 
     Args:
         curves: row -> seed -> epoch, valid_loss, selected.
         rows: in the order to draw them.
+
+    Returns: one figure; none without curves.
     """
     shown = [name for name in rows if curves.get(name)]
     if not shown:
-        return None
+        return []
     seeds = list(dict.fromkeys(seed for name in shown for seed in curves[name]))
     figure, axes = panels(len(shown), height=2.0)
     longest = 1
@@ -120,7 +129,7 @@ def learning(
             )
             longest = max(longest, int(epoch.max(initial=1)))
             everything += loss[np.isfinite(loss)].tolist()
-        place.set_title(_short(name))
+        place.set_title(dot_panels.short(name))
         place.set_ylabel("validation loss")
     for place in axes:
         epoch_axis(place, np.arange(1, longest + 1))
@@ -130,11 +139,14 @@ def learning(
         for place in axes:
             place.set_ylim(low - margin, high + margin)
     legend_below(figure, axes[0], limit=24)
-    return figure
+    return [figure]
 
 
-def uses_audio_vision(part: dict[str, Any]) -> Any | None:
-    """Draw what metrics lose when audio and vision of test samples are shuffled."""
+def uses_audio_vision(part: dict[str, Any]) -> list[Any]:
+    """Draw what metrics lose when audio and vision of test samples are shuffled.
+
+    Returns: one figure; none without such numbers.
+    """
     shown = [row for row in part["rows"] if row.get("uses_audio_vision")]
     columns = [
         column
@@ -143,46 +155,29 @@ def uses_audio_vision(part: dict[str, Any]) -> Any | None:
         and any(column["key"] in row["uses_audio_vision"] for row in shown)
     ]
     if not columns:
-        return None
-    figure, axes = _row_panels(len(columns), shown, extra=0.35)
+        return []
+    figure, axes = dot_panels.row_panels(len(columns), shown)
     for place, column in zip(axes, columns, strict=True):
         scale = 100 if column["percent"] else 1
         place.axvline(0, color=INK, linewidth=1, zorder=1)
         for y, row in enumerate(shown):
             lost = row["uses_audio_vision"].get(column["key"])
             if lost is not None:
-                _interval(place, y, lost["ci95"], scale, _colour(row), 2.2)
-                _dot(place, y, lost["value"], scale, _colour(row))
-        _title(place, column)
+                dot_panels.interval(
+                    place, y, lost["ci95"], scale, dot_panels.colour(row), 2.2
+                )
+                dot_panels.dot(place, y, lost["value"], scale, dot_panels.colour(row))
+        dot_panels.title(place, column)
         unit = "points" if column["percent"] else column["title"]
         place.set_xlabel(f"lost, {unit}", fontsize=8)
-    return figure
-
-
-def _row_panels(
-    count: int, rows: Sequence[dict[str, Any]], *, columns: int = 0, extra: float
-) -> tuple[Any, list[Any]]:
-    """Make panels whose y axis are rows, named in the first panel of each line."""
-    columns = min(count, columns or (2 if count in (2, 4) else 3))
-    figure, axes = panels(count, columns, height=ROW * (len(rows) + 1) + 0.55 + extra)
-    figure.get_layout_engine().set(h_pad=0.11, w_pad=0.06)
-    if columns == 1:
-        figure.set_figwidth(WIDE * 0.75)
-    for i, place in enumerate(axes):
-        place.set_ylim(len(rows) - 0.5, -0.6)
-        names = [_short(row["name"]) for row in rows] if i % columns == 0 else []
-        place.set_yticks(range(len(rows)), names or [""] * len(rows))
-        place.tick_params(axis="y", length=0, labelcolor=INK, labelsize=8)
-        place.tick_params(axis="x", labelsize=8)
-        place.locator_params(axis="x", nbins=5)
-    return figure, axes
+    return [figure]
 
 
 def _value_row(
     place: Any, y: int, row: dict[str, Any], cell: dict[str, Any], scale: float
 ) -> list[float]:
     """Draw one row of a column; return what its axis must reach."""
-    colour = _colour(row)
+    colour = dot_panels.colour(row)
     seeds = scale * numbers([v for v in cell["per_seed"].values() if v is not None])
     # Seeds lie a little apart, so that equal values show.
     apart = np.linspace(0.14, 0.3, len(seeds)) if len(seeds) > 1 else np.full(1, 0.22)
@@ -199,19 +194,9 @@ def _value_row(
     )
     reach = seeds.tolist()
     if cell["mean"] is not None:
-        reach += _interval(place, y, cell["ci_seeds"], scale, colour, 2.0)
-        _dot(place, y, cell["mean"], scale, colour)
+        reach += dot_panels.interval(place, y, cell["ci_seeds"], scale, colour, 2.0)
+        dot_panels.dot(place, y, cell["mean"], scale, colour)
         reach.append(scale * cell["mean"])
-    elif table_rows.lost(cell):
-        place.annotate(
-            f"{len(table_rows.lost(cell))} of {len(cell['per_seed'])} diverged",
-            (0.985, y - 0.12),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="center",
-            fontsize=_SMALL,
-            color=MUTED,
-        )
     published = _published(cell["published"])
     if math.isfinite(published):
         place.plot(
@@ -227,6 +212,29 @@ def _value_row(
         )
         reach.append(published)
     return reach
+
+
+def _without_value(
+    place: Any, rows: Sequence[dict[str, Any]], i: int, scale: float
+) -> None:
+    """Say in which rows seeds gave no value, where the row has room for it."""
+    middle = sum(place.get_xlim()) / 2
+    for y, row in enumerate(rows):
+        cell = row["cells"][i]
+        if not (lost := table_rows.lost(cell)):
+            continue
+        drawn = [scale * v for v in cell["per_seed"].values() if v is not None]
+        drawn.append(_published(cell["published"]))
+        left = np.nanmean(drawn) > middle if np.isfinite(drawn).any() else False
+        place.annotate(
+            f"{len(lost)} of {len(cell['per_seed'])} without a value",
+            (0.015 if left else 0.985, y),
+            xycoords=("axes fraction", "data"),
+            ha="left" if left else "right",
+            va="center",
+            fontsize=_SMALL,
+            color=MUTED,
+        )
 
 
 def _published(text: str | None) -> float:
@@ -249,51 +257,43 @@ def _baselines(
     column: dict[str, Any],
     scale: float,
 ) -> None:
-    """Draw baselines near the rows as dashed lines; name the others at the edge."""
+    """Draw baselines near the rows as dashed lines, name the others below the axis."""
     low, high = place.get_xlim()
     room = _REACH * (high - low)
     near, far = [], []
-    for baseline in baselines:
+    for i, baseline in enumerate(baselines):
         value = scale * number(baseline["values"].get(column["key"]))
         if not math.isfinite(value):
             continue
         inside = low - room <= value <= high + room
-        (near if inside else far).append((value, baseline["name"]))
-    for value, name in near:
-        place.axvline(value, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        place.annotate(
-            name,
-            (value, 0.02),
-            xycoords=("data", "axes fraction"),
-            rotation=90,
-            xytext=(-2, 0),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=6.5,
-            color=MUTED,
-        )
+        (near if inside else far).append((value, baseline["name"], _dashes(i)))
+    for value, _, dashes in near:
+        place.axvline(value, color=MUTED, linewidth=1.1, linestyle=dashes, zorder=1)
     if near:
-        ends = [value for value, _ in near]
+        ends = [value for value, _, _ in near]
         margin = 0.08 * (high - low)
         place.set_xlim(min(low, min(ends) - margin), max(high, max(ends) + margin))
-    far.sort()
+    far.sort(key=lambda one: one[0])
     lines = [
         f"◂ {name} {form}" if value < low else f"{name} {form} ▸"
-        for value, name in far
+        for value, name, _ in far
         for form in [f"{value:.{column['decimals']}f}"]
     ]
     if lines:
         place.set_xlabel("\n".join(lines), fontsize=_SMALL)
 
 
+def _tested(cell: dict[str, Any]) -> bool:
+    return cell["against"] is not None and cell["against"]["difference"] is not None
+
+
 def _difference(
     place: Any, y: int, row: dict[str, Any], test: dict[str, Any], scale: float
 ) -> None:
-    colour = _colour(row)
-    _interval(place, y - 0.1, test["ci_seeds"], scale, colour, 2.6)
-    _interval(place, y + 0.18, test["ci_samples"], scale, MUTED, 1.0)
-    _dot(place, y - 0.1, test["difference"], scale, colour)
+    colour = dot_panels.colour(row)
+    dot_panels.interval(place, y - 0.1, test["ci_seeds"], scale, colour, 2.6)
+    dot_panels.interval(place, y + 0.18, test["ci_samples"], scale, MUTED, 1.0)
+    dot_panels.dot(place, y - 0.1, test["difference"], scale, colour)
     place.annotate(
         in_words(test),
         (1.02, y),
@@ -311,75 +311,42 @@ def in_words(test: dict[str, Any]) -> str:
     known = [test["p_seeds_holm"], test["p_samples_holm"]]
     known = [p for p in known if p is not None]
     p = table_rows.form_p(max(known)) if known else ""
-    equals = f", p {p if p.startswith('<') else f'= {p}'}" if p else ""
+    equals = f", p {p if p.startswith('under') else f'= {p}'}" if p else ""
     return f"{'significant' if test['significant'] else 'not significant'}{equals}"
 
 
-def _interval(
-    place: Any, y: float, ends: Any, scale: float, colour: str, width: float
-) -> list[float]:
-    if ends is None or None in ends:
-        return []
-    low, high = scale * ends[0], scale * ends[1]
-    place.plot(
-        [low, high],
-        [y, y],
-        color=colour,
-        linewidth=width,
-        solid_capstyle="butt",
-        zorder=2.5,
-    )
-    return [low, high]
+def _dashes(i: int) -> tuple[int, tuple[float, ...]]:
+    """Return how the line of a baseline is dashed."""
+    return 0, ((6, 3), (2, 2), (6, 2, 1.5, 2), (1, 3))[i % 4]
 
 
-def _dot(place: Any, y: float, value: Any, scale: float, colour: str) -> None:
-    place.plot(
-        [scale * number(value)],
-        [y],
-        marker="o",
-        markersize=5.5,
-        color=colour,
-        markeredgecolor=PAPER,
-        markeredgewidth=0.8,
-        linestyle="none",
-        zorder=3,
-    )
-
-
-def _title(place: Any, column: dict[str, Any]) -> None:
-    unit = ", %" if column["percent"] else ""
-    arrow = table_rows.arrow(column)
-    place.set_title(f"{column['title']}{unit} {arrow}".strip())
-
-
-def _legend(figure: Any, rows: Sequence[dict[str, Any]], published: bool) -> None:
+def _legend(
+    figure: Any, rows: Sequence[dict[str, Any]], published: bool, trivial: Sequence[str]
+) -> None:
     from matplotlib.lines import Line2D
 
     def mark(colour: str, label: str, **look: Any) -> Line2D:
         return Line2D([], [], color=colour, label=label, **look)
 
     kinds = {row["kind"] for row in rows}
-    handles = [mark(OURS, "ours: mean, 95 % interval over seeds", marker="o", lw=2)]
+    handles = [
+        mark(dot_panels.OURS, "ours: mean, 95 % interval over seeds", marker="o", lw=2)
+    ]
     if "control" in kinds:
-        handles.append(mark(CONTROL, "control", marker="o", lw=2))
-    handles.append(mark(OURS, "one seed", marker="o", ms=3, alpha=0.6, ls="none"))
+        handles.append(mark(dot_panels.CONTROL, "control", marker="o", lw=2))
+    handles.append(
+        mark(dot_panels.OURS, "one seed", marker="o", ms=3, alpha=0.6, ls="none")
+    )
     if published:
         look = {"marker": "D", "ms": 5, "mfc": "none", "ls": "none"}
         handles.append(mark(INK, "published", **look))
-    handles.append(mark(MUTED, "trivial baseline", lw=1, ls=(0, (4, 3))))
+    handles += [
+        mark(MUTED, name, lw=1.1, ls=_dashes(i)) for i, name in enumerate(trivial)
+    ]
     figure.legend(
         handles=handles,
         loc="outside lower left",
-        ncols=len(handles),
+        ncols=4,
         fontsize=8,
         labelcolor=INK,
     )
-
-
-def _colour(row: dict[str, Any]) -> str:
-    return CONTROL if row["kind"] == "control" else OURS
-
-
-def _short(name: str) -> str:
-    """Write a row's name on at most two lines."""
-    return "\n".join(textwrap.wrap(name, _NAME, max_lines=2, placeholder=" …"))

@@ -80,21 +80,25 @@ def draw(found: dict[str, Any]) -> Iterator[Drawn]:
         end = f"_{place + 1}" if several else ""
         where = f": {part['title']}" if several and part["title"] else ""
         trivial = table_rows.baselines(found, part)
-        for name, title, caption, alt, figure in _figures(found, part, trivial):
-            if figure is not None:
-                yield Drawn(name + end, title + where, caption, alt, figure)
+        for name, title, caption, alt, figures in _figures(found, part, trivial):
+            for i, figure in enumerate(figures):
+                more, so_far = (f"_{i + 1}", ", continued") if i else ("", "")
+                yield Drawn(
+                    name + end + more, title + so_far + where, caption, alt, figure
+                )
 
 
 def _figures(
     found: dict[str, Any], part: dict[str, Any], trivial: list[dict[str, Any]]
-) -> Iterator[tuple[str, str, str, str, Any]]:
+) -> Iterator[tuple[str, str, str, str, list[Any]]]:
     warning = table_words.not_comparable(found)
     stop = f" {warning}" if warning else ""
     metrics = ", ".join(column["title"] for column in part["columns"])
     published = any(c["published"] for row in part["rows"] for c in row["cells"])
     diamond = " Open diamonds: published values." if published else ""
     lines = (
-        " Dashed lines: trivial baselines; those far away are named below the axis."
+        " Dashed lines: trivial baselines; those too far away to be drawn are named "
+        "below the axis."
         if trivial
         else ""
     )

@@ -11,6 +11,7 @@ MARKS = {
     "inside": ("✓", "published inside interval"),
     "lower": ("▼", "lower than published"),
     "higher": ("▲", "higher than published"),
+    "no_interval": ("○", "no interval to judge by"),
     "other_data": ("≠", "not comparable"),
     "no_published": ("", "nothing published"),
     "not_run": ("…", "not run"),
@@ -102,13 +103,11 @@ def form_spread(column: dict[str, Any], cell: dict[str, Any], more: int = 0) -> 
 
 
 def form_p(value: Any) -> str:
-    """Write a p-value: "< .001", ".031", "1"."""
+    """Write a p-value: "0.031", "under 0.0001"; "–" if there is none."""
     value = number(value)
     if not math.isfinite(value):
         return NOTHING
-    if value < 0.001:
-        return "< .001"
-    return f"{value:.3f}".removeprefix("0") if value < 0.9995 else "1"
+    return f"{value:.3g}" if value >= 0.0001 else "under 0.0001"
 
 
 def minus(text: str | None) -> str:
@@ -163,6 +162,12 @@ def lost(cell: dict[str, Any]) -> list[str]:
     return [seed for seed, value in cell["per_seed"].items() if value is None]
 
 
+def side_of(column: dict[str, Any], against: dict[str, Any]) -> str:
+    """Say to which side a significant difference goes: "better" or "worse"."""
+    lower = against["difference"] < 0
+    return "better" if lower == column["lower_is_better"] else "worse"
+
+
 def _row(found: dict[str, Any], part: dict[str, Any], row: dict[str, Any]) -> Row:
     pairs = list(zip(part["columns"], row["cells"], strict=True))
     cells = tuple(_cell(found, row, column, cell) for column, cell in pairs)
@@ -210,7 +215,7 @@ def _cell(
         ours = "" if row["kind"] == "published" else "not run"
         icon, words = "", ""
     elif gone:
-        icon, words = "✕", f"no mean: seed {', '.join(gone)} diverged"
+        icon, words = "✕", f"no mean: seed {', '.join(gone)} gave no value"
     elif kind == "no_published" and (
         found["kind"] == "comparison" or row["kind"] == "control"
     ):
@@ -218,7 +223,8 @@ def _cell(
     against = cell["against"]
     tested = ""
     if against is not None and against["significant"]:
-        tested = f"differs from {against['row']}"
+        side = side_of(column, against)
+        tested = f"significantly {side} than {against['row']}"
     interval = form_interval(column, cell["ci_seeds"])
     return Cell(
         f"{column['title']} {arrow(column)}".strip(),
@@ -244,12 +250,7 @@ def _tooltip(column: dict[str, Any], cell: dict[str, Any]) -> str:
         cell["verdict"]["text"],
     ]
     if (against := cell["against"]) is not None:
-        lines += [
-            f"p over seeds {form_p(against['p_seeds'])}, over test samples "
-            f"{form_p(against['p_samples'])}; Holm {form_p(against['p_seeds_holm'])}, "
-            f"{form_p(against['p_samples_holm'])}",
-            against["text"],
-        ]
+        lines.append(f"against {against['row']}: {against['text']}")
     return "\n".join(line for line in lines if line)
 
 
@@ -269,6 +270,7 @@ def _lines(
         ("sd", [form(c, cell["sd"], 1) for c, cell in pairs]),
         ("IQM", [form(c, cell["iqm"], 1) for c, cell in pairs]),
         ("95 % over seeds", [form_interval(c, x["ci_seeds"], 1) for c, x in pairs]),
+        *_student(pairs),
         (
             "95 % over test samples",
             [form_interval(c, x["ci_samples"], 1) for c, x in pairs],
@@ -286,6 +288,16 @@ def _lines(
         name = next(a["row"] for _, a in against if a is not None)
         lines += _test_lines(name, against)
     return tuple((name, tuple(texts)) for name, texts in lines)
+
+
+def _student(
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]],
+) -> list[tuple[str, list[str]]]:
+    """Return Student's t interval over seeds, where the table has it."""
+    if all(cell.get("ci_student") is None for _, cell in pairs):
+        return []
+    texts = [form_interval(c, cell.get("ci_student"), 1) for c, cell in pairs]
+    return [("… Student's t", texts)]
 
 
 def _test_lines(

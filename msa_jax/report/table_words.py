@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from msa_jax.experiment.statistics import smallest_sign_flip_p
 from msa_jax.metric_names import METRICS
 from msa_jax.report import table_rows
 from msa_jax.report.tables import count, lines_of
 
-LEVEL = 0.05  # of significance
 _LISTED = 3  # significant differences that the answer names
 _JUDGED = ("inside", "lower", "higher")
 
@@ -25,13 +23,14 @@ TERMS = (
     ),
     (
         "95 % interval over seeds",
-        "BCa bootstrap of the mean. How far the mean would move with other seeds; the "
-        "test samples stay the same.",
+        "BCa bootstrap of the mean: how far it would move with other seeds, the test "
+        "samples staying the same. Of few seeds it is too narrow; Student's t "
+        "interval, among the details of a row, is wider.",
     ),
     (
         "95 % interval over test samples",
-        "Bootstrap over test samples. How far the mean would move with other test "
-        "samples; the seeds stay the same. On small test sets it is the wider one.",
+        "Bootstrap: how far the mean would move with other test samples, the seeds "
+        "staying the same. On small test sets it is often the wider one.",
     ),
     (
         "Published value inside the interval",
@@ -65,7 +64,7 @@ def answer(found: dict[str, Any]) -> str:
         return "None of our rows is finished: there are published values only."
     tests = _tests_sentence(found)
     if found["kind"] == "comparison":
-        return _upper(tests)
+        return _row_by_row(found) or _upper(tests)
     if not found["comparable"]:
         return f"These numbers say nothing about the published ones; {tests}"
     judged = [(row, c) for row, c in known if c["verdict"]["kind"] in _JUDGED]
@@ -76,6 +75,30 @@ def answer(found: dict[str, Any]) -> str:
     if main and len(main) < len(judged):
         said = f"{_inside(main)} of “{found['main']}”, and {said},"
     return f"{said} lie inside our 95 % intervals over seeds; {tests}"
+
+
+def _row_by_row(found: dict[str, Any]) -> str:
+    """Say of every row in how many metrics it differs; "" for none or many rows."""
+    rows: dict[str, list[str]] = {}
+    for column, row, test in _tested(found):
+        if test["difference"] is not None:
+            side = table_rows.side_of(column, test) if test["significant"] else ""
+            rows.setdefault(row["name"], []).append(side)
+    if not 0 < len(rows) <= _LISTED:
+        return ""
+    said = []
+    for name, sides in rows.items():
+        words = [
+            f"significantly {side} in {sides.count(side)}"
+            for side in ("better", "worse")
+            if side in sides
+        ]
+        of = count(len(sides), "metric")
+        differs = f"{' and '.join(words)} of {of}" if words else "not significantly "
+        said.append(
+            f"“{name}” is {differs}{'' if words else f'different in any of {of}'}"
+        )
+    return f"Against “{found['against']}”: {', '.join(said)}."
 
 
 def _inside(judged: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
@@ -108,9 +131,8 @@ def warnings(found: dict[str, Any]) -> list[str]:
 
     The first is that of `not_comparable`, if there is one.
     """
-    said = [not_comparable(found)] + list(found["warnings"])
-    said += _lost(found)
-    return [line for line in [*said, hopeless_tests(found), unfinished(found)] if line]
+    said = [not_comparable(found), *found["warnings"], unfinished(found)]
+    return [line for line in said if line]
 
 
 def not_comparable(found: dict[str, Any]) -> str:
@@ -121,50 +143,9 @@ def not_comparable(found: dict[str, Any]) -> str:
     return f"Not comparable with the published numbers: {why}."
 
 
-def _lost(found: dict[str, Any]) -> Iterator[str]:
-    """Name the rows of which a seed diverged."""
-    for part in found["parts"]:
-        for row in part["rows"]:
-            gone = {seed for cell in row["cells"] for seed in table_rows.lost(cell)}
-            if gone:
-                yield (
-                    f"{_place(found, part, row)}: no finite value for seed "
-                    f"{', '.join(sorted(gone))}, the training diverged; no mean over "
-                    "the other seeds is given and nothing is tested."
-                )
-
-
 def _place(found: dict[str, Any], part: dict[str, Any], row: dict[str, Any]) -> str:
     where = f" ({part['title']})" if len(found["parts"]) > 1 else ""
     return f"“{row['name']}”{where}"
-
-
-def hopeless_tests(found: dict[str, Any]) -> str:
-    """Say so if no difference could be significant, however large; else "".
-
-    Holm's smallest value is multiplied by the number of rows tested in its column.
-    """
-    columns: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for place, part in enumerate(found["parts"]):
-        for row in part["rows"]:
-            for cell in row["cells"]:
-                if cell["against"] is not None:
-                    here = columns.setdefault((place, cell["column"]), [])
-                    here.append(cell["against"])
-    best = [min(a["smallest_p"] for a in here) * len(here) for here in columns.values()]
-    if not best or min(best) < LEVEL:
-        return ""
-    rows = max(map(len, columns.values()))
-    most = max(a["n_seeds"] for here in columns.values() for a in here)
-    needed = most
-    while rows * smallest_sign_flip_p(needed) >= LEVEL:
-        needed += 1
-    return (
-        f"With {count(most, 'seed')} and {count(rows, 'row')} tested per column the "
-        "smallest Holm-corrected p-value that the test over seeds can give is "
-        f"{table_rows.form_p(min(1.0, min(best)))}: no difference, however large, "
-        f"could be called significant. {count(needed, 'seed')} would be enough."
-    )
 
 
 def unfinished(found: dict[str, Any]) -> str:
@@ -204,7 +185,7 @@ def significant_sentences(found: dict[str, Any]) -> list[str]:
 
 
 def other_sentences(found: dict[str, Any]) -> list[str]:
-    """Return the same of each difference that is not significant."""
+    """Return the same of the others: not significant, or not to be tested."""
     return [_test(*place) for place in _tested(found) if not place[2]["significant"]]
 
 
@@ -217,17 +198,8 @@ def _tested(
 
 
 def _test(column: dict[str, Any], row: dict[str, Any], test: dict[str, Any]) -> str:
-    form, form_p = table_rows.form, table_rows.form_p
-    points = " points" if column["percent"] else ""
-    return (
-        f"{test['text']} {column['title']} of “{row['name']}” minus “{test['row']}”: "
-        f"{form(column, test['difference'], 1, signed=True)}{points}, 95 % "
-        f"{table_rows.form_interval(column, test['ci_seeds'], 1, signed=True)} over "
-        f"{count(test['n_seeds'], 'seed')}, "
-        f"{table_rows.form_interval(column, test['ci_samples'], 1, signed=True)} over "
-        f"test samples; Holm-corrected p {form_p(test['p_seeds_holm'])} and "
-        f"{form_p(test['p_samples_holm'])}."
-    )
+    text = test["text"].rstrip(".")
+    return f"{column['title']}, “{row['name']}” against “{test['row']}”: {text}."
 
 
 def verdict_counts(found: dict[str, Any]) -> list[str]:
