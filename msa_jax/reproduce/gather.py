@@ -94,7 +94,8 @@ def table(
             task: tasks.metrics_kind(task, cards[dataset]["metrics"])
             for task in dict.fromkeys(c.task for c in part.columns)
         }
-        place = _Place(asked, part, dataset, kinds, tuple(seeds), tuple(reasons))
+        span = tuple(cards[dataset]["label_range"])
+        place = _Place(asked, part, dataset, span, kinds, tuple(seeds), tuple(reasons))
         found["parts"].append(_part(place, mine))
     found |= words.about(found, wanted, cards, reasons)
     return json_safe(found)
@@ -106,6 +107,7 @@ class _Place(NamedTuple):
     table: Table
     part: Part
     dataset: str
+    span: tuple[float, ...]  # lowest and highest label
     kinds: dict[str, str]
     seeds: tuple[int, ...]
     reasons: tuple[str, ...]
@@ -118,6 +120,7 @@ def _part(place: _Place, entries: list[Entry]) -> dict[str, Any]:
             by_row.setdefault(entry.wanted.row, {})[entry.wanted.task] = entry
     controls = [row for row in by_row if row not in place.part.published]
     rows = [*place.part.published, *controls]
+    low, high = place.span
     columns = [_column(place, column) for column in place.part.columns]
     made: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
     for cell_of in (_means(place, columns, rows, by_row), _others(place, rows, by_row)):
@@ -129,6 +132,7 @@ def _part(place: _Place, entries: list[Entry]) -> dict[str, Any]:
         "title": place.dataset,
         "dataset": place.dataset,
         "paper_dataset": place.part.dataset,
+        "label_note": f"Labels from {low:g} to {high:g}.".replace("-", "−"),
         "columns": columns,
         "baselines": _baselines(columns, by_row.get(place.table.main, {})),
         "learning": _learning(by_row),
@@ -249,6 +253,7 @@ def _row(
         "method": ours.method if ours and entries else "",
         "state": state,
         "why": next((e.why for e in entries if e.why), ""),
+        "wanted": list(place.seeds) if entries else [],
         "seeds": sorted({seed for e in entries for seed in e.runs}),
         "folders": sorted({str(f) for e in entries for f in e.runs.values()}),
         "changes": dict(ours.changes) if ours and recipe else {},
