@@ -1,21 +1,17 @@
 """Finished runs and published values become one table.json (docs/tables.md)."""
 
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from msa_jax import metric_names, tasks
-from msa_jax.errors import UserError
 from msa_jax.experiment import compare
 from msa_jax.experiment.spec import Column, Part, Table
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.reproduce import cells, readings, words
+from msa_jax.reproduce import entries as entries_of
 from msa_jax.reproduce.cells import Wanted
-from msa_jax.workdir import HISTORY, read_json
+from msa_jax.reproduce.entries import Entry
+from msa_jax.workdir import HISTORY
 
 SCHEMA = 1
 SHUFFLED_TEST = "audio and vision shuffled across test samples"  # a run's control
@@ -26,21 +22,6 @@ _INSTEAD = {
     "acc2_non0": "acc2",
     "f1_non0": "f1",
 }
-
-
-class Entry(NamedTuple):
-    """A row of ours in one part and one task.
-
-    wanted: its configuration.
-    runs: seed -> work directory, of the seeds asked for that are finished.
-    results: work directory -> its results.json.
-    why: why seeds are missing, if that is known.
-    """
-
-    wanted: Wanted
-    runs: dict[int, Path]
-    results: dict[Path, dict[str, Any]]
-    why: str
 
 
 def table(
@@ -69,7 +50,7 @@ def table(
     Raises:
         UserError: a finished run cannot be read, or two of a table cannot be compared.
     """
-    entries = [_entry(want, seeds) for want in wanted]
+    entries = [entries_of.read(want, seeds) for want in wanted]
     found: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": "table",
@@ -168,7 +149,9 @@ def _means(
             continue
         found = compare.cells(
             {
-                row: answers(by_row[row][task], kind) if row in by_row else None
+                row: entries_of.answers(by_row[row][task], kind)
+                if row in by_row
+                else None
                 for row in rows
             },
             measures,
@@ -262,51 +245,6 @@ def _row(
     }
 
 
-def _entry(want: Wanted, seeds: Sequence[int]) -> Entry:
-    if want.folder is None:
-        return Entry(want, {}, {}, want.why)
-    there = cells.finished_seeds(want.folder)
-    runs = {seed: there[seed] for seed in seeds if seed in there}
-    results = {folder: read_json(folder / cells.RESULTS) for folder in runs.values()}
-    failed = want.folder / cells.FAILED
-    why = read_json(failed)["why"] if failed.exists() and len(runs) < len(seeds) else ""
-    return Entry(want, runs, results, why)
-
-
-def answers(entry: Entry, kind: str) -> compare.Answers | None:
-    """Read a row's answers on test, of all its seeds; None without a finished run.
-
-    Raises:
-        UserError: files are damaged, or the runs of different seeds have other samples.
-    """
-    labels, predictions = [], []
-    for seed, folder in entry.runs.items():
-        label, prediction = _predictions(folder)
-        lane = entry.results[folder]["seeds"].index(seed)
-        labels.append(label)
-        predictions.append(prediction[lane])
-    if not labels:
-        return None
-    if any(not np.array_equal(label, labels[0]) for label in labels):
-        raise UserError(
-            f"{entry.wanted.folder}: its runs have different test samples; delete the "
-            "folder to train them again"
-        )
-    name, seeds = entry.wanted.row, tuple(entry.runs)
-    return compare.Answers(name, seeds, labels[0], np.stack(predictions), kind)
-
-
-def _predictions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    path = folder / "predictions_test.npz"
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["label"], arrays["prediction"]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); delete {folder} to train it again"
-        ) from error
-
-
 def _learning(by_row: dict[str, dict[str, Entry]]) -> dict[str, Any]:
     """Validation and training loss over epochs, per row and seed.
 
@@ -318,23 +256,12 @@ def _learning(by_row: dict[str, dict[str, Entry]]) -> dict[str, Any]:
         curves = {}
         for seed, folder in entry.runs.items():
             results = entry.results[folder]
-            curve = _curve(folder / HISTORY, results["seeds"].index(seed))
+            curve = entries_of.curve(folder / HISTORY, results["seeds"].index(seed))
             kept = results["selected_epoch"][str(seed)]
             curves[str(seed)] = curve | {"selected": kept}
         if curves:
             found[row] = curves
     return found
-
-
-def _curve(path: Path, lane: int) -> dict[str, list]:
-    """Read one seed's curve from a run's history."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    trained = [line for line in lines if line["active"][lane]]
-    return {
-        "epoch": [line["epoch"] for line in trained],
-        "valid_loss": [line["valid"]["loss"][lane] for line in trained],
-        "train_loss": [line["train"]["loss"][lane] for line in trained],
-    }
 
 
 def _uses(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -6,15 +6,13 @@ UCRN's Tables 4, 5 and 7 to 9.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from msa_jax.experiment import resampling
 from msa_jax.experiment.spec import Column
-
-if TYPE_CHECKING:
-    from msa_jax.reproduce.gather import Entry
+from msa_jax.reproduce.entries import Entry
 
 PARAMETERS = "parameters.json"  # of a configuration: how many its network has
 ROBUSTNESS = Path("robustness") / "results.json"  # of a run: what corruptions cost
@@ -29,7 +27,7 @@ def cell(
     index: int,
     column: Column,
     published: str | None,
-    entry: "Entry | None",
+    entry: Entry | None,
     *,
     reasons: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -62,7 +60,7 @@ def cell(
 
 
 def _read(
-    column: Column, entry: "Entry"
+    column: Column, entry: Entry
 ) -> tuple[float | None, list[float] | None, dict[str, float | None]]:
     if column.reading == "parameters":
         path = entry.wanted.folder and entry.wanted.folder / PARAMETERS
@@ -89,7 +87,7 @@ def _read(
     return abs(float(known.mean()) - float(column.of)) / sd, None, values
 
 
-def _metric(column: Column, entry: "Entry") -> dict[str, float | None]:
+def _metric(column: Column, entry: Entry) -> dict[str, float | None]:
     found = {}
     for seed, folder in entry.runs.items():
         results = entry.results[folder]
@@ -99,7 +97,7 @@ def _metric(column: Column, entry: "Entry") -> dict[str, float | None]:
     return found
 
 
-def _drops(column: Column, entry: "Entry") -> dict[str, float | None]:
+def _drops(column: Column, entry: Entry) -> dict[str, float | None]:
     """Read percent lost under a corruption, as `robustness` has measured it.
 
     `column.of` is "without:vision" (that modality zeroed) or "bernoulli:0.5".
@@ -166,7 +164,7 @@ def _verdict(
     value: float | None,
     interval: list[float] | None,
     published: str | None,
-    entry: "Entry | None",
+    entry: Entry | None,
     reasons: Sequence[str],
 ) -> dict[str, str]:
     if entry is None or (value is None and not entry.runs):

@@ -126,7 +126,7 @@ def paragraph(
 ) -> str:
     """Write the paragraph that goes into a paper's experiments section."""
     names = [
-        row["name"]
+        f"“{row['name']}”"
         for part in found["parts"][:1]
         for row in part["rows"]
         if row["kind"] == "ours" and row["seeds"]
