@@ -1,6 +1,8 @@
 """Every published value of configs/tables against the papers' own text, one by one."""
 
+import itertools
 import re
+import unicodedata
 from decimal import Decimal
 from pathlib import Path
 
@@ -82,6 +84,16 @@ NAMES = {
     "ourslstmrp": "SUGRM, LSTM for SPT",
     "oursulgmselfmmrp": "SUGRM, Self-MM's label rule",
 }
+# Heads of columns as printed, letters and digits only -> metric.
+HEADS = {
+    **{"mae": "mae", "mse": "mae", "corr": "corr", "acc7": "acc7", "acc2": "acc2"},
+    **{"f1score": "f1", "f1": "f1", "avgf1": "f1", "avgacc": "acc2"},
+    **{"acc2lalvav": "acc2", "acc7lalvav": "acc7", "emotavgalalvav": "emotions"},
+    **{"acc2std": "acc2", "acc7std": "acc7", "avgemoaccstd": "emotions"},
+    "emotavga": "emotions",
+}
+# Of these the heads were lost, too.
+HEADS_LOST = {("ucrn", "table1"), ("ucrn", "table7"), ("ucrn", "table9")}
 # Table 8 of UCRN goes by table; here by data set: part and row of each printed line.
 LINES_OF_TABLE_8 = (
     *((0, "UCRN, Table 1"), (1, "UCRN, Table 1"), (2, "UCRN, Table 2")),
@@ -110,33 +122,35 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def block(paper: str, table: str, folder: Path) -> list[list[str]]:
+    """Return the lines beside a table's caption, mended, as cells."""
+    lines = (folder / f"{paper}.txt").read_text().splitlines()
+    start = f"Table {table.removeprefix('table')}:"
+    (caption,) = (i for i, line in enumerate(lines) if line.startswith(start))
+    step = 1 if paper in BELOW_CAPTION else -1
+    at = caption + step
+    while "\t" not in lines[at]:
+        at += step
+        assert abs(at - caption) < 5, "no rows beside the caption"
+    found = []
+    while 0 <= at < len(lines) and lines[at]:
+        found.append(lines[at])
+        at += step
+    text = "\n".join(found[::step])
+    for wrong, right in REPAIRS.get((paper, table), {}).items():
+        assert text.count(wrong) == 1, wrong
+        text = text.replace(wrong, right)
+    return [line.split("\t") for line in text.splitlines()]
+
+
 def printed(paper: str, table: str, folder: Path) -> list[tuple[str, list[str | None]]]:
     """Read a table from the paper's text: plain row name, values as printed.
 
     A run of missing values is one None: of "-" alone it cannot be said for how many
     numbers it stands.
     """
-    lines = (folder / f"{paper}.txt").read_text().splitlines()
-    number = table.removeprefix("table")
-    (caption,) = (
-        i for i, line in enumerate(lines) if line.startswith(f"Table {number}:")
-    )
-    step = 1 if paper in BELOW_CAPTION else -1
-    at = caption + step
-    while "\t" not in lines[at]:
-        at += step
-        assert abs(at - caption) < 5, "no rows beside the caption"
-    block = []
-    while 0 <= at < len(lines) and lines[at]:
-        block.append(lines[at])
-        at += step
-    text = "\n".join(block[::step])
-    for wrong, right in REPAIRS.get((paper, table), {}).items():
-        assert text.count(wrong) == 1, wrong
-        text = text.replace(wrong, right)
     rows, above = [], ""
-    for line in text.splitlines():
-        cells = line.split("\t")
+    for cells in block(paper, table, folder):
         labels = cells[: LABELS.get((paper, table), 1)]
         cells = cells[len(labels) : len(cells) - BEHIND.get((paper, table), 0)]
         values = [value for cell in cells for value in numbers(cell)]
@@ -201,6 +215,24 @@ def line_of_table_9(label):
     part, row, columns = LINES_OF_TABLE_9[label]
     values = PAPERS["ucrn"]["table9"].parts[part].published[row]
     return label, collapse([None if c is None else values[c] for c in columns])
+
+
+@pytest.mark.parametrize("paper, table", sorted(set(EVERY) - HEADS_LOST))
+def test_columns_are_in_the_papers_order(shared, paper, table):
+    there = [
+        HEADS[name]
+        for cells in block(paper, table, shared / "papers")
+        for cell in cells
+        if (name := plain(unicodedata.normalize("NFKC", cell))) in HEADS
+    ]
+    parts = PAPERS[paper][table].parts
+    side_by_side = len({tuple(part.published) for part in parts}) == 1
+    columns = [c for part in parts[: None if side_by_side else 1] for c in part.columns]
+    here = [
+        re.sub("(wa|acc)_avg", "emotions", c.key.partition("_n")[0]) for c in columns
+    ]
+    here = [key.removesuffix("_has0") for key in here]
+    assert [key for key, _ in itertools.groupby(here)] == there
 
 
 @pytest.mark.parametrize("paper, table", EVERY)
@@ -296,6 +328,21 @@ def test_mmsas_values_are_those_of_its_table(shared):
                 assert percent == Decimal(there[dataset, method][key]), (method, key)
                 compared += 1
     assert compared == 2 * 8 * 8 + 3 * 6
+
+
+@pytest.mark.parametrize("paper, table", EVERY)
+def test_mmsas_rows_are_the_same_methods(shared, paper, table):
+    there, parts = of_mmsa(shared), PAPERS[paper][table].parts
+    for dataset, rows in PAPERS[paper][table].mmsa.items():
+        (columns,) = (part.columns for part in parts if part.dataset == dataset)
+        for row, values in rows.items():
+            method = re.sub(r" \(B\)|\*", "", row).lower().replace("-", "_")
+            method = "self_mm" if method == "m, t, a, v" else method
+            for column, value in zip(columns, values, strict=True):
+                scale = 100 if column.key in ("mae", "corr") else 1
+                assert value is not None
+                percent = there[dataset, method][column.key]
+                assert Decimal(value) * scale == Decimal(percent)
 
 
 def test_mmsas_values_stand_in_the_right_columns():
