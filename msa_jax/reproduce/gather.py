@@ -188,7 +188,7 @@ def _others(
 def _column(place: _Place, column: Column) -> dict[str, Any]:
     key = _key(place, column)
     metric = metric_names.described(place.kinds[column.task], key)
-    shown = metric is not None and column.reading in ("mean", "sd")
+    shown = metric is not None and column.reading == "mean"
     at = place.part.columns.index(column)
     return {
         "title": column.title if key == column.key or not metric else metric.title,
