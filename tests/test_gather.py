@@ -94,17 +94,17 @@ def pretend(folder, seeds, noise, label=LABEL):
     (folder / workdir.HISTORY).write_text(text)
 
 
-def plan(root, table=TABLE):
+def plan(root, table=TABLE, card=CARD):
     chosen = cells.choose_parts(table, "mosi_real")
-    cards = {"mosi_real": CARD}
+    cards = {"mosi_real": card}
     wanted = cells.plan(
         table, chosen, cards, root, CONFIGS, budget="small", controls=False
     )
     return chosen, cards, wanted
 
 
-def collect(root, table=TABLE, seeds=(1, 2, 3)):
-    chosen, cards, wanted = plan(root, table)
+def collect(root, table=TABLE, seeds=(1, 2, 3), card=CARD):
+    chosen, cards, wanted = plan(root, table, card)
     return gather.table(
         "nobody",
         table,
@@ -167,6 +167,13 @@ def test_other_data_is_said_in_the_verdict_and_on_top(found):
     assert not found["comparable"]
     assert "data set mosi_real, the paper's is mosi" in found["comparable_why"]
     assert row(found, "M")["cells"][0]["verdict"]["kind"] == "other_data"
+
+
+def test_made_up_data_are_called_so_in_caption_and_paragraph(tmp_path):
+    made = collect(tmp_path, card=CARD | {"synthetic": True})
+    assert "made up" in made["comparable_why"]
+    assert any("MADE UP, not real data" in line for line in made["caption"])
+    assert "MADE UP, not real data" in made["methods_paragraph"]
 
 
 def test_curves_end_with_their_seed(found):
