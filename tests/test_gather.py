@@ -266,7 +266,7 @@ def test_spread_and_improvement_are_of_the_seeds(three):
 def test_parameters_are_read_and_compared_exactly(three):
     root, folder = three
     column = Column("n", "parameters", reading="parameters")
-    assert reading(root, column)["verdict"]["kind"] == "no_published"
+    assert reading(root, column)["verdict"]["kind"] == "no_interval"
     workdir.write_json(folder / readings.PARAMETERS, {"parameters": 422401})
     assert reading(root, column, "422,401")["verdict"]["kind"] == "inside"
     other = reading(root, column, "422,400")["verdict"]

@@ -53,6 +53,7 @@ def cell(
         "sd": None,
         "iqm": None,
         "ci_seeds": interval,
+        "ci_student": None,
         "ci_samples": None,
         "verdict": _verdict(column, value, interval, published, entry, reasons),
         "against": None,
@@ -172,7 +173,7 @@ def _verdict(
     if published is None:
         return {"kind": "no_published", "text": "no published value"}
     if value is None:
-        return {"kind": "no_published", "text": "no value of ours to compare"}
+        return {"kind": "no_interval", "text": "no value of ours to compare"}
     there = float(published.replace(",", ""))
     if column.reading == "parameters":
         same = there == value
@@ -182,7 +183,7 @@ def _verdict(
     if reasons:
         return {"kind": "other_data", "text": f"not comparable: {'; '.join(reasons)}"}
     if interval is None:
-        return {"kind": "no_published", "text": "one number, no interval to judge by"}
+        return {"kind": "no_interval", "text": "one number, no interval to judge by"}
     half = 0.5 * 10.0 ** -len(published.partition(".")[2])
     low, high = interval[0] - half, interval[1] + half
     if low <= there <= high:
