@@ -119,10 +119,15 @@ def cells(
             )
             for name in others
         }
-        for place, measure in enumerate(columns):
-            _judge(measure, [found[name][place] for name in others])
-            for name in others:
-                table[name][place]["against"] = found[name][place]
+        judged = [[found[name][i] for name in others] for i in range(len(columns))]
+        smallest = [tuple(test["smallest_p"] for test in column) for column in judged]
+        # Holm's values fall with every p: these are the least that can come out. They
+        # are mostly the same for all columns, and statsmodels is slow.
+        least = {p: resampling.holm(p) for p in dict.fromkeys(smallest)}
+        for place, (measure, column) in enumerate(zip(columns, judged, strict=True)):
+            _judge(measure, column, least[smallest[place]])
+            for name, difference in zip(others, column, strict=True):
+                table[name][place]["against"] = difference
     return json_safe(table)
 
 
@@ -189,7 +194,13 @@ def _summaries(
     """Return metric -> the part of a cell that its own row decides."""
     samples = resampling.interval_over_samples(row.kind, row.label, row.prediction)
     found = {}
-    for key in _keys(row, columns):
+    for measure in columns:
+        key = measure.key
+        if key not in scores:
+            raise UserError(
+                f"column {measure.title!r}: {row.name!r} has no metric {key!r}; those "
+                f"of {row.kind!r} are {', '.join(scores)}"
+            )
         summary = summarise(scores[key].tolist())
         per_seed = zip(map(str, row.seeds), summary["per_seed"], strict=True)
         found[key] = {
@@ -202,17 +213,6 @@ def _summaries(
             "ci_samples": samples[key] if summary["mean"] is not None else None,
         }
     return found
-
-
-def _keys(row: Answers, columns: Sequence[Measure]) -> list[str]:
-    known = {measure.key for measure in columns_of(row.kind)}
-    for measure in columns:
-        if measure.key not in known:
-            raise UserError(
-                f"column {measure.title!r}: {row.name!r} has no metric "
-                f"{measure.key!r}; metrics of {row.kind!r}: {', '.join(sorted(known))}"
-            )
-    return [measure.key for measure in columns]
 
 
 def _cell(
@@ -280,20 +280,29 @@ def _differences(
     return found
 
 
-def _judge(measure: Measure, column: Sequence[dict[str, Any]]) -> None:
-    """Add to the differences of one column what they decide together."""
+def _judge(
+    measure: Measure, column: Sequence[dict[str, Any]], least: Sequence[float | None]
+) -> None:
+    """Add to the differences of one column what they decide together.
+
+    Args:
+        measure: the column.
+        column: its `against` objects, of one row each; completed in place.
+        least: the smallest p over seeds that Holm's correction leaves of each, if all
+            rows have the smallest they can have.
+    """
     for name in ("p_seeds", "p_samples"):
         adjusted = resampling.holm([found[name] for found in column])
         for found, p in zip(column, adjusted, strict=True):
             found[f"{name}_holm"] = p
-    smallest = [found["smallest_p"] for found in column]
-    for place, found in enumerate(column):
+    tests = sum(p is not None for p in least)
+    for found, smallest in zip(column, least, strict=True):
         both = found["p_seeds_holm"], found["p_samples_holm"]
         found["significant"] = all(p is not None and p < ALPHA for p in both)
         found["warning"] = ""
         if found["difference"] is not None:
-            found["warning"] = verdicts.too_few(found["n_seeds"], smallest, place)
-            tests = sum(p is not None for p in smallest)
+            seeds = found["n_seeds"]
+            found["warning"] = verdicts.too_few(seeds, smallest, tests)
             found["text"] = verdicts.difference_text(measure, found, tests)
 
 

@@ -21,7 +21,7 @@ GENERATOR = 20_260_101  # where every call's random numbers start
 SIGNS = 99_999  # choices of signs tried: all of them up to 16 seeds
 _MOST_UNDEFINED = 0.01  # share of resamples without a value that are left out
 _AT_ONCE = 1 << 21  # counts held in memory
-_TIE = 1e-10  # a difference below this is rounding; metrics' steps are above 1e-6
+_DIGITS = 10  # means that agree in so many decimals tie; metrics' steps are above 1e-6
 
 Interval = tuple[float, float]
 PerSeed = Sequence[float] | np.ndarray
@@ -67,7 +67,7 @@ def interval_over_seeds(per_seed: PerSeed) -> Interval | None:
             warnings.simplefilter("ignore", DegenerateDataWarning)
             found = bootstrap(
                 (values,),
-                np.mean,
+                _mean,
                 n_resamples=RESAMPLES,
                 confidence_level=LEVEL,
                 method=method,
@@ -158,11 +158,11 @@ def paired_seeds_test(a: PerSeed, b: PerSeed) -> SeedTest:
     smallest = max(smallest_sign_flip_p(n), 2 / (1 + SIGNS))
     if n == 0 or not np.isfinite(gaps).all():
         return SeedTest(math.nan, smallest)
-    # Whole numbers, because their sums are exact: values that tie then tie to the bit.
-    steps = np.sort(np.round(gaps * 1e12))
+    if n == 1:  # scipy wants two
+        return SeedTest(1.0, smallest)
     found = permutation_test(
-        (steps,),
-        np.sum,
+        (np.sort(gaps),),
+        _mean,
         permutation_type="samples",
         n_resamples=SIGNS,
         batch=1 << 14,
@@ -173,7 +173,7 @@ def paired_seeds_test(a: PerSeed, b: PerSeed) -> SeedTest:
 
 def paired_samples_test(
     kind: str, label: np.ndarray, a: np.ndarray, b: np.ndarray
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Test whether two systems' metrics differ on test samples like these.
 
     Under the null hypothesis it does not matter which system gave which of a sample's
@@ -187,7 +187,7 @@ def paired_samples_test(
         a: [s, n], or logits [s, n, k].
         b: the other system's, with the same seeds in the same order.
 
-    Returns: metric -> p; NaN where the metric is undefined or a prediction not
+    Returns: metric -> p; None where the metric is undefined or a prediction not
         finite. A round that leaves the metric undefined counts as a large difference.
 
     Source: Noreen 1989, Yeh 2000 ("approximate randomization"). It is
@@ -198,7 +198,7 @@ def paired_samples_test(
     label, stacked = _sorted(label, np.stack([a, b]))
     keys = _metrics(kind, label, stacked)
     if not np.isfinite(stacked).all():
-        return dict.fromkeys(keys, math.nan)
+        return dict.fromkeys(keys)
     terms = weighted.terms(kind, stacked, label)
     whole = {name: term.sum(axis=-1)[None] for name, term in terms.items()}
     matrix, split = _matrix(
@@ -221,12 +221,12 @@ def paired_samples_test(
         left -= rounds
         swapped = rng.integers(0, 2, (rounds, n), dtype=np.uint8).astype(np.float64)
         for key, found in differences(swapped).items():
-            smaller = np.abs(found) < np.abs(observed[key]) - _TIE
+            smaller = np.abs(found) < np.abs(observed[key]) - 10**-_DIGITS
             larger[key] += int(np.sum(~smaller))
     return {
         key: (1 + larger[key]) / (1 + RESAMPLES)
         if np.isfinite(observed[key]).all()
-        else math.nan
+        else None
         for key in keys
     }
 
@@ -236,10 +236,10 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 
     Source: Holm 1979, by statsmodels.
     """
-    from statsmodels.stats.multitest import multipletests  # slow to import
+    from statsmodels.stats.multitest import multipletests  # slow
 
     known = [value for value in p if value is not None]
-    if not known:
+    if len(known) < 2:
         return list(p)
     adjusted = iter(np.asarray(multipletests(known, method="holm")[1]).tolist())
     return [None if value is None else next(adjusted) for value in p]
@@ -255,6 +255,11 @@ def seeds_needed(tests: int = 1) -> int:
     while tests * smallest_sign_flip_p(seeds) >= ALPHA:
         seeds += 1
     return seeds
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Average; equal means of other values, as of accuracies, then tie to the bit."""
+    return np.round(np.mean(values, axis=axis), _DIGITS)
 
 
 def _sorted(label: np.ndarray, stacked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from msa_jax.experiment.resampling import ALPHA, holm, seeds_needed
+from msa_jax.experiment.resampling import ALPHA, seeds_needed
 
 Pair = Sequence[float]
 
@@ -117,24 +117,20 @@ def difference_text(measure: Measure, found: Mapping[str, Any], tests: int) -> s
     return f"{text}; {found['warning']}" if found["warning"] else text
 
 
-def too_few(seeds: int, smallest: Sequence[float | None], row: int) -> str:
+def too_few(seeds: int, least: float | None, tests: int) -> str:
     """Warn if no outcome of the test over seeds could have been significant.
 
     Args:
         seeds: that the row and the reference have in common.
-        smallest: the smallest possible p over seeds of every row of the column, None
-            where none was computed.
-        row: this row's place among them.
+        least: the smallest p that they and Holm's correction allow.
+        tests: rows in Holm's correction.
 
     Returns: "" if one could; or the least p and the seeds that it takes.
     """
     if seeds < 2:
         return "one seed in common: no test over seeds"
-    # Holm's values fall with every p, so this is the least it can be.
-    least = holm(smallest)[row]
     if least is None or least < ALPHA:
         return ""
-    tests = sum(p is not None for p in smallest)
     holms = f" (Holm over {tests} rows)" if tests > 1 else ""
     return (
         f"{seeds} seeds cannot show a difference: p is at least {_p(least)}{holms}, "
