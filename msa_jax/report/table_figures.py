@@ -17,6 +17,7 @@ from msa_jax.report.drawing import (
     seed_line,
 )
 from msa_jax.report.reading import number, numbers
+from msa_jax.report.tables import count
 
 _REACH = 0.6  # how far beyond the rows, in their range, a baseline is still drawn
 _SMALL = 7.5
@@ -227,7 +228,7 @@ def _without_value(
         drawn.append(_published(cell["published"]))
         left = np.nanmean(drawn) > middle if np.isfinite(drawn).any() else False
         place.annotate(
-            f"{len(lost)} of {len(cell['per_seed'])} without a value",
+            f"{count(len(lost), 'seed')} lost",
             (0.015 if left else 0.985, y),
             xycoords=("axes fraction", "data"),
             ha="left" if left else "right",

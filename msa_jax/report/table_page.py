@@ -106,7 +106,7 @@ def _figures(
         "values",
         "Every seed",
         "Test split. Small dots are seeds, large dots their mean with its 95 % "
-        f"interval over seeds.{diamond}{lines}{stop}",
+        f"interval over seeds; a lost seed gave no finite value.{diamond}{lines}{stop}",
         f"Dot plots of {metrics}: seeds, mean and interval of every row",
         table_figures.values(part, trivial),
     )

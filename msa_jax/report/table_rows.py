@@ -215,7 +215,8 @@ def _cell(
         ours = "" if row["kind"] == "published" else "not run"
         icon, words = "", ""
     elif gone:
-        icon, words = "✕", f"no mean: seed {', '.join(gone)} gave no value"
+        ours = "no mean"
+        icon, words = "✕", f"seed {', '.join(gone)} gave no value"
     elif kind == "no_published" and (
         found["kind"] == "comparison" or row["kind"] == "control"
     ):
