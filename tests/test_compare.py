@@ -18,8 +18,8 @@ from msa_jax.experiment.compare import (
 )
 from msa_jax.experiment.spec import Column
 from msa_jax.experiment.statistics import summarise
+from msa_jax.metric_names import IN_OTHER_TABLES, METRICS
 from msa_jax.metrics import score
-from msa_jax.report.metric_names import IN_OTHER_TABLES, METRICS
 
 KINDS = ("mosi", "sims", "two_class", "seven_class", "seven_class_sdk", "emotion")
 MAE = Measure(0, "mae", "MAE", False, True, 3)
