@@ -92,7 +92,7 @@ def test_fields_that_share_a_value():
 
 def test_values_take_their_places():
     config = smoke.get_config()
-    changed = search.with_values(config, {RATE: 0.5, SIZE: 3})
+    changed = defaults.with_values(config, {RATE: 0.5, SIZE: 3})
     assert changed.optim.groups.other.rate == 0.5 and changed.optim.batch_size == 3
     assert config.optim.batch_size == 16
     changed.optim.batch_size, changed.optim.groups.other.rate = 16, 1e-3

@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from msa_jax import cli
-from msa_jax.config import check
+from msa_jax.config import check, with_values
 from msa_jax.errors import UserError
 
 # A trial that changed these would be scored by another rule, or on other data.
@@ -150,24 +150,6 @@ def plan(
             said = ", ".join(f"{k}={v}" for k, v in trial.values.items())
             raise UserError(f"trial {trial.number} ({said}): {error}") from error
     return chosen
-
-
-def with_values(config: Any, values: Mapping[str, Any]) -> ConfigDict:
-    """Return a copy of a configuration in which some fields have other values.
-
-    Args:
-        config: frozen or not.
-        values: field -> value of any type, traced arrays too.
-    """
-    changed = ConfigDict(config.to_dict())
-    with changed.ignore_type():
-        for field, value in values.items():
-            *groups, name = field.split(".")
-            place = changed
-            for group in groups:
-                place = place[group]
-            place[name] = value
-    return changed
 
 
 def group(trials: Iterable[Trial], traced: Callable[[str, Any], bool]) -> list[Group]:
