@@ -1,0 +1,133 @@
+"""Runs the trials of a search: those that share a program share its compilation.
+
+A lane is one seed of one trial. On a CPU lanes run in turn, so a trial at a time costs
+nothing; elsewhere several trials train in parallel, up to so many lanes. No test split
+comes in here.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from msa_jax import train
+from msa_jax.config import with_values
+from msa_jax.experiment.search import Group, Trial
+from msa_jax.text import Encoder
+from msa_jax.train_state import make_mesh
+from msa_jax.types import Split
+
+MOST_LANES = 16
+
+
+class Seen(NamedTuple):
+    """What a search sees of a data set."""
+
+    train: Split
+    valid: Split
+    encoder: Encoder
+    label_range: tuple[float, float]
+    metrics_kind: str
+
+
+class Outcome(NamedTuple):
+    """A finished trial; tuples have one entry per seed.
+
+    valid_loss: of the selected epoch; None for a seed that met a loss that was not
+        finite, even if it had selected an epoch before.
+    selected_epoch: from 1; 0 where none was selected.
+    epochs_run: how many it trained.
+    seconds: its share of the time that its lanes took together, compilation included.
+    """
+
+    trial: Trial
+    valid_loss: tuple[float | None, ...]
+    selected_epoch: tuple[int, ...]
+    epochs_run: tuple[int, ...]
+    seconds: float
+
+    @property
+    def score(self) -> float | None:
+        """The mean over seeds; None if a seed diverged: the others would flatter."""
+        known = [x for x in self.valid_loss if x is not None]
+        return float(np.mean(known)) if len(known) == len(self.valid_loss) else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds; None for one seed or no score."""
+        if self.score is None or len(self.valid_loss) < 2:
+            return None
+        return float(np.std(np.asarray(self.valid_loss, float), ddof=1))
+
+
+def run_group(
+    config: Any,
+    group: Group,
+    seen: Seen,
+    on_epoch: Callable[[train.Epoch], None],
+    most_lanes: int = MOST_LANES,
+) -> Iterator[list[Outcome]]:
+    """Train the trials of a group; yield those that have just finished together.
+
+    Args:
+        config: with the group's values in fields that are not traced.
+        group: trials that one program can run.
+        seen: what they train and are validated on.
+        on_epoch: called after every epoch of the lanes that run together.
+        most_lanes: that run together, where lanes run in parallel.
+    """
+    seeds, layout = tuple(config.seeds), config.mesh
+    clock = time.perf_counter()
+    mesh = make_mesh(layout.devices, layout.data, len(seeds))
+    together = 1
+    if train.layout_of_seeds(layout.over_seeds, mesh.shape["seed"]) == "vmap":
+        together = min(len(group.trials), max(1, most_lanes // len(seeds)))
+        mesh = make_mesh(layout.devices, layout.data, len(seeds) * together)
+    program = train.prepare(
+        config, seen.train, seen.valid, seen.encoder, mesh, seen.label_range
+    )
+    for start in range(0, len(group.trials), together):
+        block = group.trials[start : start + together]
+        # The last block is filled up with idle lanes: another shape would compile anew.
+        filled = block + block[-1:] * (together - len(block))
+        values = [program.values | t.values for t in filled]
+        state = program.start(
+            seeds * together,
+            {
+                field: np.repeat([v[field] for v in values], len(seeds))
+                for field in program.values
+            },
+            idle=(together - len(block)) * len(seeds),
+        )
+        done = train.run(program, state, seen.metrics_kind, on_epoch)
+        seconds = (time.perf_counter() - clock) / len(block)
+        yield _outcomes(block, len(seeds), done, seconds)
+        clock = time.perf_counter()
+
+
+def config_of(config: Any, group: Group) -> Any:
+    """Return the configuration that a group's program is compiled for."""
+    return with_values(config, group.trials[0].values)
+
+
+def _outcomes(
+    block: Sequence[Trial], seeds: int, done: train.Run, seconds: float
+) -> list[Outcome]:
+    chosen = jax.device_get(done.state.selection)
+    bad = (done.failed_in > 0) | (chosen.epoch == 0) | ~np.isfinite(chosen.score)
+    loss = [None if b else float(x) for b, x in zip(bad, chosen.score, strict=True)]
+    found = []
+    for i, trial in enumerate(block):
+        own = slice(i * seeds, (i + 1) * seeds)
+        found.append(
+            Outcome(
+                trial=trial,
+                valid_loss=tuple(loss[own]),
+                selected_epoch=tuple(chosen.epoch[own].tolist()),
+                epochs_run=tuple(done.epochs_run[own].tolist()),
+                seconds=seconds,
+            )
+        )
+    return found
