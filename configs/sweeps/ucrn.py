@@ -1,6 +1,6 @@
 """A space for UCRN: config field -> values.
 
-Its paper names no search, its code's defaults hold no ranges; these are ours, around
+Its paper names no search; these ranges are ours, around
 their values (rate 1e-3, no decay, both weights of the loss 1, dropout .5). All but the
 last share one program.
 """
