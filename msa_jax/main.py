@@ -72,7 +72,7 @@ def run(
     from msa_jax.data import load
     from msa_jax.inputs import make_inputs
     from msa_jax.progress import TrainingProgress
-    from msa_jax.train import train
+    from msa_jax.train import evaluate, fit
     from msa_jax.train_state import make_mesh
 
     data_dir = settings.data.dir or os.environ.get("MSA_DATA") or "data"
@@ -94,7 +94,9 @@ def run(
             writer.epoch(epoch)
             progress(epoch)
 
-        trained = train(settings, inputs, mesh, label_range, kind, on_epoch)
+        seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
+        fitted = fit(settings, *seen, mesh, label_range, kind, on_epoch)
+        trained = evaluate(settings, fitted, inputs, mesh)
     times = {
         "started": started,
         "seconds": time.perf_counter() - clock,

@@ -1,4 +1,4 @@
-"""The training loop: a function from a configuration to the numbers of a run."""
+"""Training in two functions: `fit` knows no test, `evaluate` reads it afterwards."""
 
 import dataclasses
 import time
@@ -11,9 +11,11 @@ from jax.sharding import Mesh
 
 from msa_jax import methods, metrics, optim, step
 from msa_jax.errors import UserError
-from msa_jax.inputs import Inputs
+from msa_jax.inputs import Inputs, opened
+from msa_jax.sealed import Frozen, freeze
+from msa_jax.text import Encoder
 from msa_jax.train_state import init_states, split_sharding
-from msa_jax.types import PyTree, Split, TrainState
+from msa_jax.types import Method, Split, TrainState
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
 
@@ -50,46 +52,61 @@ class Features(NamedTuple):
     value: dict[str, np.ndarray]
 
 
-class Trained(NamedTuple):
-    """What a finished run leaves.
+class Fitted(NamedTuple):
+    """What training and selection leave; nothing of it comes from test.
 
-    params: selected parameters, leading seed axis.
+    frozen: the selected parameters.
+    method: what was trained.
     selected_epoch, epochs_run: per seed.
-    valid_prediction, test_prediction: the answers, of the selected parameters, [s, n]
-        or [s, n, outputs].
-    test_targets: every target's scores, [s, m, n]; None for tasks but sentiment.
-    train_targets: the same of train; None where the method records no u-labels, for
-        which alone anyone would look at predictions of samples that were learnt.
-    features: of samples of train and of test; empty where the model gives none.
+    valid_prediction: the answers of the selected parameters, [s, n] or [s, n, outputs].
     recorded: label values at each seed's end.
     notes: what went wrong on the way, if anything.
     """
 
-    params: PyTree
+    frozen: Frozen
+    method: Method
     selected_epoch: np.ndarray
     epochs_run: np.ndarray
     valid_prediction: np.ndarray
-    test_prediction: np.ndarray
-    test_targets: np.ndarray | None
-    train_targets: np.ndarray | None
-    features: dict[str, Features]
     recorded: dict[str, np.ndarray]
     notes: list[str]
 
 
-def train(
+class Trained(NamedTuple):
+    """What a finished run leaves, test included.
+
+    fitted: from `fit`.
+    test_prediction: the answers, of the selected parameters, [s, n] or [s, n, outputs].
+    test_targets: every target's scores, [s, m, n]; None for tasks but sentiment.
+    train_targets: the same of train; None where the method records no u-labels, for
+        which alone anyone would look at predictions of samples that were learnt.
+    features: of samples of train and of test; empty where the model gives none.
+    """
+
+    fitted: Fitted
+    test_prediction: np.ndarray
+    test_targets: np.ndarray | None
+    train_targets: np.ndarray | None
+    features: dict[str, Features]
+
+
+def fit(
     config: Any,
-    inputs: Inputs,
+    train: Split,
+    valid: Split,
+    encoder: Encoder,
     mesh: Mesh,
     label_range: tuple[float, float],
     metrics_kind: str,
     on_epoch: Callable[[Epoch], None],
-) -> Trained:
-    """Train all seeds, select on validation, predict test once.
+) -> Fitted:
+    """Train all seeds and select on validation. There is no test here.
 
     Args:
         config: see `config.base`.
-        inputs: from `inputs.make_inputs`.
+        train: what is learnt.
+        valid: what selects the epoch.
+        encoder: the text encoder, see `inputs.Inputs`.
         mesh: from `train_state.make_mesh`.
         label_range: lowest and highest label of the data set.
         metrics_kind: see `metrics.score`.
@@ -99,8 +116,8 @@ def train(
         UserError: a seed never had a finite validation loss.
     """
     seeds = tuple(config.seeds)
-    steps = _steps_per_epoch(config, inputs)
-    method = methods.make(config, inputs.encoder.module, label_range)
+    steps = _steps_per_epoch(config, train)
+    method = methods.make(config, encoder.module, label_range)
     optimizer = optim.make_optimizer(
         config.optim.groups,
         method.groups,
@@ -109,9 +126,8 @@ def train(
     )
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     rules = _rules(config)
-    splits = jax.device_put(inputs.splits, split_sharding(mesh))
-    data, valid = splits["train"], splits["valid"]
-    state = init_states(method, optimizer, data, seeds, inputs.encoder.params, mesh)
+    train, valid = jax.device_put((train, valid), split_sharding(mesh))
+    state = init_states(method, optimizer, train, seeds, encoder.params, mesh)
     run_epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds=over_seeds)
     truth = np.asarray(getattr(valid, method.task.labels))
     notes, epochs_run = [], np.zeros(len(seeds), int)
@@ -121,7 +137,7 @@ def train(
         if not active.any():
             break
         start = time.perf_counter()
-        state, log = run_epoch(state, data, valid)
+        state, log = run_epoch(state, train, valid)
         log = jax.device_get(log)
         epochs_run += active
         selected = active & (np.asarray(state.selection.epoch) == number)
@@ -135,7 +151,7 @@ def train(
             "this seed ended there, its best epoch before counts."
             for i in np.flatnonzero(failed)
         ]
-        train = {k: v.mean(axis=1) for k, v in log.parts.items()}
+        means = {k: v.mean(axis=1) for k, v in log.parts.items()}
         scores = [metrics.score(metrics_kind, p, truth) for p in log.valid_prediction]
         valid_scores = {k: np.array([s[k] for s in scores]) for k in scores[0]}
         on_epoch(
@@ -143,7 +159,7 @@ def train(
                 number=number,
                 seconds=time.perf_counter() - start,
                 batches=_of_active(log.parts, active[:, None]),
-                train=_of_active(train, active),
+                train=_of_active(means, active),
                 valid=_of_active({"loss": log.valid_loss} | valid_scores, active),
                 active=active,
                 selected=selected,
@@ -152,31 +168,46 @@ def train(
         )
     _require_selected(state, seeds)
     assert best_prediction is not None  # an epoch was trained
-    chosen = state.selection.params
+    return Fitted(
+        frozen=freeze(state, recorded.get("u_labels"), config.selection.max_epochs),
+        method=method,
+        selected_epoch=np.asarray(state.selection.epoch),
+        epochs_run=epochs_run,
+        valid_prediction=best_prediction,
+        recorded=recorded,
+        notes=notes,
+    )
+
+
+def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained:
+    """Predict test with the parameters that selection chose, and train beside it.
+
+    Args:
+        config: see `config.base`.
+        fitted: from `fit`; what it froze opens test.
+        inputs: from `inputs.make_inputs`.
+        mesh: from `train_state.make_mesh`.
+    """
+    method, size = fitted.method, config.optim.batch_size
+    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
 
     def predict(split, read):
-        size = config.optim.batch_size
         run = step.make_predict(method, size, mesh, over_seeds=over_seeds, read=read)
-        return jax.device_get(run(chosen, split))
+        return jax.device_get(run(fitted.frozen.params, split))
 
-    # Test is read here, once, with parameters that validation chose.
+    splits = jax.device_put(opened(inputs, fitted.frozen), split_sharding(mesh))
     if method.task.name == "sentiment":
         test_targets = _targets(predict, splits["test"])
         test_prediction = test_targets[:, 0]
     else:
         test_targets, test_prediction = None, predict(splits["test"], None)
-    with_u_labels = "u_labels" in recorded
+    with_u_labels = "u_labels" in fitted.recorded
     return Trained(
-        params=chosen,
-        selected_epoch=np.asarray(state.selection.epoch),
-        epochs_run=epochs_run,
-        valid_prediction=best_prediction,
+        fitted=fitted,
         test_prediction=test_prediction,
         test_targets=test_targets,
-        train_targets=_targets(predict, data) if with_u_labels else None,
+        train_targets=_targets(predict, splits["train"]) if with_u_labels else None,
         features=_features(predict, splits),
-        recorded=recorded,
-        notes=notes,
     )
 
 
@@ -243,9 +274,9 @@ def _stop_failed(
     return state, failed
 
 
-def _steps_per_epoch(config: Any, inputs: Inputs) -> int:
+def _steps_per_epoch(config: Any, train: Split) -> int:
     """Count optimiser steps; refuse a training split that gives none."""
-    n, size = inputs.splits["train"].label.shape[0], config.optim.batch_size
+    n, size = train.label.shape[0], config.optim.batch_size
     whole = n // size if config.data.drop_last else -(-n // size)
     if whole < config.optim.accumulate_batches:
         raise UserError(

@@ -15,7 +15,7 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 # A module or package may import those before it in this list, and its own parts.
 ORDER = (
-    *("signals", "errors", "types", "cli", "config"),
+    *("signals", "errors", "types", "sealed", "cli", "config"),
     *("data", "batching", "text", "inputs"),
     *("layers", "losses", "contrastive", "contrastive_total", "divergence"),
     *("ulgm", "ulgm_distance", "multitask"),

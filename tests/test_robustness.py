@@ -10,10 +10,12 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
+from tiny import make_proof
 
 from msa_jax import checkpoint, finished, main
 from msa_jax import config as defaults
 from msa_jax.errors import UserError
+from msa_jax.inputs import opened
 from msa_jax.robustness import __main__ as command
 from msa_jax.robustness import evaluate, measures, passes, reduced, tables
 from msa_jax.types import MODALITIES
@@ -131,7 +133,7 @@ def test_combinations_of_a_run_that_reads_two():
 
 
 def test_rows_do_what_they_say(run_folder):
-    split = finished.open_run(run_folder).inputs.splits["test"]
+    split = finished.open_run(run_folder).test
     rows = [
         passes.Row("combinations", ("text", "vision")),
         passes.Row("tokens", MODALITIES, 0.9),
@@ -298,11 +300,13 @@ def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeyp
 
 def test_inputs_are_zeroed_in_every_split(run_folder):
     inputs = finished.open_run(run_folder).inputs
-    less = reduced.zeroed(inputs, ("text", "vision"), 0)
-    for name, split in less.splits.items():
+    less, proof = reduced.zeroed(inputs, ("text", "vision"), 0), make_proof()
+    before = opened(inputs, proof)
+    assert len(before) == 3
+    for name, split in opened(less, proof).items():
         assert not split.text.any() and not split.vision.any()
-        np.testing.assert_array_equal(split.audio, inputs.splits[name].audio)
-        np.testing.assert_array_equal(split.label, inputs.splits[name].label)
+        np.testing.assert_array_equal(split.audio, before[name].audio)
+        np.testing.assert_array_equal(split.label, before[name].label)
 
 
 def test_a_method_that_names_its_modalities_is_reduced_by_its_config():

@@ -47,9 +47,10 @@ def run(dataset):
             layout = config.mesh
             mesh = make_mesh(layout.devices, layout.data, len(config.seeds))
             assert mesh.size == layout.devices
-            args = (config, inputs, mesh, (-3.0, 3.0), "mosi", epochs.append)
-            trained = train.train(*args)
-            done[key] = trained, epochs
+            seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
+            how = mesh, (-3.0, 3.0), "mosi", epochs.append
+            fitted = train.fit(config, *seen, *how)
+            done[key] = train.evaluate(config, fitted, inputs, mesh), epochs
         return done[key]
 
     return once
@@ -57,7 +58,8 @@ def run(dataset):
 
 def differences(a, b, lanes=slice(None)):
     """Largest difference of predictions and u-labels of some seeds of run `a`."""
-    labels = np.abs(a.recorded["u_labels"][lanes] - b.recorded["u_labels"]).max()
+    u_labels = [x.fitted.recorded["u_labels"] for x in (a, b)]
+    labels = np.abs(u_labels[0][lanes] - u_labels[1]).max()
     tests = np.abs(a.test_prediction[lanes] - b.test_prediction).max()
     return max(labels, tests)
 
@@ -121,6 +123,7 @@ def test_features_are_those_of_evenly_spaced_samples(run, monkeypatch):
 
 def test_a_method_without_features_leaves_none(dataset):
     splits = make_inputs(dataset, smoke()).splits
+    splits["test"] = splits["valid"]
     assert train._features(lambda split, read: {}, splits) == {}
 
 
@@ -158,11 +161,11 @@ def test_eight_devices_agree_with_one(run, data_devices):
 
 def test_early_stopping_ends_each_seed_on_its_own(run):
     trained, epochs = run()
-    assert len(set(trained.epochs_run)) > 1  # else this test shows nothing
+    assert len(set(trained.fitted.epochs_run)) > 1  # else this test shows nothing
     for lane in range(5):
         ran = sum(bool(epoch.active[lane]) for epoch in epochs)
-        assert trained.epochs_run[lane] == ran
-        assert ran == min(trained.selected_epoch[lane] + 2, 5)
+        assert trained.fitted.epochs_run[lane] == ran
+        assert ran == min(trained.fitted.selected_epoch[lane] + 2, 5)
     stopped = [epoch.recorded["u_labels"] for epoch in epochs]
     for before, after, epoch in zip(stopped, stopped[1:], epochs[1:], strict=False):
         still = ~epoch.active
@@ -172,7 +175,9 @@ def test_early_stopping_ends_each_seed_on_its_own(run):
 def test_selected_parameters_are_the_best_epochs(run):
     trained, epochs = run()
     losses = np.array([np.where(e.active, e.valid["loss"], np.inf) for e in epochs])
-    np.testing.assert_array_equal(trained.selected_epoch, losses.argmin(axis=0) + 1)
+    np.testing.assert_array_equal(
+        trained.fitted.selected_epoch, losses.argmin(axis=0) + 1
+    )
 
 
 def test_a_seed_that_is_not_finite_ends_alone(run, monkeypatch):
@@ -189,7 +194,7 @@ def test_a_seed_that_is_not_finite_ends_alone(run, monkeypatch):
 
     monkeypatch.setattr(train, "_stop_failed", poisoned)
     bad, _ = run(**{"mesh.over_seeds": "map"})
-    assert bad.epochs_run[0] == 2
-    np.testing.assert_array_equal(bad.epochs_run[1:], good.epochs_run[1:])
-    assert len(bad.notes) == 1 and "Seed 1" in bad.notes[0]
+    assert bad.fitted.epochs_run[0] == 2
+    np.testing.assert_array_equal(bad.fitted.epochs_run[1:], good.fitted.epochs_run[1:])
+    assert len(bad.fitted.notes) == 1 and "Seed 1" in bad.fitted.notes[0]
     np.testing.assert_array_equal(bad.test_prediction[1:], good.test_prediction[1:])

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from msa_jax import main, workdir
 from msa_jax.errors import UserError
 from msa_jax.finished import TRAINED_WITHOUT, FinishedRun
-from msa_jax.inputs import Inputs
+from msa_jax.inputs import Inputs, changed
 from msa_jax.robustness import passes
 from msa_jax.types import MODALITIES
 
@@ -72,11 +72,8 @@ def reduced_config(config: Any, kept: tuple[str, ...]) -> FrozenConfigDict | Non
 
 def zeroed(inputs: Inputs, absent: tuple[str, ...], replacement: int) -> Inputs:
     """Leave modalities out of every split: features 0, token ids `replacement`."""
-    splits = {
-        name: passes.without(split, absent, replacement)
-        for name, split in inputs.splits.items()
-    }
-    return noted(inputs._replace(splits=splits), absent)
+    take_away = partial(passes.without, absent=absent, replacement=replacement)
+    return noted(changed(inputs, take_away), absent)
 
 
 def noted(inputs: Inputs, absent: tuple[str, ...]) -> Inputs:
