@@ -194,7 +194,9 @@ def _values(
     if isinstance(values, Uniform | LogUniform):
         low, high = values
         if kind is not float:
-            raise UserError(f"{where} is of type {kind.__name__}, not float: list the values")
+            raise UserError(
+                f"{where} is of type {kind.__name__}, not float: list the values"
+            )
         if not -math.inf < low < high < math.inf:
             raise UserError(f"{where}: {values} must go from a lower to a higher end")
         if isinstance(values, LogUniform) and low <= 0:

@@ -16,8 +16,8 @@ SHOWN = 10  # trials in the table; tune.json has all
 HONEST = (
     "Of equal scores the first trial wins.",
     "The winner's validation loss is optimistic: it is the smallest of many, and part "
-    "of what made it the smallest is chance. What the winner is worth, test says, after "
-    "a run of its own.",
+    "of what made it the smallest is chance. What the winner is worth, test says, in a "
+    "run of its own.",
     "Test was not read: this search had no access to it.",
 )
 

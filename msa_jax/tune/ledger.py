@@ -1,7 +1,7 @@
 """What a search has done so far, on disk: written after every trial, read on a restart.
 
-    search.json   what is searched: configuration, space, how trials are drawn, data
-    trials.jsonl  a line per finished trial
+search.json   what is searched: configuration, space, how trials are drawn, data
+trials.jsonl  a line per finished trial
 """
 
 import json
@@ -11,9 +11,9 @@ from typing import Any
 
 from msa_jax import workdir
 from msa_jax.errors import UserError
-from msa_jax.experiment.lanes import Outcome
 from msa_jax.experiment.search import Axis, LogUniform, Trial, Uniform
 from msa_jax.experiment.statistics import json_safe
+from msa_jax.experiment.trials import Outcome
 
 SEARCH, TRIALS = "search.json", "trials.jsonl"
 
@@ -57,17 +57,35 @@ def open_search(
     return [lines[number] for number in sorted(lines)]
 
 
-def describe_space(space: Sequence[Axis]) -> list[dict[str, Any]]:
-    """Return a space as JSON holds it."""
+def describe(
+    config: Any, space: Sequence[Axis], search: str, seed: int, card: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what makes a search: two with the same description may be one.
+
+    Args:
+        config: what trials start from; where its data lie does not matter.
+        space: of the search.
+        search: "random" or "grid".
+        seed: of a random search.
+        card: of the data set.
+    """
     kinds = {Uniform: "uniform", LogUniform: "log_uniform"}
-    return [
-        {
-            "fields": list(axis.fields),
-            "kind": kinds.get(type(axis.values), "list"),
-            "values": list(axis.values),
-        }
-        for axis in space
-    ]
+    fields = config.to_dict()
+    del fields["data"]["dir"]
+    return {
+        "config": fields,
+        "search": search,
+        "search_seed": seed if search == "random" else None,
+        "space": [
+            {
+                "fields": list(axis.fields),
+                "kind": kinds.get(type(axis.values), "list"),
+                "values": list(axis.values),
+            }
+            for axis in space
+        ],
+        "data_sha256": card["content_sha256"],
+    }
 
 
 def add(folder: Path, outcome: Outcome, seeds: Sequence[int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person sees of a search: a line per finished trial, a bar with the time left."""
+"""What a person sees of a search: a line per trial, a bar with the time left."""
 
 import math
 from collections.abc import Sequence
@@ -6,12 +6,17 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from msa_jax.experiment.search import Group
+from msa_jax.lanes import Epoch
 from msa_jax.report.tune_page import form, loss, span
-from msa_jax.train import Epoch
 
 
 class SearchProgress:

@@ -41,12 +41,14 @@ def collect(
         "dataset": config["data"]["name"],
         "seeds": seeds,
         "loss": loss,
-        "selection": SELECTION.format(loss=loss, mean=config["selection"]["valid_mean"]),
+        "selection": SELECTION.format(
+            loss=loss, mean=config["selection"]["valid_mean"]
+        ),
         "search": search["search"],
         "search_seed": search["search_seed"],
         "space": search["space"],
         "budget": budget(trials, planned, combinations, programs, len(seeds)),
-        "best": best[0] if best and best[0]["score"] is not None else None,
+        "best": dict(best[0]) if best and best[0]["score"] is not None else None,
         "trials": trials,
         "warnings": _warnings(search),
         "config": config,

@@ -24,16 +24,16 @@ def get_config():
 '''
 
 
-def command(config: str, values: Mapping[str, Any]) -> list[str]:
-    """Return the words of the command that trains a configuration, quoted for a shell.
+def command(config: str, values: Mapping[str, Any]) -> str:
+    """Return the command that trains a configuration, ready to paste into a shell.
 
     Args:
         config: the config file as typed.
         values: dotted field -> value; those that are None are the file's own.
     """
-    flags = [f"--config.{k}={_typed(v)}" for k, v in values.items() if v is not None]
-    words = ["python", "-m", "msa_jax.main", "--config", config, *flags]
-    return [shlex.quote(word) for word in words]
+    flags = [f"--config.{k}={v}" for k, v in values.items() if v is not None]
+    words = ["python -m msa_jax.main --config " + shlex.quote(config)]
+    return " \\\n    ".join(words + [shlex.quote(flag) for flag in flags])
 
 
 def config_file(config: ConfigDict, title: str, path: str) -> str:
@@ -44,16 +44,9 @@ def config_file(config: ConfigDict, title: str, path: str) -> str:
         title: the first sentence of the file.
         path: where it will lie.
     """
-    return "\n".join(
-        [_HEAD.format(title=title, path=shlex.quote(path)) + _body(config, "c"), ""]
-    )
-
-
-def _typed(value: Any) -> str:
-    """Write a value as config flags read it."""
-    if isinstance(value, tuple):
-        return repr(value)
-    return str(value)
+    said = [text.replace("\\", "/").replace('"', "'") for text in (title, path)]
+    head = _HEAD.format(title=said[0], path=shlex.quote(said[1]))
+    return f"{head}{_body(config, 'c')}\n    return c\n"
 
 
 def _body(config: ConfigDict, name: str) -> str:
@@ -67,6 +60,4 @@ def _body(config: ConfigDict, name: str) -> str:
             lines.append(f"    {place} = placeholder({kind})")
         else:
             lines.append(f"    {place} = {value!r}")
-    if name == "c":
-        lines.append("    return c")
     return "\n".join(lines)

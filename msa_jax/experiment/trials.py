@@ -5,16 +5,20 @@ nothing; elsewhere several trials train in parallel, up to so many lanes. No tes
 comes in here.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import FrozenConfigDict
 
-from msa_jax import train
+from msa_jax import lanes, tasks
 from msa_jax.config import with_values
+from msa_jax.data import Dataset
 from msa_jax.experiment.search import Group, Trial
+from msa_jax.inputs import make_inputs
 from msa_jax.text import Encoder
 from msa_jax.train_state import make_mesh
 from msa_jax.types import Split
@@ -23,13 +27,20 @@ MOST_LANES = 16
 
 
 class Seen(NamedTuple):
-    """What a search sees of a data set."""
+    """What a search sees of a data set.
+
+    notes: what a reader should know of the preparation.
+    """
 
     train: Split
     valid: Split
     encoder: Encoder
     label_range: tuple[float, float]
     metrics_kind: str
+    notes: list[str]
+
+
+Look = Callable[[Any], Seen]  # configuration -> what its trials see
 
 
 class Outcome(NamedTuple):
@@ -62,14 +73,42 @@ class Outcome(NamedTuple):
         return float(np.std(np.asarray(self.valid_loss, float), ddof=1))
 
 
+def looking(dataset: Dataset) -> Look:
+    """Return what prepares a data set as a configuration says; test stays behind.
+
+    Trials that read the same inputs, one after the other, share them.
+    """
+    made: dict[str, Seen] = {}
+    card = dataset.card
+
+    def look(config: Any) -> Seen:
+        rule = config.ulgm.rule if "ulgm" in config else None  # human: needs labels
+        read = config.data.to_dict(), config.text.to_dict(), rule
+        key = json.dumps(read, sort_keys=True)
+        if key not in made:
+            made.clear()
+            inputs = make_inputs(dataset, config)
+            made[key] = Seen(
+                train=inputs.splits["train"],
+                valid=inputs.splits["valid"],
+                encoder=inputs.encoder,
+                label_range=tuple(card["label_range"]),
+                metrics_kind=tasks.metrics_kind(config.task, card["metrics"]),
+                notes=inputs.notes,
+            )
+        return made[key]
+
+    return look
+
+
 def run_group(
     config: Any,
     group: Group,
     seen: Seen,
-    on_epoch: Callable[[train.Epoch], None],
+    on_epoch: Callable[[lanes.Epoch], None],
     most_lanes: int = MOST_LANES,
-) -> Iterator[list[Outcome]]:
-    """Train the trials of a group; yield those that have just finished together.
+) -> Iterator[Outcome]:
+    """Train the trials of a group; yield each as soon as it is finished.
 
     Args:
         config: with the group's values in fields that are not traced.
@@ -82,10 +121,10 @@ def run_group(
     clock = time.perf_counter()
     mesh = make_mesh(layout.devices, layout.data, len(seeds))
     together = 1
-    if train.layout_of_seeds(layout.over_seeds, mesh.shape["seed"]) == "vmap":
+    if lanes.layout_of_seeds(layout.over_seeds, mesh.shape["seed"]) == "vmap":
         together = min(len(group.trials), max(1, most_lanes // len(seeds)))
         mesh = make_mesh(layout.devices, layout.data, len(seeds) * together)
-    program = train.prepare(
+    program = lanes.prepare(
         config, seen.train, seen.valid, seen.encoder, mesh, seen.label_range
     )
     for start in range(0, len(group.trials), together):
@@ -101,19 +140,19 @@ def run_group(
             },
             idle=(together - len(block)) * len(seeds),
         )
-        done = train.run(program, state, seen.metrics_kind, on_epoch)
+        done = lanes.run(program, state, seen.metrics_kind, on_epoch)
         seconds = (time.perf_counter() - clock) / len(block)
-        yield _outcomes(block, len(seeds), done, seconds)
+        yield from _outcomes(block, len(seeds), done, seconds)
         clock = time.perf_counter()
 
 
-def config_of(config: Any, group: Group) -> Any:
+def config_of(config: Any, group: Group) -> FrozenConfigDict:
     """Return the configuration that a group's program is compiled for."""
-    return with_values(config, group.trials[0].values)
+    return FrozenConfigDict(with_values(config, group.trials[0].values))
 
 
 def _outcomes(
-    block: Sequence[Trial], seeds: int, done: train.Run, seconds: float
+    block: Sequence[Trial], seeds: int, done: lanes.Run, seconds: float
 ) -> list[Outcome]:
     chosen = jax.device_get(done.state.selection)
     bad = (done.failed_in > 0) | (chosen.epoch == 0) | ~np.isfinite(chosen.score)
