@@ -58,7 +58,11 @@ def open_search(
 
 
 def describe(
-    config: Any, space: Sequence[Axis], search: str, seed: int, card: Mapping[str, Any]
+    config: Any,
+    space: Sequence[Axis],
+    search: str,
+    seed: int | None,
+    card: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return what makes a search: two with the same description may be one.
 
@@ -75,7 +79,7 @@ def describe(
     return {
         "config": fields,
         "search": search,
-        "search_seed": seed if search == "random" else None,
+        "search_seed": seed,
         "space": [
             {
                 "fields": list(axis.fields),
