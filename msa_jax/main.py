@@ -21,6 +21,7 @@ from absl import flags
 from ml_collections import FrozenConfigDict, config_flags
 
 from msa_jax import cli, config, workdir
+from msa_jax.backend import set_up_jax
 
 if TYPE_CHECKING:
     from msa_jax.inputs import Inputs
@@ -116,16 +117,6 @@ def _command() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     name = spec.name.removesuffix(".__main__") if spec else "msa_jax.main"
     return " ".join([f"python -m {name}", *sys.argv[1:]])
-
-
-def set_up_jax(precision: str) -> None:
-    """Choose matmul precision and where compiled programs are kept."""
-    import jax
-
-    jax.config.update("jax_default_matmul_precision", precision)
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path.home() / ".cache" / "msa_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 def _default_workdir() -> str:

@@ -24,6 +24,8 @@ Divide = Callable[[PyTree], PyTree]  # constrains a batch's layout on the device
 Read = Callable[
     [Outputs], PyTree
 ]  # what to keep of a batch's outputs, batch axis first
+# Traced hyper-parameters -> a lane's method and optimiser.
+OfLane = Callable[[dict[str, Array]], tuple[Method, optax.GradientTransformation]]
 
 
 class Rules(NamedTuple):
@@ -225,6 +227,7 @@ def make_epoch(
     mesh: Mesh,
     *,
     over_seeds: str,
+    of_lane: OfLane | None = None,
 ) -> Callable[[TrainState, Split, Split], tuple[TrainState, EpochLog]]:
     """Compile-ready program of one epoch for all seeds of a state.
 
@@ -236,10 +239,14 @@ def make_epoch(
         rules: batch size, accumulation, selection.
         mesh: from `train_state.make_mesh`.
         over_seeds: "vmap" (accelerators: seeds in parallel) or "map" (CPU: in turn).
+        of_lane: what makes a lane's own method and optimiser of its `state.hyper`, of
+            the same shapes as the given ones; None: all lanes have those.
     """
     divide, columns = _division(mesh, rules.batch_size)
+    shared = method, optimizer
 
     def run(state, train, valid):
+        method, optimizer = of_lane(state.hyper) if of_lane else shared
         n = train.label.shape[0]
         order = shuffled(state.key, state.epoch + 1, n)
         rows = batches(

@@ -1,7 +1,5 @@
 """Training in two functions: `fit` knows no test, `evaluate` reads it afterwards."""
 
-import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,36 +7,16 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import methods, metrics, optim, step
+from msa_jax import step
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs, opened
+from msa_jax.lanes import Epoch, layout_of_seeds, prepare, run
 from msa_jax.sealed import Frozen, freeze
 from msa_jax.text import Encoder
-from msa_jax.train_state import init_states, split_sharding
+from msa_jax.train_state import split_sharding
 from msa_jax.types import Method, Split, TrainState
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
-
-
-class Epoch(NamedTuple):
-    """One epoch's numbers on the host; every value has one entry per seed.
-
-    batches: loss and its parts at every batch, [s, k]; NaN for seeds that have ended.
-    train: the same, averaged over batches.
-    valid: "loss" (the score that selects) and every metric; NaN likewise.
-    active: the seed trained in this epoch.
-    selected: this epoch is the seed's best so far.
-    recorded: the method's label values, e.g. u_labels [s, m, n].
-    """
-
-    number: int
-    seconds: float
-    batches: dict[str, np.ndarray]
-    train: dict[str, np.ndarray]
-    valid: dict[str, np.ndarray]
-    active: np.ndarray
-    selected: np.ndarray
-    recorded: dict[str, np.ndarray]
 
 
 class Features(NamedTuple):
@@ -115,67 +93,25 @@ def fit(
     Raises:
         UserError: a seed never had a finite validation loss.
     """
+    program = prepare(config, train, valid, encoder, mesh, label_range)
     seeds = tuple(config.seeds)
-    steps = _steps_per_epoch(config, train)
-    method = methods.make(config, encoder.module, label_range)
-    optimizer = optim.make_optimizer(
-        config.optim.groups,
-        method.groups,
-        clip_norm=config.optim.clip_norm,
-        schedule=optim.make_schedule(config.optim, config.selection.max_epochs * steps),
-    )
-    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
-    rules = _rules(config)
-    train, valid = jax.device_put((train, valid), split_sharding(mesh))
-    state = init_states(method, optimizer, train, seeds, encoder.params, mesh)
-    run_epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds=over_seeds)
-    truth = np.asarray(getattr(valid, method.task.labels))
-    notes, epochs_run = [], np.zeros(len(seeds), int)
-    best_prediction, recorded = None, {}
-    for number in range(1, config.selection.max_epochs + 1):
-        active = np.asarray(state.selection.active)
-        if not active.any():
-            break
-        start = time.perf_counter()
-        state, log = run_epoch(state, train, valid)
-        log = jax.device_get(log)
-        epochs_run += active
-        selected = active & (np.asarray(state.selection.epoch) == number)
-        if best_prediction is None:
-            best_prediction = np.zeros_like(log.valid_prediction)
-        best_prediction[selected] = log.valid_prediction[selected]
-        recorded = log.recorded
-        state, failed = _stop_failed(state, log, active)
-        notes += [
-            f"Seed {seeds[i]}: a loss was not finite in epoch {number}; training of "
-            "this seed ended there, its best epoch before counts."
-            for i in np.flatnonzero(failed)
-        ]
-        means = {k: v.mean(axis=1) for k, v in log.parts.items()}
-        scores = [metrics.score(metrics_kind, p, truth) for p in log.valid_prediction]
-        valid_scores = {k: np.array([s[k] for s in scores]) for k in scores[0]}
-        on_epoch(
-            Epoch(
-                number=number,
-                seconds=time.perf_counter() - start,
-                batches=_of_active(log.parts, active[:, None]),
-                train=_of_active(means, active),
-                valid=_of_active({"loss": log.valid_loss} | valid_scores, active),
-                active=active,
-                selected=selected,
-                recorded=recorded,
-            )
-        )
-    _require_selected(state, seeds)
-    assert best_prediction is not None  # an epoch was trained
+    values = {field: [v] * len(seeds) for field, v in program.values.items()}
+    done = run(program, program.start(seeds, values), metrics_kind, on_epoch)
+    _require_selected(done.state, seeds)
+    u_labels = done.recorded.get("u_labels")
     return Fitted(
-        frozen=freeze(state, recorded.get("u_labels"), config.selection.max_epochs),
-        method=method,
-        selected_epoch=np.asarray(state.selection.epoch),
-        epochs_run=epochs_run,
-        valid_prediction=best_prediction,
-        recorded=recorded,
-        notes=notes,
+        frozen=freeze(done.state, u_labels, config.selection.max_epochs),
+        method=program.method,
+        selected_epoch=np.asarray(done.state.selection.epoch),
+        epochs_run=done.epochs_run,
+        valid_prediction=done.valid_prediction,
+        recorded=done.recorded,
+        notes=[
+            f"Seed {seeds[i]}: a loss was not finite in epoch {done.failed_in[i]}; "
+            "training of this seed ended there, its best epoch before counts."
+            for i in np.argsort(done.failed_in, kind="stable")
+            if done.failed_in[i]
+        ],
     )
 
 
@@ -232,59 +168,6 @@ def spread_out(n: int, most: int) -> np.ndarray:
     """Choose at most `most` of n places, evenly spaced; all if there are no more."""
     count = min(n, most)
     return np.arange(count) * n // max(count, 1)
-
-
-def _rules(config: Any) -> step.Rules:
-    return step.Rules(
-        batch_size=config.optim.batch_size,
-        accumulate=config.optim.accumulate_batches,
-        drop_last=config.data.drop_last,
-        valid_mean=config.selection.valid_mean,
-        round_decimals=config.selection.round_decimals,
-        min_delta=config.selection.min_delta,
-        early_stop=config.selection.early_stop,
-    )
-
-
-def layout_of_seeds(choice: str, seed_devices: int) -> str:
-    """Seeds in turn on one CPU device (measured faster there), else in parallel."""
-    if choice != "auto":
-        return choice
-    one_cpu = jax.default_backend() == "cpu" and seed_devices == 1
-    return "map" if one_cpu else "vmap"
-
-
-def _of_active(
-    values: dict[str, np.ndarray], active: np.ndarray
-) -> dict[str, np.ndarray]:
-    return {name: np.where(active, value, np.nan) for name, value in values.items()}
-
-
-def _stop_failed(
-    state: TrainState, log: step.EpochLog, active: np.ndarray
-) -> tuple[TrainState, np.ndarray]:
-    """End the seeds whose losses are not finite; say which."""
-    finite = np.isfinite(log.valid_loss) & np.isfinite(log.parts["loss"]).all(axis=1)
-    failed = active & ~finite
-    if failed.any():
-        going = state.selection.active
-        going = jax.device_put(np.asarray(going) & finite, going.sharding)
-        selection = dataclasses.replace(state.selection, active=going)
-        state = dataclasses.replace(state, selection=selection)
-    return state, failed
-
-
-def _steps_per_epoch(config: Any, train: Split) -> int:
-    """Count optimiser steps; refuse a training split that gives none."""
-    n, size = train.label.shape[0], config.optim.batch_size
-    whole = n // size if config.data.drop_last else -(-n // size)
-    if whole < config.optim.accumulate_batches:
-        raise UserError(
-            f"{n} training samples make {whole} batch(es) of {size}, fewer than the "
-            f"{config.optim.accumulate_batches} of one optimiser step; lower "
-            "--config.optim.batch_size or --config.optim.accumulate_batches"
-        )
-    return whole // config.optim.accumulate_batches
 
 
 def _require_selected(state: TrainState, seeds: tuple[int, ...]) -> None:

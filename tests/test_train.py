@@ -7,7 +7,7 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 from configs import smoke as smoke_config
-from msa_jax import train
+from msa_jax import lanes, train
 from msa_jax.data import load
 from msa_jax.inputs import make_inputs
 from msa_jax.train_state import make_mesh
@@ -183,7 +183,7 @@ def test_selected_parameters_are_the_best_epochs(run):
 def test_a_seed_that_is_not_finite_ends_alone(run, monkeypatch):
     """One lane's NaN stops that lane, is noted, and leaves the others as they were."""
     good, _ = run()
-    right = train._stop_failed
+    right = lanes._stop_failed
 
     def poisoned(state, log, active):
         if int(np.asarray(state.epoch).max()) == 2:
@@ -192,7 +192,7 @@ def test_a_seed_that_is_not_finite_ends_alone(run, monkeypatch):
             log = log._replace(valid_loss=loss)
         return right(state, log, active)
 
-    monkeypatch.setattr(train, "_stop_failed", poisoned)
+    monkeypatch.setattr(lanes, "_stop_failed", poisoned)
     bad, _ = run(**{"mesh.over_seeds": "map"})
     assert bad.fitted.epochs_run[0] == 2
     np.testing.assert_array_equal(bad.fitted.epochs_run[1:], good.fitted.epochs_run[1:])

@@ -262,7 +262,8 @@ def loss(
         if name in modalities
     }
     terms = contrastive_total.parts(views, batch.label, batch.valid, readings)
-    used = {f"loss_{n}": terms[n] for n, w in weights._asdict().items() if w}
+    counted = [n for n, w in weights._asdict().items() if losses.counts(w)]
+    used = {f"loss_{n}": terms[n] for n in counted}
     total = contrastive_total.total(regression, terms, weights)
     return total, {"loss_regression": regression} | used
 
