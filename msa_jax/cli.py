@@ -169,7 +169,7 @@ def override(config: ConfigDict, overrides: dict[str, str]) -> None:
     argv = [f"--config.{field}={value}" for field, value in overrides.items()]
     _check_overrides(argv, "config", config)
     for field, value in overrides.items():
-        kind, _ = dict(_fields(config))[field]
+        kind, _ = dict(fields(config))[field]
         *groups, name = field.split(".")
         group = config
         for key in groups:

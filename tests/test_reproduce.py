@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from msa_jax import cli
 from msa_jax.errors import UserError
 from msa_jax.experiment import catalogue
 from msa_jax.experiment.spec import MAE, Ours, Table, parts
@@ -286,3 +287,31 @@ def test_the_list_counts_finished_runs(tmp_path, capsys):
     assert "on mosi_real, small budget: 1 of 2 runs finished, 2 seeds" in shown
     every = [f"{p}/{t}" for p, ts in catalogue.load(CONFIGS).items() for t in ts]
     assert len(every) == 22 and all(name in shown for name in every)
+
+
+def test_fields_set_on_the_command_line_reach_every_row():
+    mine, overrides = cli.split_overrides(
+        ["a/b", "--config.optim.batch_size=9", "--config.loss.tasks=fusion", "--list"]
+    )
+    assert mine == ["a/b", "--list"]
+    settings = recipe(Ours("self_mm"), CARD, CONFIGS).settings
+    cli.override(settings, overrides)
+    assert settings.optim.batch_size == 9 and settings.loss.tasks == ("fusion",)
+
+
+@pytest.mark.parametrize(
+    "field, value, said",
+    [
+        ("optim.batchsize", "9", "did you mean --config.optim.batch_size"),
+        ("optim.batch_size", "nine", "not a value of type int"),
+    ],
+)
+def test_a_wrong_field_or_value_is_one_line(field, value, said):
+    settings = recipe(Ours("self_mm"), CARD, CONFIGS).settings
+    with pytest.raises(UserError, match=said):
+        cli.override(settings, {field: value})
+
+
+def test_a_field_without_value_is_one_line():
+    with pytest.raises(UserError, match="write --config.FIELD=VALUE"):
+        cli.split_overrides(["--config.optim.batch_size", "9"])
