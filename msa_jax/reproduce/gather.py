@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msa_jax import metric_names, tasks
-from msa_jax.experiment import compare
+from msa_jax.experiment import compare, shuffles
 from msa_jax.experiment.spec import Column, Part, Table
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.reproduce import cells, readings, words
@@ -14,7 +14,6 @@ from msa_jax.reproduce.entries import Entry
 from msa_jax.workdir import HISTORY
 
 SCHEMA = 1
-SHUFFLED_TEST = "audio and vision shuffled across test samples"  # a run's control
 # On other data the metrics may have other names: what is shown instead.
 _INSTEAD = {
     "acc2": "acc2_non0",
@@ -240,7 +239,7 @@ def _row(
         "seeds": sorted({seed for e in entries for seed in e.runs}),
         "folders": sorted({str(f) for e in entries for f in e.runs.values()}),
         "changes": dict(ours.changes) if ours and recipe else {},
-        "uses_audio_vision": _uses(entries),
+        "uses_audio_vision": _uses(place, entries),
         "cells": cells,
     }
 
@@ -264,22 +263,30 @@ def _learning(by_row: dict[str, dict[str, Entry]]) -> dict[str, Any]:
     return found
 
 
-def _uses(entries: Sequence[Entry]) -> dict[str, Any]:
-    """What each metric loses when test's audio and vision belong to other samples."""
+def _uses(place: _Place, entries: Sequence[Entry]) -> dict[str, Any]:
+    """What each metric loses when test's audio and vision belong to other samples.
+
+    Above 0: it is worse with them.
+    """
     lost: dict[str, list[float | None]] = {}
     for entry in entries:
+        kind = place.kinds[entry.wanted.task]
         for seed, folder in entry.runs.items():
             results = entry.results[folder]
-            control = (results.get("controls") or {}).get(SHUFFLED_TEST)
-            if control is None:
-                continue
+            control = (results.get("controls") or {}).get(shuffles.AUDIO_VISION, {})
             lane = results["seeds"].index(seed)
-            for key, cell in control["change"].items():
-                lost.setdefault(key, []).append(cell["per_seed"][lane])
-    found = {key: summarise(values) for key, values in lost.items()}
-    return {
-        k: {"value": cell["mean"], "ci95": cell["ci95"]} for k, cell in found.items()
-    }
+            for key, cell in control.items():
+                metric = metric_names.described(kind, key)
+                change = cell["change"]["per_seed"][lane]
+                if metric is None or change is None:
+                    continue
+                worse = change if metric.lower_is_better else -change
+                lost.setdefault(key, []).append(worse)
+    found = {}
+    for key, values in lost.items():
+        cell = summarise(values)
+        found[key] = {"value": cell["mean"], "ci95": cell["ci95"]}
+    return found
 
 
 def _baselines(
