@@ -243,7 +243,9 @@ def test_a_diverged_seed_is_named_and_never_averaged_away():
         assert cell["verdict"] == {"kind": "no_interval", "text": text}
         found = cell["against"]
         assert found["difference"] is found["p_seeds"] is found["p_samples"] is None
-        assert found["text"] == "seed 3 gave no value in both rows: nothing is compared"
+        assert found["text"] == (
+            "seed 3 gave no value in this row or in the reference: nothing is compared"
+        )
     # A test that was not made does not count in Holm's correction.
     assert table["y"][0]["against"]["p_seeds_holm"] == 2 / 2**7
     assert warnings_of(table) == [

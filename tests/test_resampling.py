@@ -54,8 +54,8 @@ def test_interval_over_seeds_by_efrons_formula():
 
 
 def test_unit_and_origin_change_no_interval_over_seeds():
-    # Accuracies of 7 samples: many resamples have the mean of all, up to rounding.
-    values = np.array([3, 4, 4, 5, 6]) / 7
+    # Accuracies: many resamples have the mean of all, up to rounding.
+    values = np.array([540, 551, 560, 571, 580]) / 686
     low, high = resampling.interval_over_seeds(values)  # type: ignore[misc]
     found = resampling.interval_over_seeds(10 * values + 3)
     assert found == pytest.approx((10 * low + 3, 10 * high + 3), abs=1e-8)
@@ -187,11 +187,11 @@ def test_sign_flips_are_scipys_and_ties_tie():
     ).pvalue
     assert resampling.paired_seeds_test(a, b).p == pytest.approx(wanted)
     assert resampling.paired_seeds_test(b, a).p == pytest.approx(wanted)
-    # Sevenths are no binary fractions: in the last bit, sums of signs do not tie.
-    gaps = np.array([1, 1, 2, 2, 3, -1]) / 7
-    whole = resampling.paired_seeds_test(7 * gaps, np.zeros(6)).p
-    for other in (gaps, gaps / 3, 0.1 * gaps):
-        assert resampling.paired_seeds_test(other + 0.7, np.full(6, 0.7)).p == whole
+    # Shares of 686 samples are no binary fractions: in the last bit, sums do not tie.
+    for gaps in rng.integers(-6, 7, (50, 7)):
+        whole = resampling.paired_seeds_test(gaps, np.zeros(7)).p
+        shares = gaps / 686 + 0.7, np.full(7, 0.7)
+        assert resampling.paired_seeds_test(*shares).p == whole
 
 
 def test_sign_flips_of_many_seeds():

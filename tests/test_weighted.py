@@ -97,6 +97,16 @@ def test_correlation_far_from_zero_and_nearly_constant():
         )
 
 
+def test_a_resample_without_the_only_other_value_has_no_correlation():
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        label = rng.normal(size=31).astype(np.float32)
+        prediction = np.full((1, 1, 31), rng.normal(), np.float32)
+        prediction[..., 0] += 3
+        counts = np.bincount(rng.integers(1, 31, 31), minlength=31)
+        assert math.isnan(weigh("mosi", label, prediction, counts)["corr"][0, 0])
+
+
 def test_an_unknown_kind():
     with pytest.raises(ValueError, match="'mood' is unknown"):
         weighted.terms("mood", np.zeros((1, 1, 2)), np.zeros(2))

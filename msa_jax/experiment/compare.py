@@ -24,7 +24,7 @@ _OUTPUTS = {"two_class": 2, "seven_class": 7, "seven_class_sdk": 7, "emotion": 6
 class Answers(NamedTuple):
     """What one row answered on the test split.
 
-    name: of the row, as a reader sees it.
+    name: of the row; in a table the name it has there counts.
     seeds: of the runs, each once.
     label: truth, [n]; of emotions intensities [n, 6].
     prediction: scores [s, n]; of classes and emotions logits [s, n, k]. A seed that
@@ -94,7 +94,11 @@ def cells(
         ValueError: other shapes, a seed that stands twice, or labels that are not
             finite.
     """
-    known = {name: _by_seed(row) for name, row in rows.items() if row is not None}
+    known = {
+        name: _by_seed(row._replace(name=name))
+        for name, row in rows.items()
+        if row is not None
+    }
     _require_one_kind(known)
     scores = {name: _scores(row) for name, row in known.items()}
     table = {}
@@ -261,8 +265,8 @@ def _differences(
         gaps = ours - theirs
         if not np.isfinite(gaps).all():
             lost = [s for s, gap in zip(common, gaps, strict=True) if gap != gap]
-            text = f"{verdicts.lost_seeds(lost)} in both rows: nothing is compared"
-            found.append(start | {"text": text})
+            why = f"{verdicts.lost_seeds(lost)} in this row or in the reference"
+            found.append(start | {"text": f"{why}: nothing is compared"})
             continue
         test = resampling.paired_seeds_test(ours, theirs)
         several = len(common) > 1
