@@ -6,6 +6,8 @@ import math
 import numpy as np
 
 SEEDS = (1111, 1112, 1113, 1114, 1115, 1116)
+TEN = tuple(range(1111, 1121))
+EVIL = '=HYPERLINK("x") <b>&_%$#{}~^\\ [1] | *'
 COLUMNS = (
     ("MAE", "mae", False, True, 3, 0.009),
     ("Corr", "corr", False, False, 3, 0.006),

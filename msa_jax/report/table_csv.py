@@ -17,8 +17,8 @@ _TEST = (
 ).split()
 FIELDS = (
     "line dataset row row_kind state column key seed value mean sd iqm ci_seeds_low "
-    "ci_seeds_high ci_samples_low ci_samples_high published mmsa verdict verdict_text "
-    "against"
+    "ci_seeds_high ci_student_low ci_student_high ci_samples_low "
+    "ci_samples_high published mmsa verdict verdict_text against"
 ).split() + [*_TEST, "comparable", "warning"]
 
 
@@ -78,6 +78,7 @@ def _part(found: dict[str, Any], part: dict[str, Any]) -> list[dict[str, Any]]:
 def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     line = {name: cell[name] for name in ("mean", "sd", "iqm", "published", "mmsa")}
     line |= _ends("ci_seeds", cell["ci_seeds"])
+    line |= _ends("ci_student", cell.get("ci_student"))
     line |= _ends("ci_samples", cell["ci_samples"])
     line["verdict"] = cell["verdict"]["kind"]
     line["verdict_text"] = cell["verdict"]["text"]

@@ -195,6 +195,9 @@ def _value_row(
     )
     reach = seeds.tolist()
     if cell["mean"] is not None:
+        student = cell.get("ci_student")
+        # Of two seeds it can be ten times as wide as all else: it is cut, then.
+        dot_panels.interval(place, y, student, scale, colour, 0.9)
         reach += dot_panels.interval(place, y, cell["ci_seeds"], scale, colour, 2.0)
         dot_panels.dot(place, y, cell["mean"], scale, colour)
         reach.append(scale * cell["mean"])

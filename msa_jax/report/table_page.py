@@ -1,5 +1,6 @@
 """The page of a results table or a comparison, from table.json alone."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def write(folder: Path, found: dict[str, Any]) -> Path:
             f"{folder}: a table of schema {found.get('schema')}, this version reads "
             f"{SCHEMA}; make it anew"
         )
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A row may be named in any script; the page's own font has what this one lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         drawn = list(draw(found))
         of_paper, undrawn = paper_figures(found)
         every = [*drawn, *of_paper]
@@ -106,7 +109,8 @@ def _figures(
         "values",
         "Every seed",
         "Test split. Small dots are seeds, large dots their mean with its 95 % "
-        f"interval over seeds; a lost seed gave no finite value.{diamond}{lines}{stop}",
+        "interval over seeds (thick: bootstrap; thin: Student's t, cut where it is far "
+        f"wider); a lost seed gave no finite value.{diamond}{lines}{stop}",
         f"Dot plots of {metrics}: seeds, mean and interval of every row",
         table_figures.values(part, trivial),
     )

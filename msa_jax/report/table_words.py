@@ -7,6 +7,7 @@ from msa_jax.metric_names import METRICS
 from msa_jax.report import table_rows
 from msa_jax.report.tables import count, lines_of
 
+_FEW = 10  # seeds, below which the bootstrap interval is too narrow
 _LISTED = 3  # significant differences that the answer names
 _JUDGED = ("inside", "lower", "higher")
 
@@ -24,8 +25,8 @@ TERMS = (
     (
         "95 % interval over seeds",
         "BCa bootstrap of the mean: how far it would move with other seeds, the test "
-        "samples staying the same. Of few seeds it is too narrow; Student's t "
-        "interval, among the details of a row, is wider.",
+        "samples staying the same. Of fewer than ten seeds it is too narrow; Student's "
+        "t interval, in the details and thin in the figure, is the one to read.",
     ),
     (
         "95 % interval over test samples",
@@ -169,6 +170,11 @@ def how_to_read(found: dict[str, Any], part: dict[str, Any]) -> str:
     """Explain what stands in a cell."""
     units = "Columns with % are in percent, the others in natural units. "
     arrows = "↓ lower is better, ↑ higher is better."
+    if len(found["seeds"]) < _FEW:
+        arrows += (
+            f" With fewer than {_FEW} seeds the interval is too narrow: Student's t "
+            "interval, among the details of a row, is the one to read."
+        )
     if found["kind"] == "comparison":
         return f"Mean ± sd over seeds, below it the 95 % interval. {units}{arrows}"
     mmsa = any(c["mmsa"] is not None for row in part["rows"] for c in row["cells"])

@@ -197,6 +197,7 @@ def _column(place: _Place, column: Column) -> dict[str, Any]:
         "percent": metric.percent if shown and metric else False,
         "lower_is_better": metric.lower_is_better if metric else False,
         "decimals": _decimals([row[at] for row in place.part.published.values()]),
+        "metrics_kind": place.kinds[column.task],
     }
 
 
@@ -238,6 +239,7 @@ def _row(
         "wanted": list(place.seeds) if entries else [],
         "seeds": sorted({seed for e in entries for seed in e.runs}),
         "folders": sorted({str(f) for e in entries for f in e.runs.values()}),
+        "differs": list(recipe.differs) if recipe else [],
         "changes": dict(ours.changes) if ours and recipe else {},
         "uses_audio_vision": _uses(place, entries),
         "cells": cells,
