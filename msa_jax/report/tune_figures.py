@@ -25,7 +25,8 @@ def beyond(trials: list[dict[str, Any]]) -> int:
 def by_field(found: dict[str, Any]) -> Any:
     """Draw a panel for each direction of the space."""
     axes_of, trials = found["space"], found["trials"]
-    figure, axes = panels(len(axes_of), height=2.2)
+    columns = 2 if len(axes_of) in (2, 4) else 3
+    figure, axes = panels(len(axes_of), columns, height=2.2)
     for place, axis in zip(axes, axes_of, strict=True):
         at, scores = _places(axis, trials), _scores(trials)
         best = found["best"]["trial"]
@@ -39,7 +40,7 @@ def by_field(found: dict[str, Any]) -> Any:
             low, high = axis["values"]
             margin = 0.04
             if axis["kind"] == "log_uniform":
-                place.set_xscale("log")
+                _log_axis(place)
                 factor = (high / low) ** margin
                 place.set_xlim(low / factor, high * factor)
             else:
@@ -47,7 +48,7 @@ def by_field(found: dict[str, Any]) -> Any:
                 place.set_xlim(low - room, high + room)
         place.set_title(_title(axis["fields"]), fontsize=9)
         place.set_ylim(*_limits(trials))
-    for first in axes[:: min(3, len(axes))]:
+    for first in axes[::columns]:
         first.set_ylabel("validation loss")
     return figure
 
@@ -71,6 +72,17 @@ def best_so_far(found: dict[str, Any]) -> Any:
     place.locator_params(axis="x", integer=True)
     place.set_ylim(low, high)
     return figure
+
+
+def _log_axis(place: Any) -> None:
+    """Make the x axis logarithmic, its ticks plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    place.set_xscale("log")
+    ticks = LogLocator(base=10, subs=(1, 3), numticks=6)
+    place.xaxis.set_major_locator(ticks)
+    place.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    place.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _dots(

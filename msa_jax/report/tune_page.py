@@ -14,7 +14,6 @@ from msa_jax.report.reading import number
 
 SHOWN = 10  # trials in the table; tune.json has all
 HONEST = (
-    "Of equal scores the first trial wins.",
     "The winner's validation loss is optimistic: it is the smallest of many, and part "
     "of what made it the smallest is chance. What the winner is worth, test says, in a "
     "run of its own.",
@@ -120,7 +119,7 @@ def tiles(found: dict[str, Any]) -> list[dict[str, str]]:
             "value": str(budget["trials"]),
             "note": "of a space with ranges"
             if possible is None
-            else f"of {tables.count(possible, 'combination')}",
+            else f"of {possible:,} combination{'s' * (possible != 1)}",
         },
         {
             "title": "Epochs",
@@ -147,8 +146,8 @@ def warnings(found: dict[str, Any]) -> list[str]:
     failed = sum(t["score"] is None for t in found["trials"])
     if failed:
         said.append(
-            f"{tables.count(failed, 'trial')} diverged with some seed and stand last, "
-            "without a score."
+            f"{tables.count(failed, 'trial')} diverged with a seed: no score, last in "
+            "the ranking."
         )
     if len(found["seeds"]) == 1:
         said.append("Only 1 seed: how far trials differ by chance is not known.")

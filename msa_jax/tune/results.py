@@ -69,7 +69,7 @@ def budget(
     if combinations is None:
         of = f"{tried} trial{'s' * (tried != 1)} of a space with ranges"
     else:
-        of = f"{tried} of {combinations} combination{'s' * (combinations != 1)}"
+        of = f"{tried} of {combinations:,} combination{'s' * (combinations != 1)}"
     each = f"{seeds} seed{'s' * (seeds != 1)} each"
     return {
         "trials": tried,
