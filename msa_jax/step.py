@@ -237,7 +237,7 @@ def make_epoch(
         mesh: from `train_state.make_mesh`.
         over_seeds: "vmap" (accelerators: seeds in parallel) or "map" (CPU: in turn).
     """
-    divide, columns = _division(mesh, rules.batch_size)
+    divide, columns = division(mesh, rules.batch_size)
 
     def run(state, train, valid):
         n = train.label.shape[0]
@@ -267,7 +267,7 @@ def make_epoch(
         return jax.lax.cond(state.selection.active, run, rest, state, train, valid)
 
     return jax.jit(
-        _over_seeds(one_seed, over_seeds),
+        over_seed_axis(one_seed, over_seeds),
         donate_argnums=0,
         in_shardings=(
             state_sharding(mesh),
@@ -290,19 +290,19 @@ def make_predict(
 
     Returns: (parameters, split) -> what `read` keeps, see `predict`, [s, n, ...].
     """
-    divide, columns = _division(mesh, batch_size)
+    divide, columns = division(mesh, batch_size)
 
     def one_seed(params, split):
         return predict(method, params, split, columns, divide, read=read)
 
     return jax.jit(
-        _over_seeds(one_seed, over_seeds),
+        over_seed_axis(one_seed, over_seeds),
         in_shardings=(state_sharding(mesh), split_sharding(mesh)),
         out_shardings=state_sharding(mesh),
     )
 
 
-def _over_seeds(one_seed: Callable, how: str) -> Callable:
+def over_seed_axis(one_seed: Callable, how: str) -> Callable:
     """Turn a program (state of one seed, *shared) into one over the seed axis."""
 
     def in_turn(state, *shared):
@@ -315,7 +315,7 @@ def _over_seeds(one_seed: Callable, how: str) -> Callable:
     return in_turn if how == "map" else in_parallel
 
 
-def _division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
+def division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
     """How batches divide over the "data" axis, and their padded width."""
     devices = mesh.shape["data"]
     columns = -(-batch_size // devices) * devices
