@@ -8,6 +8,7 @@ import numpy as np
 
 from msa_jax import checkpoint, metrics, tasks, workdir
 from msa_jax.data import Dataset
+from msa_jax.experiment import shuffles
 from msa_jax.experiment.baselines import baselines
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.inputs import Inputs, frozen_features, opened
@@ -89,8 +90,21 @@ class Writer:
                         self._boards[i].add_scalar(tag, value, epoch.number)
             self._boards[i].flush()
 
-    def finish(self, trained: Trained, times: dict[str, Any]) -> dict[str, Any]:
-        """Write checkpoint, predictions, losses, features and, last, the results."""
+    def finish(
+        self,
+        trained: Trained,
+        shuffled: shuffles.Answers,
+        times: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Write checkpoint, predictions, losses, features and, last, the results.
+
+        Args:
+            trained: from `train.evaluate`.
+            shuffled: from `shuffles.answers`.
+            times: what goes into the results as "time".
+
+        Returns: the results.
+        """
         for board in self._boards:
             board.close()
         config, folder = self._config, self._folder
@@ -126,6 +140,7 @@ class Writer:
             "epochs_run": dict(zip(seeds, fitted.epochs_run, strict=True)),
             "valid": self._scores(valid_truth, fitted.valid_prediction),
             "test": self._scores(test_truth, trained.test_prediction),
+            "controls": shuffles.summaries(self._kind, test_truth, shuffled),
             "baselines": self._baselines(splits, frozen),
             "state_sha256": dict(zip(seeds, frozen.sha256, strict=True)),
             "notes": [

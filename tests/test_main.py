@@ -79,6 +79,16 @@ def test_writes_everything(finished):
     assert len(mae["per_seed"]) == 2 and mae["mean"] == pytest.approx(
         np.mean(mae["per_seed"])
     )
+    assert set(results["controls"]) == {
+        f"{what} shuffled across test samples"
+        for what in ("audio and vision", "audio", "vision", "text")
+    }
+    for cells in results["controls"].values():
+        found = cells["mae"]
+        gaps = np.subtract(found["per_seed"], mae["per_seed"])
+        np.testing.assert_allclose(found["change"]["per_seed"], gaps, atol=1e-6)
+        assert any(gaps)
+    assert "Does it use audio and vision?" in (folder / "report.html").read_text()
     # The numbers in results.json are those of the predictions beside it.
     with np.load(folder / "predictions_test.npz") as z:
         error = np.abs(z["prediction"] - z["label"]).mean(axis=1)

@@ -168,12 +168,7 @@ def _trainer(asked: Asked) -> Callable[[Job, Path], None]:
         settings = ConfigDict(job.wanted.recipe.settings)
         settings.seeds = job.seeds
         settings.data.dir = asked.data_dir
-        changes = {
-            "": lambda inputs: inputs,
-            "without": controls.without_audio_vision,
-            "shuffled": controls.shuffled_audio_vision,
-        }
-        change = changes[job.wanted.control]
+        change = controls.of(job.wanted.control)
         workdir.open_workdir(folder)
         main.run(FrozenConfigDict(settings), folder, change, with_report=False)
         jax.clear_caches()  # the next run has programs of its own
