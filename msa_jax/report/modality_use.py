@@ -3,7 +3,7 @@
 from typing import Any
 
 from msa_jax.experiment.shuffles import DRAWS, SHUFFLED
-from msa_jax.report.metric_names import HEADLINE, Metric, primary
+from msa_jax.metric_names import HEADLINE, Metric, primary
 from msa_jax.report.reading import number
 from msa_jax.report.tables import form, form_interval, metrics_of
 
