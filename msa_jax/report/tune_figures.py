@@ -96,9 +96,10 @@ def _dots(
     high, won = _limits(trials)[1], np.array(best)
     inside, above = (scores <= high) & ~won, scores > high
     place.plot(at[inside], scores[inside], "o", color=_DOT, markersize=4, alpha=0.75)
-    edge = np.full(above.sum(), high)
-    triangle = {"color": _DOT, "markersize": 5, "alpha": 0.75, "clip_on": False}
-    place.plot(at[above], edge, "^", **triangle)
+    if above.any():  # an empty line without clipping would upset the layout
+        edge = np.full(above.sum(), high)
+        triangle = {"color": _DOT, "markersize": 5, "alpha": 0.75, "clip_on": False}
+        place.plot(at[above], edge, "^", **triangle)
     place.plot(
         at[won],
         scores[won],

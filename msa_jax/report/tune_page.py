@@ -104,16 +104,13 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
 def tiles(found: dict[str, Any]) -> list[dict[str, str]]:
     """Return the numbers that stand on top."""
     budget, best = found["budget"], found["best"]
-    possible = budget["combinations"]
-    made = [
-        {
-            "title": "Best validation loss",
-            "value": loss(best["score"]),
-            "note": f"trial {best['trial']}, {found['loss']}"
-            + _seeds_note(best["sd"], len(found["seeds"])),
-        }
-    ]
-    return (made if best else []) + [
+    possible, made = budget["combinations"], []
+    if best:
+        note = f"trial {best['trial']}, {found['loss']}"
+        note += _seeds_note(best["sd"], len(found["seeds"]))
+        value = loss(best["score"])
+        made.append({"title": "Best validation loss", "value": value, "note": note})
+    return made + [
         {
             "title": "Trials",
             "value": str(budget["trials"]),
