@@ -14,7 +14,6 @@ from table_reading import cells_of, shown
 from msa_jax import report
 from msa_jax.report import latex, table_csv
 
-
 SOME = ("Self-MM", "+ MRM", "SUGRM", "without MRM")
 
 
