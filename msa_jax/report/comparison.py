@@ -165,8 +165,8 @@ def _difference(a: Run, b: Run) -> str:
         said = [f"'{s}' (content {h[:12]})" for s, h in zip(sets, hashes, strict=True)]
         return f"they were trained on other data, {' and '.join(said)}"
     assert a.predictions is not None and b.predictions is not None
-    ids = [a.predictions.id, b.predictions.id]
-    if any(names is None for names in ids) or not np.array_equal(*ids):
+    ids, others = a.predictions.id, b.predictions.id
+    if ids is None or others is None or not np.array_equal(ids, others):
         return f"their test samples differ ({sets[0]!r} and {sets[1]!r})"
     if not np.array_equal(a.predictions.label, b.predictions.label):
         return "their test samples have other labels"

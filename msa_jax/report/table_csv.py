@@ -29,16 +29,16 @@ def write(found: dict[str, Any]) -> str:
     "baseline". A text that a spreadsheet would run as a formula begins with `GUARD`.
     """
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(FIELDS)
     whole = {
         "comparable": "yes" if found["comparable"] else "no",
         "warning": table_words.not_comparable(found),
     }
     for part in found["parts"]:
         for line in _part(found, part):
-            guarded = {name: _guard(value) for name, value in (line | whole).items()}
-            writer.writerow(guarded)
+            line |= whole
+            writer.writerow([_guard(line.get(name)) for name in FIELDS])
     return buffer.getvalue()
 
 

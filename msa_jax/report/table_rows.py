@@ -248,7 +248,7 @@ def _tooltip(column: dict[str, Any], cell: dict[str, Any]) -> str:
         f"IQM {form(column, cell['iqm'], 1)}",
         f"95 % over seeds {form_interval(column, cell['ci_seeds'], 1)}",
         f"95 % over test samples {form_interval(column, cell['ci_samples'], 1)}",
-        cell["verdict"]["text"],
+        "" if cell["verdict"]["kind"] == "no_published" else cell["verdict"]["text"],
     ]
     if (against := cell["against"]) is not None:
         lines.append(f"against {against['row']}: {against['text']}")
