@@ -12,8 +12,8 @@ from test_report import _Page, fake_run
 
 from msa_jax import report
 from msa_jax.errors import UserError
+from msa_jax.metric_names import METRICS
 from msa_jax.report import comparison, table_words
-from msa_jax.report.metric_names import METRICS
 
 SEEDS = (1, 2, 3, 4, 5, 6)
 
