@@ -167,6 +167,12 @@ def test_differences_are_paired_by_the_seeds_that_both_have(found):
     assert against["difference"] == pytest.approx(expected)
 
 
+def test_the_caption_says_what_was_tuned(found):
+    said = "Hyper-parameters are those of self_mm_mosi_real.py; nothing was tuned"
+    assert any(said in line for line in found["caption"])
+    assert said in found["methods_paragraph"]
+
+
 def test_other_data_is_said_in_the_verdict_and_on_top(found):
     assert not found["comparable"]
     assert "data set mosi_real, the paper's is mosi" in found["comparable_why"]

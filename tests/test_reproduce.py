@@ -58,6 +58,7 @@ def test_a_small_budget_freezes_the_encoder_and_says_so():
     assert small.settings.selection.max_epochs == 10
     assert small.settings.selection.early_stop == 3
     assert full.differs == () and "frozen" in small.differs[0]
+    assert full.file == "self_mm_mosi_real.py"
 
 
 def test_rows_change_the_configuration_after_the_user_did():

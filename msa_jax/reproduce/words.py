@@ -30,6 +30,7 @@ def about(
         *[_data(cards[name]) for name in dict.fromkeys(_datasets(found))],
         f"{len(found['seeds'])} seeds: {_listed(found['seeds'])}.",
         *selection(wanted),
+        _tuning(wanted),
         "± is the sample standard deviation over seeds (n − 1). Intervals are 95 %: "
         "over seeds BCa bootstrap of the mean, over test samples percentile bootstrap "
         "with the seeds as they are.",
@@ -151,6 +152,7 @@ def paragraph(
             data,
             f"Text encoder: {encoders}.",
             *selection(wanted),
+            _tuning(wanted),
             "We report the mean over seeds and the sample standard deviation; 95 % "
             "intervals over seeds are bias-corrected and accelerated bootstrap "
             "intervals of the mean, those over test samples percentile bootstrap "
@@ -168,6 +170,12 @@ def paragraph(
         ]
         if sentence
     )
+
+
+def _tuning(wanted: Sequence[Wanted]) -> str:
+    files = dict.fromkeys(want.recipe.file for want in wanted if want.recipe)
+    listed = _listed(files) or "none"
+    return f"Hyper-parameters are those of {listed}; nothing was tuned for this table."
 
 
 def _data(card: Mapping[str, Any], *, hashed: bool = False) -> str:
