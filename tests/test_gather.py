@@ -186,6 +186,10 @@ def test_made_up_data_are_called_so_in_caption_and_paragraph(tmp_path):
     assert "MADE UP, not real data" in made["methods_paragraph"]
 
 
+def test_different_rows_are_not_called_the_same(found):
+    assert not any("same network" in line for line in found["warnings"])
+
+
 def test_curves_end_with_their_seed(found):
     curves = found["parts"][0]["learning"]["M"]
     assert curves["1"]["epoch"] == [1] and curves["3"]["epoch"] == [1, 2]
@@ -234,6 +238,14 @@ def test_without_any_run_there_are_published_values_only(tmp_path):
     assert row(nothing, "M")["state"] == "missing"
     assert row(nothing, "M")["cells"][0]["verdict"]["kind"] == "not_run"
     assert nothing["figures"] == []
+
+
+def test_rows_that_are_the_same_network_are_named(tmp_path):
+    _, _, (m, mt) = plan(tmp_path)
+    pretend(m.folder / "seeds_1-2", (1, 2), 0.3)
+    pretend(mt.folder / "seeds_1-2", (1, 2), 0.3)
+    same = "“M” and “M, T” have the same value in every seed"
+    assert any(same in line for line in collect(tmp_path)["warnings"])
 
 
 def test_a_failure_is_told(tmp_path):

@@ -113,10 +113,30 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
             for row in part["rows"]
             if row["why"]
         ]
+        lines += _same_rows(part["rows"])
     commits = found["provenance"].get("git_commits", [])
     if len(commits) > 1:
         lines.append(f"Runs were made by {len(commits)} versions of the code.")
     return list(dict.fromkeys(lines))
+
+
+def _same_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name rows that cannot be told apart: what tells them apart is not in force.
+
+    With a frozen text encoder, for one, the text task of Self-MM trains nothing that
+    the other tasks share.
+    """
+    alike: dict[tuple, list[str]] = {}
+    for row in rows:
+        values = [tuple(cell["per_seed"].items()) for cell in row["cells"]]
+        if row["kind"] == "ours" and any(values):
+            alike.setdefault(tuple(values), []).append(row["name"])
+    return [
+        f"{' and '.join(f'“{name}”' for name in names)} have the same value in every "
+        "seed and column: in this setting they are the same network."
+        for names in alike.values()
+        if len(names) > 1
+    ]
 
 
 def paragraph(
