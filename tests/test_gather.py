@@ -296,6 +296,18 @@ def test_parameters_are_read_and_compared_exactly(three):
     assert other == {"kind": "higher", "text": "ours has +1"}
 
 
+def test_a_row_of_counts_is_finished_without_training(tmp_path):
+    column = Column("n", "parameters", reading="parameters")
+    size = parts({"mosi": (Head((column,)),)}, "M | 5\nM, T | 6")
+    table = TABLE._replace(parts=size)
+    _, _, (m, _) = plan(tmp_path, table)
+    m.folder.mkdir(parents=True)
+    workdir.write_json(m.folder / readings.PARAMETERS, {"parameters": 5})
+    made = collect(tmp_path, table)
+    assert row(made, "M")["state"] == "finished"
+    assert row(made, "M, T")["state"] == "missing"
+
+
 def test_drops_are_read_by_corruption_and_seed(three):
     root, folder = three
     place = folder / "seeds_1-3" / "robustness"

@@ -225,7 +225,10 @@ def _row(
         least = min(len(e.runs) for e in entries)
         most = max(len(e.runs) for e in entries)
         state = "missing" if most == 0 else "partly"
-        state = "finished" if least == len(place.seeds) else state
+        counted = all(c.reading == "parameters" for c in place.part.columns)
+        known = all(cell["mean"] is not None for cell in cells)
+        if least == len(place.seeds) or (counted and known):
+            state = "finished"
     first = entries[0].wanted if entries else None
     recipe = first.recipe if first else None
     main = place.table.ours[place.table.main]
