@@ -316,3 +316,22 @@ def test_a_wrong_field_or_value_is_one_line(field, value, said):
 def test_a_field_without_value_is_one_line():
     with pytest.raises(UserError, match="write --config.FIELD=VALUE"):
         cli.split_overrides(["--config.optim.batch_size", "9"])
+
+
+def test_a_field_that_no_row_has_stops_before_anything_is_written(tmp_path):
+    asked = run.Asked(
+        name="self_mm/table4",
+        table=catalogue.find(CONFIGS, "self_mm/table4"),
+        dataset="synthetic_tiny",
+        seeds=(1, 2),
+        only=None,
+        budget="small",
+        controls=False,
+        out=tmp_path / "out",
+        data_dir=str(tmp_path / "data"),
+        configs=CONFIGS,
+        overrides={"optim.batchsize": "3"},
+    )
+    with pytest.raises(UserError, match="did you mean --config.optim.batch_size"):
+        run.reproduce(asked)
+    assert list((tmp_path / "out").iterdir()) == []
