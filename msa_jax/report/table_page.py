@@ -67,12 +67,7 @@ def write(folder: Path, found: dict[str, Any]) -> Path:
         "methods.txt": found["methods_paragraph"].strip() + "\n",
     }
     files = png | {name: text.encode() for name, text in texts.items()}
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            rendering.replace(folder / name, data)
-    except OSError as error:
-        raise UserError(f"cannot write the page: {error}") from error
+    rendering.write(folder, files)
     return folder / "table.html"
 
 

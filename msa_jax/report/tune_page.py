@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.errors import UserError
 from msa_jax.report import rendering, tables, tune_figures
 from msa_jax.report.drawing import STYLE, to_png, to_svg
 from msa_jax.report.page import Drawn
@@ -40,12 +39,7 @@ def write(folder: Path, found: dict[str, Any]) -> Path:
     for name in ("tune.md", "tune.html"):
         own = svg if name.endswith("html") else None
         files[name] = rendering.render(f"{name}.j2", content, own).encode()
-    try:
-        (folder / "figures").mkdir(exist_ok=True)
-        for name, data in files.items():
-            rendering.replace(folder / name, data)
-    except OSError as error:
-        raise UserError(f"cannot write the page: {error}") from error
+    rendering.write(folder, files)
     return folder / "tune.html"
 
 
