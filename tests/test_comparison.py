@@ -196,6 +196,9 @@ def test_the_folder(runs, tmp_path, monkeypatch):
         report.compare(runs, out=runs[1])
     assert comparison.default_name(["a", "x/b c"]) == "compare_a_x-b-c"
     assert len(comparison.default_name(["a" * 50, "b" * 50])) < 80
+    monkeypatch.chdir(tmp_path)
+    assert str(report.compare(runs)) == "runs/compare_bad_good/table.html"
+    assert (tmp_path / "runs/compare_bad_good/table.tex").is_file()
     assert comparison.names_of(["r/a/x", "r/b/x", "r/y"]) == ["a/x", "b/x", "y"]
 
 
@@ -227,12 +230,12 @@ def test_made_up_data_are_a_caution(runs, tmp_path):
 def test_command(runs, tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "msa_jax.report", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        return subprocess.run(command, capture_output=True, text=True)
 
-    done = run(*runs, "--against", runs[1])
+    done = run(*runs, "--against", runs[1], "--out", tmp_path / "out")
     assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout.strip() == "runs/compare_bad_good/table.html"
-    page = _Page((tmp_path / done.stdout.strip()).read_text())
+    page = _Page((tmp_path / "out" / "table.html").read_text())
+    assert done.stdout.strip() == str(tmp_path / "out" / "table.html")
     assert "bad against good" in page.text
     for arguments, words in (
         ((runs[0], "--out", "x"), "give two runs or more"),

@@ -182,6 +182,8 @@ def test_markdown_and_methods(six, written):
         if cell["mean"] is not None:
             mean, sd = shown(column, cell["mean"]), shown(column, cell["sd"])
             assert f"{mean} ± {sd}" in markdown
+    escaped = six["methods_paragraph"].replace("_", r"\_")
+    assert escaped in markdown
     paragraph = (written / "methods.txt").read_text()
     assert paragraph == six["methods_paragraph"] + "\n"
 
