@@ -13,10 +13,10 @@ from msa_jax import report
 from msa_jax.errors import UserError
 from msa_jax.experiment.baselines import MEAN, NAMES
 from msa_jax.experiment.statistics import json_safe, summarise
+from msa_jax.metric_names import METRICS
 from msa_jax.metrics import score
 from msa_jax.report import tables
 from msa_jax.report.console import results_table
-from msa_jax.report.metric_names import METRICS
 from msa_jax.report.reading import read
 
 FIVE = (1111, 1112, 1113, 1114, 1115)
