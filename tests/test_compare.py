@@ -113,7 +113,7 @@ def test_rows_that_were_not_run():
 
 
 def test_a_difference_is_paired_by_seed_number():
-    a, b = answers("a", 0.5, (5, 1, 2, 9)), answers("b", 0.6, (2, 7, 5, 1))
+    a, b = answers("a", 0.5, (5, 1, 2, 9)), answers("b", 0.6, (2, 7, 5, 1, 0))
     found = cells({"a": a, "b": b}, COLUMNS, "b")["a"][0]["against"]
     value = {
         name: {
@@ -178,7 +178,7 @@ def test_holm_counts_the_rows_of_a_column():
         "6 seeds cannot show a difference: p is at least 0.0625 (Holm over 2 rows), "
         "it takes 7 seeds"
     )
-    assert warnings_of(table) == [f"good, other against reference: {two['warning']}."]
+    assert warnings_of(table) == [f"good, other against r: {two['warning']}."]
 
 
 def test_five_seeds_say_nothing_however_large_the_difference():

@@ -214,7 +214,7 @@ def _summaries(
             "iqm": resampling.iqm(scores[key]),
             "ci_seeds": resampling.interval_over_seeds(scores[key]),
             "ci_student": summary["ci95"],
-            "ci_samples": samples[key] if summary["mean"] is not None else None,
+            "ci_samples": samples[key],
         }
     return found
 
