@@ -178,7 +178,13 @@ def test_holm_counts_the_rows_of_a_column():
         "6 seeds cannot show a difference: p is at least 0.0625 (Holm over 2 rows), "
         "it takes 7 seeds"
     )
-    assert warnings_of(table) == [f"good, other against r: {two['warning']}."]
+    assert warnings_of(table) == [f"“good”, “other” against “r”: {two['warning']}."]
+
+
+def test_many_rows_are_not_listed_one_by_one():
+    rows = {name: answers(name, 0.5, range(4)) for name in "rabcd"}
+    (said,) = warnings_of(cells(rows, COLUMNS, "r"))
+    assert said.startswith("Every row against “r”: 4 seeds cannot show a difference")
 
 
 def test_five_seeds_say_nothing_however_large_the_difference():
@@ -249,7 +255,7 @@ def test_a_diverged_seed_is_named_and_never_averaged_away():
     # A test that was not made does not count in Holm's correction.
     assert table["y"][0]["against"]["p_seeds_holm"] == 2 / 2**7
     assert warnings_of(table) == [
-        "x: seed 3 gave no value in at least one column, so it has no mean."
+        "“x”: seed 3 gave no value in at least one column, so it has no mean."
     ]
 
 

@@ -18,6 +18,7 @@ from msa_jax.experiment.verdicts import Measure
 from msa_jax.metrics import score
 
 _NATURAL = {"mae": True, "corr": False, "mae7": True}  # not percent; lower is better?
+_FEW = 3  # rows that a warning names one by one
 _OUTPUTS = {"two_class": 2, "seven_class": 7, "seven_class_sdk": 7, "emotion": 6}
 
 
@@ -149,15 +150,17 @@ def warnings_of(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
         lost = {s for c in row for s, v in c["per_seed"].items() if v is None}
         if lost:
             seeds = verdicts.lost_seeds(sorted(lost, key=int))
-            told.append(f"{name}: {seeds} in at least one column, so it has no mean.")
+            told.append(f"“{name}”: {seeds} in at least one column, so it has no mean.")
         tests = [cell["against"] for cell in row if cell["against"] is not None]
         for said in dict.fromkeys(test["warning"] for test in tests):
             few.setdefault((tests[0]["row"], said), []).append(name)
-    return told + [
-        f"{', '.join(names)} against {reference}: {said}."
-        for (reference, said), names in few.items()
-        if said
-    ]
+    tested = sum(map(len, few.values()))
+    for (reference, said), names in few.items():
+        if said:
+            every = len(names) == tested > _FEW
+            which = "every row" if every else ", ".join(f"“{n}”" for n in names)
+            told.append(f"{which} against “{reference}”: {said}.")
+    return [line[0].upper() + line[1:] for line in told]
 
 
 def _by_seed(row: Answers) -> Answers:
