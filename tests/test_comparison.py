@@ -137,7 +137,7 @@ def test_other_seeds_and_lost_seeds(runs, tmp_path):
     assert found["seeds"] == [1, 2, 3, 4, 5, 6, 7]
     warned = " ".join(table_words.warnings(found))
     assert "The runs have different seeds" in warned
-    assert "x/bad: seed 7 gave no value" in warned
+    assert "“x/bad”: seed 7 gave no value" in warned
     cell = found["parts"][0]["rows"][2]["cells"][0]
     assert cell["mean"] is None and cell["per_seed"]["7"] is None
     assert "x/bad: 4, 5, 6, 7" in " ".join(found["caption"])
