@@ -260,7 +260,7 @@ def test_a_change_runs_when_the_seal_is_opened_and_not_before():
         with pytest.raises(StillSealed, match=type(wrong).__name__):
             second.open(wrong)
     assert seen == [3]
-    assert "3" not in repr(seal(3)) and not hasattr(seal(3), "__dict__")
+    assert "secret" not in repr(seal("secret")) and not hasattr(seal(3), "__dict__")
 
 
 def test_other_parameters_are_not_recalled():
