@@ -20,13 +20,12 @@ from msa_jax import checkpoint, config, methods, workdir
 from msa_jax.batching import gather
 from msa_jax.data import Dataset, load
 from msa_jax.errors import UserError
+from msa_jax.experiment.controls import ALTERED
 from msa_jax.inputs import Inputs, make_inputs
 from msa_jax.sealed import Frozen, StillSealed, recall
 from msa_jax.train_state import make_mesh
 from msa_jax.types import Method, PyTree, Split
 
-# How the note begins that a run without all of its modalities carries.
-TRAINED_WITHOUT = "Trained without "
 _MOMENT = 0.5  # seconds; see `_quiet_reader`
 
 
@@ -95,7 +94,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     """Read a run's results.
 
     Raises:
-        UserError: there are none, or the run lacks modalities that its config names.
+        UserError: there are none, or the run did not read its data as they are.
     """
     path = folder / workdir.RESULTS
     if not path.is_file():
@@ -109,7 +108,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     if lacking:
         raise UserError(f"{path}: lacks {', '.join(lacking)}; train again")
     for note in results["notes"]:
-        if note.startswith(TRAINED_WITHOUT):
+        if note.startswith(ALTERED):
             raise UserError(
                 f"{folder}: {note[0].lower()}{note[1:].rstrip('.')}; give the run it "
                 "was made from"

@@ -71,6 +71,7 @@ def run(
     set_up_jax(settings.precision)
     from msa_jax import outputs, report, tasks
     from msa_jax.data import load
+    from msa_jax.experiment import shuffles
     from msa_jax.inputs import make_inputs
     from msa_jax.progress import TrainingProgress
     from msa_jax.train import evaluate, fit
@@ -98,12 +99,13 @@ def run(
         seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
         fitted = fit(settings, *seen, mesh, label_range, kind, on_epoch)
         trained = evaluate(settings, fitted, inputs, mesh)
+        shuffled = shuffles.answers(settings, fitted, inputs.test, mesh)
     times = {
         "started": started,
         "seconds": time.perf_counter() - clock,
         "command": _command(),
     }
-    results = writer.finish(trained, times)
+    results = writer.finish(trained, shuffled, times)
     report.write(folder)
     return results
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from msa_jax import checkpoint, metrics, tasks, workdir
 from msa_jax.data import Dataset
-from msa_jax.experiment.baselines import baselines
+from msa_jax.experiment import baselines, shuffles
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.inputs import Inputs, frozen_features, opened
 from msa_jax.sealed import Frozen, seal
@@ -89,8 +89,21 @@ class Writer:
                         self._boards[i].add_scalar(tag, value, epoch.number)
             self._boards[i].flush()
 
-    def finish(self, trained: Trained, times: dict[str, Any]) -> dict[str, Any]:
-        """Write checkpoint, predictions, losses, features and, last, the results."""
+    def finish(
+        self,
+        trained: Trained,
+        shuffled: shuffles.Answers,
+        times: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Write checkpoint, predictions, losses, features and, last, the results.
+
+        Args:
+            trained: from `train.evaluate`.
+            shuffled: from `shuffles.answers`.
+            times: what goes into the results as "time".
+
+        Returns: the results.
+        """
         for board in self._boards:
             board.close()
         config, folder = self._config, self._folder
@@ -126,7 +139,8 @@ class Writer:
             "epochs_run": dict(zip(seeds, fitted.epochs_run, strict=True)),
             "valid": self._scores(valid_truth, fitted.valid_prediction),
             "test": self._scores(test_truth, trained.test_prediction),
-            "baselines": self._baselines(splits, frozen),
+            "controls": shuffles.summaries(self._kind, test_truth, shuffled),
+            "baselines": self._baselines(splits, test_truth, frozen),
             "state_sha256": dict(zip(seeds, frozen.sha256, strict=True)),
             "notes": [
                 *self._inputs.notes,
@@ -151,13 +165,21 @@ class Writer:
         return {name: summarise([s[name] for s in scores]) for name in scores[0]}
 
     def _baselines(
-        self, splits: dict[str, Examples], proof: Frozen
+        self, splits: dict[str, Examples], truth: np.ndarray, proof: Frozen
     ) -> dict[str, dict[str, float]]:
+        """Score the trivial baselines; write their answers to every sample."""
         inputs, kind = self._inputs, self._kind
         text = frozen_features(inputs.encoder, opened(inputs, proof))
         if text is not None:
             text = (text["train"], text["valid"], text["test"])
-        return baselines(splits["train"], splits["valid"], splits["test"], kind, text)
+        three = splits["train"], splits["valid"], splits["test"]
+        found = baselines.answers(*three, kind, text)
+        workdir.write_arrays(
+            self._folder / workdir.BASELINES,
+            name=np.array(list(found)),
+            answer=np.stack(list(found.values())),
+        )
+        return baselines.scores(kind, found, truth)
 
     def _write_u_labels(self) -> dict[str, Any]:
         """Write the u-labels of every epoch; correlate the last with the truth."""

@@ -242,7 +242,7 @@ def make_epoch(
         of_lane: what makes a lane's own method and optimiser of its `state.hyper`, of
             the same shapes as the given ones; None: all lanes have those.
     """
-    divide, columns = _division(mesh, rules.batch_size)
+    divide, columns = division(mesh, rules.batch_size)
     shared = method, optimizer
 
     def run(state, train, valid):
@@ -274,7 +274,7 @@ def make_epoch(
         return jax.lax.cond(state.selection.active, run, rest, state, train, valid)
 
     return jax.jit(
-        _over_seeds(one_seed, over_seeds),
+        over_seed_axis(one_seed, over_seeds),
         donate_argnums=0,
         in_shardings=(
             state_sharding(mesh),
@@ -297,19 +297,19 @@ def make_predict(
 
     Returns: (parameters, split) -> what `read` keeps, see `predict`, [s, n, ...].
     """
-    divide, columns = _division(mesh, batch_size)
+    divide, columns = division(mesh, batch_size)
 
     def one_seed(params, split):
         return predict(method, params, split, columns, divide, read=read)
 
     return jax.jit(
-        _over_seeds(one_seed, over_seeds),
+        over_seed_axis(one_seed, over_seeds),
         in_shardings=(state_sharding(mesh), split_sharding(mesh)),
         out_shardings=state_sharding(mesh),
     )
 
 
-def _over_seeds(one_seed: Callable, how: str) -> Callable:
+def over_seed_axis(one_seed: Callable, how: str) -> Callable:
     """Turn a program (state of one seed, *shared) into one over the seed axis."""
 
     def in_turn(state, *shared):
@@ -322,7 +322,7 @@ def _over_seeds(one_seed: Callable, how: str) -> Callable:
     return in_turn if how == "map" else in_parallel
 
 
-def _division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
+def division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
     """How batches divide over the "data" axis, and their padded width."""
     devices = mesh.shape["data"]
     columns = -(-batch_size // devices) * devices

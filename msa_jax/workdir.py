@@ -17,6 +17,7 @@ from msa_jax.experiment.statistics import json_safe
 
 RESULTS, CONFIG, HISTORY = "results.json", "config.json", "history.jsonl"
 LOSSES, FEATURES = "losses.npz", "features.npz"
+BASELINES = "baselines_test.npz"
 PACKAGES = (
     "jax jaxlib flax optax orbax-checkpoint transformers numpy scipy scikit-learn "
     "ml-collections tensorflow-datasets"

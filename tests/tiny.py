@@ -101,10 +101,14 @@ def make_heads(**rules) -> Method:
     )
 
 
-def make_proof() -> Frozen:
-    """Return what opens a sealed test split."""
-    one = {"weight": np.zeros((1, 1))}
-    return recall(one, None, (state_hash({"weight": np.zeros(1)}, None),))
+def make_proof(params=None) -> Frozen:
+    """Return what opens a sealed test split: some parameters, leading seed axis."""
+    params = {"weight": np.zeros((1, 1))} if params is None else params
+    count = len(jax.tree.leaves(params)[0])
+    seeds = [
+        jax.tree.map(lambda x, i=i: np.asarray(x[i]), params) for i in range(count)
+    ]
+    return recall(params, None, tuple(state_hash(seed, None) for seed in seeds))
 
 
 def make_params(method: Method, split: Split, seed: int = 0):

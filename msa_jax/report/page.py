@@ -10,6 +10,7 @@ from msa_jax.errors import UserError
 from msa_jax.report import (
     class_figures,
     figures,
+    modality_use,
     rendering,
     representation,
     sample_paths,
@@ -237,6 +238,7 @@ def describe(run: Run) -> dict[str, Any]:
         "interval": tables.INTERVAL if len(results["seeds"]) > 1 else "",
         "emotions": tables.emotion_table(results),
         "against": tables.baseline_sentences(results),
+        "use": modality_use.section(results),
         "warnings": tables.warnings(results, empty),
         "notes": tables.notes(results),
         "u_labels": tables.u_label_tables(results),
