@@ -89,7 +89,7 @@ def prepare(
     mesh: Mesh,
     label_range: tuple[float, float],
 ) -> Program:
-    """Make the programs of a training; see `fit` for the arguments.
+    """Make the programs of a training; see `train.fit` for the arguments.
 
     Nothing is compiled before the first lanes start, nor again for lanes as many.
     """

@@ -156,7 +156,7 @@ class TrainState:
     labels: PyTree  # the method's label tables; () for methods without
     selection: Selection
     key: PRNGKeyArray  # the seed's root key; never changes, everything is folded in
-    # Config field -> the lane's own value, in a hyper-parameter search; never changes.
+    # Config field -> this lane's value, of every traced field; never changes.
     hyper: dict[str, Array] = struct.field(default_factory=dict)
 
 

@@ -106,7 +106,8 @@ def read_space(sweep: Any, config: ConfigDict, source: str) -> tuple[Axis, ...]:
         if len({known[field][0] for field in fields}) > 1:
             raise UserError(f"sweep {source}: {fields} cannot share values of one type")
         for field in fields:
-            values = _values(field, values, *known[field], source)
+            kind, current = known[field]
+            values = _values(field, values, kind, current, source)
         axes.append(Axis(fields, values))
     return tuple(axes)
 

@@ -146,8 +146,8 @@ def warnings(found: dict[str, Any]) -> list[str]:
         where = _edge(axis, best["values"][axis["fields"][0]])
         if where:
             said.append(
-                f"{axis['fields'][0]}: the winner's value is the {where} that was "
-                "searched; better ones may lie beyond."
+                f"{axis['fields'][0]}: the winner's value lies at the {where} end of "
+                "what was searched; better ones may lie beyond."
             )
     return said
 
@@ -242,7 +242,7 @@ def _edge(axis: dict[str, Any], value: Any) -> str:
     else:
         scale = np.log if axis["kind"] == "log_uniform" else np.asarray
         place = float((scale(value) - scale(low)) / (scale(high) - scale(low)))
-    return "lowest" if place < 0.05 else "highest" if place > 0.95 else ""
+    return "low" if place < 0.05 else "high" if place > 0.95 else ""
 
 
 def _values(axis: dict[str, Any]) -> str:

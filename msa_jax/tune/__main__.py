@@ -93,7 +93,7 @@ def _config_file() -> str:
 def _seeds_of_the_file(given: dict[str, Any]) -> tuple[int, ...]:
     """Return the seeds of the config file, whatever the command line says."""
     if "seeds" in given:
-        return tuple(flags.FLAGS["config.seeds"].default)
+        return tuple(flags.FLAGS["config.seeds"].default or ())
     return tuple(_CONFIG.value.seeds)
 
 
