@@ -12,6 +12,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "data.standardise": ("none", "train"),
     "data.padding": ("back", "front"),
     "text.encoder": ("bert", "features"),
+    "text.implementation": ("transformers", "own"),
     "text.pooling": ("first", "mean"),
     "optim.schedule": ("constant", "linear", "plateau"),
     "selection.valid_mean": ("batches", "samples"),
