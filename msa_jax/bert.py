@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jax.extend.random import threefry2x32_p
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from msa_jax.packing import Packed, unpack
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": partial(nn.gelu, approximate=False),
@@ -68,6 +71,23 @@ def shape_of(settings: Mapping[str, Any]) -> Shape:
     return shape
 
 
+class Rows(NamedTuple):
+    """Tokens as the encoder reads them, t to a row.
+
+    visible: which keys (last axis) a query (the axis before) attends to.
+    source: where the tokens stand in the padded batch, counted row by row; None: the
+        rows are the padded batch. Dropout draws what it would draw there.
+    padded: sentences and steps of the padded batch.
+    """
+
+    ids: Int[Array, "b t"]
+    position: Int[Array, "b t"]
+    segment: Int[Array, "b t"]
+    visible: Bool[Array, "b _ t"]
+    source: Int[Array, "b t"] | None
+    padded: tuple[int, int]
+
+
 class OwnBertEncoder(nn.Module):
     """BERT without its pooler; the same parameters and results as `text.BertEncoder`.
 
@@ -80,25 +100,36 @@ class OwnBertEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Int[Array, "b 3 t"], *, train: bool
+        self, text: Int[Array, "b 3 t"] | Packed, *, train: bool
     ) -> Float[Array, "b t h"]:
-        """Return the last hidden states of `tokens` = (ids, mask, segments)."""
-        ids, mask, segments = tokens[:, 0], tokens[:, 1], tokens[:, 2]
-        position = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
-        rows = Rows(ids, position, segments, mask[:, None] > 0)
-        return Bert(self.shape, name="bert")(rows, train=train)
+        """Return the last hidden states of (ids, mask, segments), padded or packed.
+
+        Where packed text has padding, states are 0.
+        """
+        bert = Bert(self.shape, name="bert")
+        if not isinstance(text, Packed):
+            return bert(_rows_of_padded(text), train=train)
+        hidden = bert(_rows_of_packed(text), train=train)
+        return unpack(hidden.reshape(*text.ids.shape, -1), text)
 
 
-class Rows(NamedTuple):
-    """Tokens as the encoder reads them, t to a row.
+def _rows_of_padded(tokens: Int[Array, "b 3 t"]) -> Rows:
+    ids, mask, segments = tokens[:, 0], tokens[:, 1], tokens[:, 2]
+    sentences, steps = ids.shape
+    position = jnp.broadcast_to(jnp.arange(steps), ids.shape)
+    visible = mask[:, None] > 0
+    return Rows(ids, position, segments, visible, None, (sentences, steps))
 
-    visible: which keys (last axis) a query (the axis before) attends to.
-    """
 
-    ids: Int[Array, "b t"]
-    position: Int[Array, "b t"]
-    segment: Int[Array, "b t"]
-    visible: Bool[Array, "b _ t"]
+def _rows_of_packed(text: Packed) -> Rows:
+    shards, sentences, steps = text.place.shape
+    first = jnp.arange(shards) * (sentences * steps)
+    source = text.source + first[:, None, None]
+    flat = (x.reshape(-1, x.shape[-1]) for x in (*text[:4], source))
+    ids, position, segment, sentence, source = flat
+    visible = sentence[:, :, None] == sentence[:, None]
+    padded = shards * sentences, steps
+    return Rows(ids, position, segment, visible, source, padded)
 
 
 class Bert(nn.Module):
@@ -203,11 +234,12 @@ class SelfAttention(nn.Module):
         weight = jax.nn.softmax(score, axis=-1)
         rate = s.attention_probs_dropout_prob
         if train and rate:
-            steps = x.shape[1]
-            kept = jax.random.bernoulli(
-                self.make_rng("dropout"), 1 - rate, (steps, steps)
-            )
-            weight = weight * (kept.astype(x.dtype) / (1 - rate))[None, None]
+            steps = rows.padded[1]
+            key = self.make_rng("dropout")
+            kept = jax.random.bernoulli(key, 1 - rate, (steps, steps))[None]
+            if rows.source is not None:
+                kept = kept[0, rows.position[:, :, None], rows.position[:, None]]
+            weight = weight * (kept.astype(x.dtype) / (1 - rate))[:, None]
         return jnp.einsum("bhqk,bkhc->bqhc", weight, value).reshape(x.shape)
 
 
@@ -250,8 +282,41 @@ class Dropout(nn.Module):
         """Return x, in training with numbers set to 0 and the rest made larger."""
         if not train or not self.rate:
             return x
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, x.shape)
+        key, width = self.make_rng("dropout"), x.shape[-1]
+        if rows.source is None:
+            kept = jax.random.bernoulli(key, 1 - self.rate, x.shape)
+        else:
+            drawn = rows.padded[0] * rows.padded[1], width
+            kept = rows_of_draw(key, 1 - self.rate, drawn, rows.source)
         return jnp.where(kept, x / (1 - self.rate), 0)
+
+
+def rows_of_draw(
+    key: PRNGKeyArray, p: float, shape: tuple[int, int], index: Int[Array, "*any"]
+) -> Bool[Array, "*any d"]:
+    """Return rows of `jax.random.bernoulli(key, p, shape)` without drawing the others.
+
+    jax's default generator turns the count of a number into its bits, so rows can be
+    drawn by themselves. With another generator everything is drawn. Rows outside the
+    shape hold anything.
+    """
+    counted = (
+        str(jax.random.key_impl(key)) == "threefry2x32"
+        and getattr(jax.config, "jax_threefry_partitionable", True)
+        and jnp.result_type(float) == jnp.float32
+        and (shape[0] + 1) * shape[1] < 2**32
+    )
+    if not counted:
+        whole = jax.random.bernoulli(key, p, shape)
+        return whole.at[index].get(mode="fill", fill_value=False)
+    column = jnp.arange(shape[1], dtype=jnp.uint32)
+    row = jnp.expand_dims(index.astype(jnp.uint32), -1)
+    count = row * shape[1] + jnp.expand_dims(column, range(index.ndim))
+    keys = jax.random.key_data(key)
+    pair = threefry2x32_p.bind(keys[0], keys[1], jnp.zeros_like(count), count)
+    # As jax.random.uniform: 23 bits are the mantissa of a number in [1, 2).
+    bits = ((pair[0] ^ pair[1]) >> 9) | jnp.uint32(0x3F800000)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32) - 1 < p
 
 
 def _dense(features: int, shape: Shape, name: str) -> nn.Dense:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from msa_jax import losses, optim
 from msa_jax.batching import DROPOUT_STREAM, batches, gather, shuffled
+from msa_jax.packing import Sizes, by_size
 from msa_jax.train_state import split_sharding, state_sharding
 from msa_jax.types import Method, Outputs, PyTree, Selection, Split, TrainState
 
@@ -71,6 +72,7 @@ def train_epoch(
     order: Int[Array, "k b"],
     accumulate: int,
     divide: Divide = lambda batch: batch,
+    sizes: Sizes | None = None,
 ) -> tuple[TrainState, dict[str, Float[Array, " k"]]]:
     """Train one seed for one epoch over the batches of `order`.
 
@@ -86,7 +88,7 @@ def train_epoch(
     epoch = state.epoch + 1
     dropout = jax.random.fold_in(state.key, DROPOUT_STREAM)
 
-    def forward(params, labels, batch, step):
+    def forward(params, batch, labels, step):
         key = jax.random.fold_in(dropout, step)
         outputs = method.model.apply(
             {"params": params}, batch, train=True, rngs={"dropout": key}
@@ -94,12 +96,17 @@ def train_epoch(
         loss, parts = method.loss(outputs, batch, labels)
         return loss, (outputs, {"loss": loss, **parts})
 
+    def backward(batch, params, labels, step):
+        return jax.grad(forward, has_aux=True)(params, batch, labels, step)
+
+    def only_forward(batch, params, labels, step):
+        return forward(params, batch, labels, step)[1]
+
     def backward_batch(params, carry, index):
         gradient, labels, step = carry
         batch = divide(gather(split, index))
-        grad, (outputs, parts) = jax.grad(forward, has_aux=True)(
-            params, labels, batch, step
-        )
+        run = by_size(sizes, backward)
+        grad, (outputs, parts) = run(batch, params, labels, step)
         labels = method.update_labels(labels, outputs, batch, epoch)
         gradient = jax.tree.map(jnp.add, gradient, grad)
         return (gradient, labels, step + 1), parts
@@ -119,7 +126,7 @@ def train_epoch(
     def leftover_batch(params, carry, index):
         labels, step = carry
         batch = divide(gather(split, index))
-        _, (outputs, parts) = forward(params, labels, batch, step)
+        outputs, parts = by_size(sizes, only_forward)(batch, params, labels, step)
         labels = method.update_labels(labels, outputs, batch, epoch)
         return (labels, step + 1), parts
 
@@ -149,6 +156,7 @@ def predict(
     divide: Divide = lambda batch: batch,
     *,
     read: Read | None = None,
+    sizes: Sizes | None = None,
 ) -> PyTree:
     """Return what `read` keeps of every sample of a split.
 
@@ -160,16 +168,19 @@ def predict(
         divide: lays a batch over the devices.
         read: (outputs of a batch) -> arrays whose first axis is the batch; what it
             leaves out is not computed. None: the task's answers.
+        sizes: pack the text, see `packing`.
 
     Returns: the same arrays over all samples, [n, ...].
     """
     read = read or method.task.read
     n = split.label.shape[0]
 
-    def one(index):
-        batch = divide(gather(split, index))
+    def answer(batch, params):
         outputs = method.model.apply({"params": params}, batch, train=False)
         return read(cast(Outputs, outputs))
+
+    def one(index):
+        return by_size(sizes, answer)(divide(gather(split, index)), params)
 
     rows = jax.lax.map(one, batches(jnp.arange(n), size))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], rows)
@@ -225,6 +236,7 @@ def make_epoch(
     mesh: Mesh,
     *,
     over_seeds: str,
+    sizes: Sizes | None = None,
 ) -> Callable[[TrainState, Split, Split], tuple[TrainState, EpochLog]]:
     """Compile-ready program of one epoch for all seeds of a state.
 
@@ -236,6 +248,7 @@ def make_epoch(
         rules: batch size, accumulation, selection.
         mesh: from `train_state.make_mesh`.
         over_seeds: "vmap" (accelerators: seeds in parallel) or "map" (CPU: in turn).
+        sizes: pack the text, see `packing`.
     """
     divide, columns = _division(mesh, rules.batch_size)
 
@@ -246,9 +259,9 @@ def make_epoch(
             order, rules.batch_size, columns=columns, drop_last=rules.drop_last
         )
         state, parts = train_epoch(
-            method, optimizer, state, train, rows, rules.accumulate, divide
+            method, optimizer, state, train, rows, rules.accumulate, divide, sizes
         )
-        prediction = predict(method, state.params, valid, columns, divide)
+        prediction = predict(method, state.params, valid, columns, divide, sizes=sizes)
         score = valid_loss(method.task.error(prediction, valid), rules)
         chosen = select(state.selection, state.params, score, state.epoch, rules)
         opt_state = optim.after_epoch(state.opt_state, score)
@@ -285,6 +298,7 @@ def make_predict(
     *,
     over_seeds: str,
     read: Read | None = None,
+    sizes: Sizes | None = None,
 ) -> Callable[[PyTree, Split], PyTree]:
     """Compile-ready program that predicts a split with every seed's parameters.
 
@@ -293,7 +307,7 @@ def make_predict(
     divide, columns = _division(mesh, batch_size)
 
     def one_seed(params, split):
-        return predict(method, params, split, columns, divide, read=read)
+        return predict(method, params, split, columns, divide, read=read, sizes=sizes)
 
     return jax.jit(
         _over_seeds(one_seed, over_seeds),

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import methods, metrics, optim, step
+from msa_jax import methods, metrics, optim, packing, step
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs
 from msa_jax.train_state import init_states, split_sharding
@@ -112,9 +112,14 @@ def train(
     splits = jax.device_put(inputs.splits, split_sharding(mesh))
     data, valid = splits["train"], splits["valid"]
     state = init_states(method, optimizer, data, seeds, inputs.encoder.params, mesh)
-    run_epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds=over_seeds)
+    sizes = _sizes(config, inputs.splits, mesh, over_seeds)
+    run_epoch = step.make_epoch(
+        method, optimizer, rules, mesh, over_seeds=over_seeds, sizes=sizes
+    )
     truth = np.asarray(getattr(valid, method.task.labels))
     notes, epochs_run = [], np.zeros(len(seeds), int)
+    if sizes is not None:
+        notes.append(packing.describe(sizes, data.text.shape[-1]))
     best_prediction, recorded = None, {}
     for number in range(1, config.selection.max_epochs + 1):
         active = np.asarray(state.selection.active)
@@ -156,7 +161,9 @@ def train(
 
     def predict(split, read):
         size = config.optim.batch_size
-        run = step.make_predict(method, size, mesh, over_seeds=over_seeds, read=read)
+        run = step.make_predict(
+            method, size, mesh, over_seeds=over_seeds, read=read, sizes=sizes
+        )
         return jax.device_get(run(chosen, split))
 
     # Test is read here, once, with parameters that validation chose.
@@ -213,6 +220,18 @@ def _rules(config: Any) -> step.Rules:
         min_delta=config.selection.min_delta,
         early_stop=config.selection.early_stop,
     )
+
+
+def _sizes(
+    config: Any, splits: dict[str, Split], mesh: Mesh, over_seeds: str
+) -> packing.Sizes | None:
+    """Choose the sizes of packed text; None: it is not to be packed."""
+    if config.text.packing == "none":
+        return None
+    shards = mesh.shape["data"]
+    columns = -(-config.optim.batch_size // shards) * shards
+    together = len(config.seeds) if over_seeds == "vmap" else 1
+    return packing.choose(splits, columns, shards=shards, together=together)
 
 
 def layout_of_seeds(choice: str, seed_devices: int) -> str:

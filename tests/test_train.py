@@ -104,6 +104,21 @@ def test_keeps_every_batch_of_every_loss(run):
     assert ended  # else this test shows half
 
 
+PACKED = {"text.implementation": "own", "text.packing": "tokens"}
+
+
+def test_packed_text_trains_the_same(run):
+    """Dropout included; seeds in turn and, with more sentences to a size, in parallel."""
+    expected, _ = run()
+    packed, _ = run(**PACKED)
+    assert any(note.startswith("Text packed: ") for note in packed.notes)
+    assert differences(packed, expected) < TOLERANCE
+    assert np.abs(packed.valid_prediction - expected.valid_prediction).max() < TOLERANCE
+    spread = {"mesh.devices": 2, "mesh.data": 2, "mesh.over_seeds": "vmap"}
+    packed, _ = run(**PACKED, **spread)
+    assert differences(packed, expected) < TOLERANCE
+
+
 def test_features_are_those_of_evenly_spaced_samples(run, monkeypatch):
     every, _ = run()
     monkeypatch.setattr(train, "FEATURE_SAMPLES", 40)
