@@ -108,7 +108,7 @@ PACKED = {"text.implementation": "own", "text.packing": "tokens"}
 
 
 def test_packed_text_trains_the_same(run):
-    """Dropout included; seeds in turn and, with more sentences to a size, in parallel."""
+    """Dropout included; seeds in turn, and side by side on two devices per batch."""
     expected, _ = run()
     packed, _ = run(**PACKED)
     assert any(note.startswith("Text packed: ") for note in packed.notes)

@@ -57,7 +57,7 @@ def run(options: Any) -> dict[str, Any]:
     import numpy as np
 
     from msa_jax import config, methods, optim, packing
-    from msa_jax.bench import measure, shapes
+    from msa_jax.bench import measure
     from msa_jax.bert import OwnBertEncoder, Shape
     from msa_jax.main import set_up_jax
     from msa_jax.text import BertEncoder
