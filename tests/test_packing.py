@@ -316,7 +316,9 @@ def test_masks_with_holes_are_refused():
 )
 def test_methods_that_read_padding_are_refused(method, changes, message):
     settings: ConfigDict = getattr(config, method)()
-    settings.text.update({"packing": "tokens", "implementation": "own"})
+    settings.text.update(
+        {"encoder": "bert", "packing": "tokens", "implementation": "own"}
+    )
     settings.update_from_flattened_dict(changes)
     if message is None:
         config.check(settings)
