@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import methods, metrics, optim, step
+from msa_jax import methods, metrics, optim, packing, step
 from msa_jax.config import traced_values, with_values
 from msa_jax.errors import UserError
 from msa_jax.text import Encoder
@@ -51,6 +51,7 @@ class Program(NamedTuple):
     values: the configuration's own traced fields.
     max_epochs: of every lane.
     truth: what the validation split answers.
+    sizes: of packed text, None where it is not packed.
     start: (seed of each lane, field -> value of each lane, how many of the last lanes
         stand idle) -> state.
     epoch: state -> state after one epoch, log.
@@ -60,6 +61,7 @@ class Program(NamedTuple):
     values: dict[str, float]
     max_epochs: int
     truth: np.ndarray
+    sizes: packing.Sizes | None
     start: Callable[..., TrainState]
     epoch: Callable[[TrainState], tuple[TrainState, step.EpochLog]]
 
@@ -109,6 +111,7 @@ def prepare(
         return method, optimizer
 
     method, optimizer = assemble(config)
+    sizes = choose_sizes(config, {"train": train, "valid": valid}, mesh)
     train, valid = jax.device_put((train, valid), split_sharding(mesh))
     begin = make_start(method, optimizer, train, encoder.params, mesh)
     run_epoch = step.make_epoch(
@@ -118,6 +121,7 @@ def prepare(
         mesh,
         over_seeds=layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"]),
         of_lane=lambda hyper: assemble(with_values(config, hyper)),
+        sizes=sizes,
     )
 
     def start(seeds, values, idle=0):
@@ -137,6 +141,7 @@ def prepare(
         values=traced_values(config),
         max_epochs=config.selection.max_epochs,
         truth=np.asarray(getattr(valid, method.task.labels)),
+        sizes=sizes,
         start=start,
         epoch=lambda state: run_epoch(state, train, valid),
     )
@@ -205,6 +210,25 @@ def _rules(config: Any) -> step.Rules:
         min_delta=config.selection.min_delta,
         early_stop=config.selection.early_stop,
     )
+
+
+def choose_sizes(
+    config: Any, splits: dict[str, Split], mesh: Mesh
+) -> packing.Sizes | None:
+    """Choose the sizes of packed text for these splits; None: it is not to be packed.
+
+    Args:
+        config: see `config.base`.
+        splits: all that is read with these sizes, "train" among them.
+        mesh: from `train_state.make_mesh`.
+    """
+    if config.text.packing == "none":
+        return None
+    shards = mesh.shape["data"]
+    columns = -(-config.optim.batch_size // shards) * shards
+    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
+    together = len(config.seeds) if over_seeds == "vmap" else 1
+    return packing.choose(splits, columns, shards=shards, together=together)
 
 
 def layout_of_seeds(choice: str, seed_devices: int) -> str:

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import step
+from msa_jax import packing, step
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs, opened
-from msa_jax.lanes import Epoch, layout_of_seeds, prepare, run
+from msa_jax.lanes import Epoch, choose_sizes, layout_of_seeds, prepare, run
 from msa_jax.sealed import Frozen, freeze
 from msa_jax.text import Encoder
 from msa_jax.train_state import split_sharding
@@ -38,7 +38,7 @@ class Fitted(NamedTuple):
     selected_epoch, epochs_run: per seed.
     valid_prediction: the answers of the selected parameters, [s, n] or [s, n, outputs].
     recorded: label values at each seed's end.
-    notes: what went wrong on the way, if anything.
+    notes: how text was packed, and what went wrong on the way, if anything.
     """
 
     frozen: Frozen
@@ -99,6 +99,9 @@ def fit(
     done = run(program, program.start(seeds, values), metrics_kind, on_epoch)
     _require_selected(done.state, seeds)
     u_labels = done.recorded.get("u_labels")
+    notes = []
+    if program.sizes is not None:
+        notes.append(packing.describe(program.sizes, train.text.shape[-1]))
     return Fitted(
         frozen=freeze(done.state, u_labels, config.selection.max_epochs),
         method=program.method,
@@ -106,7 +109,8 @@ def fit(
         epochs_run=done.epochs_run,
         valid_prediction=done.valid_prediction,
         recorded=done.recorded,
-        notes=[
+        notes=notes
+        + [
             f"Seed {seeds[i]}: a loss was not finite in epoch {done.failed_in[i]}; "
             "training of this seed ended there, its best epoch before counts."
             for i in np.argsort(done.failed_in, kind="stable")
@@ -128,10 +132,15 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
 
     def predict(split, read):
-        run = step.make_predict(method, size, mesh, over_seeds=over_seeds, read=read)
+        run = step.make_predict(
+            method, size, mesh, over_seeds=over_seeds, read=read, sizes=sizes
+        )
         return jax.device_get(run(fitted.frozen.params, split))
 
-    splits = jax.device_put(opened(inputs, fitted.frozen), split_sharding(mesh))
+    every = opened(inputs, fitted.frozen)
+    # Anew: test may have a longer sentence than train and valid.
+    sizes = choose_sizes(config, every, mesh)
+    splits = jax.device_put(every, split_sharding(mesh))
     if method.task.name == "sentiment":
         test_targets = _targets(predict, splits["test"])
         test_prediction = test_targets[:, 0]

@@ -16,7 +16,7 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 # A module or package may import those before it in this list, and its own parts.
 ORDER = (
     *("signals", "errors", "backend", "types", "sealed", "cli", "config"),
-    *("data", "batching", "text", "inputs"),
+    *("data", "batching", "packing", "bert", "bert_weights", "text", "inputs"),
     *("layers", "losses", "contrastive", "contrastive_total", "divergence"),
     *("ulgm", "ulgm_distance", "multitask"),
     *("emotion_metrics", "class_metrics", "metrics", "metric_names", "tasks"),
