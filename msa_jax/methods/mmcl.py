@@ -16,10 +16,10 @@ from jaxtyping import Array, Float, Int
 
 from msa_jax import contrastive_total, losses, tasks
 from msa_jax.contrastive_total import Readings, Views, Weights
-from msa_jax.layers.bidirectional import BidirectionalLstm, SequenceLstm
 from msa_jax.layers.cutoff import FeatureCutoff
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.encoder_stack import EncoderStack, mean_step
+from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm
 from msa_jax.layers.resample import match_steps
 from msa_jax.layers.siamese_cnn import STRIDES, SiameseCnn, mean_position
 from msa_jax.methods import groups
