@@ -95,8 +95,8 @@ class Parser(argparse.ArgumentParser):
         """Raise what is wrong, with the nearest option name."""
         unknown = re.search(r"unrecognized arguments: (--?[\w-]+)", message)
         if unknown:
-            near = _near(unknown[1], self._option_string_actions)
-            message = f"unknown flag {unknown[1]}{near}"
+            meant = near(unknown[1], self._option_string_actions)
+            message = f"unknown flag {unknown[1]}{meant}"
         raise UserError(f"{message} (see --help)")
 
 
@@ -131,8 +131,8 @@ def _parse(argv: list[str]) -> list[str]:
         for name in configs:
             _check_overrides(argv, name, load_config(_config_argument(argv, name)))
         if isinstance(error, flags.UnrecognizedFlagError):
-            near = _near(error.flagname, [flag.name for flag in _own_flags()], "--")
-            raise UserError(f"unknown flag --{error.flagname}{near}") from error
+            meant = near(error.flagname, [flag.name for flag in _own_flags()], "--")
+            raise UserError(f"unknown flag --{error.flagname}{meant}") from error
         if isinstance(error, flags.Error):
             raise UserError(str(error)) from error
         raise
@@ -169,7 +169,7 @@ def override(config: ConfigDict, overrides: dict[str, str]) -> None:
     argv = [f"--config.{field}={value}" for field, value in overrides.items()]
     _check_overrides(argv, "config", config)
     for field, value in overrides.items():
-        kind, _ = dict(_fields(config))[field]
+        kind, _ = dict(fields(config))[field]
         *groups, name = field.split(".")
         group = config
         for key in groups:
@@ -197,31 +197,43 @@ def _config_argument(argv: list[str], name: str) -> str | None:
 
 def load_config(argument: str | None) -> ConfigDict:
     """Return what the config file "file.py" or "file.py:variant" says."""
-    path, *variant = (argument or "").split(":", 1)
+    config = from_file(argument or "", "get_config", "config file")
+    if not isinstance(config, ConfigDict):
+        path, kind = (argument or "").split(":", 1)[0], type(config).__name__
+        raise UserError(f"config file {path}: get_config() returns a {kind}")
+    return config
+
+
+def from_file(argument: str, function: str, what: str) -> Any:
+    """Call a function without arguments, or of a variant, in a file of Python.
+
+    Args:
+        argument: "file.py" or "file.py:variant", as typed.
+        function: its name.
+        what: the file is, in words.
+
+    Raises:
+        UserError: no such file or function, or an error in it.
+    """
+    path, *variant = argument.split(":", 1)
     if not Path(path).is_file():
-        near = _near(path, map(str, Path(path).parent.glob("*.py")))
-        raise UserError(f"config file {path!r} not found{near}")
+        meant = near(path, map(str, Path(path).parent.glob("*.py")))
+        raise UserError(f"{what} {path!r} not found{meant}")
     try:
-        get_config = runpy.run_path(path).get("get_config")
-        if get_config is None:
-            raise UserError(f"config file {path}: it has no function get_config()")
+        call = runpy.run_path(path).get(function)
+        if call is None:
+            raise UserError(f"{what} {path}: it has no function {function}()")
         try:
-            inspect.signature(get_config).bind(*variant)
+            inspect.signature(call).bind(*variant)
         except TypeError:
             advice = f"drop ':{variant[0]}'" if variant else f"write {path}:VARIANT"
-            raise UserError(f"config file {path}: wrong variant; {advice}") from None
-        config = get_config(*variant)
+            raise UserError(f"{what} {path}: wrong variant; {advice}") from None
+        return call(*variant)
     except UserError:
         raise
     except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"config file {path}, line {_line(path, error)}: {what}"
-        ) from error
-    if not isinstance(config, ConfigDict):
-        kind = type(config).__name__
-        raise UserError(f"config file {path}: get_config() returns a {kind}")
-    return config
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(f"{what} {path}, line {_line(path, error)}: {said}") from error
 
 
 def _line(path: str, error: Exception) -> int | None:
@@ -234,18 +246,18 @@ def _line(path: str, error: Exception) -> int | None:
 
 def _check_overrides(argv: list[str], name: str, config: ConfigDict) -> None:
     """Raise for the first override that names no field or has an unfit value."""
-    known = dict(_fields(config))
+    known = dict(fields(config))
     for flag, value in _values_of(argv):
         prefix, _, path = flag.partition(".")
         if prefix not in (name, f"no{name}") or not path:
             continue
         if path not in known:
-            near = _near(path, known, f"--{name}.")
-            raise UserError(f"unknown config field --{name}.{path}{near}")
+            meant = near(path, known, f"--{name}.")
+            raise UserError(f"unknown config field --{name}.{path}{meant}")
         kind, current = known[path]
         if isinstance(current, ConfigDict):
-            fields = ", ".join(f"--{name}.{path}.{key}" for key in current)
-            raise UserError(f"--{name}.{path} is a group; its fields: {fields}")
+            listed = ", ".join(f"--{name}.{path}.{key}" for key in current)
+            raise UserError(f"--{name}.{path} is a group; its fields: {listed}")
         parser = PARSERS.get(kind)
         if parser is None:
             raise UserError(
@@ -262,13 +274,13 @@ def _check_overrides(argv: list[str], name: str, config: ConfigDict) -> None:
             ) from error
 
 
-def _fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, tuple]]:
+def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, tuple]]:
     """Yield the dotted path, type and value of every field, groups included."""
     for key in config:
         value = config[key]
         yield prefix + key, (config.get_type(key), value)
         if isinstance(value, ConfigDict):
-            yield from _fields(value, f"{prefix}{key}.")
+            yield from fields(value, f"{prefix}{key}.")
 
 
 def _check_tuples(name: str) -> None:
@@ -288,12 +300,12 @@ def _check_tuples(name: str) -> None:
             )
 
 
-def _near(word: str, known: Iterable[str], prefix: str = "") -> str:
+def near(word: str, known: Iterable[str], prefix: str = "") -> str:
     """Return "; did you mean ...?", or nothing if no known name is near."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    if not near:  # the name may be in another group
+    found = difflib.get_close_matches(word, known, n=1)
+    if not found:  # the name may be in another group
         leaves = {other.rpartition(".")[2]: other for other in known}
-        near = difflib.get_close_matches(word.rpartition(".")[2], leaves, n=1)
-        near = [leaves[leaf] for leaf in near]
-    return f"; did you mean {prefix}{near[0]}?" if near else ""
+        found = difflib.get_close_matches(word.rpartition(".")[2], leaves, n=1)
+        found = [leaves[leaf] for leaf in found]
+    return f"; did you mean {prefix}{found[0]}?" if found else ""

@@ -19,6 +19,7 @@ Vectors = Float[Array, "b h"]
 Valid = Bool[Array, " b"]
 PerAnchor = Float[Array, " b"]
 Scalar = Float[Array, ""]
+Number = float | Scalar  # an array where lanes of a search differ
 
 UniReading = Literal["prose", "literal", "keys", "simclr"]
 UniformityReading = Literal["wang_isola", "literal", "union", "all_pairs"]
@@ -42,7 +43,7 @@ def info_nce(
     query: Vectors,
     key: Vectors,
     valid: Valid,
-    temperature: float,
+    temperature: Number,
     reading: UniReading = "prose",
 ) -> PerAnchor:
     """Return log(sum over candidates of exp(q.c / t)) - q.k+ / t of each query q.
@@ -86,7 +87,7 @@ def cross_contrast(
     predicted: Vectors,
     target: Vectors,
     valid: Valid,
-    temperature: float,
+    temperature: Number,
     reduce: Literal["mean", "sum"] = "mean",
 ) -> PerAnchor:
     """Return the instance-based loss over the pairings (G, G), (P, P) and (G, P).
@@ -154,7 +155,7 @@ def uniformity(
     predicted: Vectors,
     target: Vectors,
     valid: Valid,
-    kappa: float = 2.0,
+    kappa: Number = 2.0,
     reading: UniformityReading = "wang_isola",
 ) -> Scalar:
     """Return log of the mean of exp(-kappa |x - y|^2) over pairs of vectors.
@@ -197,7 +198,7 @@ def sentiment_contrast(
     vectors: Vectors,
     label: Float[Array, " b"],
     valid: Valid,
-    temperature: float,
+    temperature: Number,
     reading: SentimentReading = "log_outside_sum",
     with_self: bool = False,
 ) -> tuple[PerAnchor, Valid]:
@@ -274,7 +275,7 @@ def _log_mean(score: Array, kept: Array) -> Scalar:
     return jnp.where(count > 0, value, 0)
 
 
-def _spread(x: Array, valid: Array, kappa: float) -> Scalar:
+def _spread(x: Array, valid: Array, kappa: Number) -> Scalar:
     """Return the log mean potential of the distinct pairs of one set."""
     x = _only(x, valid)
     pairs = jnp.triu(valid[:, None] & valid[None], 1)

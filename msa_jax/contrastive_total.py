@@ -26,25 +26,25 @@ class Weights(NamedTuple):
         result; the paper does not say which of its grids' beta and gamma were used.
     """
 
-    uni: float = 0.7  # mu
-    sentiment: float = 1.0  # eta
-    cross: float = 1.0  # alpha
-    align: float = 0.75  # beta
-    uniform: float = 0.1  # gamma
+    uni: contrastive.Number = 0.7  # mu
+    sentiment: contrastive.Number = 1.0  # eta
+    cross: contrastive.Number = 1.0  # alpha
+    align: contrastive.Number = 0.75  # beta
+    uniform: contrastive.Number = 0.1  # gamma
 
 
 @dataclass(frozen=True)
 class Readings:
     """How each formula is read; the defaults' reasons: docs/fidelity.md, "MMCL"."""
 
-    temperature: float = 0.1
+    temperature: contrastive.Number = 0.1
     uni: contrastive.UniReading = "prose"
     uni_normalise: bool = True
     cross_reduce: Literal["mean", "sum"] = "mean"
     align_power: float = 2.0
     align_norm: Literal["euclidean", "taxicab"] = "euclidean"
     uniformity: contrastive.UniformityReading = "wang_isola"
-    kappa: float = 2.0
+    kappa: contrastive.Number = 2.0
     sentiment: contrastive.SentimentReading = "log_outside_sum"
     sentiment_self: bool = False
     sentiment_pool: Literal["both", "target"] = "both"
@@ -78,7 +78,7 @@ def parts(
 
 
 def _parts(
-    view: Views, label: Array, valid: Array, r: Readings, t: float
+    view: Views, label: Array, valid: Array, r: Readings, t: contrastive.Number
 ) -> dict[str, Array]:
     predicted, target = (
         contrastive.unit(view.predicted, valid),
@@ -125,6 +125,6 @@ def total(
     Source: MMCL, Eq. 10.
     """
     for name, weight in weights._asdict().items():
-        if weight:
+        if losses.counts(weight):
             regression = regression + weight * terms[name]
     return regression

@@ -20,12 +20,12 @@ from msa_jax import checkpoint, config, methods, workdir
 from msa_jax.batching import gather
 from msa_jax.data import Dataset, load
 from msa_jax.errors import UserError
+from msa_jax.experiment.controls import ALTERED
 from msa_jax.inputs import Inputs, make_inputs
+from msa_jax.sealed import Frozen, StillSealed, recall
 from msa_jax.train_state import make_mesh
-from msa_jax.types import Method, PyTree
+from msa_jax.types import Method, PyTree, Split
 
-# How the note begins that a run without all of its modalities carries.
-TRAINED_WITHOUT = "Trained without "
 _MOMENT = 0.5  # seconds; see `_quiet_reader`
 
 
@@ -34,6 +34,7 @@ class FinishedRun(NamedTuple):
 
     config: the run's own.
     results: its results.json.
+    test: the test split, opened: this run's selection ended long ago.
     params: selected parameters, leading seed axis, NumPy.
     label: of the test samples, as the run was scored.
     prediction: the run's own answers on test, [s, n] (or more axes).
@@ -44,6 +45,7 @@ class FinishedRun(NamedTuple):
     results: dict[str, Any]
     dataset: Dataset
     inputs: Inputs
+    test: Split
     method: Method
     params: PyTree
     mesh: Mesh
@@ -69,8 +71,8 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
     inputs = make_inputs(dataset, settings)
     label_range = tuple(dataset.card["label_range"])
     method = methods.make(settings, inputs.encoder.module, label_range)
-    params = _read_params(folder, results)
-    _require_fitting(folder, method, inputs, params)
+    frozen = _read_selection(folder, results)
+    _require_fitting(folder, method, inputs, frozen.params)
     arrays = _read_arrays(folder / "predictions_test.npz", "label", "prediction")
     label, prediction = arrays
     return FinishedRun(
@@ -79,8 +81,9 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
         results=results,
         dataset=dataset,
         inputs=inputs,
+        test=inputs.test.open(frozen),
         method=method,
-        params=params,
+        params=frozen.params,
         mesh=_mesh(settings.mesh, len(settings.seeds)),
         label=label,
         prediction=prediction,
@@ -91,7 +94,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     """Read a run's results.
 
     Raises:
-        UserError: there are none, or the run lacks modalities that its config names.
+        UserError: there are none, or the run did not read its data as they are.
     """
     path = folder / workdir.RESULTS
     if not path.is_file():
@@ -105,7 +108,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     if lacking:
         raise UserError(f"{path}: lacks {', '.join(lacking)}; train again")
     for note in results["notes"]:
-        if note.startswith(TRAINED_WITHOUT):
+        if note.startswith(ALTERED):
             raise UserError(
                 f"{folder}: {note[0].lower()}{note[1:].rstrip('.')}; give the run it "
                 "was made from"
@@ -143,7 +146,7 @@ def read_params(folder: Path, results: dict[str, Any]) -> PyTree:
     Raises:
         UserError: the checkpoint is missing, damaged or of another run.
     """
-    return _read_params(folder, results)
+    return _read_selection(folder, results).params
 
 
 def _mesh(layout: Any, seeds: int) -> Mesh:
@@ -164,7 +167,7 @@ def _require_same_data(folder: Path, results: dict[str, Any], dataset: Dataset) 
         )
 
 
-def _read_params(folder: Path, results: dict[str, Any]) -> PyTree:
+def _read_selection(folder: Path, results: dict[str, Any]) -> Frozen:
     """Read the checkpoint; its hash must be the one that the results name."""
     path = folder / "checkpoint" / "best"
     if not path.is_dir():
@@ -174,25 +177,19 @@ def _read_params(folder: Path, results: dict[str, Any]) -> PyTree:
             params = jax.tree.map(np.asarray, checkpoint.load(path))
         table = folder / "u_labels.npz"
         last = _read_arrays(table, "value")[0][-1] if table.is_file() else None
-        hashes = [
-            workdir.state_hash(
-                jax.tree.map(lambda x, i=i: x[i], params),
-                None if last is None else last[i],
-            )
-            for i in range(len(results["seeds"]))
-        ]
+        hashes = [results["state_sha256"].get(str(s)) for s in results["seeds"]]
+        return recall(params, last, tuple(hashes))
     except UserError:
         raise
+    except StillSealed as error:
+        raise UserError(
+            f"{path} and u_labels.npz do not hold what {workdir.RESULTS} says "
+            "(state_sha256 differs); train again"
+        ) from error
     except Exception as error:  # orbax and its readers raise many types on damage
         raise UserError(
             f"{path} is damaged ({type(error).__name__}); train again"
         ) from error
-    if hashes != [results["state_sha256"].get(str(s)) for s in results["seeds"]]:
-        raise UserError(
-            f"{path} and u_labels.npz do not hold what {workdir.RESULTS} says "
-            "(state_sha256 differs); train again"
-        )
-    return params
 
 
 @contextlib.contextmanager
@@ -227,7 +224,7 @@ def _require_fitting(
         batch = gather(split, jnp.zeros((1,), jnp.int32))
         return method.model.init(jax.random.key(0), batch, train=False)["params"]
 
-    expected = jax.eval_shape(init, inputs.splits["test"])
+    expected = jax.eval_shape(init, inputs.splits["train"])
     shapes = [
         {
             jax.tree_util.keystr(path): tuple(leaf.shape[skip:])

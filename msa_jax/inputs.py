@@ -13,6 +13,7 @@ from msa_jax.data import Dataset, standardise
 from msa_jax.data.scaling import Columns, train_columns
 from msa_jax.errors import UserError
 from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
+from msa_jax.sealed import Frozen, Sealed, seal
 from msa_jax.text import (
     Encoder,
     FeatureEncoder,
@@ -30,13 +31,15 @@ from msa_jax.types import MODALITIES, Examples, Split
 class Inputs(NamedTuple):
     """Everything a run reads.
 
-    splits: "train", "valid", "test".
+    splits: "train", "valid".
+    test: the test split, sealed until selection is frozen.
     encoder: the text encoder.
     notes: what a reader of the results should know of the preparation.
     intake: the same preparation as data, for samples to come.
     """
 
     splits: dict[str, Split]
+    test: Sealed[Split]
     encoder: Encoder
     notes: list[str]
     intake: Intake
@@ -100,22 +103,33 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
             )
         converted = _encoded(converted, encoder)
         encoder = encoder._replace(module=FeatureEncoder(), params=None)
-    return Inputs(converted, encoder, notes, intake)
+    test = converted.pop("test")
+    return Inputs(converted, seal(test), encoder, notes, intake)
+
+
+def opened(inputs: Inputs, proof: Frozen) -> dict[str, Split]:
+    """Return "train", "valid" and "test", once selection is frozen."""
+    return inputs.splits | {"test": inputs.test.open(proof)}
+
+
+def changed(inputs: Inputs, change: Callable[[Split], Split]) -> Inputs:
+    """Change every split; test, which stays sealed, when it is opened."""
+    splits = {name: change(split) for name, split in inputs.splits.items()}
+    return inputs._replace(splits=splits, test=inputs.test.map(change))
 
 
 def frozen_features(
-    inputs: Inputs, batch_size: int = 64
+    encoder: Encoder, splits: dict[str, Split], batch_size: int = 64
 ) -> dict[str, np.ndarray] | None:
     """Encode every text with the untrained encoder, averaged over tokens: [n, h].
 
     Returns:
         Features per split for baselines; None for an encoder that starts at random.
     """
-    encoder = inputs.encoder
     if not encoder.pretrained:
         return None
     encode = _encoder_of_splits(encoder, batch_size, lambda x, n: pool(x, n, "mean"))
-    return {name: np.asarray(encode(split)) for name, split in inputs.splits.items()}
+    return {name: np.asarray(encode(split)) for name, split in splits.items()}
 
 
 def _encoded(splits: dict[str, Split], encoder: Encoder) -> dict[str, Split]:

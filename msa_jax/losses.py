@@ -19,6 +19,14 @@ def masked_mean(
     return kept.sum() / jnp.maximum(valid.sum(), 1)
 
 
+def counts(weight: float | int | Float[Array, ""]) -> bool:
+    """Say whether a term of a loss is computed: not if its weight is a plain 0.
+
+    A weight that is an array (a lane's, in a hyper-parameter search) always counts.
+    """
+    return isinstance(weight, jax.Array) or weight != 0
+
+
 def absolute_error(
     prediction: Float[Array, " b"], label: Float[Array, " b"]
 ) -> Float[Array, " b"]:

@@ -21,6 +21,7 @@ from absl import flags
 from ml_collections import FrozenConfigDict, config_flags
 
 from msa_jax import cli, config, workdir
+from msa_jax.backend import set_up_jax
 
 if TYPE_CHECKING:
     from msa_jax.inputs import Inputs
@@ -73,9 +74,10 @@ def run(
     set_up_jax(settings.precision)
     from msa_jax import outputs, report, tasks
     from msa_jax.data import load
+    from msa_jax.experiment import shuffles
     from msa_jax.inputs import make_inputs
     from msa_jax.progress import TrainingProgress
-    from msa_jax.train import train
+    from msa_jax.train import evaluate, fit
     from msa_jax.train_state import make_mesh
 
     data_dir = settings.data.dir or os.environ.get("MSA_DATA") or "data"
@@ -97,13 +99,16 @@ def run(
             writer.epoch(epoch)
             progress(epoch)
 
-        trained = train(settings, inputs, mesh, label_range, kind, on_epoch)
+        seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
+        fitted = fit(settings, *seen, mesh, label_range, kind, on_epoch)
+        trained = evaluate(settings, fitted, inputs, mesh)
+        shuffled = shuffles.answers(settings, fitted, inputs.test, mesh)
     times = {
         "started": started,
         "seconds": time.perf_counter() - clock,
         "command": _command(),
     }
-    results = writer.finish(trained, times)
+    results = writer.finish(trained, shuffled, times)
     if with_report:
         report.write(folder)
     return results
@@ -114,16 +119,6 @@ def _command() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     name = spec.name.removesuffix(".__main__") if spec else "msa_jax.main"
     return " ".join([f"python -m {name}", *sys.argv[1:]])
-
-
-def set_up_jax(precision: str) -> None:
-    """Choose matmul precision and where compiled programs are kept."""
-    import jax
-
-    jax.config.update("jax_default_matmul_precision", precision)
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path.home() / ".cache" / "msa_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 def _default_workdir() -> str:

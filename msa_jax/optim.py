@@ -55,7 +55,9 @@ def scale_by_adam(
     return optax.GradientTransformation(init, update)
 
 
-def adam_coupled_l2(rate: float, decay: float) -> optax.GradientTransformation:
+def adam_coupled_l2(
+    rate: float | Array, decay: float | Array
+) -> optax.GradientTransformation:
     """Adam whose decay is added to the gradient *before* the moments.
 
     With a zero gradient the normalised decay still moves every weight by about `rate`

@@ -8,11 +8,12 @@ import numpy as np
 
 from msa_jax import checkpoint, intake, metrics, tasks, workdir
 from msa_jax.data import Dataset
-from msa_jax.experiment.baselines import baselines
+from msa_jax.experiment import baselines, shuffles
 from msa_jax.experiment.statistics import json_safe, summarise
-from msa_jax.inputs import Inputs, frozen_features
+from msa_jax.inputs import Inputs, frozen_features, opened
+from msa_jax.sealed import Frozen, seal
 from msa_jax.text import Encoder
-from msa_jax.train import Epoch, Trained
+from msa_jax.train import Epoch, Fitted, Trained
 from msa_jax.types import MODALITIES, Examples
 
 SELECTION = (
@@ -40,7 +41,10 @@ class Writer:
         from tensorboardX import SummaryWriter
 
         self._folder, self._config = folder, config
-        self._dataset, self._inputs = dataset, inputs
+        self._name, self._card, self._inputs = dataset.name, dataset.card, inputs
+        known = ("train", "valid")  # test stays sealed until `finish`
+        self._splits = {name: dataset.splits[name] for name in known}
+        self._test = seal(dataset.splits["test"])
         self._kind = tasks.metrics_kind(config.task, dataset.card["metrics"])
         self._u_labels: list[np.ndarray] = []
         self._batches: list[dict[str, np.ndarray]] = []
@@ -85,16 +89,30 @@ class Writer:
                         self._boards[i].add_scalar(tag, value, epoch.number)
             self._boards[i].flush()
 
-    def finish(self, trained: Trained, times: dict[str, Any]) -> dict[str, Any]:
-        """Write checkpoint, predictions, losses, features and, last, the results."""
+    def finish(
+        self,
+        trained: Trained,
+        shuffled: shuffles.Answers,
+        times: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Write checkpoint, predictions, losses, features and, last, the results.
+
+        Args:
+            trained: from `train.evaluate`.
+            shuffled: from `shuffles.answers`.
+            times: what goes into the results as "time".
+
+        Returns: the results.
+        """
         for board in self._boards:
             board.close()
         config, folder = self._config, self._folder
         seeds = [str(s) for s in config.seeds]
-        params = jax.device_get(trained.params)
-        checkpoint.save(folder / "checkpoint" / "best", params)
+        fitted, frozen = trained.fitted, trained.fitted.frozen
+        checkpoint.save(folder / "checkpoint" / "best", jax.device_get(frozen.params))
         task = tasks.make(config.task)
-        test, valid = (self._dataset.splits[n] for n in ("test", "valid"))
+        splits = self._splits | {"test": self._test.open(frozen)}
+        test, valid = splits["test"], splits["valid"]
         test_truth, valid_truth = (getattr(x, task.labels) for x in (test, valid))
         workdir.write_arrays(
             folder / "predictions_test.npz",
@@ -103,14 +121,13 @@ class Writer:
             prediction=trained.test_prediction,
         )
         self._write_intake()
-        self._write_samples(trained)
+        self._write_samples(trained, splits)
         self._write_losses()
-        self._write_features(trained)
-        u_labels = trained.recorded.get("u_labels")
+        self._write_features(trained, splits)
         results: dict[str, Any] = {
             "schema": 1,
             "method": config.method,
-            "dataset": self._dataset.name,
+            "dataset": self._name,
             "seeds": list(config.seeds),
             "task": task.name,
             "selection": SELECTION.format(
@@ -119,23 +136,18 @@ class Writer:
                 stop=config.selection.early_stop,
             ),
             "metrics_kind": self._kind,
-            "selected_epoch": dict(zip(seeds, trained.selected_epoch, strict=True)),
-            "epochs_run": dict(zip(seeds, trained.epochs_run, strict=True)),
-            "valid": self._scores(valid_truth, trained.valid_prediction),
+            "selected_epoch": dict(zip(seeds, fitted.selected_epoch, strict=True)),
+            "epochs_run": dict(zip(seeds, fitted.epochs_run, strict=True)),
+            "valid": self._scores(valid_truth, fitted.valid_prediction),
             "test": self._scores(test_truth, trained.test_prediction),
-            "baselines": self._baselines(),
-            "state_sha256": {
-                seed: workdir.state_hash(
-                    jax.tree.map(lambda x, i=i: x[i], params),
-                    None if u_labels is None else u_labels[i],
-                )
-                for i, seed in enumerate(seeds)
-            },
+            "controls": shuffles.summaries(self._kind, test_truth, shuffled),
+            "baselines": self._baselines(splits, test_truth, frozen),
+            "state_sha256": dict(zip(seeds, frozen.sha256, strict=True)),
             "notes": [
                 *self._inputs.notes,
-                *trained.notes,
-                *self._empty_classes(trained),
-                *self._missing_extremes(trained),
+                *fitted.notes,
+                *self._empty_classes(fitted),
+                *self._missing_extremes(fitted),
             ],
             "provenance": self._provenance,
         }
@@ -153,16 +165,26 @@ class Writer:
         scores = [metrics.score(self._kind, row, truth) for row in prediction]
         return {name: summarise([s[name] for s in scores]) for name in scores[0]}
 
-    def _baselines(self) -> dict[str, dict[str, float]]:
-        splits, kind = self._dataset.splits, self._kind
-        frozen = frozen_features(self._inputs)
-        if frozen is not None:
-            frozen = (frozen["train"], frozen["valid"], frozen["test"])
-        return baselines(splits["train"], splits["valid"], splits["test"], kind, frozen)
+    def _baselines(
+        self, splits: dict[str, Examples], truth: np.ndarray, proof: Frozen
+    ) -> dict[str, dict[str, float]]:
+        """Score the trivial baselines; write their answers to every sample."""
+        inputs, kind = self._inputs, self._kind
+        text = frozen_features(inputs.encoder, opened(inputs, proof))
+        if text is not None:
+            text = (text["train"], text["valid"], text["test"])
+        three = splits["train"], splits["valid"], splits["test"]
+        found = baselines.answers(*three, kind, text)
+        workdir.write_arrays(
+            self._folder / workdir.BASELINES,
+            name=np.array(list(found)),
+            answer=np.stack(list(found.values())),
+        )
+        return baselines.scores(kind, found, truth)
 
     def _write_u_labels(self) -> dict[str, Any]:
         """Write the u-labels of every epoch; correlate the last with the truth."""
-        train = self._dataset.splits["train"]
+        train = self._splits["train"]
         value = np.stack(self._u_labels).astype(np.float32)
         arrays = {
             "epoch": np.arange(1, len(value) + 1),
@@ -190,7 +212,7 @@ class Writer:
             workdir.write_json(tokenizer, found.tokenizer)
         workdir.write_json(self._folder / workdir.MODEL, intake.to_json(found))
 
-    def _write_samples(self, trained: Trained) -> None:
+    def _write_samples(self, trained: Trained, splits: dict[str, Examples]) -> None:
         """Write what a person needs to look at single samples; see docs/design.md."""
         if trained.test_targets is None:
             return
@@ -199,7 +221,7 @@ class Writer:
             prediction = getattr(trained, f"{name}_targets")
             if prediction is None:
                 continue
-            split = self._dataset.splits[name]
+            split = splits[name]
             source, words = texts(split, self._inputs.encoder)
             arrays |= {
                 "text_source": np.asarray(source),
@@ -223,19 +245,19 @@ class Writer:
         epoch = np.repeat(numbers, first.shape[1])
         workdir.write_arrays(self._folder / workdir.LOSSES, epoch=epoch, **arrays)
 
-    def _write_features(self, trained: Trained) -> None:
+    def _write_features(self, trained: Trained, splits: dict[str, Examples]) -> None:
         """Write what the model makes of some samples; nothing if it gives nothing."""
         arrays: dict[str, np.ndarray] = {}
         for split, features in trained.features.items():
-            label = self._dataset.splits[split].label[features.index]
+            label = splits[split].label[features.index]
             arrays |= {f"{split}_index": features.index, f"{split}_label": label}
             for name, value in features.value.items():
                 arrays[f"{split}_{name}"] = value.astype(np.float32)
         if arrays:
             workdir.write_arrays(self._folder / workdir.FEATURES, **arrays)
 
-    def _empty_classes(self, trained: Trained) -> list[str]:
-        counts = trained.recorded.get("empty_classes")
+    def _empty_classes(self, fitted: Fitted) -> list[str]:
+        counts = fitted.recorded.get("empty_classes")
         if counts is None:
             return []
         return [
@@ -244,10 +266,10 @@ class Writer:
             if count
         ]
 
-    def _missing_extremes(self, trained: Trained) -> list[str]:
+    def _missing_extremes(self, fitted: Fitted) -> list[str]:
         """Say which labels SUGRM's generator took for the ends of the label range."""
-        found = trained.recorded.get("extreme_label")
-        low, high = self._dataset.card["label_range"]
+        found = fitted.recorded.get("extreme_label")
+        low, high = self._card["label_range"]
         if found is None or (found == [high, low]).all():
             return []
         highest, lowest = found[0]

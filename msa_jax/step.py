@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from msa_jax import losses, optim
 from msa_jax.batching import DROPOUT_STREAM, batches, gather, shuffled
+from msa_jax.packing import Sizes, by_size
 from msa_jax.train_state import split_sharding, state_sharding
 from msa_jax.types import Method, Outputs, PyTree, Selection, Split, TrainState
 
@@ -24,6 +25,8 @@ Divide = Callable[[PyTree], PyTree]  # constrains a batch's layout on the device
 Read = Callable[
     [Outputs], PyTree
 ]  # what to keep of a batch's outputs, batch axis first
+# Traced hyper-parameters -> a lane's method and optimiser.
+OfLane = Callable[[dict[str, Array]], tuple[Method, optax.GradientTransformation]]
 
 
 class Rules(NamedTuple):
@@ -71,6 +74,7 @@ def train_epoch(
     order: Int[Array, "k b"],
     accumulate: int,
     divide: Divide = lambda batch: batch,
+    sizes: Sizes | None = None,
 ) -> tuple[TrainState, dict[str, Float[Array, " k"]]]:
     """Train one seed for one epoch over the batches of `order`.
 
@@ -86,7 +90,7 @@ def train_epoch(
     epoch = state.epoch + 1
     dropout = jax.random.fold_in(state.key, DROPOUT_STREAM)
 
-    def forward(params, labels, batch, step):
+    def forward(params, batch, labels, step):
         key = jax.random.fold_in(dropout, step)
         outputs = method.model.apply(
             {"params": params}, batch, train=True, rngs={"dropout": key}
@@ -94,12 +98,17 @@ def train_epoch(
         loss, parts = method.loss(outputs, batch, labels)
         return loss, (outputs, {"loss": loss, **parts})
 
+    def backward(batch, params, labels, step):
+        return jax.grad(forward, has_aux=True)(params, batch, labels, step)
+
+    def only_forward(batch, params, labels, step):
+        return forward(params, batch, labels, step)[1]
+
     def backward_batch(params, carry, index):
         gradient, labels, step = carry
         batch = divide(gather(split, index))
-        grad, (outputs, parts) = jax.grad(forward, has_aux=True)(
-            params, labels, batch, step
-        )
+        run = by_size(sizes, backward)
+        grad, (outputs, parts) = run(batch, params, labels, step)
         labels = method.update_labels(labels, outputs, batch, epoch)
         gradient = jax.tree.map(jnp.add, gradient, grad)
         return (gradient, labels, step + 1), parts
@@ -119,7 +128,7 @@ def train_epoch(
     def leftover_batch(params, carry, index):
         labels, step = carry
         batch = divide(gather(split, index))
-        _, (outputs, parts) = forward(params, labels, batch, step)
+        outputs, parts = by_size(sizes, only_forward)(batch, params, labels, step)
         labels = method.update_labels(labels, outputs, batch, epoch)
         return (labels, step + 1), parts
 
@@ -149,6 +158,7 @@ def predict(
     divide: Divide = lambda batch: batch,
     *,
     read: Read | None = None,
+    sizes: Sizes | None = None,
 ) -> PyTree:
     """Return what `read` keeps of every sample of a split.
 
@@ -160,16 +170,19 @@ def predict(
         divide: lays a batch over the devices.
         read: (outputs of a batch) -> arrays whose first axis is the batch; what it
             leaves out is not computed. None: the task's answers.
+        sizes: pack the text, see `packing`.
 
     Returns: the same arrays over all samples, [n, ...].
     """
     read = read or method.task.read
     n = split.label.shape[0]
 
-    def one(index):
-        batch = divide(gather(split, index))
+    def answer(batch, params):
         outputs = method.model.apply({"params": params}, batch, train=False)
         return read(cast(Outputs, outputs))
+
+    def one(index):
+        return by_size(sizes, answer)(divide(gather(split, index)), params)
 
     rows = jax.lax.map(one, batches(jnp.arange(n), size))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], rows)
@@ -225,6 +238,8 @@ def make_epoch(
     mesh: Mesh,
     *,
     over_seeds: str,
+    of_lane: OfLane | None = None,
+    sizes: Sizes | None = None,
 ) -> Callable[[TrainState, Split, Split], tuple[TrainState, EpochLog]]:
     """Compile-ready program of one epoch for all seeds of a state.
 
@@ -236,19 +251,24 @@ def make_epoch(
         rules: batch size, accumulation, selection.
         mesh: from `train_state.make_mesh`.
         over_seeds: "vmap" (accelerators: seeds in parallel) or "map" (CPU: in turn).
+        of_lane: what makes a lane's own method and optimiser of its `state.hyper`, of
+            the same shapes as the given ones; None: all lanes have those.
+        sizes: pack the text, see `packing`.
     """
-    divide, columns = _division(mesh, rules.batch_size)
+    divide, columns = division(mesh, rules.batch_size)
+    shared = method, optimizer
 
     def run(state, train, valid):
+        method, optimizer = of_lane(state.hyper) if of_lane else shared
         n = train.label.shape[0]
         order = shuffled(state.key, state.epoch + 1, n)
         rows = batches(
             order, rules.batch_size, columns=columns, drop_last=rules.drop_last
         )
         state, parts = train_epoch(
-            method, optimizer, state, train, rows, rules.accumulate, divide
+            method, optimizer, state, train, rows, rules.accumulate, divide, sizes
         )
-        prediction = predict(method, state.params, valid, columns, divide)
+        prediction = predict(method, state.params, valid, columns, divide, sizes=sizes)
         score = valid_loss(method.task.error(prediction, valid), rules)
         chosen = select(state.selection, state.params, score, state.epoch, rules)
         opt_state = optim.after_epoch(state.opt_state, score)
@@ -267,7 +287,7 @@ def make_epoch(
         return jax.lax.cond(state.selection.active, run, rest, state, train, valid)
 
     return jax.jit(
-        _over_seeds(one_seed, over_seeds),
+        over_seed_axis(one_seed, over_seeds),
         donate_argnums=0,
         in_shardings=(
             state_sharding(mesh),
@@ -285,24 +305,25 @@ def make_predict(
     *,
     over_seeds: str,
     read: Read | None = None,
+    sizes: Sizes | None = None,
 ) -> Callable[[PyTree, Split], PyTree]:
     """Compile-ready program that predicts a split with every seed's parameters.
 
     Returns: (parameters, split) -> what `read` keeps, see `predict`, [s, n, ...].
     """
-    divide, columns = _division(mesh, batch_size)
+    divide, columns = division(mesh, batch_size)
 
     def one_seed(params, split):
-        return predict(method, params, split, columns, divide, read=read)
+        return predict(method, params, split, columns, divide, read=read, sizes=sizes)
 
     return jax.jit(
-        _over_seeds(one_seed, over_seeds),
+        over_seed_axis(one_seed, over_seeds),
         in_shardings=(state_sharding(mesh), split_sharding(mesh)),
         out_shardings=state_sharding(mesh),
     )
 
 
-def _over_seeds(one_seed: Callable, how: str) -> Callable:
+def over_seed_axis(one_seed: Callable, how: str) -> Callable:
     """Turn a program (state of one seed, *shared) into one over the seed axis."""
 
     def in_turn(state, *shared):
@@ -315,7 +336,7 @@ def _over_seeds(one_seed: Callable, how: str) -> Callable:
     return in_turn if how == "map" else in_parallel
 
 
-def _division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
+def division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
     """How batches divide over the "data" axis, and their padded width."""
     devices = mesh.shape["data"]
     columns = -(-batch_size // devices) * devices

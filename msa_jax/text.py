@@ -1,4 +1,4 @@
-"""Text encoders: BERT as transformers' Flax module, its weights, and its tokens.
+"""Text encoders: BERT as a module (transformers' or ours), its weights, its tokens.
 
 Three sources of text: raw transcripts (tokenised here), MMSA's ready-made token ids,
 and precomputed features (`text.encoder = "features"`, no encoder at all).
@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from msa_jax import bert, bert_weights
 from msa_jax.errors import UserError
 from msa_jax.types import PyTree
 
@@ -114,6 +115,8 @@ def load_encoder(text: Any, transcripts: Sequence[str] = ()) -> Encoder:
     if text.encoder == "features":
         note = "precomputed text features"
         return Encoder(FeatureEncoder(), None, None, 1 << 30, 0, note)
+    if text.implementation == "transformers":
+        _require_flax_bert()
     if text.weights == "random":
         return _random_encoder(text, transcripts)
     return _pretrained_encoder(text)
@@ -231,7 +234,7 @@ def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     size = max(len(vocabulary), text.random_vocabulary)
-    config = BertConfig(
+    shape = bert.Shape(
         vocab_size=size,
         hidden_size=text.random_width,
         num_hidden_layers=text.random_layers,
@@ -239,27 +242,31 @@ def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:
         intermediate_size=4 * text.random_width,
         max_position_embeddings=512,
     )
+    own = text.implementation == "own"
+    module: nn.Module = (
+        bert.OwnBertEncoder(shape)
+        if own
+        else BertEncoder(BertConfig(**shape._asdict()))
+    )
     note = f"random BERT, {text.random_layers} layers, {text.random_width} wide"
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
     )
-    encoder = Encoder(BertEncoder(config), None, tokenizer, 512, size, note)
+    encoder = Encoder(module, None, tokenizer, 512, size, note)
     return encoder._replace(pretrained=False)
 
 
 def _pretrained_encoder(text: Any) -> Encoder:
     from safetensors import SafetensorError
-    from transformers import AutoTokenizer, BertConfig, FlaxBertModel
+    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # a deprecation notice per model, not ours to mend
     source = _locate(text.weights)
     _require_files(Path(source), text.weights)
+    own = text.implementation == "own"
     try:
-        config = BertConfig.from_pretrained(source)
-        bert: Any = _blank(FlaxBertModel).from_pretrained(
-            source, config=config, add_pooling_layer=False
-        )
+        module, params, shape = (_own_bert if own else _flax_bert)(source)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (
         OSError,
@@ -271,35 +278,54 @@ def _pretrained_encoder(text: Any) -> Encoder:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"text.weights = {text.weights}: cannot load BERT weights ({reason}); give "
-            "a folder with config.json, model.safetensors and tokenizer files"
+            "a folder with the config.json, model.safetensors and tokenizer files of "
+            "one BERT"
         ) from error
-    params = jax.tree.map(lambda x: np.asarray(x, np.float32), dict(bert.params))
+    note = (
+        f"BERT {shape.num_hidden_layers} x {shape.hidden_size} from {text.weights}, "
+        f"{'fine-tuned' if text.finetune else 'frozen, texts encoded once'}"
+    )
+    if text.weights == "minilm":
+        note += " (MiniLM-L6, standing in for bert-base)"
+    return Encoder(
+        module, params, tokenizer, shape.max_position_embeddings, shape.vocab_size, note
+    )
+
+
+def _own_bert(source: str) -> tuple[nn.Module, PyTree, bert.Shape]:
+    shape = bert_weights.read_shape(Path(source))
+    params = bert_weights.read_params(Path(source), shape)
+    return bert.OwnBertEncoder(shape), params, shape
+
+
+def _flax_bert(source: str) -> tuple[nn.Module, PyTree, Any]:
+    from transformers import BertConfig, FlaxBertModel
+
+    config = BertConfig.from_pretrained(source)
+    model: Any = _blank(FlaxBertModel).from_pretrained(
+        source, config=config, add_pooling_layer=False
+    )
+    params = jax.tree.map(lambda x: np.asarray(x, np.float32), dict(model.params))
+    params.pop("pooler", None)
     missing = [
         jax.tree_util.keystr(path, simple=True, separator="/")
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         if np.isnan(leaf).any()
     ]
     if missing:
-        raise UserError(
-            f"text.weights = {text.weights}: {len(missing)} weights are missing or "
-            f"NaN, {missing[0]} among them; give a folder with the config.json, "
-            "model.safetensors and tokenizer files of one BERT"
+        raise ValueError(
+            f"{len(missing)} weights are missing or NaN, {missing[0]} among them"
         )
-    params.pop("pooler", None)
-    note = (
-        f"BERT {config.num_hidden_layers} x {config.hidden_size} from {text.weights}, "
-        f"{'fine-tuned' if text.finetune else 'frozen, texts encoded once'}"
-    )
-    if text.weights == "minilm":
-        note += " (MiniLM-L6, standing in for bert-base)"
-    return Encoder(
-        BertEncoder(config),
-        {"bert": params},
-        tokenizer,
-        config.max_position_embeddings,
-        config.vocab_size,
-        note,
-    )
+    return BertEncoder(config), {"bert": params}, config
+
+
+def _require_flax_bert() -> None:
+    """Refuse transformers without Flax, from version 5 on."""
+    if importlib.util.find_spec("transformers.models.bert.modeling_flax_bert") is None:
+        raise UserError(
+            "text.implementation = transformers: the installed transformers has no "
+            "Flax BERT; install transformers<5 or use --config.text.implementation=own"
+        )
 
 
 def _blank(model: Any) -> Any:

@@ -1,6 +1,6 @@
 """The train state of all seeds, and how it lies on the devices."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -114,6 +114,17 @@ def init_states(
     mesh: Mesh,
 ) -> TrainState:
     """Start all seeds at once; each leaf gets a leading seed axis, born sharded."""
+    return make_start(method, optimizer, split, encoder_params, mesh)(seeds)
+
+
+def make_start(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    split: Split,
+    encoder_params: PyTree | None,
+    mesh: Mesh,
+) -> Callable[[Sequence[int]], TrainState]:
+    """Return what starts any seeds; as many as before need no new compilation."""
 
     def init(split, key, encoder_params):
         index = jnp.zeros((1,), jnp.int32)
@@ -122,7 +133,6 @@ def init_states(
         return new_state(method, optimizer, params, split, key)
 
     replicated = split_sharding(mesh)
-    keys = jax.device_put(seed_keys(seeds), state_sharding(mesh))
     # Random draws are slow to compile on CPU and run once: leave them unoptimised.
     quick = {"xla_backend_optimization_level": 0}
     program = jax.jit(
@@ -133,4 +143,9 @@ def init_states(
     split = jax.device_put(split, replicated)
     if encoder_params is not None:
         encoder_params = jax.device_put(encoder_params, replicated)
-    return program(split, keys, encoder_params)
+
+    def start(seeds: Sequence[int]) -> TrainState:
+        keys = jax.device_put(seed_keys(seeds), state_sharding(mesh))
+        return program(split, keys, encoder_params)
+
+    return start

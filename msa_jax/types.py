@@ -156,6 +156,8 @@ class TrainState:
     labels: PyTree  # the method's label tables; () for methods without
     selection: Selection
     key: PRNGKeyArray  # the seed's root key; never changes, everything is folded in
+    # Config field -> this lane's value, of every traced field; never changes.
+    hyper: dict[str, Array] = struct.field(default_factory=dict)
 
 
 class Task(NamedTuple):

@@ -1,6 +1,5 @@
 """The files of a run: what a workdir holds, written so that nothing is half there."""
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -15,11 +14,11 @@ import numpy as np
 
 from msa_jax.errors import UserError
 from msa_jax.experiment.statistics import json_safe
-from msa_jax.types import PyTree
 
 RESULTS, CONFIG, HISTORY = "results.json", "config.json", "history.jsonl"
 LOSSES, FEATURES = "losses.npz", "features.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"  # how samples become inputs
+BASELINES = "baselines_test.npz"
 PACKAGES = (
     "jax jaxlib flax optax orbax-checkpoint transformers numpy scipy scikit-learn "
     "ml-collections tensorflow-datasets"
@@ -126,19 +125,6 @@ def provenance(
         "encoder": encoder,
         "precision": f"float32, matmul {precision}",
     }
-
-
-def state_hash(params: PyTree, u_labels: np.ndarray | None) -> str:
-    """Hash one seed's selected parameters and last u-labels, bit for bit."""
-    digest = hashlib.sha256()
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
-        name = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    if u_labels is not None:
-        digest.update(np.ascontiguousarray(u_labels).tobytes())
-    return digest.hexdigest()
 
 
 def _dump(value: Any) -> str:

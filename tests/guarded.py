@@ -31,7 +31,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    watch = threading.Timer(60, process.kill)
+    watch = threading.Timer(300, process.kill)
     watch.daemon = True
     watch.start()
     return process

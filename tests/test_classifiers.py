@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax
-from test_baselines import examples, spoken
+from test_baselines import baselines, examples, spoken
 
+from msa_jax.experiment import boosting
 from msa_jax.experiment.baselines import (
     ALL_ABSENT,
     LOGISTIC_BAG,
     LOGISTIC_TEXT,
     MAJORITY,
-    baselines,
 )
 from msa_jax.experiment.classifiers import STRENGTHS, logistic, most_frequent, questions
 
@@ -140,3 +140,39 @@ def test_features_that_are_not_finite_are_an_error():
     assert asked is not None
     with pytest.raises(ValueError):
         logistic(asked, x, [np.array([[0], [1]] * 3)] * 2)
+
+
+def trees(train, valid, n=30):
+    """Answer `n` samples of test with seven classes whose column 0 is the class."""
+    asked = questions("seven_class")
+    assert asked is not None
+    rng = np.random.default_rng(0)
+    test = np.arange(n) % 3 + 2
+    x = [y[:, None] + 0.1 * rng.normal(size=(len(y), 2)) for y in (train, valid, test)]
+    return test, boosting.logits(asked, x, [y[:, None] for y in (train, valid)])
+
+
+def test_trees_classify_and_bear_answers_that_train_lacks():
+    train = np.repeat([2, 3, 4], 50)
+    for valid in (np.array([2, 3, 4, 6, 3]), np.array([5, 6])):
+        test, found = trees(train, valid)
+        assert found.shape == (30, 7) and np.isfinite(found).all()
+        assert (found.argmax(axis=1) == test).mean() > 0.95
+        np.testing.assert_allclose(found[:, [0, 1, 5, 6]], np.log(1e-7), rtol=1e-4)
+        chance = np.exp(found).sum(axis=1)
+        np.testing.assert_allclose(chance, 1, atol=1e-5)
+    _, found = trees(np.full(20, 4), np.array([4, 3]))
+    assert (found.argmax(axis=1) == 4).all()
+
+
+def test_trees_find_each_emotion():
+    asked = questions("emotion")
+    assert asked is not None
+    rng = np.random.default_rng(3)
+    x = [rng.normal(size=(n, 6)) for n in (200, 60, 60)]
+    y = [(part > 0).astype(int) for part in x]
+    y[0][:, 5] = 0  # never seen
+    found = boosting.logits(asked, x, y[:2])
+    assert found.shape == (60, 6)
+    right = ((found > 0) == y[2]).mean(axis=0)
+    assert right[:5].min() > 0.9 and (found[:, 5] < 0).all()

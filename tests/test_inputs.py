@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from tiny import make_proof
 
 from msa_jax import config, inputs, text
 from msa_jax.data import Dataset
@@ -60,6 +61,10 @@ def with_text(array, length=(3, 1, 2, 4)):
     return dataset(transcript=None, text=array, text_length=length)
 
 
+def opened(found: inputs.Inputs):
+    return inputs.opened(found, make_proof())
+
+
 FEATURES = np.arange(4 * 4 * 6, dtype=np.float32).reshape(4, 4, 6)
 TOKENS = np.ones((4, 3, 4), np.int32)
 
@@ -69,19 +74,19 @@ def test_sentences_become_tokens_of_one_length():
     longer = np.array(["a good film about a very good film", "", "bad", "odd"])
     data.splits["test"] = data.splits["test"]._replace(transcript=longer)
     found = inputs.make_inputs(data, settings())
-    assert {s.text.shape for s in found.splits.values()} == {(4, 3, 10)}
+    assert {s.text.shape for s in opened(found).values()} == {(4, 3, 10)}
     np.testing.assert_array_equal(found.splits["train"].text_length, [5, 3, 6, 4])
-    np.testing.assert_array_equal(found.splits["test"].text_length, [10, 2, 3, 3])
+    np.testing.assert_array_equal(opened(found)["test"].text_length, [10, 2, 3, 3])
     assert found.notes == []
     cut = inputs.make_inputs(data, settings(text__max_tokens=4))
-    assert cut.splits["test"].text.shape == (4, 3, 4)
+    assert opened(cut)["test"].text.shape == (4, 3, 4)
     assert cut.notes == ["5 of 12 texts were cut to 4 tokens."]
 
 
 def test_arrays_arrive_unchanged():
     data = dataset()
     found = inputs.make_inputs(data, settings())
-    for name, split in found.splits.items():
+    for name, split in opened(found).items():
         for field in ("audio", "audio_length", "vision", "vision_length", "label"):
             expected = getattr(data.splits[name], field)
             np.testing.assert_array_equal(getattr(split, field), expected)
@@ -114,11 +119,11 @@ def test_front_padding_puts_contents_last_and_counts_every_step(standardised):
     changes = {"data__standardise": standardised}
     back = inputs.make_inputs(dataset(), settings(**changes))
     found = inputs.make_inputs(dataset(), settings(**changes, data__padding="front"))
-    for name, split in found.splits.items():
+    for name, split in opened(found).items():
         for modality, steps in (("audio", 9), ("vision", 5)):
             moved = getattr(split, modality)
-            contents = np.asarray(getattr(back.splits[name], modality))
-            lengths = np.asarray(getattr(back.splits[name], f"{modality}_length"))
+            contents = np.asarray(getattr(opened(back)[name], modality))
+            lengths = np.asarray(getattr(opened(back)[name], f"{modality}_length"))
             expected = np.zeros_like(contents)
             for row, values, n in zip(expected, contents, lengths, strict=True):
                 row[steps - n :] = values[:n]
@@ -126,8 +131,8 @@ def test_front_padding_puts_contents_last_and_counts_every_step(standardised):
             np.testing.assert_array_equal(
                 getattr(split, f"{modality}_length"), [steps] * 4
             )
-        np.testing.assert_array_equal(split.text, back.splits[name].text)
-        np.testing.assert_array_equal(split.text_length, back.splits[name].text_length)
+        np.testing.assert_array_equal(split.text, opened(back)[name].text)
+        np.testing.assert_array_equal(split.text_length, opened(back)[name].text_length)
     assert found.notes[:-1] == back.notes
     assert "padded in front" in found.notes[-1]
 
@@ -241,7 +246,8 @@ def test_aligned_does_not_pass_for_other_steps():
 
 
 def test_a_random_encoder_has_no_frozen_features():
-    assert inputs.frozen_features(inputs.make_inputs(dataset(), settings())) is None
+    found = inputs.make_inputs(dataset(), settings())
+    assert inputs.frozen_features(found.encoder, found.splits) is None
 
 
 class Doubling(nn.Module):
@@ -267,10 +273,10 @@ def test_a_frozen_encoder_reads_every_text_once(monkeypatch):
     monkeypatch.setattr(inputs, "load_encoder", lambda *_: encoder)
     monkeypatch.setattr(inputs, "check_tokens", lambda *_: None)
     found = inputs.make_inputs(with_text(ids), settings(text__finetune=False))
-    np.testing.assert_array_equal(found.splits["test"].text, table[ids[:, 0]])
+    np.testing.assert_array_equal(opened(found)["test"].text, table[ids[:, 0]])
     assert isinstance(found.encoder.module, text.FeatureEncoder)
     assert found.encoder.params is None and found.encoder.tokenizer == "t"
-    pooled = inputs.frozen_features(found)
+    pooled = inputs.frozen_features(found.encoder, opened(found))
     assert pooled is not None
     np.testing.assert_allclose(pooled["test"][1], table[ids[1, 0, 0]], rtol=1e-6)
 
@@ -286,12 +292,12 @@ def test_frozen_features_are_means_over_valid_steps(size):
     encoder = text.Encoder(
         Doubling(), {"factor": jnp.full((1, 1, 1), 2.0)}, *[None] * 4
     )
-    features = inputs.frozen_features(found._replace(encoder=encoder), batch_size=size)
+    features = inputs.frozen_features(encoder, opened(found), batch_size=size)
     rows = zip(FEATURES, (3, 1, 2, 4), strict=True)
     expected = np.stack([2 * row[:n].mean(0) for row, n in rows])
     for split in features.values():
         np.testing.assert_allclose(split, expected, rtol=1e-6)
-    assert features.keys() == found.splits.keys()
+    assert list(features) == ["train", "valid", "test"]
 
 
 def test_human_labels_must_be_there():

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from msa_jax.layers.dense import Linear, ScoreHead
-from msa_jax.layers.recurrent import LastStateLstm
+from msa_jax.layers.recurrent import SequenceLstm
 
 B, T, D, H = 4, 6, 3, 5
 LENGTH = jnp.array([1, T, 3, 4])
-LSTM = LastStateLstm(H)
+LSTM = SequenceLstm(H)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def lstm_twin(params, x, length):
 
 def test_lstm_equals_a_numpy_loop(lstm):
     params, x = lstm
-    found = LSTM.apply(params, x, LENGTH)
+    found = LSTM.apply(params, x, LENGTH).hidden
     expected = lstm_twin(params, x, LENGTH)  # lengths 1, full and between
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -48,7 +48,7 @@ def test_lstm_reads_nothing_beyond_the_length(lstm):
     valid = (jnp.arange(T)[None] < LENGTH[:, None])[:, :, None]
 
     def total(params, x):
-        return jnp.sin(LSTM.apply(params, x, LENGTH)).sum()
+        return jnp.sin(LSTM.apply(params, x, LENGTH).hidden).sum()
 
     both = jax.value_and_grad(total, argnums=(0, 1))
     value, (weights, inputs) = both(params, x)
@@ -62,8 +62,8 @@ def test_lstm_reads_nothing_beyond_the_length(lstm):
 def test_lstm_does_not_depend_on_the_padded_length(lstm):
     params, x = lstm
     longer = jnp.pad(x, ((0, 0), (0, 7), (0, 0)), constant_values=2.0)
-    found = LSTM.apply(params, longer, LENGTH)
-    plain = LSTM.apply(params, x, LENGTH)
+    found = LSTM.apply(params, longer, LENGTH).hidden
+    plain = LSTM.apply(params, x, LENGTH).hidden
     np.testing.assert_allclose(found, plain, rtol=0, atol=1e-6)
 
 
@@ -77,7 +77,7 @@ def assert_uniform(values, bound):
 
 
 def test_lstm_starts_within_one_over_root_width():
-    lstm = LastStateLstm(25)
+    lstm = SequenceLstm(25)
     x, length = jnp.ones((1, 2, 9)), jnp.ones(1, jnp.int32)
     params = lstm.init(jax.random.key(1), x, length)["params"]
     shapes = {k: v.shape for k, v in params.items()}

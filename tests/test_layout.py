@@ -15,16 +15,25 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 # A module or package may import those before it in this list, and its own parts.
 ORDER = (
-    *("signals", "errors", "types", "cli", "config"),
-    *("data", "batching", "text", "intake", "inputs"),
+    *("signals", "errors", "backend", "types", "sealed", "cli", "config"),
+    *(
+        "data",
+        "batching",
+        "packing",
+        "bert",
+        "bert_weights",
+        "text",
+        "intake",
+        "inputs",
+    ),
     *("layers", "losses", "contrastive", "contrastive_total", "divergence"),
     *("ulgm", "ulgm_distance", "multitask"),
     *("emotion_metrics", "class_metrics", "metrics", "metric_names", "tasks"),
     *("corruptions", "methods"),
-    *("optim", "train_state", "step", "checkpoint", "train", "progress"),
+    *("optim", "train_state", "step", "checkpoint", "lanes", "train", "progress"),
     *("experiment", "workdir", "outputs", "finished", "report"),
     *("interop", "interop_spt", "interop_ucrn", "parity"),
-    *("main", "prepare", "predict", "robustness", "reproduce", "bench"),
+    *("main", "tune", "prepare", "predict", "robustness", "reproduce", "bench"),
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.
 PICKLE_READER = "msa_jax.data.unpickle"

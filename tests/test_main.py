@@ -67,8 +67,8 @@ def test_writes_everything(finished):
     (folder, _), (printed, _) = finished
     for name in (
         "results.json config.json provenance.json history.jsonl report.html report.md "
-        "predictions_test.npz u_labels.npz samples.npz losses.npz features.npz "
-        "checkpoint/best tensorboard/seed_1"
+        "predictions_test.npz baselines_test.npz u_labels.npz samples.npz losses.npz "
+        "features.npz checkpoint/best tensorboard/seed_1"
     ).split():
         assert (folder / name).exists(), name
     assert "MAE" in printed and str(folder / "report.html") in printed
@@ -79,6 +79,24 @@ def test_writes_everything(finished):
     assert len(mae["per_seed"]) == 2 and mae["mean"] == pytest.approx(
         np.mean(mae["per_seed"])
     )
+    with (
+        np.load(folder / "baselines_test.npz") as z,
+        np.load(folder / "predictions_test.npz") as p,
+    ):
+        assert sorted(z["name"]) == sorted(results["baselines"])
+        for name, answer in zip(z["name"], z["answer"], strict=True):
+            error = np.abs(answer - p["label"]).mean()
+            assert results["baselines"][name]["mae"] == pytest.approx(error, rel=1e-6)
+    assert set(results["controls"]) == {
+        f"{what} shuffled across test samples"
+        for what in ("audio and vision", "audio", "vision", "text")
+    }
+    for cells in results["controls"].values():
+        found = cells["mae"]
+        gaps = np.subtract(found["per_seed"], mae["per_seed"])
+        np.testing.assert_allclose(found["change"]["per_seed"], gaps, atol=1e-6)
+        assert any(gaps)
+    assert "Does it use audio and vision?" in (folder / "report.html").read_text()
     # The numbers in results.json are those of the predictions beside it.
     with np.load(folder / "predictions_test.npz") as z:
         error = np.abs(z["prediction"] - z["label"]).mean(axis=1)

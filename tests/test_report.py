@@ -11,7 +11,9 @@ from rich.console import Console
 
 from msa_jax import report
 from msa_jax.errors import UserError
+from msa_jax.experiment.baselines import MEAN, NAMES
 from msa_jax.experiment.statistics import json_safe, summarise
+from msa_jax.metric_names import METRICS
 from msa_jax.metrics import score
 from msa_jax.report import tables
 from msa_jax.report.console import results_table
@@ -289,6 +291,58 @@ def test_console_table_of_few_and_many_seeds(tmp_path, seeds):
     text = printed(read(tmp_path).results)
     assert "…" not in text and "nan" not in text
     assert ("interval" in text) == (len(seeds) > 1)
+
+
+@pytest.mark.parametrize(
+    "kind, given, shown",
+    [
+        (
+            "mosi",
+            [n for n in NAMES if "logistic" not in n],
+            ["mean of train", "ridge on frozen text", "gradient boosting"],
+        ),
+        (
+            "seven_class",
+            [n for n in NAMES if "ridge" not in n and n not in (MEAN, "all absent")],
+            ["majority class", "logistic regression on frozen", "gradient boosting"],
+        ),
+        (
+            "mosi",
+            ["ridge, audio and vision", "ridge, bag of words", MEAN, "majority class"],
+            ["mean of train", "ridge on a bag of words"],
+        ),
+        ("mosi", [], []),
+    ],
+)
+def test_console_table_shows_the_baselines_worth_beating(kind, given, shown):
+    cell = summarise([0.5] * 5)
+    results = {
+        "method": "self_mm",
+        "dataset": "demo",
+        "metrics_kind": kind,
+        "seeds": list(FIVE),
+        "test": {metric.key: cell for metric in METRICS[kind]},
+        # As in the file, in the order of the alphabet.
+        "baselines": {name: {"mae": 0.1, "acc7": 0.1} for name in sorted(given)},
+    }
+    text = printed(results)
+    assert "…" not in text and max(map(len, text.splitlines())) <= 100
+    words = " ".join(text.split())
+    places = [words.find(name) for name in shown]
+    assert -1 not in places and places == sorted(places)
+    for phrase in (
+        "ridge on a",
+        "logistic regression on a",
+        "mean of train",
+        "majority",
+    ):
+        assert (phrase in words) == any(phrase in one for one in shown)
+    rows = tables.result_rows(results)
+    listed = [row["name"] for row in rows if row["kind"] == "baseline"]
+    assert listed == [name for name in NAMES if name in given]
+    sentences = tables.baseline_sentences(results)
+    assert len(sentences) == len(given)
+    assert all(f"“{n}”" in s for n, s in zip(listed, sentences, strict=True))
 
 
 def spoil(name, content):

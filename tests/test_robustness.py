@@ -10,10 +10,13 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
+from tiny import make_proof
 
 from msa_jax import checkpoint, finished, main
 from msa_jax import config as defaults
 from msa_jax.errors import UserError
+from msa_jax.experiment import controls
+from msa_jax.inputs import opened
 from msa_jax.robustness import __main__ as command
 from msa_jax.robustness import evaluate, measures, passes, reduced, tables
 from msa_jax.types import MODALITIES
@@ -131,7 +134,7 @@ def test_combinations_of_a_run_that_reads_two():
 
 
 def test_rows_do_what_they_say(run_folder):
-    split = finished.open_run(run_folder).inputs.splits["test"]
+    split = finished.open_run(run_folder).test
     rows = [
         passes.Row("combinations", ("text", "vision")),
         passes.Row("tokens", MODALITIES, 0.9),
@@ -298,20 +301,20 @@ def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeyp
 
 def test_inputs_are_zeroed_in_every_split(run_folder):
     inputs = finished.open_run(run_folder).inputs
-    less = reduced.zeroed(inputs, ("text", "vision"), 0)
-    for name, split in less.splits.items():
+    less, proof = controls.zeroed(inputs, ("text", "vision"), 0), make_proof()
+    before = opened(inputs, proof)
+    assert len(before) == 3
+    for name, split in opened(less, proof).items():
         assert not split.text.any() and not split.vision.any()
-        np.testing.assert_array_equal(split.audio, inputs.splits[name].audio)
-        np.testing.assert_array_equal(split.label, inputs.splits[name].label)
+        np.testing.assert_array_equal(split.audio, before[name].audio)
+        np.testing.assert_array_equal(split.label, before[name].label)
 
 
 def test_a_method_that_names_its_modalities_is_reduced_by_its_config():
     config = FrozenConfigDict(defaults.mmcl())
-    found = reduced.reduced_config(config, ("text", "audio"))
-    assert found is not None and found.model.modalities == ("text", "audio")
-    assert config.model.modalities == MODALITIES
+    found = controls.reduced_config(config, ("text", "audio"))
+    assert evaluate.modalities_read(config) == MODALITIES
     assert evaluate.modalities_read(found) == ("text", "audio")
-    assert reduced.reduced_config(FrozenConfigDict(defaults.base()), ("text",)) is None
 
 
 def damage_checkpoint(folder):
@@ -343,7 +346,15 @@ def other_data(folder):
     path.write_text(json.dumps(values))
 
 
+def trained_on_others(folder):
+    path = folder / "results.json"
+    values = json.loads(path.read_text())
+    values["notes"].append(f"{controls.TRAINED_SHUFFLED} of the same split.")
+    path.write_text(json.dumps(values))
+
+
 MISTAKES = {
+    "a control": (trained_on_others, "audio and vision of other samples"),
     "unfinished": (lambda f: (f / "results.json").unlink(), "not finished"),
     "no checkpoint": (lambda f: shutil.rmtree(f / "checkpoint"), "no .*best: train"),
     "damaged": (damage_checkpoint, "is damaged"),

@@ -265,7 +265,7 @@ def test_masked_means_do_not_see_padding():
 )
 def test_missing_extremes_are_said_in_the_results(found, said):
     card = {"label_range": [-3.0, 3.0]}
-    writer = SimpleNamespace(_dataset=SimpleNamespace(card=card))
+    writer = SimpleNamespace(_card=card)
     recorded = {} if found is None else {"extreme_label": np.array([found, found])}
     trained = SimpleNamespace(recorded=recorded)
     notes = Writer._missing_extremes(writer, trained)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from msa_jax import workdir
+from msa_jax import sealed, workdir
 from msa_jax.errors import UserError
 
 CONFIG = {"seeds": (1, 2), "optim": {"rate": 1e-3, "batch": 32}, "cut": None}
@@ -128,10 +128,10 @@ def test_the_hash_changes_with_one_bit():
     kernel = np.linspace(-1, 1, 6).astype(np.float32)
     params = {"a": {"kernel": kernel, "bias": np.zeros(2, np.float32)}, "b": kernel}
     labels = np.ones((4, 3), np.float32)
-    plain = workdir.state_hash(params, labels)
+    plain = sealed.state_hash(params, labels)
     assert len(plain) == 64
     reordered = {"b": kernel, "a": dict(reversed(params["a"].items()))}
-    assert workdir.state_hash(reordered, labels.copy()) == plain
+    assert sealed.state_hash(reordered, labels.copy()) == plain
 
     def flipped(x, place):
         bits = x.copy().view(np.uint32)
@@ -146,5 +146,5 @@ def test_the_hash_changes_with_one_bit():
         (params, flipped(labels, 11)),
         (params, None),
     ]
-    found = {workdir.state_hash(*other) for other in others}
+    found = {sealed.state_hash(*other) for other in others}
     assert len(found | {plain}) == 6

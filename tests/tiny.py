@@ -11,6 +11,7 @@ from msa_jax import optim, ulgm
 from msa_jax.batching import gather
 from msa_jax.layers.dense import ScoreHead
 from msa_jax.methods import label_rules, self_mm
+from msa_jax.sealed import Frozen, recall, state_hash
 from msa_jax.text import FeatureEncoder, pool
 from msa_jax.train_state import new_state, seed_keys
 from msa_jax.types import TARGETS, Batch, Method, Outputs, Split, TrainState
@@ -98,6 +99,16 @@ def make_heads(**rules) -> Method:
         update_labels=update,
         groups=lambda path: "other",
     )
+
+
+def make_proof(params=None) -> Frozen:
+    """Return what opens a sealed test split: some parameters, leading seed axis."""
+    params = {"weight": np.zeros((1, 1))} if params is None else params
+    count = len(jax.tree.leaves(params)[0])
+    seeds = [
+        jax.tree.map(lambda x, i=i: np.asarray(x[i]), params) for i in range(count)
+    ]
+    return recall(params, None, tuple(state_hash(seed, None) for seed in seeds))
 
 
 def make_params(method: Method, split: Split, seed: int = 0):

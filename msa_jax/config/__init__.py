@@ -11,12 +11,14 @@ from msa_jax.config.mmcl import mmcl, mmcl_variant
 from msa_jax.config.self_mm import mmsa, paper
 from msa_jax.config.spt_model import standalone_spt
 from msa_jax.config.sugrm import paper_sugrm, sugrm
+from msa_jax.config.traced import is_traced, traced_values, with_values
 from msa_jax.config.ucrn import ucrn, ucrn_variant
 
 __all__ = [
     "base",
     "check",
     "group",
+    "is_traced",
     "mmcl",
     "mmcl_variant",
     "mmsa",
@@ -24,6 +26,8 @@ __all__ = [
     "paper_sugrm",
     "standalone_spt",
     "sugrm",
+    "traced_values",
     "ucrn",
     "ucrn_variant",
+    "with_values",
 ]

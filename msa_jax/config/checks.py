@@ -12,6 +12,8 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "data.standardise": ("none", "train"),
     "data.padding": ("back", "front"),
     "text.encoder": ("bert", "features"),
+    "text.implementation": ("transformers", "own"),
+    "text.packing": ("none", "tokens"),
     "text.pooling": ("first", "mean"),
     "optim.schedule": ("constant", "linear", "plateau"),
     "selection.valid_mean": ("batches", "samples"),
@@ -90,6 +92,8 @@ def check(config: ConfigDict) -> None:
             "config.data.padding = 'front' and config.data.aligned = True exclude each "
             "other: aligned lengths count from the first step; change one of them"
         )
+    if config.text.packing == "tokens":
+        _check_packing(config)
     seeds = config.seeds
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise UserError(
@@ -113,6 +117,41 @@ def check(config: ConfigDict) -> None:
         _check_mmcl(config)
     if config.method == "ucrn":
         _check_ucrn(config)
+
+
+def _check_packing(config: ConfigDict) -> None:
+    text = config.text
+    for name, needed in (
+        ("encoder", "bert"),
+        ("finetune", True),
+        ("implementation", "own"),
+    ):
+        if text[name] != needed:
+            raise UserError(
+                f"config.text.packing = 'tokens' needs config.text.{name} = "
+                f"{needed!r}, not {text[name]!r}; change it or use "
+                "--config.text.packing=none"
+            )
+    if field := _reads_padding(config):
+        raise UserError(
+            f"config.text.packing = 'tokens': with config.{field} "
+            f"{config.method} reads the padding of its text, which packing leaves out; "
+            "change it or use --config.text.packing=none"
+        )
+
+
+def _reads_padding(config: ConfigDict) -> str:
+    """Return the setting that makes a method read BERT's padding, or ""."""
+    if config.method == "mmcl":
+        return ""
+    if config.method == "ucrn":
+        read = not config.model.respect_lengths
+        return "model.respect_lengths = False" if read else ""
+    if config.method != "spt" and config.model.recalibrate == "mean":
+        return "model.recalibrate = 'mean'"
+    transformer = config.method == "spt" or config.model.sequence == "spt"
+    read = transformer and not config.spt.respect_lengths
+    return "spt.respect_lengths = False" if read else ""
 
 
 def _check_choices(config: ConfigDict, choices: dict[str, tuple[Any, ...]]) -> None:

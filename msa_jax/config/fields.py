@@ -28,6 +28,13 @@ def base() -> ConfigDict:
     c.text = ConfigDict()
     c.text.encoder = "bert"  # bert | features (precomputed vectors)
     c.text.weights = "minilm"  # minilm | a folder | a hub name | random
+    # Whose code computes BERT: the same numbers, to rounding. own: bert.py, which also
+    # runs where transformers 5 or later is installed.
+    c.text.implementation = "transformers"  # transformers | own
+    # tokens: several sentences in a row, so that time follows the number of tokens and
+    # not the longest sentence; the same numbers, to rounding. Needs implementation own
+    # and a method that reads no padding.
+    c.text.packing = "none"  # none | tokens
     c.text.finetune = True  # False: frozen; every text is encoded once
     c.text.pooling = "first"  # first ([CLS], Self-MM) | mean (over valid tokens)
     c.text.max_tokens = 50  # raw text beyond this is cut; 39 for SIMS

@@ -74,13 +74,27 @@ def logistic(
     Returns: logits as in `most_frequent`; of every question with the penalty of
         `STRENGTHS` whose cross-entropy on valid is least, the stronger on a tie.
     """
-    columns = [
-        _fit(features, answers[0][:, q], answers[1][:, q], asked.classes)
-        for q in range(answers[0].shape[1])
-    ]
+    return joined(
+        asked,
+        [
+            _fit(features, answers[0][:, q], answers[1][:, q], asked.classes)
+            for q in range(answers[0].shape[1])
+        ],
+    )
+
+
+def joined(asked: Questions, columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Make logits as in `most_frequent` of every question's log-probabilities."""
     if asked.labels == "emotion":
         columns = [(logs[:, 1] - logs[:, 0])[:, None] for logs in columns]
     return np.hstack(columns).astype(np.float32)
+
+
+def constant(answer: int, n: int, classes: int) -> np.ndarray:
+    """Return log-probabilities [n, classes] of the only answer that train has."""
+    logs = np.full((n, classes), np.log(_RAREST))
+    logs[:, answer] = 0.0
+    return logs
 
 
 def _fit(
@@ -93,9 +107,7 @@ def _fit(
 
     seen = np.unique(train)
     if len(seen) == 1:
-        logs = np.full((features[2].shape[0], classes), np.log(_RAREST))
-        logs[:, seen[0]] = 0.0
-        return logs
+        return constant(seen[0], features[2].shape[0], classes)
     # Each fit starts where the one with a stronger penalty ended.
     model = LogisticRegression(max_iter=ITERATIONS, warm_start=True)
     best, chosen = np.inf, None
@@ -103,17 +115,17 @@ def _fit(
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is enough
         for strength in STRENGTHS:
             model.set_params(C=strength).fit(features[0], train)
-            logs = _spread(model.predict_proba(features[1]), seen, classes)
+            logs = spread(model.predict_proba(features[1]), seen, classes)
             loss = -float(logs[np.arange(len(valid)), valid].mean())
             if loss < best:
                 best = loss
-                chosen = _spread(model.predict_proba(features[2]), seen, classes)
+                chosen = spread(model.predict_proba(features[2]), seen, classes)
     if chosen is None:
         raise ValueError("logistic baseline: features or labels are not finite")
     return chosen
 
 
-def _spread(share: np.ndarray, seen: np.ndarray, classes: int) -> np.ndarray:
+def spread(share: np.ndarray, seen: np.ndarray, classes: int) -> np.ndarray:
     """Put probabilities in their classes' columns, as logarithms."""
     out = np.zeros((len(share), classes))
     out[:, seen] = share

@@ -35,7 +35,9 @@ class Column(NamedTuple):
     reading: what is read of a row's runs: "mean" over seeds of a test metric, "sd" of
         it, "parameters" of the network, "drop" (percent of a test metric lost under a
         corruption, see `Table.kind`), "improvement" (|mean - published| / sd).
-    of: for "drop": which corruption; for "improvement": the published value.
+    of: for "drop": which corruption, "without:vision" (zeroed on test) or
+        "bernoulli:0.5"; for "improvement": the other system's published value, in
+        natural units (accuracies 0 to 1); else nothing.
     """
 
     title: str
@@ -46,7 +48,7 @@ class Column(NamedTuple):
 
 
 class Head(NamedTuple):
-    """One printed column, which holds one number or two ("82.4/84.5")."""
+    """One printed column, which holds one number or more ("82.4/84.5")."""
 
     columns: tuple[Column, ...]
 
@@ -90,7 +92,10 @@ class Table(NamedTuple):
     against: the row that differences are tested against (a row of ours).
     mmsa: part's dataset -> row -> values as MMSA reproduced them, like `published`.
     notes: what a reader must know of the table, in our words.
-    figures: figures of the paper that the main row's run can draw, by name.
+    figures: figures of the paper that the main row's run can draw, by name
+        (`report.page.Drawn`; "sample_paths": the page on single samples).
+    beside: a further run of ours whose representation stands beside the main row's in
+        the figure "embedding"; None: that figure has the main run alone.
     """
 
     name: str
@@ -103,6 +108,7 @@ class Table(NamedTuple):
     mmsa: Mapping[str, Mapping[str, tuple[str | None, ...]]] = {}
     notes: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    beside: Ours | None = None
 
 
 def parts(
@@ -116,7 +122,9 @@ def parts(
     Args:
         heads: data set -> its printed columns, in the order of the paper.
         text: a line per row: its name, then a cell per printed column, divided by "|".
-            A cell is "-" (nothing), a number, or "a/b" where either may be "-".
+            A cell is "-" (nothing), a number, or "a/b" where either may be "-" (or
+            "a/b/c": as many as the head has columns). Numbers may have commas between
+            thousands.
         aligned: see `Part`.
 
     Raises:
@@ -128,6 +136,10 @@ def parts(
         if name in rows:
             raise ValueError(f"row {name!r} stands twice")
         rows[name] = cells
+    wanted = sum(len(columns) for columns in heads.values())
+    for name, cells in rows.items():
+        if len(cells) != wanted:
+            raise ValueError(f"row {name!r} has {len(cells)} cells, not {wanted}")
     found, start = [], 0
     for dataset, columns in heads.items():
         stop = start + len(columns)
@@ -142,13 +154,10 @@ def parts(
         flat = tuple(column for head in columns for column in head.columns)
         found.append(Part(dataset, flat, published, aligned))
         start = stop
-    for name, cells in rows.items():
-        if len(cells) != start:
-            raise ValueError(f"row {name!r} has {len(cells)} cells, not {start}")
     return tuple(found)
 
 
-_NUMBER = re.compile(r"-?\d*\.?\d+")
+_NUMBER = re.compile(r"-?(\d*\.?\d+|\d{1,3}(,\d{3})+)")
 
 
 def _values(row: str, cell: str, count: int) -> list[str | None]:

@@ -1,52 +1,110 @@
-"""Recurrent layers over padded sequences."""
+"""LSTMs over padded sequences, one, several or both directions; see `recurrence`."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from msa_jax.layers import recurrence
 from msa_jax.layers.dense import uniform
+from msa_jax.layers.recurrence import Sequence, States, Weights
 
 
-class LastStateLstm(nn.Module):
-    """A one-directional LSTM that returns its state at each sequence's last valid step.
+class LstmWeights(nn.Module):
+    """The parameters of an LSTM.
 
-    The state stands still beyond the length, so padding reaches neither the result nor
-    a gradient. Gates stand in the order i, f, g, o; both biases are parameters, because
-    Adam moves (and L2 shrinks) two biases differently from their sum.
+    Both biases are parameters, because Adam moves (and L2 shrinks) two biases
+    differently from their sum.
+
+    Source: torch.nn.LSTM: gates i, f, g, o; every number uniform in +-1/sqrt(width).
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, read: int) -> Weights:
+        """Return them, for inputs that are `read` wide."""
+        start, gates = uniform(self.width**-0.5), 4 * self.width
+        kernel = self.param("input_kernel", start, (read, gates))
+        state_kernel = self.param("state_kernel", start, (self.width, gates))
+        bias = self.param("input_bias", start, (gates,))
+        state_bias = self.param("state_bias", start, (gates,))
+        return Weights(kernel, state_kernel, bias + state_bias)
+
+
+def last_states(
+    widths: dict[str, int], x: dict[str, Array], length: dict[str, Array]
+) -> dict[str, Float[Array, "b h"]]:
+    """Encode modalities by their LSTMs' states after the last valid step.
+
+    All advance in one loop. Call it inside a module; the parameters are its
+    "MODALITY_lstm".
+
+    Args:
+        widths: of the states; which modalities.
+        x: their sequences, [b, t, d]; steps beyond the length reach nothing.
+        length: valid steps, in 1..t, [b].
 
     Source: torch.nn.LSTM on a packed sequence, h_n; Self-MM, "Overall Architecture".
+    """
+    sequences = [Sequence(x[m], length[m]) for m in widths]
+    weights = [
+        LstmWeights(width, name=f"{m}_lstm")(x[m].shape[-1])
+        for m, width in widths.items()
+    ]
+    states = recurrence.run(sequences, weights)
+    return {m: s.hidden for m, s in zip(widths, states, strict=True)}
+
+
+class SequenceLstm(nn.Module):
+    """A one-directional LSTM.
+
+    Source: torch.nn.LSTM on a packed sequence; MMCL, section 3.4.1 (sLSTM, the
+        auto-regressive model over the CNN's output: 128 wide).
     """
 
     width: int
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b t d"], length: Int[Array, " b"]
-    ) -> Float[Array, "b {self.width}"]:
-        """Run over time; `length` is in 1..t."""
-        start = uniform(self.width**-0.5)
-        gates = 4 * self.width
-        kernel_in = self.param("input_kernel", start, (x.shape[-1], gates))
-        kernel_state = self.param("state_kernel", start, (self.width, gates))
-        bias_in = self.param("input_bias", start, (gates,))
-        bias_state = self.param("state_bias", start, (gates,))
-        # One large product for all steps; only the state's product is sequential.
-        bias = (bias_in + bias_state)[None, None]
-        driven = jnp.swapaxes(x @ kernel_in + bias, 0, 1)
-        running = jnp.arange(x.shape[1])[:, None] < length[None]
+        self, x: Float[Array, "b t d"], length: Int[Array, " b"] | None = None
+    ) -> States:
+        """Run over time; `length` is in 1..t, None: all t steps are valid."""
+        own = LstmWeights(self.width)
+        nn.share_scope(self, own)  # the parameters are this module's
+        weights = own(x.shape[-1])
+        return recurrence.run([_sequence(x, length)], [weights])[0]
 
-        def step(carry, inputs):
-            hidden, cell = carry
-            drive, runs = inputs
-            i, f, g, o = jnp.split(drive + hidden @ kernel_state, 4, axis=-1)
-            next_cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
-            next_hidden = nn.sigmoid(o) * jnp.tanh(next_cell)
-            keep = runs[:, None]
-            hidden = jnp.where(keep, next_hidden, hidden)
-            cell = jnp.where(keep, next_cell, cell)
-            return (hidden, cell), None
 
-        zero = jnp.zeros((x.shape[0], self.width), driven.dtype)
-        (hidden, _), _ = jax.lax.scan(step, (zero, zero), (driven, running))
-        return hidden
+class BidirectionalLstm(nn.Module):
+    """An LSTM forwards and one backwards, side by side: forward channels first.
+
+    Source: torch.nn.LSTM(bidirectional=True) on a packed sequence; MMCL, Eq. 2.
+    Differs: MMCL says neither the width nor the number of layers; one layer here.
+    """
+
+    width: int  # of one direction
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b t d"], length: Int[Array, " b"] | None = None
+    ) -> States:
+        """Run over time; `length` is in 1..t, None: all t steps are valid.
+
+        Returns:
+            Outputs and states, twice `width` wide; the backward direction's state is
+            the one after the first step.
+        """
+        ahead = _sequence(x, length)
+        back = Sequence(recurrence.reverse(*ahead), ahead.length)
+        weights = [
+            LstmWeights(self.width, name=name)(x.shape[-1])
+            for name in ("forward", "backward")
+        ]
+        forward, backward = recurrence.run([ahead, back], weights)
+        turned = recurrence.reverse(backward.output, ahead.length)
+        both = zip(forward, backward._replace(output=turned), strict=True)
+        return States(*(jnp.concatenate(pair, axis=-1) for pair in both))
+
+
+def _sequence(x: Array, length: Array | None) -> Sequence:
+    return Sequence(x, jnp.full(len(x), x.shape[1]) if length is None else length)

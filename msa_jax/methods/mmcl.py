@@ -16,10 +16,10 @@ from jaxtyping import Array, Float, Int
 
 from msa_jax import contrastive_total, losses, tasks
 from msa_jax.contrastive_total import Readings, Views, Weights
-from msa_jax.layers.bidirectional import BidirectionalLstm, SequenceLstm
 from msa_jax.layers.cutoff import FeatureCutoff
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.encoder_stack import EncoderStack, mean_step
+from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm
 from msa_jax.layers.resample import match_steps
 from msa_jax.layers.siamese_cnn import STRIDES, SiameseCnn, mean_position
 from msa_jax.methods import groups
@@ -262,7 +262,8 @@ def loss(
         if name in modalities
     }
     terms = contrastive_total.parts(views, batch.label, batch.valid, readings)
-    used = {f"loss_{n}": terms[n] for n, w in weights._asdict().items() if w}
+    counted = [n for n, w in weights._asdict().items() if losses.counts(w)]
+    used = {f"loss_{n}": terms[n] for n in counted}
     total = contrastive_total.total(regression, terms, weights)
     return total, {"loss_regression": regression} | used
 

@@ -16,7 +16,7 @@ from msa_jax import multitask
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear, ScoreHead
 from msa_jax.layers.mrm import Recalibration
-from msa_jax.layers.recurrent import LastStateLstm
+from msa_jax.layers.recurrent import last_states
 from msa_jax.methods import groups, label_rules
 from msa_jax.text import pool
 from msa_jax.types import TARGETS, Batch, Method, Outputs
@@ -75,10 +75,9 @@ class SelfMM(nn.Module):
             states = encoder(sequences, lengths, train=train)
             audio, vision = states["audio"], states["vision"]
         else:
-            audio, vision = (
-                self._sequence(m, sequences[m], lengths[m], train)
-                for m in ("audio", "vision")
-            )
+            widths = {m: getattr(self, f"{m}_hidden") for m in ("audio", "vision")}
+            states = last_states(widths, sequences, lengths)
+            audio, vision = (self._project(m, states[m], train) for m in widths)
         # Order of the concatenation: the public code's (text, audio, vision).
         inputs = {
             "fusion": jnp.concatenate([text, audio, vision], axis=-1),
@@ -102,10 +101,8 @@ class SelfMM(nn.Module):
         """Return the features per target."""
         return {t: getattr(self, f"{t}_head") for t in TARGETS}
 
-    def _sequence(self, name: str, x: Array, length: Array, train: bool) -> Array:
-        """Encode one non-verbal modality as its LSTM's last valid state."""
-        width = getattr(self, f"{name}_hidden")
-        state = LastStateLstm(width, name=f"{name}_lstm")(x, length)
+    def _project(self, name: str, state: Array, train: bool) -> Array:
+        """Map the last valid state of one non-verbal modality to its features."""
         rate = getattr(self, f"{name}_dropout")
         state = nn.Dropout(rate, deterministic=not train)(state)
         if not self.project_lstm:

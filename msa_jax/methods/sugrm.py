@@ -18,7 +18,7 @@ from msa_jax.layers import spt
 from msa_jax.layers.crossmodal import CrossmodalTransformer
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.mrm import Recalibration
-from msa_jax.layers.recurrent import LastStateLstm
+from msa_jax.layers.recurrent import last_states
 from msa_jax.methods import groups, label_rules
 from msa_jax.types import MODALITIES, TARGETS, Batch, Method, Outputs
 
@@ -100,11 +100,8 @@ class Sugrm(nn.Module):
                 encoder = spt.SparsePhasedTransformer(self.readings, name="spt")
                 return encoder(sequences, lengths, train=train)
             case "lstm":
-                width = self.readings.embed
-                return {
-                    m: LastStateLstm(width, name=f"{m}_lstm")(sequences[m], lengths[m])
-                    for m in MODALITIES
-                }
+                widths = dict.fromkeys(MODALITIES, self.readings.embed)
+                return last_states(widths, sequences, lengths)
             case "transformer":
                 vanilla = CrossmodalTransformer(self.readings, name="transformer")
                 return vanilla(sequences, lengths, train=train)

@@ -182,8 +182,8 @@ def loss(
     *,
     task: Task,
     reading: Literal["paper", "code"] = "paper",
-    divergence_weight: float = 1.0,
-    task_weight: float = 1.0,
+    divergence_weight: float | Array = 1.0,
+    task_weight: float | Array = 1.0,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the weighted sum of the task's loss and the divergence of modalities.
 
@@ -196,7 +196,7 @@ def loss(
     answer = losses.masked_mean(task.error(task.read(outputs), batch), batch.valid)
     total, parts = task_weight * answer, {"loss_task": answer}
     features = {m: outputs.feature[m] for m in MODALITIES if m in outputs.feature}
-    if divergence_weight and len(features) > 1:
+    if losses.counts(divergence_weight) and len(features) > 1:
         apart = divergence.multimodal(features, batch.valid, reading)
         parts["loss_divergence"] = losses.masked_mean(apart, batch.valid)
         total = total + divergence_weight * parts["loss_divergence"]

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax.layers import siamese_cnn
-from msa_jax.layers.bidirectional import BidirectionalLstm, SequenceLstm
 from msa_jax.layers.encoder_stack import EncoderStack
+from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm
 from msa_jax.layers.siamese_cnn import ConvStack
 from msa_jax.parity.compare import Comparison
 from msa_jax.parity.training import under

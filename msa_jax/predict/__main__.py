@@ -97,7 +97,7 @@ def _writer(target: str) -> Iterator[Callable[[dict[str, Any]], None]]:
             if "error" in line:
                 line = line | {"error": cli.one_line(str(line["error"]))}
             file.write(json.dumps(line, allow_nan=False) + "\n")
-            pass
+            file.flush()
 
         return write
 

@@ -1,6 +1,8 @@
 """The report of a run: reads files of its work directory only, needs no network."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def write(workdir: Path, beside: Path | None = None) -> Path:
@@ -19,4 +21,37 @@ def write(workdir: Path, beside: Path | None = None) -> Path:
     return write_report(Path(workdir), beside)
 
 
-__all__ = ["write"]
+def compare(
+    workdirs: Sequence[Path], against: Path | None = None, out: Path | None = None
+) -> Path:
+    """Write the page that holds finished runs on the same data against each other.
+
+    Args:
+        workdirs: of the runs, two or more.
+        against: the one that the others are tested against; the first if None.
+        out: the folder to write to; runs/compare_A_B if None.
+
+    Returns: the path of table.html, one page that needs no other file.
+    Raises: UserError if the runs are not finished, or cannot be compared.
+    """
+    from msa_jax.report import comparison  # draws: slow to import
+
+    return comparison.write([Path(w) for w in workdirs], against, out)
+
+
+def write_table(folder: Path, found: dict[str, Any]) -> Path:
+    """Write the page of a results table (docs/tables.md) and its other forms.
+
+    Args:
+        folder: where.
+        found: what table.json holds.
+
+    Returns: the path of table.html, one page that needs no other file.
+    Raises: UserError if it is of another schema, or the files cannot be written.
+    """
+    from msa_jax.report import table_page  # draws: slow to import
+
+    return table_page.write(Path(folder), found)
+
+
+__all__ = ["compare", "write", "write_table"]

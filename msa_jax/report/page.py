@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msa_jax.errors import UserError
 from msa_jax.metric_names import units
 from msa_jax.report import (
     class_figures,
     figures,
+    modality_use,
     rendering,
     representation,
     sample_paths,
@@ -62,12 +62,7 @@ def write_report(workdir: Path, beside: Path | None = None) -> Path:
         ),
     }
     files = png | {name: text.encode() for name, text in texts.items()}
-    try:
-        (workdir / "figures").mkdir(exist_ok=True)
-        for name, data in files.items():
-            rendering.replace(workdir / name, data)
-    except OSError as error:
-        raise UserError(f"cannot write the report: {error}") from error
+    rendering.write(workdir, files)
     return workdir / "report.html"
 
 
@@ -237,6 +232,7 @@ def describe(run: Run) -> dict[str, Any]:
         "interval": tables.INTERVAL if len(results["seeds"]) > 1 else "",
         "emotions": tables.emotion_table(results),
         "against": tables.baseline_sentences(results),
+        "use": modality_use.section(results),
         "warnings": tables.warnings(results, empty),
         "notes": tables.notes(results),
         "u_labels": tables.u_label_tables(results),

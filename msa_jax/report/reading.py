@@ -33,6 +33,7 @@ class Predictions:
 
     label: np.ndarray  # [n], or [n, 6] intensities of emotions
     prediction: np.ndarray  # [s, n], or logits [s, n, k]
+    id: np.ndarray | None = None  # [n] str
 
     @property
     def scores(self) -> bool:
@@ -204,7 +205,10 @@ def _predictions(path: Path, seeds: int) -> Predictions | None:
     shape = (seeds, n, *prediction.shape[2:3])
     if prediction.shape != shape or (label.ndim == 2 and shape[1:] != label.shape):
         raise UserError(f"{path}: prediction is {prediction.shape}, expected {shape}")
-    return Predictions(label, prediction)
+    names = arrays.get("id")
+    if names is not None and names.shape != (n,):
+        raise UserError(f"{path}: id is {names.shape}, expected ({n},)")
+    return Predictions(label, prediction, names)
 
 
 def _u_labels(path: Path, seeds: int) -> ULabels | None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from msa_jax.errors import UserError
+
 
 def render(
     template: str, content: Mapping[str, Any], svg: Mapping[str, str] | None = None
@@ -38,6 +40,24 @@ def markdown_cell(text: Any) -> str:
     for character in "\\|*_`<[":
         one_line = one_line.replace(character, "\\" + character)
     return one_line
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a page and all that belongs to it, each file in one stroke.
+
+    Args:
+        folder: where; it is made if need be, and figures/ in it.
+        files: name in the folder -> contents.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            replace(folder / name, data)
+    except OSError as error:
+        raise UserError(f"cannot write the page: {error}") from error
 
 
 def replace(path: Path, data: bytes) -> None:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from msa_jax.data.checks import EMOTIONS
+from msa_jax.experiment.baselines import in_order
 from msa_jax.experiment.statistics import smallest_sign_flip_p
 from msa_jax.metric_names import (
     HEADLINE,
@@ -98,7 +99,7 @@ def result_rows(results: dict[str, Any], split: str = "test") -> list[dict[str, 
         texts = [form(m, v) for m, v in zip(metrics, values, strict=True)]
         rows.append({"name": f"seed {seed}", "kind": "seed", "cells": texts})
     if split == "test":
-        for name, values in (results.get("baselines") or {}).items():
+        for name, values in in_order(results.get("baselines") or {}).items():
             texts = [form(m, values.get(m.key)) for m in metrics]
             rows.append({"name": name, "kind": "baseline", "cells": texts})
     return rows
@@ -110,7 +111,7 @@ def baseline_sentences(results: dict[str, Any]) -> list[str]:
     cell = results["test"].get(metric.key, {})
     mean, ci95 = number(cell.get("mean")), cell.get("ci95")
     sentences, method = [], results["method"]
-    for name, values in (results.get("baselines") or {}).items():
+    for name, values in in_order(results.get("baselines") or {}).items():
         other = number(values.get(metric.key))
         if not (math.isfinite(mean) and math.isfinite(other)):
             article = "an" if metric.title[0] in "AEFMO" else "a"

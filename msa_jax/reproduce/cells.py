@@ -23,6 +23,7 @@ FAILED = "failed.json"  # of a configuration that could not be trained: why
 # Of a configuration, what numbers do not depend on.
 _ELSEWHERE = ("seeds", "mesh")
 
+BESIDE = "beside the main row"  # a run that a figure of the paper needs
 # Rows that are made of the main one: what is done to its inputs (experiment.controls).
 CONTROLS = {
     "without audio and vision": "without",
@@ -112,6 +113,8 @@ def plan(
         if controls and any(c.reading == "mean" for c in part.columns):
             main = table.ours[table.main]
             rows += [(f"{table.main}, {said}", main, c) for said, c in CONTROLS.items()]
+        if table.beside is not None:
+            rows.append((BESIDE, table.beside, ""))
         tasks: dict[str, set[str]] = {}
         for column in part.columns:
             tasks.setdefault(column.task, set()).add(column.reading)

@@ -1,21 +1,17 @@
 """Finished runs and published values become one table.json (docs/tables.md)."""
 
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from msa_jax import metric_names, tasks
-from msa_jax.errors import UserError
-from msa_jax.experiment import compare
+from msa_jax.experiment import compare, shuffles
 from msa_jax.experiment.spec import Column, Part, Table
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.reproduce import cells, readings, words
+from msa_jax.reproduce import entries as entries_of
 from msa_jax.reproduce.cells import Wanted
-from msa_jax.workdir import HISTORY, read_json
+from msa_jax.reproduce.entries import Entry
+from msa_jax.workdir import HISTORY
 
 SCHEMA = 1
 # On other data the metrics may have other names: what is shown instead.
@@ -25,21 +21,6 @@ _INSTEAD = {
     "acc2_non0": "acc2",
     "f1_non0": "f1",
 }
-
-
-class Entry(NamedTuple):
-    """A row of ours in one part and one task.
-
-    wanted: its configuration.
-    runs: seed -> work directory, of the seeds asked for that are finished.
-    results: work directory -> its results.json.
-    why: why seeds are missing, if that is known.
-    """
-
-    wanted: Wanted
-    runs: dict[int, Path]
-    results: dict[Path, dict[str, Any]]
-    why: str
 
 
 def table(
@@ -68,8 +49,7 @@ def table(
     Raises:
         UserError: a finished run cannot be read, or two of a table cannot be compared.
     """
-    entries = [_entry(want, seeds) for want in wanted]
-    mains = [e for e in entries if e.wanted.row == asked.main and e.runs]
+    entries = [entries_of.read(want, seeds) for want in wanted]
     found: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": "table",
@@ -83,12 +63,7 @@ def table(
         "main": asked.main,
         "against": asked.against,
         "notes": list(asked.notes),
-        "baselines": _baselines(mains),
-        "learning": _learning(entries, len(parts)),
-        "figures": [
-            {"run": str(next(iter(mains[0].runs.values()))), "name": name}
-            for name in (asked.figures if mains else ())
-        ],
+        "figures": _figures(asked, entries),
         "provenance": _provenance(entries),
         "parts": [],
     }
@@ -99,7 +74,8 @@ def table(
             task: tasks.metrics_kind(task, cards[dataset]["metrics"])
             for task in dict.fromkeys(c.task for c in part.columns)
         }
-        place = _Place(asked, part, dataset, kinds, tuple(seeds), tuple(reasons))
+        span = tuple(cards[dataset]["label_range"])
+        place = _Place(asked, part, dataset, span, kinds, tuple(seeds), tuple(reasons))
         found["parts"].append(_part(place, mine))
     found |= words.about(found, wanted, cards, reasons)
     return json_safe(found)
@@ -111,6 +87,7 @@ class _Place(NamedTuple):
     table: Table
     part: Part
     dataset: str
+    span: tuple[float, ...]  # lowest and highest label
     kinds: dict[str, str]
     seeds: tuple[int, ...]
     reasons: tuple[str, ...]
@@ -119,9 +96,11 @@ class _Place(NamedTuple):
 def _part(place: _Place, entries: list[Entry]) -> dict[str, Any]:
     by_row: dict[str, dict[str, Entry]] = {}
     for entry in entries:
-        by_row.setdefault(entry.wanted.row, {})[entry.wanted.task] = entry
+        if entry.wanted.row != cells.BESIDE:
+            by_row.setdefault(entry.wanted.row, {})[entry.wanted.task] = entry
     controls = [row for row in by_row if row not in place.part.published]
     rows = [*place.part.published, *controls]
+    low, high = place.span
     columns = [_column(place, column) for column in place.part.columns]
     made: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
     for cell_of in (_means(place, columns, rows, by_row), _others(place, rows, by_row)):
@@ -133,7 +112,10 @@ def _part(place: _Place, entries: list[Entry]) -> dict[str, Any]:
         "title": place.dataset,
         "dataset": place.dataset,
         "paper_dataset": place.part.dataset,
+        "label_note": f"Labels from {low:g} to {high:g}.".replace("-", "−"),
         "columns": columns,
+        "baselines": _baselines(columns, by_row.get(place.table.main, {})),
+        "learning": _learning(by_row),
         "rows": [
             _row(place, row, by_row.get(row, {}), made[row], row in controls)
             for row in rows
@@ -166,7 +148,9 @@ def _means(
             continue
         found = compare.cells(
             {
-                row: answers(by_row[row][task], kind) if row in by_row else None
+                row: entries_of.answers(by_row[row][task], kind)
+                if row in by_row
+                else None
                 for row in rows
             },
             measures,
@@ -203,7 +187,7 @@ def _others(
 def _column(place: _Place, column: Column) -> dict[str, Any]:
     key = _key(place, column)
     metric = metric_names.described(place.kinds[column.task], key)
-    shown = metric is not None and column.reading in ("mean", "sd")
+    shown = metric is not None and column.reading == "mean"
     at = place.part.columns.index(column)
     return {
         "title": column.title if key == column.key or not metric else metric.title,
@@ -213,6 +197,7 @@ def _column(place: _Place, column: Column) -> dict[str, Any]:
         "percent": metric.percent if shown and metric else False,
         "lower_is_better": metric.lower_is_better if metric else False,
         "decimals": _decimals([row[at] for row in place.part.published.values()]),
+        "metrics_kind": place.kinds[column.task],
     }
 
 
@@ -240,7 +225,10 @@ def _row(
         least = min(len(e.runs) for e in entries)
         most = max(len(e.runs) for e in entries)
         state = "missing" if most == 0 else "partly"
-        state = "finished" if least == len(place.seeds) else state
+        counted = all(c.reading == "parameters" for c in place.part.columns)
+        known = all(cell["mean"] is not None for cell in cells)
+        if least == len(place.seeds) or (counted and known):
+            state = "finished"
     first = entries[0].wanted if entries else None
     recipe = first.recipe if first else None
     main = place.table.ours[place.table.main]
@@ -251,117 +239,91 @@ def _row(
         "method": ours.method if ours and entries else "",
         "state": state,
         "why": next((e.why for e in entries if e.why), ""),
+        "wanted": list(place.seeds) if entries else [],
         "seeds": sorted({seed for e in entries for seed in e.runs}),
         "folders": sorted({str(f) for e in entries for f in e.runs.values()}),
+        "differs": list(recipe.differs) if recipe else [],
         "changes": dict(ours.changes) if ours and recipe else {},
-        "uses_audio_vision": _uses(entries),
+        "uses_audio_vision": _uses(place, entries),
         "cells": cells,
     }
 
 
-def _entry(want: Wanted, seeds: Sequence[int]) -> Entry:
-    if want.folder is None:
-        return Entry(want, {}, {}, want.why)
-    there = cells.finished_seeds(want.folder)
-    runs = {seed: there[seed] for seed in seeds if seed in there}
-    results = {folder: read_json(folder / cells.RESULTS) for folder in runs.values()}
-    failed = want.folder / cells.FAILED
-    why = read_json(failed)["why"] if failed.exists() and len(runs) < len(seeds) else ""
-    return Entry(want, runs, results, why)
+def _learning(by_row: dict[str, dict[str, Entry]]) -> dict[str, Any]:
+    """Validation and training loss over epochs, per row and seed.
 
-
-def answers(entry: Entry, kind: str) -> compare.Answers | None:
-    """Read a row's answers on test, of all its seeds; None without a finished run.
-
-    Raises:
-        UserError: files are damaged, or the runs of different seeds have other samples.
+    Of rows of several tasks the first: losses of different tasks have no common scale.
     """
-    labels, predictions = [], []
-    for seed, folder in entry.runs.items():
-        label, prediction = _predictions(folder)
-        lane = entry.results[folder]["seeds"].index(seed)
-        labels.append(label)
-        predictions.append(prediction[lane])
-    if not labels:
-        return None
-    if any(not np.array_equal(label, labels[0]) for label in labels):
-        raise UserError(
-            f"{entry.wanted.folder}: its runs have different test samples; delete the "
-            "folder to train them again"
-        )
-    name, seeds = entry.wanted.row, tuple(entry.runs)
-    return compare.Answers(name, seeds, labels[0], np.stack(predictions), kind)
-
-
-def _predictions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    path = folder / "predictions_test.npz"
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["label"], arrays["prediction"]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); delete {folder} to train it again"
-        ) from error
-
-
-def _learning(entries: Sequence[Entry], parts: int) -> dict[str, Any]:
-    """Validation and training loss over epochs, per row and seed."""
-    several = len({e.wanted.task for e in entries}) > 1
     found = {}
-    for entry in entries:
-        name = entry.wanted.row
-        name += f" [{entry.wanted.task}]" if several else ""
-        name += f", part {entry.wanted.part + 1}" if parts > 1 else ""
+    for row, of_tasks in by_row.items():
+        entry = next(iter(of_tasks.values()))
         curves = {}
         for seed, folder in entry.runs.items():
             results = entry.results[folder]
-            lane = results["seeds"].index(seed)
-            curve = _curve(folder / HISTORY, lane)
-            curves[str(seed)] = curve | {
-                "selected": results["selected_epoch"][str(seed)]
-            }
+            curve = entries_of.curve(folder / HISTORY, results["seeds"].index(seed))
+            kept = results["selected_epoch"][str(seed)]
+            curves[str(seed)] = curve | {"selected": kept}
         if curves:
-            found[name] = curves
+            found[row] = curves
     return found
 
 
-def _curve(path: Path, lane: int) -> dict[str, list]:
-    """Read one seed's curve from a run's history."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    trained = [line for line in lines if line["active"][lane]]
-    return {
-        "epoch": [line["epoch"] for line in trained],
-        "valid_loss": [line["valid"]["loss"][lane] for line in trained],
-        "train_loss": [line["train"]["loss"][lane] for line in trained],
-    }
+def _uses(place: _Place, entries: Sequence[Entry]) -> dict[str, Any]:
+    """What each metric loses when test's audio and vision belong to other samples.
 
-
-def _uses(entries: Sequence[Entry]) -> dict[str, Any]:
-    """What each metric loses when test's audio and vision belong to other samples."""
+    Above 0: it is worse with them.
+    """
     lost: dict[str, list[float | None]] = {}
     for entry in entries:
+        kind = place.kinds[entry.wanted.task]
         for seed, folder in entry.runs.items():
             results = entry.results[folder]
-            control = (results.get("controls") or {}).get(SHUFFLED_TEST)
-            if control is None:
-                continue
+            control = (results.get("controls") or {}).get(shuffles.AUDIO_VISION, {})
             lane = results["seeds"].index(seed)
-            for key, cell in control["change"].items():
-                lost.setdefault(key, []).append(cell["per_seed"][lane])
-    found = {key: summarise(values) for key, values in lost.items()}
-    return {
-        k: {"value": cell["mean"], "ci95": cell["ci95"]} for k, cell in found.items()
-    }
+            for key, cell in control.items():
+                metric = metric_names.described(kind, key)
+                change = cell["change"]["per_seed"][lane]
+                if metric is None or change is None:
+                    continue
+                worse = change if metric.lower_is_better else -change
+                lost.setdefault(key, []).append(worse)
+    found = {}
+    for key, values in lost.items():
+        cell = summarise(values)
+        found[key] = {"value": cell["mean"], "ci95": cell["ci95"]}
+    return found
 
 
-def _baselines(mains: Sequence[Entry]) -> list[dict[str, Any]]:
+def _baselines(
+    columns: Sequence[Mapping[str, Any]], main: Mapping[str, Entry]
+) -> list[dict[str, Any]]:
     """Trivial baselines, as the main row's runs have scored them."""
     found: dict[str, dict[str, Any]] = {}
-    for entry in mains:
+    for column in columns:
+        entry = main.get(column["task"])
+        if entry is None or column["reading"] != "mean":
+            continue
         for results in list(entry.results.values())[:1]:
             for name, values in results["baselines"].items():
-                found.setdefault(name, {})[entry.wanted.task] = values
+                value = values.get(column["key"])
+                found.setdefault(name, {})[column["key"]] = value
     return [{"name": name, "values": values} for name, values in found.items()]
+
+
+def _figures(asked: Table, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Name the figures of the paper and the runs to draw them from."""
+
+    def first(row: str) -> str | None:
+        runs = [e.runs for e in entries if e.wanted.row == row and e.runs]
+        return str(next(iter(runs[0].values()))) if runs else None
+
+    run, beside = first(asked.main), first(cells.BESIDE)
+    if run is None:
+        return []
+    return [
+        {"run": run, "name": name, "beside": beside if name == "embedding" else None}
+        for name in asked.figures
+    ]
 
 
 def _provenance(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -13,26 +13,18 @@ PLAN = "plan.json"
 
 def show(configs: Path, out: Path) -> None:
     """Print all tables, with the pages begun under `out` and how far they are."""
-    from rich.console import Console
-    from rich.table import Table
-
-    view = Table(title="tables of the papers", title_justify="left")
-    for title in ("name", "rows", "what it shows", "begun on (budget): runs finished"):
-        view.add_column(title, overflow="fold")
     begun = list(_begun(out))
     for paper, tables in catalogue.load(configs).items():
         for name, table in tables.items():
             rows = dict.fromkeys(row for part in table.parts for row in part.published)
-            full = f"{paper}/{name}"
-            mine = [_state(out, plan) for plan in begun if plan["table"] == full]
-            ours = f"{len(table.ours)} of {len(rows)}"
-            view.add_row(full, ours, table.title, "\n".join(mine))
-    console = Console()
-    console.print(view)
-    console.print(
-        "rows: those that run here, of all; the others are shown as published. "
-        "Make one: python -m msa_jax.reproduce NAME",
-        style="dim",
+            full, ours = f"{paper}/{name}", f"{len(table.ours)} of {len(rows)}"
+            print(f"{full:15} {ours:>8} rows  {table.title}")
+            for plan in begun:
+                if plan["table"] == full:
+                    print(f"{'':29}{_state(out, plan)}")
+    print(
+        "Rows: those that are run here, of all; the others are shown as published.\n"
+        "Make one: python -m msa_jax.reproduce NAME --dataset demo"
     )
 
 
@@ -50,4 +42,7 @@ def _state(out: Path, plan: dict[str, Any]) -> str:
     seeds = set(plan["seeds"])
     done = sum(seeds <= cells.finished_seeds(out / folder).keys() for folder in folders)
     data = plan["dataset"] or "its own data"
-    return f"{data} ({plan['budget']}): {done} of {len(folders)}, {len(seeds)} seeds"
+    return (
+        f"on {data}, {plan['budget']} budget: {done} of {len(folders)} runs finished, "
+        f"{len(seeds)} seeds"
+    )

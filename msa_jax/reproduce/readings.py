@@ -6,15 +6,13 @@ UCRN's Tables 4, 5 and 7 to 9.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from msa_jax.experiment import resampling
 from msa_jax.experiment.spec import Column
-
-if TYPE_CHECKING:
-    from msa_jax.reproduce.gather import Entry
+from msa_jax.reproduce.entries import Entry
 
 PARAMETERS = "parameters.json"  # of a configuration: how many its network has
 ROBUSTNESS = Path("robustness") / "results.json"  # of a run: what corruptions cost
@@ -29,7 +27,7 @@ def cell(
     index: int,
     column: Column,
     published: str | None,
-    entry: "Entry | None",
+    entry: Entry | None,
     *,
     reasons: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -55,6 +53,7 @@ def cell(
         "sd": None,
         "iqm": None,
         "ci_seeds": interval,
+        "ci_student": None,
         "ci_samples": None,
         "verdict": _verdict(column, value, interval, published, entry, reasons),
         "against": None,
@@ -62,7 +61,7 @@ def cell(
 
 
 def _read(
-    column: Column, entry: "Entry"
+    column: Column, entry: Entry
 ) -> tuple[float | None, list[float] | None, dict[str, float | None]]:
     if column.reading == "parameters":
         path = entry.wanted.folder and entry.wanted.folder / PARAMETERS
@@ -74,13 +73,14 @@ def _read(
         known = _finite(values)
         if known is None:
             return None, None, values
-        return float(known.mean()), _interval(known, np.mean), values
+        interval = resampling.interval_over_seeds(known)
+        return float(known.mean()), list(interval) if interval else None, values
     values = _metric(column, entry)
     known = _finite(values)
     if known is None or len(known) < 2:
         return None, None, values
     if column.reading == "sd":
-        return float(known.std(ddof=1)), _interval(known, _sd), values
+        return float(known.std(ddof=1)), _interval_of_sd(known), values
     assert column.reading == "improvement"
     sd = float(known.std(ddof=1))
     if sd == 0:
@@ -88,7 +88,7 @@ def _read(
     return abs(float(known.mean()) - float(column.of)) / sd, None, values
 
 
-def _metric(column: Column, entry: "Entry") -> dict[str, float | None]:
+def _metric(column: Column, entry: Entry) -> dict[str, float | None]:
     found = {}
     for seed, folder in entry.runs.items():
         results = entry.results[folder]
@@ -98,7 +98,7 @@ def _metric(column: Column, entry: "Entry") -> dict[str, float | None]:
     return found
 
 
-def _drops(column: Column, entry: "Entry") -> dict[str, float | None]:
+def _drops(column: Column, entry: Entry) -> dict[str, float | None]:
     """Read percent lost under a corruption, as `robustness` has measured it.
 
     `column.of` is "without:vision" (that modality zeroed) or "bernoulli:0.5".
@@ -143,8 +143,21 @@ def _sd(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.std(values, axis=axis, ddof=1)
 
 
-def _interval(values: np.ndarray, statistic: Any) -> list[float] | None:
-    return resampling.interval_of(values, statistic)
+def _interval_of_sd(values: np.ndarray) -> list[float] | None:
+    """Return the 95 % percentile bootstrap interval of a standard deviation."""
+    from scipy.stats import bootstrap
+
+    if np.ptp(values) == 0:
+        return None
+    found = bootstrap(
+        (values,),
+        _sd,
+        n_resamples=resampling.RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(resampling.GENERATOR),
+    )
+    low, high = found.confidence_interval
+    return [float(low), float(high)]
 
 
 def _verdict(
@@ -152,7 +165,7 @@ def _verdict(
     value: float | None,
     interval: list[float] | None,
     published: str | None,
-    entry: "Entry | None",
+    entry: Entry | None,
     reasons: Sequence[str],
 ) -> dict[str, str]:
     if entry is None or (value is None and not entry.runs):
@@ -160,7 +173,7 @@ def _verdict(
     if published is None:
         return {"kind": "no_published", "text": "no published value"}
     if value is None:
-        return {"kind": "no_published", "text": "no value of ours to compare"}
+        return {"kind": "no_interval", "text": "no value of ours to compare"}
     there = float(published.replace(",", ""))
     if column.reading == "parameters":
         same = there == value
@@ -170,7 +183,7 @@ def _verdict(
     if reasons:
         return {"kind": "other_data", "text": f"not comparable: {'; '.join(reasons)}"}
     if interval is None:
-        return {"kind": "no_published", "text": "one number, no interval to judge by"}
+        return {"kind": "no_interval", "text": "one number, no interval to judge by"}
     half = 0.5 * 10.0 ** -len(published.partition(".")[2])
     low, high = interval[0] - half, interval[1] + half
     if low <= there <= high:

@@ -19,10 +19,12 @@ class Recipe(NamedTuple):
     """How a row is trained on a data set.
 
     settings: the whole configuration, seeds included.
+    file: the config file that it starts from.
     differs: how it departs from the published setting, a sentence each.
     """
 
     settings: ConfigDict
+    file: str
     differs: tuple[str, ...]
 
 
@@ -54,7 +56,7 @@ def recipe(
     Raises:
         UserError: there is no such config file, or no run can use the configuration.
     """
-    settings, differs = _own(ours.method, card["name"], configs)
+    settings, file, differs = _own(ours.method, card["name"], configs)
     settings.task = task
     if aligned and not differs:
         settings.data.aligned = True
@@ -65,7 +67,7 @@ def recipe(
     for field, value in ours.changes.items():
         set_field(settings, field, value)
     config.check(settings)
-    return Recipe(settings, tuple(differs))
+    return Recipe(settings, file, tuple(differs))
 
 
 def set_field(settings: ConfigDict, field: str, value: Any) -> None:
@@ -89,11 +91,11 @@ def set_field(settings: ConfigDict, field: str, value: Any) -> None:
         ) from error
 
 
-def _own(method: str, dataset: str, configs: Path) -> tuple[ConfigDict, list[str]]:
+def _own(method: str, dataset: str, configs: Path) -> tuple[ConfigDict, str, list[str]]:
     """Read the method's config file for a data set, or the one for plain arrays."""
     own = configs / f"{method}_{dataset}.py"
     if own.is_file():
-        return cli.load_config(str(own)), []
+        return cli.load_config(str(own)), own.name, []
     plain = configs / f"{method}_mosi_real.py"
     if not plain.is_file():
         raise UserError(
@@ -103,7 +105,7 @@ def _own(method: str, dataset: str, configs: Path) -> tuple[ConfigDict, list[str
     settings = cli.load_config(str(plain))
     settings.data.name = dataset
     said = f"no published setting of {method} for {dataset}: {plain.name} is used"
-    return settings, [said]
+    return settings, plain.name, [said]
 
 
 def _text(settings: ConfigDict, card: Mapping[str, Any]) -> list[str]:

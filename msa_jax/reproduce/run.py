@@ -70,6 +70,8 @@ def reproduce(asked: Asked, *, train: bool = True) -> Path:
         controls=asked.controls,
         change=_overriding(asked),
     )
+    if all(want.folder is None for want in wanted):  # a mistake, not a row's trouble
+        raise UserError(wanted[0].why)
     folder = workdir.open_workdir(asked.out / page_name(asked))
     workdir.write_json(folder / listing.PLAN, _plan(asked, wanted))
     if train:

@@ -1,15 +1,13 @@
 """What a table says about itself: caption, warnings, whether it may be compared."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msa_jax.experiment import compare
 from msa_jax.experiment.spec import Part
-from msa_jax.experiment.statistics import smallest_sign_flip_p
 from msa_jax.reproduce.cells import Wanted
 
-ENOUGH_SEEDS = 6  # 2 / 2**5 is above .05
 _COMPARABLE_ENCODER = "bert-base"
 
 
@@ -27,12 +25,12 @@ def about(
         cards: data set -> data card.
         reasons: from `why_not_comparable`.
     """
-    why = f"Not comparable with the paper: {'; '.join(reasons)}." if reasons else ""
+    why = f"{'; '.join(reasons)}." if reasons else ""
     caption = [
-        *([why] if why else []),
         *[_data(cards[name]) for name in dict.fromkeys(_datasets(found))],
         f"{len(found['seeds'])} seeds: {_listed(found['seeds'])}.",
         *selection(wanted),
+        _tuning(wanted),
         "± is the sample standard deviation over seeds (n − 1). Intervals are 95 %: "
         "over seeds BCa bootstrap of the mean, over test samples percentile bootstrap "
         "with the seeds as they are.",
@@ -106,36 +104,39 @@ def selection(wanted: Sequence[Wanted]) -> list[str]:
 
 def warnings(found: Mapping[str, Any]) -> list[str]:
     """List what a reader must know before believing a number."""
-    n, lines = len(found["seeds"]), []
-    if n < ENOUGH_SEEDS:
-        lines.append(
-            f"{n} seed(s): a sign-flip test over seeds cannot go below p = "
-            f"{smallest_sign_flip_p(n):.4g}, so it can show nothing at .05; use at "
-            f"least {ENOUGH_SEEDS} (--seeds {ENOUGH_SEEDS})."
-        )
-    rows = [row for part in found["parts"] for row in part["rows"]]
-    for row in rows:
-        if row["state"] in ("partly", "missing"):
-            seeds = f"{len(row['seeds'])} of {n} seeds"
-            why = f" ({row['why']})" if row["why"] else ""
-            lines.append(f"Row “{row['name']}” has {seeds}{why}.")
-        lost = [
-            seed
-            for cell in row["cells"]
-            for seed, value in cell["per_seed"].items()
-            if value is None or not math.isfinite(value)
+    lines = []
+    for part in found["parts"]:
+        of_rows = {row["name"]: row["cells"] for row in part["rows"]}
+        lines += compare.warnings_of(of_rows)
+        lines += [
+            f"“{row['name']}” could not be trained: {row['why']}"
+            for row in part["rows"]
+            if row["why"]
         ]
-        if lost:
-            listed = _listed(dict.fromkeys(lost))
-            lines.append(
-                f"Row “{row['name']}”: no finite value for seed {listed}; its training "
-                "diverged, or its answers are constant. Such a seed is never averaged "
-                "over: the row's mean is not given."
-            )
+        lines += _same_rows(part["rows"])
     commits = found["provenance"].get("git_commits", [])
     if len(commits) > 1:
         lines.append(f"Runs were made by {len(commits)} versions of the code.")
-    return lines
+    return list(dict.fromkeys(lines))
+
+
+def _same_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name rows that cannot be told apart: what tells them apart is not in force.
+
+    With a frozen text encoder, for one, the text task of Self-MM trains nothing that
+    the other tasks share.
+    """
+    alike: dict[tuple, list[str]] = {}
+    for row in rows:
+        values = [tuple(cell["per_seed"].items()) for cell in row["cells"]]
+        if row["kind"] == "ours" and any(values):
+            alike.setdefault(tuple(values), []).append(row["name"])
+    return [
+        f"{' and '.join(f'“{name}”' for name in names)} have the same value in every "
+        "seed and column: in this setting they are the same network."
+        for names in alike.values()
+        if len(names) > 1
+    ]
 
 
 def paragraph(
@@ -146,7 +147,7 @@ def paragraph(
 ) -> str:
     """Write the paragraph that goes into a paper's experiments section."""
     names = [
-        row["name"]
+        f"“{row['name']}”"
         for part in found["parts"][:1]
         for row in part["rows"]
         if row["kind"] == "ours" and row["seeds"]
@@ -164,12 +165,14 @@ def paragraph(
     commits = ", ".join(c[:10] for c in made.get("git_commits", [])) or "unknown"
     encoders = "; ".join(made.get("encoders", [])) or "unknown"
     return " ".join(
-        [
+        sentence
+        for sentence in [
             f"We trained {_listed(names) or 'no row yet'} with seeds "
             f"{_listed(found['seeds'])}.",
             data,
             f"Text encoder: {encoders}.",
             *selection(wanted),
+            _tuning(wanted),
             "We report the mean over seeds and the sample standard deviation; 95 % "
             "intervals over seeds are bias-corrected and accelerated bootstrap "
             "intervals of the mean, those over test samples percentile bootstrap "
@@ -179,11 +182,20 @@ def paragraph(
             "two systems' answers); p-values are Holm-corrected over the rows of each "
             "column, and a difference is called significant only if both are below "
             ".05.",
-            why,
+            f"These numbers cannot be compared with published ones: {why}"
+            if why
+            else "",
             f"Software: msa_jax (commit {commits}), {listed}, on "
             f"{', '.join(made.get('devices', [])) or 'an unknown device'}.",
         ]
-    ).strip()
+        if sentence
+    )
+
+
+def _tuning(wanted: Sequence[Wanted]) -> str:
+    files = dict.fromkeys(want.recipe.file for want in wanted if want.recipe)
+    listed = _listed(files) or "none"
+    return f"Hyper-parameters are those of {listed}; nothing was tuned for this table."
 
 
 def _data(card: Mapping[str, Any], *, hashed: bool = False) -> str:

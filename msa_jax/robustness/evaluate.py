@@ -51,7 +51,7 @@ def evaluate(
     token, number = replacement(run)
     program = make_program(run, number)
     params = jax.device_put(run.params, state_sharding(run.mesh))
-    test = jax.device_put(run.inputs.splits["test"], split_sharding(run.mesh))
+    test = jax.device_put(run.test, split_sharding(run.mesh))
     found = []
     for start in range(0, len(rows), ROWS_A_CALL):
         # The last call has as many rows as the others; those too many are dropped.
@@ -91,7 +91,7 @@ def replacement(run: FinishedRun) -> tuple[str, int]:
 
     Source: thuiar/MMSA, data loader for missing data: [UNK], and [CLS] and [SEP] stay.
     """
-    text = run.inputs.splits["test"].text
+    text = run.test.text
     if not np.issubdtype(text.dtype, np.integer):
         return "", 0
     tokenizer = run.inputs.encoder.tokenizer

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from msa_jax.errors import UserError
 from msa_jax.metric_names import HEADLINE, Metric, units
 from msa_jax.report import rendering, tables
 from msa_jax.report.drawing import STYLE, to_png, to_svg
@@ -38,12 +37,7 @@ def write(folder: Path, found: dict[str, Any], cautions: list[str]) -> Path:
     for name in ("robustness.md", "robustness.html"):
         own = svg if name.endswith("html") else None
         files[name] = rendering.render(f"{name}.j2", content, own).encode()
-    try:
-        (folder / "figures").mkdir(exist_ok=True)
-        for name, data in files.items():
-            rendering.replace(folder / name, data)
-    except OSError as error:
-        raise UserError(f"cannot write the page: {error}") from error
+    rendering.write(folder, files)
     return folder / "robustness.html"
 
 

@@ -186,15 +186,6 @@ def noisy_modalities(split: Split | Batch) -> tuple[str, ...]:
     return MODALITIES[1:] if ids else MODALITIES
 
 
-def without(split: Split, absent: tuple[str, ...], replacement: int) -> Split:
-    """Leave modalities out of every sample of a split."""
-    gone = np.asarray([[m in absent for m in MODALITIES]])
-    zero = np.zeros(1)
-    row = Passes(zero.astype(np.int32), zero, gone, zero.astype(np.int32))
-    row = Passes(*(x[0] for x in row))
-    return corrupted(split, row, replacement)
-
-
 def _branches(batch: Batch, replacement: int):
     c = corruptions
     modalities = noisy_modalities(batch)

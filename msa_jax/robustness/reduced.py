@@ -9,9 +9,8 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax import main, workdir
 from msa_jax.errors import UserError
-from msa_jax.finished import TRAINED_WITHOUT, FinishedRun
-from msa_jax.inputs import Inputs
-from msa_jax.robustness import passes
+from msa_jax.experiment import controls
+from msa_jax.finished import FinishedRun
 from msa_jax.types import MODALITIES
 
 
@@ -47,10 +46,10 @@ def train(
     Returns: its results.
     """
     absent = tuple(m for m in MODALITIES if m not in kept)
-    settings = reduced_config(run.config, kept)
-    change = partial(zeroed, absent=absent, replacement=replacement)
+    settings = controls.reduced_config(run.config, kept)
+    change = partial(controls.zeroed, absent=absent, replacement=replacement)
     if settings is not None:
-        change = partial(noted, absent=absent)
+        change = partial(controls.noted, absent=absent)
     settings = settings or run.config
     if data_dir is not None:
         moved = ConfigDict(settings)
@@ -59,30 +58,6 @@ def train(
     if is_finished(folder):
         return _finished(folder, settings)
     return main.run(settings, workdir.open_workdir(folder), change)
-
-
-def reduced_config(config: Any, kept: tuple[str, ...]) -> FrozenConfigDict | None:
-    """Return the configuration for `kept`; None if the method has no such field."""
-    if "modalities" not in config.model:
-        return None
-    changed = ConfigDict(config)
-    changed.model.modalities = tuple(kept)
-    return FrozenConfigDict(changed)
-
-
-def zeroed(inputs: Inputs, absent: tuple[str, ...], replacement: int) -> Inputs:
-    """Leave modalities out of every split: features 0, token ids `replacement`."""
-    splits = {
-        name: passes.without(split, absent, replacement)
-        for name, split in inputs.splits.items()
-    }
-    return noted(inputs._replace(splits=splits), absent)
-
-
-def noted(inputs: Inputs, absent: tuple[str, ...]) -> Inputs:
-    """Say in the notes what the network is trained without."""
-    note = f"{TRAINED_WITHOUT}{' and '.join(absent)}, to measure robustness."
-    return inputs._replace(notes=[*inputs.notes, note])
 
 
 def _finished(folder: Path, settings: FrozenConfigDict) -> dict[str, Any]:

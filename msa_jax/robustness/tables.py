@@ -120,7 +120,7 @@ def _touched(kind: Kind, run: FinishedRun) -> tuple[str, ...]:
     read = evaluate.modalities_read(run.config)
     match kind.name:
         case "bernoulli" | "gaussian":
-            of_kind = noisy_modalities(run.inputs.splits["test"])
+            of_kind = noisy_modalities(run.test)
         case "tokens":
             of_kind = ("text",)
         case _:

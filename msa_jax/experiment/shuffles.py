@@ -1,0 +1,159 @@
+"""Does a trained network use a modality? Test once more, with other samples' one.
+
+Every test sample gets audio and vision of another one, features and lengths together,
+and is answered again by the selected parameters. What a metric loses by that is what
+the network takes from them; no loss: it answers from text alone. Test is read after
+selection, and nothing is chosen by it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from msa_jax import metrics, step, train
+from msa_jax.batching import batches, gather
+from msa_jax.experiment.statistics import summarise
+from msa_jax.sealed import Sealed
+from msa_jax.train_state import split_sharding, state_sharding
+from msa_jax.types import Method, Split
+
+DRAWS = 5
+SHUFFLED = " shuffled across test samples"
+AUDIO_VISION = f"audio and vision{SHUFFLED}"
+AUDIO, VISION, TEXT = (f"{m}{SHUFFLED}" for m in ("audio", "vision", "text"))
+
+
+class Answers(NamedTuple):
+    """What the selected parameters answer to test.
+
+    own: to test as it is, by the program that answers the others: a network that does
+        not read a modality gives the same to the bit; [s, n] or [s, n, outputs].
+    shuffled: name of the control -> [s, draws, n] or [s, draws, n, outputs].
+    """
+
+    own: np.ndarray
+    shuffled: dict[str, np.ndarray]
+
+
+def partners(n: int, draw: int) -> np.ndarray:
+    """Give every one of n samples another one, [n]: a random cycle through all.
+
+    Nobody keeps its own, unless it is alone. A pure function: `RandomState` draws the
+    same in every version of NumPy.
+    """
+    order = np.random.RandomState(draw).permutation(n)
+    partner = np.empty(n, np.int32)
+    partner[order] = np.roll(order, -1)
+    return partner
+
+
+def answers(
+    config: Any, fitted: train.Fitted, test: Sealed[Split], mesh: Mesh
+) -> Answers:
+    """Answer test with shuffled modalities, `DRAWS` times each.
+
+    Args:
+        config: see `config.base`.
+        fitted: from `train.fit`.
+        test: what its selection opens.
+        mesh: from `train_state.make_mesh`.
+    """
+    split = jax.device_put(test.open(fitted.frozen), split_sharding(mesh))
+    n = split.label.shape[0]
+    cycles = np.stack([partners(n, draw) for draw in range(DRAWS)])
+    alone = np.broadcast_to(np.arange(n, dtype=np.int32), cycles.shape)
+    over_seeds = train.layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
+    # Answering keeps no gradients: four batches need about the room of a training step.
+    size = max(1, 4 * config.optim.batch_size // (3 * DRAWS + 1))
+    program = make_program(fitted.method, size, mesh, over_seeds=over_seeds)
+    found = program(
+        fitted.frozen.params,
+        split,
+        np.concatenate([cycles, cycles, alone, alone[:1]]),
+        np.concatenate([cycles, alone, cycles, alone[:1]]),
+    )
+    stops = (DRAWS, 2 * DRAWS, 3 * DRAWS)
+    both, audio, vision, own = np.split(np.asarray(found), stops, axis=1)
+    # Text of j with audio and vision of i: an answer for j whose audio and vision are
+    # shuffled, and for i whose text is. So shuffled text needs no passes of its own.
+    text = [both[:, draw][:, np.argsort(cycle)] for draw, cycle in enumerate(cycles)]
+    shuffled = {AUDIO_VISION: both, AUDIO: audio, VISION: vision}
+    return Answers(own[:, 0], shuffled | {TEXT: np.stack(text, axis=1)})
+
+
+def make_program(
+    method: Method, size: int, mesh: Mesh, *, over_seeds: str
+) -> Callable[..., Array]:
+    """Compile-ready program: (parameters, split, rows, rows) -> answers [s, p, n, ...].
+
+    The rows [p, n] say whose audio, and whose vision, a sample gets in each of p
+    passes; they are data. All passes of a batch run side by side around one pass of the
+    text encoder, which does not depend on them.
+    """
+    divide, columns = step.division(mesh, size)
+
+    def one_seed(params, split, audio_rows, vision_rows):
+        n = split.label.shape[0]
+
+        def one(index):
+            batch, rows = gather(split, index), jnp.minimum(index, n - 1)
+
+            def one_pass(audio_rows, vision_rows):
+                audio, vision = audio_rows[rows], vision_rows[rows]
+                mixed = replace(
+                    batch,
+                    audio=split.audio[audio],
+                    audio_length=split.audio_length[audio],
+                    vision=split.vision[vision],
+                    vision_length=split.vision_length[vision],
+                )
+                outputs: Any = method.model.apply(
+                    {"params": params}, divide(mixed), train=False
+                )
+                return method.task.read(outputs)
+
+            return jax.vmap(one_pass)(audio_rows, vision_rows)
+
+        found = jax.lax.map(one, batches(jnp.arange(n), columns))
+        found = jnp.moveaxis(found, 1, 0)  # passes before batches
+        return found.reshape(found.shape[0], -1, *found.shape[3:])[:, :n]
+
+    shared = split_sharding(mesh)
+    return jax.jit(
+        step.over_seed_axis(one_seed, over_seeds),
+        in_shardings=(state_sharding(mesh), shared, shared, shared),
+        out_shardings=state_sharding(mesh),
+    )
+
+
+def summaries(
+    kind: str, truth: np.ndarray, found: Answers
+) -> dict[str, dict[str, Any]]:
+    """Score shuffled answers; each metric of a seed is its mean over draws.
+
+    Args:
+        kind: the metrics, see `metrics.score`.
+        truth: labels of test.
+        found: from `answers`.
+
+    Returns: control -> metric -> what `summarise` says, and the same of "change": per
+        seed, shuffled minus as it is, in the metric's unit.
+    """
+    own = [metrics.score(kind, of_seed, truth) for of_seed in found.own]
+    cells = {}
+    for name, of_seeds in found.shuffled.items():
+        scores = [[metrics.score(kind, a, truth) for a in draws] for draws in of_seeds]
+        cells[name] = {metric: _cell(metric, scores, own) for metric in own[0]}
+    return cells
+
+
+def _cell(metric: str, scores: Sequence[Sequence[Any]], own: Sequence[Any]) -> Any:
+    values = [float(np.mean([s[metric] for s in draws])) for draws in scores]
+    change = [v - o[metric] for v, o in zip(values, own, strict=True)]
+    return summarise(values) | {"change": summarise(change)}

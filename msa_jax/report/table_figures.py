@@ -1,0 +1,356 @@
+"""Figures of a results table: values, paired differences, curves, what is used."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from msa_jax.report import dot_panels, table_rows
+from msa_jax.report.drawing import (
+    INK,
+    MUTED,
+    PAPER,
+    epoch_axis,
+    legend_below,
+    panels,
+    seed_line,
+)
+from msa_jax.report.reading import number, numbers
+from msa_jax.report.tables import count
+
+_REACH = 0.6  # how far beyond the rows, in their range, a baseline is still drawn
+_SMALL = 7.5
+
+
+def values(part: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> list[Any]:
+    """Draw every column: seeds, mean with interval, published value, baselines.
+
+    Args:
+        part: of table.json.
+        baselines: trivial ones of the part.
+
+    Returns: figures, as many as it takes to print each on a page; none without data.
+    """
+    shown = [
+        row
+        for row in part["rows"]
+        if any(c["per_seed"] or c["published"] is not None for c in row["cells"])
+    ]
+    figures = []
+    for columns in dot_panels.pages(range(len(part["columns"])), shown, 3):
+        figure, axes = dot_panels.row_panels(len(columns), shown)
+        for place, i in zip(axes, columns, strict=True):
+            column = part["columns"][i]
+            scale = 100 if column["percent"] else 1
+            reach: list[float] = []
+            for y, row in enumerate(shown):
+                reach += _value_row(place, y, row, row["cells"][i], scale)
+            dot_panels.title(place, column)
+            if reach:
+                _limits(place, reach)
+                _without_value(place, shown, i, scale)
+                if column["reading"] == "mean":
+                    _baselines(place, baselines, column, scale)
+        printed = any(c["published"] for row in shown for c in row["cells"])
+        _legend(figure, shown, printed, [b["name"] for b in baselines])
+        figures.append(figure)
+    return figures
+
+
+def differences(part: dict[str, Any]) -> list[Any]:
+    """Draw differences to the reference with both intervals and p-values in words.
+
+    Returns: figures like `values`; none if no difference is known.
+    """
+    shown = [row for row in part["rows"] if any(map(_tested, row["cells"]))]
+    columns = [
+        i
+        for i in range(len(part["columns"]))
+        if any(_tested(row["cells"][i]) for row in shown)
+    ]
+    figures = []
+    for few in dot_panels.pages(columns, shown, 2):
+        figure, axes = dot_panels.row_panels(len(few), shown, columns=2)
+        for place, i in zip(axes, few, strict=True):
+            _difference_panel(place, part["columns"][i], shown, i)
+        figures.append(figure)
+    return figures
+
+
+def _difference_panel(
+    place: Any, column: dict[str, Any], shown: list[dict[str, Any]], i: int
+) -> None:
+    scale = 100 if column["percent"] else 1
+    place.axvline(0, color=INK, linewidth=1, zorder=1)
+    for y, row in enumerate(shown):
+        if _tested(row["cells"][i]):
+            _difference(place, y, row, row["cells"][i]["against"], scale)
+    worse = "right" if column["lower_is_better"] else "left"
+    dot_panels.title(place, column)
+    unit = "points" if column["percent"] else column["title"]
+    place.set_xlabel(f"difference in {unit}; worse on the {worse}", fontsize=8)
+    widest = max(map(abs, place.get_xlim()))
+    place.set_xlim(-widest, widest)
+
+
+def learning(
+    curves: dict[str, dict[str, dict[str, Any]]], rows: Sequence[str]
+) -> list[Any]:
+    """Draw the validation loss over epochs: a panel per row, a line per seed.
+
+    Args:
+        curves: row -> seed -> epoch, valid_loss, selected.
+        rows: in the order to draw them.
+
+    Returns: one figure; none without curves.
+    """
+    shown = [name for name in rows if curves.get(name)]
+    if not shown:
+        return []
+    seeds = list(dict.fromkeys(seed for name in shown for seed in curves[name]))
+    figure, axes = panels(len(shown), height=2.0)
+    longest = 1
+    everything = []
+    for place, name in zip(axes, shown, strict=True):
+        for seed, curve in curves[name].items():
+            epoch, loss = numbers(curve["epoch"]), numbers(curve["valid_loss"])
+            lane = seeds.index(seed)
+            place.plot(epoch, loss, label=f"seed {seed}", **seed_line(lane))
+            kept = epoch == number(curve["selected"])
+            place.plot(
+                epoch[kept],
+                loss[kept],
+                marker="o",
+                markersize=6,
+                markeredgecolor=PAPER,
+                color=seed_line(lane)["color"],
+                linestyle="none",
+                zorder=3,
+            )
+            longest = max(longest, int(epoch.max(initial=1)))
+            everything += loss[np.isfinite(loss)].tolist()
+        place.set_title(dot_panels.short(name))
+        place.set_ylabel("validation loss")
+    for place in axes:
+        epoch_axis(place, np.arange(1, longest + 1))
+    if everything:  # one scale, so that rows can be compared
+        low, high = min(everything), max(everything)
+        margin = 0.05 * max(high - low, 1e-9)
+        for place in axes:
+            place.set_ylim(low - margin, high + margin)
+    legend_below(figure, axes[0], limit=24)
+    return [figure]
+
+
+def uses_audio_vision(part: dict[str, Any]) -> list[Any]:
+    """Draw what metrics lose when audio and vision of test samples are shuffled.
+
+    Returns: one figure; none without such numbers.
+    """
+    shown = [row for row in part["rows"] if row.get("uses_audio_vision")]
+    columns = [
+        column
+        for column in part["columns"]
+        if column["reading"] == "mean"
+        and any(column["key"] in row["uses_audio_vision"] for row in shown)
+    ]
+    if not columns:
+        return []
+    figure, axes = dot_panels.row_panels(len(columns), shown)
+    for place, column in zip(axes, columns, strict=True):
+        scale = 100 if column["percent"] else 1
+        place.axvline(0, color=INK, linewidth=1, zorder=1)
+        for y, row in enumerate(shown):
+            lost = row["uses_audio_vision"].get(column["key"])
+            if lost is not None:
+                dot_panels.interval(
+                    place, y, lost["ci95"], scale, dot_panels.colour(row), 2.2
+                )
+                dot_panels.dot(place, y, lost["value"], scale, dot_panels.colour(row))
+        dot_panels.title(place, column)
+        unit = "points" if column["percent"] else column["title"]
+        place.set_xlabel(f"lost, {unit}", fontsize=8)
+    return [figure]
+
+
+def _value_row(
+    place: Any, y: int, row: dict[str, Any], cell: dict[str, Any], scale: float
+) -> list[float]:
+    """Draw one row of a column; return what its axis must reach."""
+    colour = dot_panels.colour(row)
+    seeds = scale * numbers([v for v in cell["per_seed"].values() if v is not None])
+    # Seeds lie a little apart, so that equal values show.
+    apart = np.linspace(0.14, 0.3, len(seeds)) if len(seeds) > 1 else np.full(1, 0.22)
+    place.plot(
+        seeds,
+        y + apart[: len(seeds)],
+        linestyle="none",
+        marker="o",
+        markersize=2.8,
+        markeredgewidth=0,
+        color=colour,
+        alpha=0.6,
+        zorder=2,
+    )
+    reach = seeds.tolist()
+    if cell["mean"] is not None:
+        student = cell.get("ci_student")
+        # Of two seeds it can be ten times as wide as all else: it is cut, then.
+        dot_panels.interval(place, y, student, scale, colour, 0.9)
+        reach += dot_panels.interval(place, y, cell["ci_seeds"], scale, colour, 2.0)
+        dot_panels.dot(place, y, cell["mean"], scale, colour)
+        reach.append(scale * cell["mean"])
+    published = _published(cell["published"])
+    if math.isfinite(published):
+        place.plot(
+            [published],
+            [y],
+            linestyle="none",
+            marker="D",
+            markersize=5.2,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=1.1,
+            zorder=4,
+        )
+        reach.append(published)
+    return reach
+
+
+def _without_value(
+    place: Any, rows: Sequence[dict[str, Any]], i: int, scale: float
+) -> None:
+    """Say in which rows seeds gave no value, where the row has room for it."""
+    middle = sum(place.get_xlim()) / 2
+    for y, row in enumerate(rows):
+        cell = row["cells"][i]
+        if not (lost := table_rows.lost(cell)):
+            continue
+        drawn = [scale * v for v in cell["per_seed"].values() if v is not None]
+        drawn.append(_published(cell["published"]))
+        left = np.nanmean(drawn) > middle if np.isfinite(drawn).any() else False
+        place.annotate(
+            f"{count(len(lost), 'seed')} lost",
+            (0.015 if left else 0.985, y),
+            xycoords=("axes fraction", "data"),
+            ha="left" if left else "right",
+            va="center",
+            fontsize=_SMALL,
+            color=MUTED,
+        )
+
+
+def _published(text: str | None) -> float:
+    """Return the printed number (in percent where it is printed so), or NaN."""
+    try:
+        return math.nan if text is None else float(text)
+    except ValueError:
+        return math.nan
+
+
+def _limits(place: Any, reach: list[float]) -> None:
+    low, high = min(reach), max(reach)
+    margin = 0.08 * (high - low) or 0.02 * abs(high) or 1.0
+    place.set_xlim(low - margin, high + margin)
+
+
+def _baselines(
+    place: Any,
+    baselines: Sequence[dict[str, Any]],
+    column: dict[str, Any],
+    scale: float,
+) -> None:
+    """Draw baselines near the rows as dashed lines, name the others below the axis."""
+    low, high = place.get_xlim()
+    room = _REACH * (high - low)
+    near, far = [], []
+    for i, baseline in enumerate(baselines):
+        value = scale * number(baseline["values"].get(column["key"]))
+        if not math.isfinite(value):
+            continue
+        inside = low - room <= value <= high + room
+        (near if inside else far).append((value, baseline["name"], _dashes(i)))
+    for value, _, dashes in near:
+        place.axvline(value, color=MUTED, linewidth=1.1, linestyle=dashes, zorder=1)
+    if near:
+        ends = [value for value, _, _ in near]
+        margin = 0.08 * (high - low)
+        place.set_xlim(min(low, min(ends) - margin), max(high, max(ends) + margin))
+    far.sort(key=lambda one: one[0])
+    lines = [
+        f"◂ {name} {form}" if value < low else f"{name} {form} ▸"
+        for value, name, _ in far
+        for form in [f"{value:.{column['decimals']}f}"]
+    ]
+    if lines:
+        place.set_xlabel("\n".join(lines), fontsize=_SMALL)
+
+
+def _tested(cell: dict[str, Any]) -> bool:
+    return cell["against"] is not None and cell["against"]["difference"] is not None
+
+
+def _difference(
+    place: Any, y: int, row: dict[str, Any], test: dict[str, Any], scale: float
+) -> None:
+    colour = dot_panels.colour(row)
+    dot_panels.interval(place, y - 0.1, test["ci_seeds"], scale, colour, 2.6)
+    dot_panels.interval(place, y + 0.18, test["ci_samples"], scale, MUTED, 1.0)
+    dot_panels.dot(place, y - 0.1, test["difference"], scale, colour)
+    place.annotate(
+        in_words(test),
+        (1.02, y),
+        xycoords=("axes fraction", "data"),
+        ha="left",
+        va="center",
+        fontsize=_SMALL,
+        color=INK if test["significant"] else MUTED,
+        annotation_clip=False,
+    )
+
+
+def in_words(test: dict[str, Any]) -> str:
+    """Say whether a difference is significant, with the larger corrected p-value."""
+    known = [test["p_seeds_holm"], test["p_samples_holm"]]
+    known = [p for p in known if p is not None]
+    p = table_rows.form_p(max(known)) if known else ""
+    equals = f", p {p if p.startswith('under') else f'= {p}'}" if p else ""
+    return f"{'significant' if test['significant'] else 'not significant'}{equals}"
+
+
+def _dashes(i: int) -> tuple[int, tuple[float, ...]]:
+    """Return how the line of a baseline is dashed."""
+    return 0, ((6, 3), (2, 2), (6, 2, 1.5, 2), (1, 3))[i % 4]
+
+
+def _legend(
+    figure: Any, rows: Sequence[dict[str, Any]], published: bool, trivial: Sequence[str]
+) -> None:
+    from matplotlib.lines import Line2D
+
+    def mark(colour: str, label: str, **look: Any) -> Line2D:
+        return Line2D([], [], color=colour, label=label, **look)
+
+    kinds = {row["kind"] for row in rows}
+    handles = [
+        mark(dot_panels.OURS, "ours: mean, 95 % interval over seeds", marker="o", lw=2)
+    ]
+    if "control" in kinds:
+        handles.append(mark(dot_panels.CONTROL, "control", marker="o", lw=2))
+    handles.append(
+        mark(dot_panels.OURS, "one seed", marker="o", ms=3, alpha=0.6, ls="none")
+    )
+    if published:
+        look = {"marker": "D", "ms": 5, "mfc": "none", "ls": "none"}
+        handles.append(mark(INK, "published", **look))
+    handles += [
+        mark(MUTED, name, lw=1.1, ls=_dashes(i)) for i, name in enumerate(trivial)
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=4,
+        fontsize=8,
+        labelcolor=INK,
+    )

@@ -1,0 +1,1 @@
+"""Hyper-parameter search on validation; the command is `__main__`."""

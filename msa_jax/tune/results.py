@@ -1,0 +1,96 @@
+"""tune.json: what was searched, at what cost, and what won. There is no test in it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msa_jax.report.tune_page import ranked, span
+
+RESULTS = "tune.json"
+SELECTION = (
+    "Score of a trial: the mean over seeds of its lowest validation loss ({loss}, mean "
+    "over {mean}). The lowest score wins; of equal ones the first trial."
+)
+
+
+def collect(
+    search: dict[str, Any],
+    lines: Sequence[dict[str, Any]],
+    planned: int,
+    combinations: int | None,
+    programs: int,
+    loss: str,
+) -> dict[str, Any]:
+    """Return what tune.json holds, but for the winner's commands and provenance.
+
+    Args:
+        search: see `ledger.open_search`.
+        lines: of the finished trials, from the ledger.
+        planned: trials of this search.
+        combinations: points of the space; None: it has a range.
+        programs: compiled for the planned trials.
+        loss: what the validation loss is called.
+    """
+    config = search["config"]
+    trials = sorted(lines, key=lambda line: line["trial"])
+    best = ranked(trials)[:1]
+    seeds = list(config["seeds"])
+    return {
+        "schema": 1,
+        "method": config["method"],
+        "task": config["task"],
+        "dataset": config["data"]["name"],
+        "seeds": seeds,
+        "loss": loss,
+        "selection": SELECTION.format(
+            loss=loss, mean=config["selection"]["valid_mean"]
+        ),
+        "search": search["search"],
+        "search_seed": search["search_seed"],
+        "space": search["space"],
+        "budget": budget(trials, planned, combinations, programs, len(seeds)),
+        "best": dict(best[0]) if best and best[0]["score"] is not None else None,
+        "trials": trials,
+        "warnings": _warnings(search),
+        "config": config,
+    }
+
+
+def budget(
+    trials: Sequence[dict[str, Any]],
+    planned: int,
+    combinations: int | None,
+    programs: int,
+    seeds: int,
+) -> dict[str, Any]:
+    """Count what the search cost; say it in a sentence."""
+    epochs = sum(sum(line["epochs_run"].values()) for line in trials)
+    seconds = sum(line["seconds"] for line in trials)
+    tried = len(trials)
+    if combinations is None:
+        of = f"{tried} trial{'s' * (tried != 1)} of a space with ranges"
+    else:
+        of = f"{tried} of {combinations:,} combination{'s' * (combinations != 1)}"
+    each = f"{seeds} seed{'s' * (seeds != 1)} each"
+    return {
+        "trials": tried,
+        "planned": max(planned, tried),
+        "combinations": combinations,
+        "programs": programs,
+        "epochs": epochs,
+        "seconds": seconds,
+        "sentence": f"{of}, {each}, {epochs} epochs, {span(seconds)}",
+    }
+
+
+def _warnings(search: dict[str, Any]) -> list[str]:
+    """Say where trials are not scored by quite the same rule."""
+    searched = {field for axis in search["space"] for field in axis["fields"]}
+    batches = search["config"]["selection"]["valid_mean"] == "batches"
+    if batches and "optim.batch_size" in searched:
+        return [
+            "The validation loss is the mean of batch means (selection.valid_mean), "
+            "whose last batch is shorter: scores of different optim.batch_size are not "
+            "means over quite the same weights. --config.selection.valid_mean=samples "
+            "makes them so."
+        ]
+    return []

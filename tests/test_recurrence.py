@@ -1,0 +1,145 @@
+"""LSTMs in one loop against the plain recurrence with JAX's own gradients."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from msa_jax.layers import recurrence
+from msa_jax.layers.recurrence import Sequence, Weights
+
+SIZES = ((9, 3, 4), (13, 2, 6))  # steps, inputs, width of two LSTMs
+
+
+def make(batch=5, seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    sequences, weights = [], []
+    for steps, read, width in SIZES:
+        x = rng.normal(size=(batch, steps, read)).astype(dtype)
+        length = rng.integers(1, steps - 3, batch)
+        length[0], length[1] = steps - 4, 0
+        sequences.append(Sequence(jnp.asarray(x), jnp.asarray(length, jnp.int32)))
+        shapes = (read, 4 * width), (width, 4 * width), (4 * width,)
+        drawn = (rng.normal(size=s).astype(dtype) for s in shapes)
+        weights.append(Weights(*map(jnp.asarray, drawn)))
+    return sequences, weights
+
+
+def plain(sequence, w):
+    """One LSTM, step by step; its state stands still beyond the length."""
+    x, length = sequence
+    zero = jnp.zeros((len(x), w.state_kernel.shape[0]), x.dtype)
+
+    def step(state, inputs):
+        hidden, cell = state
+        t, now = inputs
+        gates = now @ w.input_kernel + hidden @ w.state_kernel + w.bias[None]
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        i, f, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
+        new_cell = f * cell + i * jnp.tanh(g)
+        runs = (t < length)[:, None]
+        new = o * jnp.tanh(new_cell)
+        hidden, cell = jnp.where(runs, new, hidden), jnp.where(runs, new_cell, cell)
+        return (hidden, cell), jnp.where(runs, new, 0)
+
+    times = jnp.arange(x.shape[1]), jnp.swapaxes(x, 0, 1)
+    (hidden, cell), output = jax.lax.scan(step, (zero, zero), times)
+    return recurrence.States(jnp.swapaxes(output, 0, 1), hidden, cell)
+
+
+def run_plain(sequences, weights):
+    return [plain(s, w) for s, w in zip(sequences, weights, strict=True)]
+
+
+def number(run, xs, weights, lengths):
+    """Mix everything that is returned into one number."""
+    sequences = [Sequence(*both) for both in zip(xs, lengths, strict=True)]
+    states = run(sequences, weights)
+    leaves = enumerate(jax.tree.leaves(states))
+    return sum(jnp.sin(x * (k + 1)).sum() for k, x in leaves)
+
+
+def values_and_gradients(run, sequences, weights):
+    xs, lengths = zip(*sequences, strict=True)
+    both = jax.jit(jax.value_and_grad(partial(number, run), argnums=(0, 1)))
+    return both(xs, weights, lengths)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 32])
+def test_equals_the_plain_recurrence(monkeypatch, chunk):
+    monkeypatch.setattr(recurrence, "CHUNK", chunk)
+    with jax.enable_x64(True):
+        given = make()
+        states = recurrence.run(*given), run_plain(*given)
+        found = values_and_gradients(recurrence.run, *given)
+        expected = values_and_gradients(run_plain, *given)
+        for a, b in zip(*map(jax.tree.leaves, (states[0], states[1])), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+        for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_what_lies_beyond_the_length_is_never_read():
+    sequences, weights = make(dtype=np.float32)
+    broken = []
+    for x, length in sequences:
+        beyond = jnp.arange(x.shape[1])[None] >= length[:, None]
+        broken.append(Sequence(jnp.where(beyond[:, :, None], jnp.nan, x), length))
+    found = values_and_gradients(recurrence.run, broken, weights)
+    tiny.assert_same(found, values_and_gradients(recurrence.run, sequences, weights))
+    assert np.isfinite(found[0])
+
+
+def test_ends_with_the_longest_sequence(monkeypatch):
+    """Lengths to 9 in 13 padded steps: chunks of 4 (13 in 4 chunks) make 12."""
+    steps = []
+    take = recurrence._step
+
+    def counted(*args):
+        jax.debug.callback(lambda: steps.append(1))
+        return take(*args)
+
+    monkeypatch.setattr(recurrence, "_step", counted)
+    monkeypatch.setattr(recurrence, "CHUNK", 4)
+    sequences, weights = make(dtype=np.float32)
+    assert max(int(s.length.max()) for s in sequences) == 9
+    jax.block_until_ready(recurrence.run(sequences, weights))
+    jax.effects_barrier()
+    assert len(steps) == 12 * 2  # two LSTMs
+
+
+def test_seeds_side_by_side_advance_in_one_loop():
+    """Under vmap the loop's length is a number, and each seed gets what it gets alone.
+
+    A loop with a condition per seed would keep every buffer of every seed alive.
+    """
+    seeds = [make(seed=seed, dtype=np.float32) for seed in (0, 1, 2)]
+    each = [values_and_gradients(recurrence.run, *given) for given in seeds]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *seeds)
+    together = jax.vmap(partial(values_and_gradients, recurrence.run))
+    for k, alone in enumerate(each):
+        for a, b in zip(
+            jax.tree.leaves(alone), jax.tree.leaves(together(*stacked)), strict=True
+        ):
+            np.testing.assert_allclose(b[k], a, rtol=2e-5, atol=2e-5)
+    # JAX joins the conditions of several seeds by "or".
+    program = jax.jit(together).lower(*stacked).as_text()
+    assert "while" in program and "stablehlo.or" not in program
+
+
+def test_turning_around_is_its_own_transpose():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, 2)), jnp.float32)
+    length = jnp.array([5, 0, 3])
+    turned = recurrence.reverse(x, length)
+    np.testing.assert_array_equal(turned[0], x[0, ::-1])
+    np.testing.assert_array_equal(turned[1], np.zeros((5, 2)))
+    np.testing.assert_array_equal(turned[2, :3], x[2, 2::-1])
+    assert not turned[2, 3:].any()
+    weight = jnp.cos(jnp.arange(30.0)).reshape(3, 5, 2)
+    ours = jax.grad(lambda x: (recurrence.reverse(x, length) * weight).sum())(x)
+    for row, n in enumerate([5, 0, 3]):
+        np.testing.assert_array_equal(ours[row, :n], weight[row, :n][::-1])
+        assert not ours[row, n:].any()

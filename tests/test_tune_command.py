@@ -1,0 +1,97 @@
+"""The command as a user calls it, and the winner's command after it."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_layout import ROOT
+
+SWEEP = """
+from msa_jax.experiment.search import LogUniform
+
+def get_sweep():
+    return {"optim.groups.other.rate": LogUniform(1e-4, 1e-1),
+            "optim.groups.audio.decay": (0.0, 0.01)}
+"""
+
+
+def call(*words, cwd=ROOT):
+    """Run `python WORDS`; compiled programs are shared by the calls of this file."""
+    cache = str(ROOT / ".jax_cache" / "tests")
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
+    )
+
+
+def tune(*words):
+    return call("-m", "msa_jax.tune", "--config=configs/smoke.py", *words)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("sweeps") / "rates.py"
+    path.write_text(SWEEP)
+    return path
+
+
+def test_three_trials_from_end_to_end(sweep, tmp_path):
+    """The winner, trained by the printed command, has the loss that made it win."""
+    folder, data = tmp_path / "search", f"--config.data.dir={tmp_path / 'data'}"
+    few = ("--config.seeds=2", "--config.selection.max_epochs=2", data)
+    done = tune(f"--sweep={sweep}", "--trials=3", f"--workdir={folder}", *few)
+    assert done.returncode == 0, done.stderr
+    assert "3 trials of 1 seed(s), 1 compiled program(s)" in done.stdout
+    for number in (1, 2, 3):
+        assert f"trial {number:3d}  valid " in done.stdout.replace("\r", "\n")
+    assert "test was not read" in done.stdout and "best so far" in done.stdout
+    found = json.loads((folder / "tune.json").read_text())
+    best = found["best"]
+    assert best["command"] in done.stdout
+    assert found["budget"]["trials"] == 3 and "--config.seeds" not in best["command"]
+    # As printed, but for the seeds: those of the search.
+    words = shlex.split(best["command"].replace("\\\n", " "))[1:]
+    run = tmp_path / "run"
+    done = call(*words, "--config.seeds=2", f"--workdir={run}")
+    assert done.returncode == 0, done.stderr
+    history = map(json.loads, (run / "history.jsonl").read_text().splitlines())
+    losses = [epoch["valid"]["loss"][0] for epoch in history]
+    assert min(losses) == best["valid_loss"]["2"]  # to the bit
+    # The file says the same, with the config file's seeds.
+    shown = call(
+        "-c",
+        f"import runpy; c = runpy.run_path({str(folder / 'best.py')!r})"
+        "['get_config'](); print(c.seeds, c.selection.max_epochs)",
+    )
+    assert shown.stdout.split() == ["(1,", "2)", "2"]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ((), "error: --sweep is missing, e.g. --sweep configs/sweeps/ucrn.py"),
+        (("--sweep=configs/sweeps/mmc.py",), "did you mean configs/sweeps/mmcl.py?"),
+        (("--sweep=configs/sweeps/mmcl.py",), "unknown config field contrast.temp"),
+        (("--sweep={rates}", "--search=grid"), "optim.groups.other.rate is a range"),
+        (
+            ("--sweep={rates}", "--config.optim.groups.other.rate=1"),
+            "error: --config.optim.groups.other.rate is given, but ",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(sweep, words, said):
+    done = tune(*(word.format(rates=sweep) for word in words))
+    assert done.returncode == 2 and said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_has_an_example():
+    shown = call("-m", "msa_jax.tune", "--help").stdout
+    assert "--sweep configs/sweeps/ucrn.py" in shown and "--trials" in shown
