@@ -16,6 +16,7 @@ from msa_jax.text import (
     Encoder,
     FeatureEncoder,
     check_tokens,
+    computing,
     load_encoder,
     pool,
     tokenize,
@@ -55,6 +56,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     train = splits["train"]
     transcripts = [] if train.transcript is None else train.transcript
     encoder = load_encoder(config.text, list(transcripts))
+    encoder = computing(encoder, config.precision, remat=config.text.remat)
     _require_text(dataset, config.text.encoder)
     if train.transcript is not None:
         splits, cut = _tokenized(splits, encoder, config.text.max_tokens)

@@ -29,6 +29,7 @@ class BertEncoder(nn.Module):
     """BERT without its pooler; parameters have the names of transformers' Flax BERT."""
 
     config: Any  # transformers.BertConfig
+    compute: Any = None  # dtype of products and activations; None: float32
 
     @nn.compact
     def __call__(
@@ -39,11 +40,15 @@ class BertEncoder(nn.Module):
 
         ids, mask, segments = tokens[:, 0], tokens[:, 1], tokens[:, 2]
         positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
-        bert = FlaxBertModule(self.config, add_pooling_layer=False, name="bert")
+        dtype = {} if self.compute is None else {"dtype": self.compute}
+        bert = FlaxBertModule(
+            self.config, add_pooling_layer=False, name="bert", **dtype
+        )
         outputs: Any = bert(
             ids, mask, segments, positions, None, deterministic=not train
         )
-        return outputs.last_hidden_state
+        hidden = outputs.last_hidden_state
+        return hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
 
 
 class FeatureEncoder(nn.Module):
@@ -111,6 +116,25 @@ def load_encoder(text: Any, transcripts: Sequence[str] = ()) -> Encoder:
     if text.weights == "random":
         return _random_encoder(text, transcripts)
     return _pretrained_encoder(text)
+
+
+def computing(encoder: Encoder, precision: str, *, remat: bool = False) -> Encoder:
+    """Return the encoder that computes as a run's configuration says.
+
+    Args:
+        encoder: from `load_encoder`.
+        precision: "bfloat16": products and activations are; parameters, softmax and
+            sums of LayerNorm stay float32, and so do the states that are returned.
+        remat: our own BERT keeps its layers' inputs only and computes them again going
+            back: less memory, a third more operations, the same numbers.
+    """
+    compute, module = jnp.bfloat16 if precision == "bfloat16" else None, encoder.module
+    if isinstance(module, bert.OwnBertEncoder):
+        shape = module.shape._replace(compute=compute, remat=remat)
+        return encoder._replace(module=bert.OwnBertEncoder(shape))
+    if isinstance(module, BertEncoder):
+        return encoder._replace(module=BertEncoder(module.config, compute))
+    return encoder
 
 
 def tokenize(
@@ -193,7 +217,7 @@ def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:
     module: nn.Module = (
         bert.OwnBertEncoder(shape)
         if own
-        else BertEncoder(BertConfig(**shape._asdict()))
+        else BertEncoder(BertConfig(**shape.settings()))
     )
     note = f"random BERT, {text.random_layers} layers, {text.random_width} wide"
     tokenizer = PreTrainedTokenizerFast(
