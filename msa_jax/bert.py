@@ -42,6 +42,13 @@ class Shape(NamedTuple):
     attention_probs_dropout_prob: float = 0.1
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
+    # Not of the file: how it is computed.
+    compute: Any = None  # dtype of products and activations; None: the parameters'
+    remat: bool = False  # keep layers' inputs only; make the rest again going back
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a config.json would say."""
+        return {k: getattr(self, k) for k in Shape._fields[:-2]}
 
 
 def shape_of(settings: Mapping[str, Any]) -> Shape:
@@ -62,7 +69,7 @@ def shape_of(settings: Mapping[str, Any]) -> Shape:
         if value not in known:
             listed = ", ".join(map(str, known))
             raise ValueError(f"config.json: {name} is {value!r}, only {listed} is read")
-    shape = Shape(**{k: settings[k] for k in Shape._fields if k in settings})
+    shape = Shape(**{k: settings[k] for k in Shape().settings() if k in settings})
     if shape.hidden_size % shape.num_attention_heads:
         raise ValueError(
             f"config.json: hidden_size {shape.hidden_size} is no multiple of "
@@ -108,9 +115,13 @@ class OwnBertEncoder(nn.Module):
         """
         bert = Bert(self.shape, name="bert")
         if not isinstance(text, Packed):
-            return bert(_rows_of_padded(text), train=train)
-        hidden = bert(_rows_of_packed(text), train=train)
+            return _exact(bert(_rows_of_padded(text), train=train))
+        hidden = _exact(bert(_rows_of_packed(text), train=train))
         return unpack(hidden.reshape(*text.ids.shape, -1), text)
+
+
+def _exact(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _rows_of_padded(tokens: Int[Array, "b 3 t"]) -> Rows:
@@ -154,12 +165,14 @@ class Embeddings(nn.Module):
         """Return the first layer's input."""
         s = self.shape
         start = nn.initializers.normal(s.initializer_range)
-        table = partial(nn.Embed, features=s.hidden_size, embedding_init=start)
+        table = partial(
+            nn.Embed, features=s.hidden_size, embedding_init=start, dtype=s.compute
+        )
         word = table(s.vocab_size, name="word_embeddings")
         position = table(s.max_position_embeddings, name="position_embeddings")
         segment = table(s.type_vocab_size, name="token_type_embeddings")
         x = word(rows.ids) + segment(rows.segment) + position(rows.position)
-        x = nn.LayerNorm(s.layer_norm_eps, name="LayerNorm")(x)
+        x = nn.LayerNorm(s.layer_norm_eps, dtype=s.compute, name="LayerNorm")(x)
         return Dropout(s.hidden_dropout_prob, name="dropout")(x, rows, train=train)
 
 
@@ -182,8 +195,15 @@ class Layers(nn.Module):
     @nn.compact
     def __call__(self, x: Array, rows: Rows, *, train: bool) -> Float[Array, "b t h"]:
         """Return the last layer's output."""
+
+        def run(layer: Layer, x: Array) -> Array:
+            return layer(x, rows, train=train)
+
+        if self.shape.remat and train:
+            run = nn.remat(run)
         for i in range(self.shape.num_hidden_layers):
-            x = Layer(self.shape, name=str(i))(x, rows, train=train)
+            layer = Layer(self.shape, name=str(i))
+            x = run(layer, x)
         return x
 
 
@@ -231,7 +251,8 @@ class SelfAttention(nn.Module):
         score = jnp.einsum("bqhc,bkhc->bhqk", query, key)
         hidden = jnp.finfo(x.dtype).min
         score = score + jnp.where(rows.visible, 0, hidden)[:, None].astype(x.dtype)
-        weight = jax.nn.softmax(score, axis=-1)
+        exact = jnp.promote_types(x.dtype, jnp.float32)
+        weight = jax.nn.softmax(score.astype(exact), axis=-1).astype(x.dtype)
         rate = s.attention_probs_dropout_prob
         if train and rate:
             steps = rows.padded[1]
@@ -269,7 +290,9 @@ class Residual(nn.Module):
         branch = _dense(s.hidden_size, s, "dense")(branch)
         drop = Dropout(s.hidden_dropout_prob, name="dropout")
         branch = drop(branch, rows, train=train)
-        return nn.LayerNorm(s.layer_norm_eps, name="LayerNorm")(branch + x)
+        return nn.LayerNorm(s.layer_norm_eps, dtype=s.compute, name="LayerNorm")(
+            branch + x
+        )
 
 
 class Dropout(nn.Module):
@@ -321,4 +344,4 @@ def rows_of_draw(
 
 def _dense(features: int, shape: Shape, name: str) -> nn.Dense:
     start = nn.initializers.normal(shape.initializer_range)
-    return nn.Dense(features, kernel_init=start, name=name)
+    return nn.Dense(features, kernel_init=start, dtype=shape.compute, name=name)

@@ -9,18 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from msa_jax import text_settings
 from msa_jax.data import Dataset, standardise
 from msa_jax.data.scaling import Columns, train_columns
 from msa_jax.errors import UserError
 from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
-from msa_jax.sealed import Frozen, Sealed, seal
+from msa_jax.sealed import Frozen, Sealed, seal, state_hash
 from msa_jax.text import (
     Encoder,
     FeatureEncoder,
-    bert_settings,
     check_tokens,
-    definition,
-    fingerprint,
+    computing,
     load_encoder,
     pool,
     tokenize,
@@ -62,6 +61,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     train = splits["train"]
     transcripts = [] if train.transcript is None else train.transcript
     encoder = load_encoder(config.text, list(transcripts))
+    encoder = computing(encoder, config.precision, remat=config.text.remat)
     _require_text(dataset, config.text.encoder)
     if train.transcript is not None:
         splits, cut = _tokenized(splits, encoder, config.text.max_tokens)
@@ -263,7 +263,7 @@ def _intake(
         steps["text"] = train.text.shape[2]
         # A random encoder made its vocabulary itself, not that of ready-made ids.
         if encoder.pretrained or dataset.splits["train"].transcript is not None:
-            tokenizer = definition(encoder.tokenizer)
+            tokenizer = text_settings.definition(encoder.tokenizer)
         text = TOKENS if tokenizer is None else SENTENCES
     else:
         steps["text"], width["text"] = train.text.shape[1:]
@@ -283,8 +283,8 @@ def _intake(
         columns=columns,
         padding=config.data.padding,
         aligned=aligned,
-        encoder=bert_settings(encoder.module) if bert else None,
-        frozen_sha256=fingerprint(encoder.params) if frozen else None,
+        encoder=text_settings.settings(encoder.module) if bert else None,
+        frozen_sha256=state_hash(encoder.params, None) if frozen else None,
         tokenizer=tokenizer,
     )
 

@@ -12,14 +12,23 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
-from msa_jax import methods, metrics, optim, packing, step
+from msa_jax import memory, methods, metrics, optim, packing, step
+from msa_jax.batching import gather
 from msa_jax.config import traced_values, with_values
 from msa_jax.errors import UserError
 from msa_jax.text import Encoder
-from msa_jax.train_state import make_start, split_sharding, state_sharding
+from msa_jax.train_state import (
+    init_params,
+    make_start,
+    new_state,
+    split_sharding,
+    state_sharding,
+)
 from msa_jax.types import Method, Split, TrainState
 
 
@@ -52,6 +61,7 @@ class Program(NamedTuple):
     max_epochs: of every lane.
     truth: what the validation split answers.
     sizes: of packed text, None where it is not packed.
+    needs: a line that says what memory it takes.
     start: (seed of each lane, field -> value of each lane, how many of the last lanes
         stand idle) -> state.
     epoch: state -> state after one epoch, log.
@@ -62,6 +72,7 @@ class Program(NamedTuple):
     max_epochs: int
     truth: np.ndarray
     sizes: packing.Sizes | None
+    needs: str
     start: Callable[..., TrainState]
     epoch: Callable[[TrainState], tuple[TrainState, step.EpochLog]]
 
@@ -90,10 +101,15 @@ def prepare(
     encoder: Encoder,
     mesh: Mesh,
     label_range: tuple[float, float],
+    *,
+    lanes: int = 0,
 ) -> Program:
-    """Make the programs of a training; see `train.fit` for the arguments.
+    """Make the programs of a training; see `train.fit` for the other arguments.
 
     Nothing is compiled before the first lanes start, nor again for lanes as many.
+
+    Args:
+        lanes: how many will run together; 0: one per seed.
     """
     steps = steps_per_epoch(config, train)
 
@@ -114,12 +130,17 @@ def prepare(
     sizes = choose_sizes(config, {"train": train, "valid": valid}, mesh)
     train, valid = jax.device_put((train, valid), split_sharding(mesh))
     begin = make_start(method, optimizer, train, encoder.params, mesh)
+    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
+    at_once, needs = _plan_memory(
+        config, method, optimizer, train, valid, mesh, over_seeds, lanes
+    )
     run_epoch = step.make_epoch(
         method,
         optimizer,
-        _rules(config),
+        rules(config),
         mesh,
-        over_seeds=layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"]),
+        over_seeds=over_seeds,
+        at_once=at_once,
         of_lane=lambda hyper: assemble(with_values(config, hyper)),
         sizes=sizes,
     )
@@ -142,6 +163,7 @@ def prepare(
         max_epochs=config.selection.max_epochs,
         truth=np.asarray(getattr(valid, method.task.labels)),
         sizes=sizes,
+        needs=needs,
         start=start,
         epoch=lambda state: run_epoch(state, train, valid),
     )
@@ -200,7 +222,39 @@ def run(
     return Run(state, epochs_run, failed_in, best_prediction, recorded)
 
 
-def _rules(config: Any) -> step.Rules:
+def _plan_memory(
+    config: Any,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    train: Split,
+    valid: Split,
+    mesh: Mesh,
+    over_seeds: str,
+    lanes: int,
+) -> tuple[int, str]:
+    """Choose how many of a device's seeds step at a time; say what that takes."""
+
+    def start(split, key):
+        batch = gather(split, jnp.zeros((1,), jnp.int32))
+        params = init_params(method, batch, key, None)
+        return new_state(method, optimizer, params, split, key)
+
+    state = jax.eval_shape(start, train, jax.random.key(0))
+    need = memory.estimate(method, state, train, valid, config.optim.batch_size)
+    room = memory.capacity()
+    seeds = (lanes or len(config.seeds)) // mesh.shape["seed"]
+    if over_seeds == "map":
+        at_once = 1
+    elif mesh.size > 1:  # devices share the work: all of a device's seeds at once
+        at_once = seeds
+    else:
+        fitting = memory.group_of_seeds(need, seeds, room)
+        at_once = config.mesh.seeds_at_once or fitting
+    return at_once, memory.describe(need, seeds, at_once, room)
+
+
+def rules(config: Any) -> step.Rules:
+    """Read how an epoch runs and how the best one is chosen."""
     return step.Rules(
         batch_size=config.optim.batch_size,
         accumulate=config.optim.accumulate_batches,

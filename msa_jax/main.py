@@ -100,7 +100,7 @@ def run(
             progress(epoch)
 
         seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
-        fitted = fit(settings, *seen, mesh, label_range, kind, on_epoch)
+        fitted = fit(settings, *seen, mesh, label_range, kind, on_epoch, say=print)
         trained = evaluate(settings, fitted, inputs, mesh)
         shuffled = shuffles.answers(settings, fitted, inputs.test, mesh)
     times = {

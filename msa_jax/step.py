@@ -238,6 +238,7 @@ def make_epoch(
     mesh: Mesh,
     *,
     over_seeds: str,
+    at_once: int = 0,
     of_lane: OfLane | None = None,
     sizes: Sizes | None = None,
 ) -> Callable[[TrainState, Split, Split], tuple[TrainState, EpochLog]]:
@@ -251,6 +252,8 @@ def make_epoch(
         rules: batch size, accumulation, selection.
         mesh: from `train_state.make_mesh`.
         over_seeds: "vmap" (accelerators: seeds in parallel) or "map" (CPU: in turn).
+        at_once: with "vmap", how many seeds step side by side, a divisor of their
+            number; the others wait. 0: all.
         of_lane: what makes a lane's own method and optimiser of its `state.hyper`, of
             the same shapes as the given ones; None: all lanes have those.
         sizes: pack the text, see `packing`.
@@ -287,7 +290,7 @@ def make_epoch(
         return jax.lax.cond(state.selection.active, run, rest, state, train, valid)
 
     return jax.jit(
-        over_seed_axis(one_seed, over_seeds),
+        over_seed_axis(one_seed, over_seeds, at_once),
         donate_argnums=0,
         in_shardings=(
             state_sharding(mesh),
@@ -323,8 +326,15 @@ def make_predict(
     )
 
 
-def over_seed_axis(one_seed: Callable, how: str) -> Callable:
-    """Turn a program (state of one seed, *shared) into one over the seed axis."""
+def over_seed_axis(one_seed: Callable, how: str, at_once: int = 0) -> Callable:
+    """Turn a program (state of one seed, *shared) into one over the seed axis.
+
+    Args:
+        one_seed: the program.
+        how: "map" (in turn) or "vmap" (side by side).
+        at_once: with "vmap", a group of so many side by side, group after group; it
+            divides the number of seeds. 0: all.
+    """
 
     def in_turn(state, *shared):
         return jax.lax.map(lambda s: one_seed(s, *shared), state)
@@ -333,7 +343,17 @@ def over_seed_axis(one_seed: Callable, how: str) -> Callable:
         axes = (0,) + (None,) * len(shared)
         return jax.vmap(one_seed, in_axes=axes, spmd_axis_name="seed")(state, *shared)
 
-    return in_turn if how == "map" else in_parallel
+    def in_groups(state, *shared):
+        seeds = len(jax.tree.leaves(state)[0])
+        if at_once in (0, seeds):
+            return in_parallel(state, *shared)
+        groups = jax.tree.map(
+            lambda x: x.reshape(seeds // at_once, at_once, *x.shape[1:]), state
+        )
+        done = jax.lax.map(lambda group: in_parallel(group, *shared), groups)
+        return jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), done)
+
+    return in_turn if how == "map" else in_groups
 
 
 def division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:

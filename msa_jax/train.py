@@ -77,6 +77,8 @@ def fit(
     label_range: tuple[float, float],
     metrics_kind: str,
     on_epoch: Callable[[Epoch], None],
+    *,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Fitted:
     """Train all seeds and select on validation. There is no test here.
 
@@ -89,11 +91,13 @@ def fit(
         label_range: lowest and highest label of the data set.
         metrics_kind: see `metrics.score`.
         on_epoch: called after every epoch.
+        say: is told, before training, what memory it takes.
 
     Raises:
         UserError: a seed never had a finite validation loss.
     """
     program = prepare(config, train, valid, encoder, mesh, label_range)
+    say(program.needs)
     seeds = tuple(config.seeds)
     values = {field: [v] * len(seeds) for field, v in program.values.items()}
     done = run(program, program.start(seeds, values), metrics_kind, on_epoch)

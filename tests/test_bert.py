@@ -43,7 +43,7 @@ class Reference(nn.Module):
 
     @nn.compact
     def __call__(self, tokens, *, train):
-        settings = BertConfig(**self.shape._asdict())
+        settings = BertConfig(**self.shape.settings())
         ids, mask, segments = tokens[:, 0], tokens[:, 1], tokens[:, 2]
         position = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
         module = FlaxBertModule(
@@ -187,6 +187,49 @@ def test_dropout_keeps_the_mean():
     assert layer.apply({}, x, rows, train=False) is x
 
 
+# --- Less memory ----------------------------------------------------------------------
+
+
+def test_rematerialised_layers_compute_the_same():
+    """Dropout included; going back, less is kept."""
+    tokens, found = make_tokens(), {}
+    for remat in (False, True):
+        module, params = bert.OwnBertEncoder(SHAPE._replace(remat=remat)), make_params()
+        found[remat] = states_and_gradient(module, params, tokens, train=True)
+    assert_relative(found[True], found[False], 1e-6)
+
+    def kept(module):
+        params = make_params()
+
+        def loss(params):
+            keys = {"dropout": jax.random.key(1)}
+            return module.apply(params, tokens, train=True, rngs=keys).sum()
+
+        back = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
+        return sum(x.size for x in jax.tree.leaves(back))
+
+    plain = kept(bert.OwnBertEncoder(SHAPE))
+    assert kept(bert.OwnBertEncoder(SHAPE._replace(remat=True))) < 0.6 * plain
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_bfloat16_is_computed_from_float32_parameters(own):
+    """Eight bits of mantissa: states agree to some per cent, and are float32 again."""
+    settings = BertConfig(**SHAPE.settings())
+    module = bert.OwnBertEncoder(SHAPE) if own else text.BertEncoder(settings)
+    encoder = text.Encoder(module, None, None, 512, 100, "")
+    half = text.computing(encoder, "bfloat16").module
+    tokens = make_tokens()
+    params = make_params()
+    assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    full, less = (m.apply(params, tokens, train=False) for m in (module, half))
+    assert less.dtype == jnp.float32
+    assert 1e-4 < float(jnp.abs(full - less).max()) < 0.2
+    program = jax.jit(half.apply, static_argnames="train")
+    assert "bf16" in program.lower(params, tokens, train=False).as_text()
+    assert text.computing(encoder, "highest").module == module
+
+
 # --- Weights and settings -------------------------------------------------------------
 
 
@@ -269,7 +312,7 @@ def test_damaged_weights_are_named(tmp_path):
     ],
 )
 def test_other_models_are_refused(tmp_path, wrong, message):
-    written = BertConfig(**SHAPE._asdict()).to_dict()
+    written = BertConfig(**SHAPE.settings()).to_dict()
     (tmp_path / "config.json").write_text(json.dumps(written))
     assert bert_weights.read_shape(tmp_path) == SHAPE
     (tmp_path / "config.json").write_text(json.dumps(written | wrong))

@@ -260,7 +260,7 @@ def test_the_papers_text(data):
         ("mesh.devices", -1),
         ("mesh.data", 0),
         ("mesh.over_seeds", "scan"),
-        ("precision", "bfloat16"),
+        ("precision", "float16"),
     ],
 )
 def test_bad_values_are_refused_by_name(path, value):

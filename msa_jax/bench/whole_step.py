@@ -85,7 +85,7 @@ def run(options: Any) -> dict[str, Any]:
         if name == "transformers":
             from transformers import BertConfig
 
-            module: Any = BertEncoder(BertConfig(**shape._asdict()))
+            module: Any = BertEncoder(BertConfig(**shape.settings()))
         else:
             module = OwnBertEncoder(shape)
         method = methods.make(settings, module, (-3.0, 3.0))
@@ -109,7 +109,7 @@ def run(options: Any) -> dict[str, Any]:
         for name, t in times.items()
     ]
     return {
-        "bert": shape._asdict(),
+        "bert": shape.settings(),
         "tokens_per_sentence": float(np.asarray(split.text_length).mean()),
         "tokens_of_batches": lengths.sum(axis=1).tolist(),
         "longest_of_batches": lengths.max(axis=1).tolist(),

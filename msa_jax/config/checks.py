@@ -18,7 +18,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "optim.schedule": ("constant", "linear", "plateau"),
     "selection.valid_mean": ("batches", "samples"),
     "mesh.over_seeds": ("auto", "vmap", "map"),
-    "precision": ("highest", "high", "default"),
+    "precision": ("highest", "high", "default", "bfloat16"),
 }
 # Of methods that generate unimodal labels.
 _LABEL_CHOICES: dict[str, tuple[Any, ...]] = {
@@ -63,6 +63,7 @@ _AT_LEAST: dict[str, float] = {
     "selection.max_epochs": 1,
     "mesh.devices": 0,
     "mesh.data": 1,
+    "mesh.seeds_at_once": 0,
 }
 
 
@@ -91,6 +92,15 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             "config.data.padding = 'front' and config.data.aligned = True exclude each "
             "other: aligned lengths count from the first step; change one of them"
+        )
+    if config.text.remat and config.text.implementation != "own":
+        raise UserError(
+            "config.text.remat needs our BERT: use --config.text.implementation=own"
+        )
+    if (group := config.mesh.seeds_at_once) and len(config.seeds) % group:
+        raise UserError(
+            f"config.mesh.seeds_at_once = {group} does not divide "
+            f"{len(config.seeds)} seeds"
         )
     if config.text.packing == "tokens":
         _check_packing(config)

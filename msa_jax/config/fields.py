@@ -35,6 +35,7 @@ def base() -> ConfigDict:
     # not the longest sentence; the same numbers, to rounding. Needs implementation own
     # and a method that reads no padding.
     c.text.packing = "none"  # none | tokens
+    c.text.remat = False  # own BERT: less memory, a third more operations
     c.text.finetune = True  # False: frozen; every text is encoded once
     c.text.pooling = "first"  # first ([CLS], Self-MM) | mean (over valid tokens)
     c.text.max_tokens = 50  # raw text beyond this is cut; 39 for SIMS
@@ -111,9 +112,14 @@ def base() -> ConfigDict:
     c.mesh = ConfigDict()
     c.mesh.devices = 0  # 0: all there are
     c.mesh.data = 1  # devices that share one seed's batch
+    # Seeds of a device that step side by side with vmap, a divisor of their number; the
+    # others wait. 0: as many as fit into its memory.
+    c.mesh.seeds_at_once = 0
     c.mesh.over_seeds = "auto"  # vmap | map | auto: map on one CPU device, else vmap
 
-    c.precision = "highest"  # matmul precision: highest | high | default (fastest)
+    # Of products: highest | high | default (fastest); bfloat16: default, and the text
+    # encoder computes in bfloat16. Parameters, losses, labels and metrics are float32.
+    c.precision = "highest"
     return c
 
 

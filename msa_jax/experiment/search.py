@@ -26,7 +26,7 @@ from msa_jax.errors import UserError
 FIXED = (
     *("method", "task", "seeds", "data.name", "data.dir", "precision"),
     *("selection.valid_mean", "selection.round_decimals", "selection.min_delta"),
-    *("mesh.devices", "mesh.data", "mesh.over_seeds"),
+    *("mesh.devices", "mesh.data", "mesh.over_seeds", "mesh.seeds_at_once"),
 )
 _REPEATS = 10_000  # so many draws of ranges without a new combination: there is none
 

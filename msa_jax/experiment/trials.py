@@ -125,7 +125,13 @@ def run_group(
         together = min(len(group.trials), max(1, most_lanes // len(seeds)))
         mesh = make_mesh(layout.devices, layout.data, len(seeds) * together)
     program = lanes.prepare(
-        config, seen.train, seen.valid, seen.encoder, mesh, seen.label_range
+        config,
+        seen.train,
+        seen.valid,
+        seen.encoder,
+        mesh,
+        seen.label_range,
+        lanes=together * len(seeds),
     )
     for start in range(0, len(group.trials), together):
         block = group.trials[start : start + together]

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from msa_jax import cli, main
+from msa_jax import cli
+from msa_jax.backend import set_up_jax
 from msa_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _writer(target: str) -> Iterator[Callable[[dict[str, Any]], None]]:
 def _open(given: Any) -> "Predictor":
     """Open a run or an export; JAX and all the methods are slow to import."""
     if given.model is not None:
-        main.set_up_jax("highest")  # the program has its own precision
+        set_up_jax("highest")  # the program has its own precision
         from msa_jax.predict.exported import open_export
 
         return open_export(Path(given.model), given.seed)
@@ -125,7 +126,7 @@ def _live(given: Any) -> Any:
 
     folder = Path(given.workdir)
     finished.read_results(folder)  # says so if the run is not finished
-    main.set_up_jax(finished.read_config(folder).precision)
+    set_up_jax(finished.read_config(folder).precision)
     from msa_jax.predict.model import open_live
 
     return open_live(folder, given.data_dir, given.seed)

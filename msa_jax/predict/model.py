@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from msa_jax import finished, intake, methods, step, text, train, workdir
+from msa_jax import finished, intake, lanes, methods, step, text, text_settings, workdir
 from msa_jax.batching import gather
 from msa_jax.errors import UserError
 from msa_jax.intake import FEATURES, Intake
 from msa_jax.predict.answers import Predictor
 from msa_jax.predict.stored import read_intake
+from msa_jax.sealed import state_hash
 from msa_jax.train_state import make_mesh
 from msa_jax.types import MODALITIES, Method, PyTree, Split
 
@@ -67,7 +68,9 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
     if frozen is None and found.text != FEATURES:
         if found.encoder is None:
             raise UserError(f"{folder / workdir.MODEL}: names no text encoder")
-        module = text.bert_module(found.encoder)
+        module = text_settings.module(
+            found.encoder, settings.text.implementation, settings.precision
+        )
     method = methods.make(settings, module, found.label_range)
     if seed is not None:
         place = seeds.index(seed)
@@ -80,7 +83,7 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
 def predictor(live: Live) -> Predictor:
     """Return what answers with the parameters of all seeds, on one device."""
     mesh = make_mesh(1, 1, len(live.seeds))
-    over_seeds = train.layout_of_seeds(live.config.mesh.over_seeds, 1)
+    over_seeds = lanes.layout_of_seeds(live.config.mesh.over_seeds, 1)
     params, encode = jax.device_put(live.params), jax.jit(encoded(live))
     encoder = jax.device_put({} if live.frozen is None else live.frozen[1])
 
@@ -127,8 +130,8 @@ def _frozen(folder: Path, settings: Any, found: Intake) -> tuple[Any, PyTree] | 
     """Load the text encoder that a run did not train, and so did not keep."""
     if found.frozen_sha256 is None:
         return None
-    encoder = text.load_encoder(settings.text)
-    if text.fingerprint(encoder.params) != found.frozen_sha256:
+    encoder = text.computing(text.load_encoder(settings.text), settings.precision)
+    if state_hash(encoder.params, None) != found.frozen_sha256:
         raise UserError(
             f"{folder}: text.weights = {settings.text.weights} are not the weights "
             "that the run encoded its texts with; put those back"
