@@ -36,8 +36,8 @@ class Intake(NamedTuple):
     padding: "back" or "front", see `config.data.padding`.
     aligned: audio and vision have a row per token.
     encoder: BERT's configuration; None where text is features.
-    frozen_sha256: `sealed.state_hash` of the encoder, where it is not trained and so not
-        among the run's parameters.
+    frozen_sha256: `sealed.state_hash` of the encoder, where it is not trained and so
+        not among the run's parameters.
     tokenizer: as its tokenizer.json holds it; None where there is none.
     """
 

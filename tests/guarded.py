@@ -10,8 +10,10 @@ ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
 import runpy, sys
+STARTS = ("system", "exec", "posix_spawn", "spawn", "fork", "forkpty", "startfile")
+CAUGHT = {"pickle.find_class", "subprocess.Popen", *("os." + name for name in STARTS)}
 def guard(event, arguments):
-    if event in ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn"):
+    if event in CAUGHT:
         raise RuntimeError("caught: " + event + " " + str(arguments))
 import jax, numpy, orbax.checkpoint  # before: libraries may look at their system
 sys.addaudithook(guard)

@@ -11,52 +11,21 @@ import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
-from ml_collections import FrozenConfigDict
 
-from msa_jax import config as defaults
-from msa_jax import intake, main, report, workdir
-from msa_jax.data import load
+from msa_jax import intake, workdir
 from msa_jax.errors import UserError
 from msa_jax.predict import __main__ as command
 from msa_jax.predict import answers, export, exported, model, stored
 from tests import guarded
+from tests.small_runs import SEEDS, SIZE, answered, jsonl, of_seeds, own, train
 
 ROOT = Path(__file__).parents[1]
-SEEDS = (3, 4)
-SIZE = 12
-
-
-def small_config(data_dir):
-    """Self-MM with a random BERT, as small as it gets, one epoch."""
-    config = defaults.base()
-    config.seeds = SEEDS
-    config.data.name, config.data.dir = "synthetic_tiny", str(data_dir)
-    config.data.standardise = "train"
-    config.text.update({"weights": "random", "max_tokens": 12})
-    config.text.update({"random_width": 8, "random_layers": 1})
-    for name in ("audio_hidden", "vision_hidden", "audio_width", "vision_width"):
-        config.model[name] = 3
-    for target in ("fusion", "text", "audio", "vision"):
-        config.model[f"{target}_head"] = 4
-    config.optim.batch_size = SIZE
-    config.optim.accumulate_batches = 1
-    config.selection.max_epochs = 1
-    config.mesh.devices = 1
-    return FrozenConfigDict(config)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A finished run whose data are gone, and its test split."""
-    base = tmp_path_factory.mktemp("predict")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main, "set_up_jax", lambda precision: None)
-        patch.setattr(report, "write", lambda folder: None)
-        (base / "run").mkdir()
-        main.run(small_config(base / "data"), base / "run")
-        test = load("synthetic_tiny", base / "data").splits["test"]
-        (base / "data").rename(base / "elsewhere")
-        yield base / "run", test
+    return train(tmp_path_factory.mktemp("predict"))
 
 
 @pytest.fixture(scope="module")
@@ -70,33 +39,6 @@ def folder(run, tmp_path_factory):
     found = tmp_path_factory.mktemp("exports") / "new" / "export"
     assert export.export(model.open_live(run[0], None, None), found) <= 1e-6
     return found
-
-
-def jsonl(path, test, rows=None):
-    """Write samples of a split as lines."""
-    with path.open("w") as file:
-        for i in range(len(test.id)) if rows is None else rows:
-            line = {"id": str(test.id[i]), "text": str(test.transcript[i])}
-            for m in ("audio", "vision"):
-                length = getattr(test, f"{m}_length")[i]
-                line[m] = getattr(test, m)[i, :length].tolist()
-            file.write(json.dumps(line) + "\n")
-    return str(path)
-
-
-def answered(predictor, path, out):
-    """Return the answers to a file, and how many were good and bad."""
-    counts = command.answer(predictor, str(path), str(out))
-    return [json.loads(line) for line in out.read_text().splitlines()], counts
-
-
-def own(run):
-    with np.load(run[0] / "predictions_test.npz") as arrays:
-        return arrays["id"], arrays["prediction"]
-
-
-def of_seeds(lines):
-    return np.array([[line["per_seed"][str(s)] for line in lines] for s in SEEDS])
 
 
 def test_the_same_samples_get_the_runs_own_answers(run, predictor, tmp_path):
