@@ -107,4 +107,4 @@ class BidirectionalLstm(nn.Module):
 
 
 def _sequence(x: Array, length: Array | None) -> Sequence:
-    return Sequence(x, jnp.full(len(x), x.shape[1]) if length is None else length)
+    return Sequence(x, jnp.full(x.shape[0], x.shape[1]) if length is None else length)
