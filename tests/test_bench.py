@@ -221,6 +221,57 @@ def test_the_methods_in_pytorch_are_the_same(name):
                 )
 
 
+def test_ucrn_in_pytorch_is_the_same():
+    """Loss and the text's gradient, without dropout."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
+    from msa_jax.bench import torch_ucrn
+    from msa_jax.interop_ucrn import ucrn_to_torch
+
+    settings = config.ucrn("code")
+    settings.model.unimodal_layers = settings.model.crossmodal_layers = 2
+    method = methods.make(settings, FeatureEncoder(), SMALL.label_range)
+    (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
+    params = drawn(method, batch)
+    network = torch_ucrn.Ucrn(settings.model, SMALL.widths, SMALL.steps).eval()
+    network.load_state_dict(
+        {k: torch.from_numpy(np.array(v)) for k, v in ucrn_to_torch(params).items()}
+    )
+    x = {m: torch.from_numpy(getattr(batch, m)) for m in MODALITIES}
+    x["text"].requires_grad_(True)
+    label = torch.from_numpy(batch.label)
+    theirs = torch_ucrn.loss(*network(x), label, settings.loss)
+    theirs.backward()
+    batch = jax.device_put(batch)
+
+    def loss(text):
+        given = batch.replace(text=text)
+        outputs = method.model.apply({"params": params}, given, train=False)
+        return method.loss(outputs, given, ())[0]
+
+    ours, grad = tiny.quick(jax.value_and_grad(loss))(batch.text)
+    np.testing.assert_allclose(theirs.item(), ours, rtol=1e-5)
+    np.testing.assert_allclose(x["text"].grad.numpy(), grad, rtol=1e-3, atol=1e-5)
+
+
+def test_operations_of_ucrn_by_hand():
+    """Two layers, width 3 and 9 together, 2 steps of text, 1 of the others."""
+
+    def stack(width):
+        return {"layers": {"output_kernel": jnp.zeros((2, width, width))}}
+
+    params = {f"{m}_stack": stack(3) for m in MODALITIES}
+    params |= {f"{m}_kernel": jnp.zeros((5, 3)) for m in MODALITIES}
+    params |= {"crossmodal_stack": stack(9)}
+    params["head"] = {"layer_1": {"kernel": jnp.zeros((9, 9)), "bias": jnp.zeros(9)}}
+    made = count.ucrn(params, {"text": 2, "audio": 1, "vision": 1}, 4)
+    # A position of a layer: 12 products of 3 x 3, one and a half keys and values.
+    text = 4 * 2 * 2 * (2 * 12 * 9 + 4 * 3 * 1.5)
+    assert made["text_stack"] == (text, 2 * text)
+    assert made["text_map"] == (4 * 2 * 2 * 15, 2 * 4 * 2 * 2 * 15)
+    assert made["audio_map"] == (4 * 2 * 15, 4 * 2 * 15)
+    assert made["head"] == (4 * 2 * 81, 2 * 4 * 2 * 81)
+
+
 def test_without_pytorch_the_command_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match=r"pip install 'msa_jax\[bench\]'"):

@@ -20,7 +20,7 @@ from typing import Any
 from msa_jax import cli
 from msa_jax.errors import UserError
 
-METHODS = ("self_mm", "sugrm", "spt")
+METHODS = ("self_mm", "sugrm", "spt", "mmcl", "ucrn")
 DATASETS = ("mosi", "mosei", "sims")
 WIDTH = 100  # columns that the table needs
 DISTURBED = 0.12  # share of the machine used by others from which times mean little
@@ -37,6 +37,8 @@ def main() -> int:
     if not folder.is_dir():
         raise UserError(f"--json {options.json}: no folder {folder}; make it first")
     threads = _limit_threads(options.threads)
+    if options.against and options.method == "mmcl":
+        raise UserError("--against torch: mmcl is not written in PyTorch here yet")
     if options.against:
         _require_torch(threads)
     rows, about = run(options, threads)
@@ -69,7 +71,6 @@ def _parser() -> cli.Parser:
 
 def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:
     """Measure; return a row per lengths and competitor, and what holds for all."""
-    import jax
 
     from msa_jax import methods, optim
     from msa_jax.bench import comparable, count, measure, shapes, spt_alone
@@ -88,7 +89,8 @@ def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:
             comparable.require_written(name, settings)
         method = methods.make(settings, FeatureEncoder(), shape.label_range)
         groups = settings.optim.groups
-    optimizer = optim.make_optimizer(groups, method.groups)
+    clip = settings.optim.clip_norm if settings else 0.0
+    optimizer = optim.make_optimizer(groups, method.groups, clip_norm=clip)
     readings = getattr(method.model, "readings", None)
     # Recalibration's weights hang on every input; LSTMs' inputs are data.
     gradient = MODALITIES if name == "sugrm" else ("text",)
@@ -116,15 +118,7 @@ def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:
                 / len(batches)
                 for m in MODALITIES
             }
-        tables = _buffered(method.init_labels(split, jax.random.key(0)))
-        needs = count.step(
-            params,
-            steps,
-            options.batch,
-            readings=readings,
-            gradient=gradient,
-            tables=tables,
-        )
+        needs = _needs(options, method, params, shape.steps, steps, gradient, split)
         parts[kind] = {part: need.total for part, need in needs.items()}
         need = sum(parts[kind].values())
         stepped = measure.alternate(
@@ -143,15 +137,43 @@ def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:
                     "step_min_ms": 1e3 * min(times.wall),
                     "step_cpu_ms": 1e3 * sum(times.cpu) / len(times.cpu),
                     "evaluate_ms": 1e3 * evaluated[side].median,
-                    "need_gflop": need / 1e9,
-                    "gflop_per_second": need / times.median / 1e9,
-                    "share_of_peak": need / times.median / peak,
+                    "need_gflop": need / 1e9 or None,
+                    "gflop_per_second": need / times.median / 1e9 or None,
+                    "share_of_peak": need / times.median / peak or None,
                     "memory_mb": (sides[side].memory_bytes or 0) / 1e6 or None,
                     "others": times.others,
                     "ours_over_this": stepped["ours"].median / times.median,
                 }
             )
     return rows, _about(options, threads, peak, parts)
+
+
+def _needs(
+    options: Any,
+    method: Any,
+    params: Any,
+    padded: dict[str, int],
+    steps: dict[str, float],
+    gradient: tuple[str, ...],
+    split: Any,
+) -> dict[str, Any]:
+    """Count what a step needs, by part; nothing for MMCL, which is not counted yet."""
+    import jax
+
+    from msa_jax.bench import count
+
+    if options.method == "mmcl":
+        return {}
+    if options.method == "ucrn":
+        return count.ucrn(params, padded, options.batch)
+    return count.step(
+        params,
+        steps,
+        options.batch,
+        readings=getattr(method.model, "readings", None),
+        gradient=gradient,
+        tables=_buffered(method.init_labels(split, jax.random.key(0))),
+    )
 
 
 def _buffered(tables: Any) -> int:
@@ -176,7 +198,8 @@ def _settings(options: Any) -> Any:
     get_config = runpy.run_path(str(path)).get("get_config")
     if get_config is None:
         raise UserError(f"config file {path}: it has no function get_config()")
-    config = get_config()
+    # UCRN: the network of the public code, which PyTorch's side computes.
+    config = get_config("code") if options.method == "ucrn" else get_config()
     config.text.encoder = "features"
     config.data.aligned = options.aligned
     config.optim.batch_size = options.batch
@@ -251,8 +274,8 @@ def _print(rows: list[dict], about: dict[str, Any]) -> None:
         left = head in ("", "lengths")
         table.add_column(head, justify="left" if left else "right", no_wrap=True)
 
-    def form(value: float | None, digits: int, unit: str = "") -> str:
-        return "" if value is None else f"{value:.{digits}f}{unit}"
+    def form(value: float | None, digits: int, times: int = 1, unit: str = "") -> str:
+        return "" if value is None else f"{times * value:.{digits}f}{unit}"
 
     for row in rows:
         table.add_row(
@@ -265,9 +288,9 @@ def _print(rows: list[dict], about: dict[str, Any]) -> None:
             form(row["evaluate_ms"], 1),
             form(row["need_gflop"], 2),
             form(row["gflop_per_second"], 1),
-            form(100 * row["share_of_peak"], 1, "%"),
+            form(row["share_of_peak"], 1, 100, "%"),
             form(row["memory_mb"], 0),
-            form(100 * row["others"], 0, "%"),
+            form(row["others"], 0, 100, "%"),
             form(row["ours_over_this"], 2),
         )
     console = Console()

@@ -28,6 +28,18 @@ _WRITTEN: dict[str, dict[str, Any]] = {
         "model.project_lstm": True,
         "ulgm.rule": "self_mm",
     },
+    "ucrn": {
+        "model.modalities": ("text", "audio", "vision"),
+        "model.block": "code",
+        "model.causal": True,
+        "model.scale": True,
+        "model.collapse": "mix",
+        "model.respect_lengths": False,
+        "model.gate": "squeeze",
+        "model.gate_layers": 1,
+        "model.head": "residual",
+        "loss.divergence": "code",
+    },
 }
 
 

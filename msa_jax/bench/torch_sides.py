@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
-from msa_jax.bench import torch_self_mm, torch_spt, torch_sugrm
+from msa_jax.bench import torch_self_mm, torch_spt, torch_sugrm, torch_ucrn
 from msa_jax.bench.measure import EPOCH, Side
 from msa_jax.bench.shapes import Shape
 from msa_jax.types import MODALITIES, Batch, Method, PyTree
@@ -43,6 +43,19 @@ def make(
         torch_sugrm.load(network, params)
         book = torch_sugrm.Labels(label, model.width, shape.label_range)
         return {"torch": _side(network, *_multitask(network, config, book), inputs)}
+    if name == "ucrn":
+        from msa_jax.interop_ucrn import ucrn_to_torch
+
+        network = torch_ucrn.Ucrn(config.model, shape.widths, shape.steps)
+        network.load_state_dict(_state(ucrn_to_torch(params)))
+
+        def loss(x):
+            return torch_ucrn.loss(*network(x), label[x["index"]], config.loss)
+
+        adam = config.optim.groups.other
+        group = {"params": network.parameters(), "lr": adam.rate}
+        clip = config.optim.clip_norm
+        return {"torch": _side(network, [group], loss, inputs, clip)}
     from msa_jax.interop import to_torch
 
     made = {}
@@ -51,8 +64,7 @@ def make(
         network = torch_self_mm.SelfMM(
             config.model, shape.widths, packed=kind == "packed"
         )
-        state = {k: torch.from_numpy(np.array(v)) for k, v in to_torch(params).items()}
-        network.load_state_dict(state)
+        network.load_state_dict(_state(to_torch(params)))
         book = torch_self_mm.Labels(label, widths, shape.label_range[1])
         parts = _multitask(network, config, book)
         made[f"torch, {kind}"] = _side(network, *parts, inputs)
@@ -69,7 +81,17 @@ def _multitask(network: Any, config: Any, book: Any) -> tuple[list, Callable]:
     return network.groups(config.optim.groups), loss
 
 
-def _side(network: Any, groups: list, loss: Callable, inputs: list[dict]) -> Side:
+def _state(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
+
+
+def _side(
+    network: Any,
+    groups: list,
+    loss: Callable,
+    inputs: list[dict],
+    clip_norm: float = 0.0,
+) -> Side:
     optimizer = torch.optim.Adam(groups)
 
     def step(number: int) -> None:
@@ -81,6 +103,8 @@ def _side(network: Any, groups: list, loss: Callable, inputs: list[dict]) -> Sid
         total, after = made if isinstance(made, tuple) else (made, lambda: None)
         total.backward()
         after()
+        if clip_norm:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
 
     @torch.no_grad()
