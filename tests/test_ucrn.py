@@ -73,7 +73,7 @@ def test_a_wrong_network_fails(monkeypatch):
     """The replay is no formality: key and value trade places."""
     right = crossmodal.encode
 
-    def swapped(x, context, weights, *args):
+    def swapped(x, context, weights, *args, **named):
         key, value = weights.value, weights.key
         weights = weights._replace(key=key, value=value)
         return right(x, context, weights, *args)

@@ -1,5 +1,6 @@
 """The vanilla crossmodal transformer: every modality reads both others, all steps."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -188,6 +189,8 @@ def encode(
     seen: Bool[Array, "_ t b"],
     drop: Drop,
     r: Readings,
+    *,
+    causal: bool = False,
 ) -> Float[Array, "c q b"]:
     """Apply one layer: attention, then feed-forward, each to what its norm leaves.
 
@@ -198,18 +201,24 @@ def encode(
         seen: which keys a query sees; one row for all queries, or a row for each.
         drop: (x, rate) -> x with entries dropped.
         r: heads and rates.
+        causal: a query sees no later step than its own.
     """
     z = normalise(x)
     of_key, of_value = (z, z) if context is None else context
-    seen = jnp.broadcast_to(seen, (z.shape[1], *seen.shape[1:]))
     mixed = channels.attend_all(
         project(z, weights.query, weights.norm),
         project(of_key, weights.key, weights.norm),
         project(of_value, weights.value, weights.norm),
         r.heads,
-        lambda weight: drop(weight, r.attention_dropout),
+        dropped(drop, r.attention_dropout),
         seen,
+        causal=causal,
     )
     mixed = drop(project(mixed, weights.output), r.residual_dropout)
     rates = (r.relu_dropout, r.residual_dropout)
     return channels.feed_forward(x + mixed, weights.forward, drop, *rates)
+
+
+def dropped(drop: Drop, rate: float) -> Callable[[Array], Array] | None:
+    """Return what drops attention weights; None where none are."""
+    return (lambda weight: drop(weight, rate)) if rate else None

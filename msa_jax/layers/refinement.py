@@ -107,9 +107,6 @@ class RefinementStack(nn.Module):
             raise ValueError(f"width {width} is no multiple of {r.heads} heads")
         seen = jnp.arange(x.shape[1])[None, :, None] < length[None, None]
         x = jnp.where(seen[0][None], x, 0)
-        if self.causal:
-            steps = np.arange(x.shape[1])
-            seen = seen & (steps[None] <= steps[:, None])[:, :, None]
         train = train and 0 < max(
             *(r.attention_dropout, r.relu_dropout),
             *(r.residual_dropout, r.embed_dropout),
@@ -132,8 +129,10 @@ class RefinementStack(nn.Module):
 
             def run(drop):
                 if sliced:
-                    return refine(x, weights, seen, drop, r)
-                return crossmodal.encode(x, None, weights, seen, drop, r)
+                    return refine(x, weights, seen, drop, r, self.causal)
+                return crossmodal.encode(
+                    x, None, weights, seen, drop, r, causal=self.causal
+                )
 
             return channels.dropping(run, key if train else None), None
 
@@ -152,6 +151,7 @@ def attend_slices(
     seen: Bool[Array, "_ t b"],
     drop: Drop,
     r: Readings,
+    causal: bool = False,
 ) -> Float[Array, "c t b"]:
     """Let each head attend within its slice of the channels, and add the slice.
 
@@ -168,8 +168,9 @@ def attend_slices(
         mapped(weights.key),
         mapped(weights.value),
         r.heads,
-        lambda weight: drop(weight, r.attention_dropout),
-        jnp.broadcast_to(seen, (x.shape[1], *seen.shape[1:])),
+        crossmodal.dropped(drop, r.attention_dropout),
+        seen,
+        causal=causal,
     )
     return x + drop(mixed, r.residual_dropout)
 
@@ -180,6 +181,7 @@ def refine(
     seen: Bool[Array, "_ t b"],
     drop: Drop,
     r: Readings,
+    causal: bool = False,
 ) -> Float[Array, "c t b"]:
     """Apply one layer: heads on slices, fc1, then the normalised feed-forward.
 
@@ -189,10 +191,11 @@ def refine(
         seen: which keys a query sees; one row for all queries, or a row for each.
         drop: (x, rate) -> x with entries dropped.
         r: heads and rates.
+        causal: a step sees itself and the steps before it.
 
     Source: UCRN, Eq. 3 to 5.
     """
-    z = project(attend_slices(x, weights, seen, drop, r), weights.output)
+    z = project(attend_slices(x, weights, seen, drop, r, causal), weights.output)
     return channels.feed_forward(
         z, weights.forward, drop, r.relu_dropout, r.residual_dropout
     )
