@@ -50,13 +50,14 @@ def run(options: Any) -> list[dict[str, Any]]:
     """Measure; return a row per number of seeds and samples."""
     from msa_jax.bench import measure
 
-    calls, about = {}, {}
+    calls: dict[Any, Any] = {}
+    about: dict[Any, dict[str, Any]] = {}
     for samples in _numbers("samples", options.samples):
         for seeds in _numbers("seeds", options.seeds):
             for labels in (True, False)[: 1 + options.without_labels]:
                 key = samples, seeds, labels
                 calls[key], about[key] = _program(options, *key)
-    times = measure.alternate(calls, options.repeats)
+    times: dict[Any, measure.Times] = measure.alternate(calls, options.repeats)
     return [
         {
             "samples": samples,

@@ -42,20 +42,21 @@ def make(
         )
         torch_sugrm.load(network, params)
         book = torch_sugrm.Labels(label, model.width, shape.label_range)
-        return {"torch": _side(network, *_multitask(network, config, book), inputs)}
+        return {"torch": _multitask_side(network, config, book, inputs)}
     if name == "ucrn":
         from msa_jax.interop_ucrn import ucrn_to_torch
 
         network = torch_ucrn.Ucrn(config.model, shape.widths, shape.steps)
         network.load_state_dict(_state(ucrn_to_torch(params)))
 
-        def loss(x):
-            return torch_ucrn.loss(*network(x), label[x["index"]], config.loss)
+        def apart(x):
+            score, feature = network(x)
+            return torch_ucrn.loss(score, feature, label[x["index"]], config.loss)
 
         adam = config.optim.groups.other
         group = {"params": network.parameters(), "lr": adam.rate}
         clip = config.optim.clip_norm
-        return {"torch": _side(network, [group], loss, inputs, clip)}
+        return {"torch": _side(network, [group], apart, inputs, clip)}
     from msa_jax.interop import to_torch
 
     made = {}
@@ -66,8 +67,7 @@ def make(
         )
         network.load_state_dict(_state(to_torch(params)))
         book = torch_self_mm.Labels(label, widths, shape.label_range[1])
-        parts = _multitask(network, config, book)
-        made[f"torch, {kind}"] = _side(network, *parts, inputs)
+        made[f"torch, {kind}"] = _multitask_side(network, config, book, inputs)
     return made
 
 
@@ -79,6 +79,11 @@ def _multitask(network: Any, config: Any, book: Any) -> tuple[list, Callable]:
         return total, lambda: book.visit(kept, x["index"], EPOCH)
 
     return network.groups(config.optim.groups), loss
+
+
+def _multitask_side(network: Any, config: Any, book: Any, inputs: list[dict]) -> Side:
+    groups, loss = _multitask(network, config, book)
+    return _side(network, groups, loss, inputs)
 
 
 def _state(arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ slice of contiguous rows.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -154,6 +154,7 @@ def attend_all(
         seen = jnp.ones((1, keys), bool)
     seen = seen if seen.ndim == 3 else seen[:, :, None]
     kept = jnp.broadcast_to(seen.transpose(2, 0, 1), (batch, len(seen), keys))
+    mixed: Any  # custom_vjp hides the type
     if drop is None and max(queries, keys) > block_attention.BLOCK:
         mixed = block_attention.attend(query, key, value, kept, causal)
     else:

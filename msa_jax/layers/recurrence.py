@@ -8,7 +8,7 @@ length costs, not what the padding costs.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def run(sequences: list[Sequence], weights: list[Weights]) -> list[States]:
         lengths.append(length)
     needed = jnp.stack([length.max() for length in lengths]).max()
     trips = _largest(-(-needed // size))
-    found = _lstms(size, tuple(xs), tuple(weights), tuple(lengths), trips)
+    found: Any = _lstms(size, tuple(xs), tuple(weights), tuple(lengths), trips)
     return [
         States(jnp.swapaxes(output[: s.x.shape[1]], 0, 1), hidden, cell)
         for s, (output, hidden, cell) in zip(sequences, found, strict=True)
@@ -183,7 +183,7 @@ def _backward(size, saved, gradients):
         def step(carry, inputs):
             t, gates, cells, by_outputs = inputs
             both = [
-                _step_back(*state, *gate, cell, by_output, kernel, (t < n)[:, None])
+                _step_back(state, gate, cell, by_output, kernel, (t < n)[:, None])
                 for state, gate, cell, by_output, kernel, n in zip(
                     carry, gates, cells, by_outputs, back, lengths, strict=True
                 )
@@ -234,8 +234,9 @@ def _step(state, drive, kernel, runs):
     return jnp.where(runs, new_hidden, hidden), jnp.where(runs, new_cell, cell)
 
 
-def _step_back(by_hidden, by_cell, i, f, g, o, cell, by_output, kernel, runs):
+def _step_back(by_state, gates, cell, by_output, kernel, runs):
     """Return the gradient by the state before a step, and by its gates."""
+    (by_hidden, by_cell), (i, f, g, o) = by_state, gates
     by_hidden = by_hidden + jnp.where(runs, by_output, 0)
     squashed = jnp.tanh(f * cell + i * g)
     total = by_cell + by_hidden * o * (1 - squashed * squashed)

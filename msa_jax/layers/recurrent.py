@@ -1,5 +1,7 @@
 """LSTMs over padded sequences, one, several or both directions; see `recurrence`."""
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
@@ -32,7 +34,7 @@ class LstmWeights(nn.Module):
 
 
 def last_states(
-    widths: dict[str, int], x: dict[str, Array], length: dict[str, Array]
+    widths: Mapping[str, int], x: Mapping[str, Array], length: Mapping[str, Array]
 ) -> dict[str, Float[Array, "b h"]]:
     """Encode modalities by their LSTMs' states after the last valid step.
 

@@ -100,7 +100,7 @@ class Sugrm(nn.Module):
                 encoder = spt.SparsePhasedTransformer(self.readings, name="spt")
                 return encoder(sequences, lengths, train=train)
             case "lstm":
-                widths = dict.fromkeys(MODALITIES, self.readings.embed)
+                widths: dict[str, int] = dict.fromkeys(MODALITIES, self.readings.embed)
                 return last_states(widths, sequences, lengths)
             case "transformer":
                 vanilla = CrossmodalTransformer(self.readings, name="transformer")
