@@ -10,6 +10,8 @@ from flax import linen as nn
 
 from msa_jax import interop, multitask, ulgm
 from msa_jax.batching import gather
+from msa_jax.layers import recurrence
+from msa_jax.layers.recurrence import Sequence
 from msa_jax.methods import label_rules, self_mm
 from msa_jax.parity import training
 from msa_jax.parity.compare import Comparison
@@ -152,8 +154,12 @@ def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None
     # Tokens beyond the mask reach nothing; the original encodes them all the same.
     table.add("text_hidden", hidden, z["text_hidden"], tolerance)
     for name in ("audio", "vision"):
-        state = inner[f"{name}_lstm"]["__call__"][0]
-        table.add(f"{name}_lstm_h", state, z[f"{name}_lstm_h"], tolerance)
+        # The network runs both LSTMs in one loop; its result is what "sub" is made of.
+        alone = recurrence.run(
+            [Sequence(getattr(batch, name), getattr(batch, f"{name}_length"))],
+            [inner[f"{name}_lstm"]["__call__"][0]],
+        )[0]
+        table.add(f"{name}_lstm_h", alone.hidden, z[f"{name}_lstm_h"], tolerance)
         projected = inner[f"{name}_projection"]["__call__"][0]
         table.add(f"{name}_sub", projected, z[f"{name}_sub"], tolerance)
     for row, t in enumerate(TARGETS):
