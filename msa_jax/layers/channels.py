@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from msa_jax.layers import block_attention
+from msa_jax.layers import block_attention, random_words
 from msa_jax.layers.dense import uniform
 from msa_jax.types import PyTree
 
@@ -223,7 +223,7 @@ def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
         return x
 
     jax.eval_shape(lambda: run(count))
-    words = jax.random.bits(key, (-(-sum(sizes) // 2),), jnp.uint32)
+    words = random_words.words(key, -(-sum(sizes) // 2))
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)
     starts = iter(np.cumsum([0, *sizes]).tolist())
 

@@ -1,20 +1,17 @@
 """The standard transformer encoder, normalised after each residual (post-LN)."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
-from msa_jax.layers.channels import Affine, normalise
+from msa_jax.layers.channels import Affine, Drop, dropping, normalise
 from msa_jax.layers.dense import uniform
 
 Start = Callable[..., Array]
-Drop = Callable[[Array], Array]
-Drops = tuple[Drop, ...]  # of attention weights, mixed, hidden and forward
 
 
 class Layer(NamedTuple):
@@ -72,8 +69,11 @@ class EncoderStack(nn.Module):
 
         def one_layer(x, changing):
             layer, key = changing
-            rate = self.dropout if train else 0.0
-            return _layer(x, valid, layer, self.heads, _drops(key, rate)), None
+
+            def run(drop: Drop) -> Array:
+                return _layer(x, valid, layer, self.heads, drop, self.dropout)
+
+            return dropping(run, key if train else None), None
 
         # Scores of all steps against all are computed again on the way back.
         x, _ = jax.lax.scan(jax.checkpoint(one_layer), x, (weights, keys))
@@ -118,15 +118,17 @@ def mean_step(
     return kept / jnp.maximum(valid.sum(axis=1), 1)[:, None].astype(x.dtype)
 
 
-def _layer(x, valid, layer: Layer, heads: int, drops: Drops) -> Array:
-    on_weights, on_mixed, on_hidden, on_forward = drops
-    mixed = _attention(x, valid, layer.attend, heads, on_weights)
-    x = _normed(x + on_mixed(_apply(mixed, layer.output)), layer.attend_norm)
-    hidden = on_hidden(nn.relu(_apply(x, layer.rise)))
-    return _normed(x + on_forward(_apply(hidden, layer.fall)), layer.forward_norm)
+def _layer(x, valid, layer: Layer, heads: int, drop: Drop, rate: float) -> Array:
+    mixed = _attention(x, valid, layer.attend, heads, lambda w: drop(w, rate))
+    x = _normed(x + drop(_apply(mixed, layer.output), rate), layer.attend_norm)
+    hidden = drop(nn.relu(_apply(x, layer.rise)), rate)
+    forward = drop(_apply(hidden, layer.fall), rate)
+    return _normed(x + forward, layer.forward_norm)
 
 
-def _attention(x, valid, affine: Affine, heads: int, drop: Drop) -> Array:
+def _attention(
+    x, valid, affine: Affine, heads: int, drop: Callable[[Array], Array]
+) -> Array:
     batch, steps, width = x.shape
     stacked = _apply(x, affine).reshape(batch, steps, 3, heads, width // heads)
     query, key, value = (stacked[:, :, i] for i in range(3))
@@ -134,18 +136,6 @@ def _attention(x, valid, affine: Affine, heads: int, drop: Drop) -> Array:
     score = jnp.where(valid[:, None, None], score, jnp.finfo(score.dtype).min)
     weight = drop(jax.nn.softmax(score, axis=-1))
     return jnp.einsum("bhqk,bkhc->bqhc", weight, value).reshape(batch, steps, width)
-
-
-def _drops(key: PRNGKeyArray, rate: float) -> Drops:
-    """Return the dropouts of a layer's four places, with a key for each."""
-
-    def drop(key: PRNGKeyArray, x: Array) -> Array:
-        if rate == 0:
-            return x
-        keep = jax.random.bernoulli(key, 1 - rate, x.shape)
-        return jnp.where(keep, x / (1 - rate), 0)
-
-    return tuple(functools.partial(drop, k) for k in jax.random.split(key, 4))
 
 
 def _apply(x: Array, affine: Affine) -> Array:
