@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from msa_jax import config, methods
-from msa_jax.bench import comparable, count, measure, shapes, spt_alone
+from msa_jax import bert, config, methods
+from msa_jax.bench import comparable, count, count_ucrn, measure, shapes, spt_alone
 from msa_jax.bench.__main__ import _require_torch
 from msa_jax.errors import UserError
 from msa_jax.layers.spt import Readings
@@ -221,25 +221,33 @@ def test_the_methods_in_pytorch_are_the_same(name):
                 )
 
 
-def test_ucrn_in_pytorch_is_the_same():
+@pytest.mark.parametrize("preset", ["code", "paper"])
+def test_ucrn_in_pytorch_is_the_same(preset):
     """Loss and the text's gradient, without dropout."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
-    from msa_jax.bench import torch_ucrn
+    from msa_jax.bench import torch_ucrn, torch_ucrn_paper
     from msa_jax.interop_ucrn import ucrn_to_torch
 
-    settings = config.ucrn("code")
+    settings = config.ucrn(preset)
     settings.model.unimodal_layers = settings.model.crossmodal_layers = 2
     method = methods.make(settings, FeatureEncoder(), SMALL.label_range)
     (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
     params = drawn(method, batch)
-    network = torch_ucrn.Ucrn(settings.model, SMALL.widths, SMALL.steps).eval()
-    network.load_state_dict(
-        {k: torch.from_numpy(np.array(v)) for k, v in ucrn_to_torch(params).items()}
-    )
-    x = {m: torch.from_numpy(getattr(batch, m)) for m in MODALITIES}
+    if preset == "code":
+        network = torch_ucrn.Ucrn(settings.model, SMALL.widths, SMALL.steps).eval()
+        network.load_state_dict(
+            {k: torch.from_numpy(np.array(v)) for k, v in ucrn_to_torch(params).items()}
+        )
+        torch_loss = torch_ucrn.loss
+    else:
+        network = torch_ucrn_paper.Ucrn(settings.model, SMALL.widths).eval()
+        torch_ucrn_paper.load(network, params)
+        torch_loss = torch_ucrn_paper.loss
+    names = [n for m in MODALITIES for n in (m, f"{m}_length")]
+    x = {n: torch.from_numpy(np.array(getattr(batch, n))) for n in names}
     x["text"].requires_grad_(True)
     label = torch.from_numpy(batch.label)
-    theirs = torch_ucrn.loss(*network(x), label, settings.loss)
+    theirs = torch_loss(*network(x), label, settings.loss)
     theirs.backward()
     batch = jax.device_put(batch)
 
@@ -253,23 +261,38 @@ def test_ucrn_in_pytorch_is_the_same():
     np.testing.assert_allclose(x["text"].grad.numpy(), grad, rtol=1e-3, atol=1e-5)
 
 
-def test_operations_of_ucrn_by_hand():
+@pytest.mark.parametrize("causal", [True, False])
+def test_operations_of_ucrn_by_hand(causal):
     """Two layers, width 3 and 9 together, 2 steps of text, 1 of the others."""
 
     def stack(width):
-        return {"layers": {"output_kernel": jnp.zeros((2, width, width))}}
+        square = {f"{n}_kernel": (2, width, width) for n in ("query", "key", "value")}
+        square |= {"output_kernel": (2, width, width), "output_bias": (2, width)}
+        square |= {"rise_kernel": (2, width, 4 * width)}
+        square |= {"fall_kernel": (2, 4 * width, width)}
+        return {"layers": {k: jnp.zeros(v) for k, v in square.items()}}
 
     params = {f"{m}_stack": stack(3) for m in MODALITIES}
     params |= {f"{m}_kernel": jnp.zeros((5, 3)) for m in MODALITIES}
     params |= {"crossmodal_stack": stack(9)}
     params["head"] = {"layer_1": {"kernel": jnp.zeros((9, 9)), "bias": jnp.zeros(9)}}
-    made = count.ucrn(params, {"text": 2, "audio": 1, "vision": 1}, 4)
-    # A position of a layer: 12 products of 3 x 3, one and a half keys and values.
-    text = 4 * 2 * 2 * (2 * 12 * 9 + 4 * 3 * 1.5)
+    model = config.ucrn("code" if causal else "paper").model
+    lengths = {"text": np.array([1, 3]), "audio": [1], "vision": [1]}
+    made = count_ucrn.ucrn(params, lengths, 4, model)
+    # A position of a layer: 12 products of 3 x 3. Pairs of steps: 1 and 6, or 1 and 9.
+    text = 4 * 2 * (2 * 12 * 9 * 2 + 4 * 3 * (3.5 if causal else 5))
     assert made["text_stack"] == (text, 2 * text)
     assert made["text_map"] == (4 * 2 * 2 * 15, 2 * 4 * 2 * 2 * 15)
     assert made["audio_map"] == (4 * 2 * 15, 4 * 2 * 15)
     assert made["head"] == (4 * 2 * 81, 2 * 4 * 2 * 81)
+
+
+def test_operations_of_bert_by_hand():
+    shape = bert.Shape(hidden_size=2, num_hidden_layers=3, intermediate_size=5)
+    made = count.bert(shape, np.array([1, 3]), 4)
+    # A token of a layer: four maps of 2 x 2, two of 2 x 5; 1 and 9 pairs of tokens.
+    assert made.forward == 4 * 3 * (2 * (16 + 20) * 2 + 4 * 2 * 5)
+    assert made.backward == 2 * made.forward
 
 
 def test_without_pytorch_the_command_says_what_to_install(monkeypatch):

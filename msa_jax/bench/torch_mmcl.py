@@ -2,8 +2,8 @@
 
 `packed` runs the bidirectional LSTMs over packed sequences, as the field does; else two
 LSTMs run over padded ones, the second over sequences turned around within their length.
-That is the same mathematics without PyTorch's slow path for packed sequences. Both views
-of a modality pass the transformer together.
+That is the same mathematics without PyTorch's slow path for packed sequences. Both
+views of a modality pass the transformer together.
 
 Source: MMCL, sections 3.3 to 3.5, with our readings (docs/fidelity.md); there is no
     public code.
@@ -34,7 +34,7 @@ _LAYER = {  # PyTorch's name in a layer -> ours
 
 
 class BothWays(nn.Module):
-    """A bidirectional LSTM; outputs beyond the lengths are 0."""
+    """A bidirectional LSTM; outputs beyond the lengths mean nothing."""
 
     def __init__(self, inputs: int, width: int, packed: bool):
         """Build with PyTorch's default initialisation."""
@@ -46,7 +46,7 @@ class BothWays(nn.Module):
             self.back = nn.LSTM(inputs, width, batch_first=True)
         self.packed = packed
 
-    def forward(self, x, length, valid):
+    def forward(self, x, length):
         """Return both directions' outputs side by side, [b, t, 2 width]."""
         steps = x.shape[1]
         if self.packed:
@@ -58,8 +58,7 @@ class BothWays(nn.Module):
         def turned(x):
             return x.gather(1, place[:, :, None].expand(-1, -1, x.shape[2]))
 
-        made = torch.cat([self.ahead(x)[0], turned(self.back(turned(x))[0])], -1)
-        return made * valid[:, :, None]
+        return torch.cat([self.ahead(x)[0], turned(self.back(turned(x))[0])], -1)
 
 
 class Coding(nn.Module):
@@ -81,7 +80,7 @@ class Coding(nn.Module):
     def forward(self, x, length):
         """Return the mean step of the sequence and, in training, of its cut view."""
         valid = torch.arange(x.shape[1])[None] < length[:, None]
-        rows = self.lstm(x, length, valid)
+        rows = self.lstm(x, length)
         if self.training:
             kept = kept_channels(len(rows), rows.shape[2], self.cutoff)
             rows = torch.cat([rows, rows * kept[:, None]])
