@@ -11,7 +11,7 @@ from msa_jax.layers.siamese_cnn import SiameseCnn
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES
 from tests import tiny
-from tests.test_bench import LENGTHS, SMALL, drawn
+from tests.bench_small import LENGTHS, SMALL, drawn
 
 WIDTH = 320  # the least that five convolutions read is 159
 
