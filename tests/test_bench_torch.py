@@ -22,14 +22,17 @@ def apply(module: nn.Module, params, batch):
     return function(params, batch)
 
 
-def test_the_transformer_in_pytorch_is_the_same():
+@pytest.mark.parametrize("original", [True, False])
+def test_the_transformer_in_pytorch_is_the_same(original):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
     from msa_jax.bench import torch_spt
 
     method = spt_alone.make(Readings(8, 2, 3, **NO_DROPOUT))
     (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
     params = drawn(method, batch)
-    network = torch_spt.SparsePhasedTransformer(method.model.readings, SMALL.widths)
+    network = torch_spt.SparsePhasedTransformer(
+        method.model.readings, SMALL.widths, original=original
+    )
     torch_spt.load(network, params["spt"])
     x = {m: torch.from_numpy(getattr(batch, m)) for m in MODALITIES}
     x["text"].requires_grad_(True)
@@ -62,11 +65,12 @@ def test_the_methods_in_pytorch_are_the_same(name):
     (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
     params = drawn(method, batch)
     if name == "sugrm":
-        network = torch_sugrm.Sugrm(
-            model.readings, SMALL.widths, model.width, model.output_dropout
-        )
-        torch_sugrm.load(network, params)
-        networks = [network]
+        sizes = model.readings, SMALL.widths, model.width, model.output_dropout
+        networks = [
+            torch_sugrm.Sugrm(*sizes, original=original) for original in (True, False)
+        ]
+        for network in networks:
+            torch_sugrm.load(network, params)
     else:
         weights = {k: torch.tensor(np.array(v)) for k, v in to_torch(params).items()}
         networks = [
@@ -88,6 +92,33 @@ def test_the_methods_in_pytorch_are_the_same(name):
                 np.testing.assert_allclose(
                     theirs.detach().numpy(), mine, rtol=1e-4, atol=1e-4
                 )
+
+
+def test_sugrm_s_labels_are_the_same_made_one_by_one():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
+    from msa_jax.bench import torch_sugrm
+
+    label = torch.from_numpy(SMALL.label)
+    books = [
+        torch_sugrm.Labels(label, 4, (-3.0, 3.0), original=original)
+        for original in (True, False)
+    ]
+    rng = np.random.default_rng(0)
+    seen = torch.from_numpy(rng.random((31, 4))).float()  # in the first epoch
+    for book in books:
+        book.buffer.copy_(seen)
+    for epoch in (2, 3):
+        for rows in torch.from_numpy(rng.permutation(31)).split(8):
+            shape = len(rows), 4
+            feature = {t: torch.from_numpy(rng.random(shape)).float() for t in TARGETS}
+            for book in books:
+                book.visit(feature, rows, epoch)
+    original, fast = books
+    assert not torch.equal(fast.label["text"], label)
+    for t in TARGETS:
+        torch.testing.assert_close(original.label[t], fast.label[t])
+    for one, other in zip(original.center, fast.center, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("preset", ["code", "paper"])

@@ -19,6 +19,9 @@ from msa_jax.bench.measure import EPOCH, Side
 from msa_jax.bench.shapes import Shape
 from msa_jax.types import MODALITIES, Batch, Method, PyTree
 
+ORIGINAL = "torch, original"  # as the public code computes it
+_SPT = (ORIGINAL, "torch, fast")
+
 
 class Formulation(NamedTuple):
     """A method in PyTorch.
@@ -57,21 +60,12 @@ def formulations(
     labels = torch.from_numpy(np.array(label))
     match name:
         case "spt":
-            network = torch_spt.SparsePhasedTransformer(model.readings, shape.widths)
-            torch_spt.load(network, params["spt"])
-            group = {"params": network.parameters(), "lr": 5e-4, "weight_decay": 1e-3}
-
-            def squares(x):
-                return sum(h.square().mean() for h in network(x).values()), _nothing
-
-            return {"torch": Formulation(network, [group], squares)}
+            return {side: _spt(model, params, shape, side == ORIGINAL) for side in _SPT}
         case "sugrm":
-            network = torch_sugrm.Sugrm(
-                model.readings, shape.widths, model.width, model.output_dropout
-            )
-            torch_sugrm.load(network, params)
-            book = torch_sugrm.Labels(labels, model.width, shape.label_range)
-            return {"torch": _multitask(network, config, book)}
+            return {
+                side: _sugrm(config, model, params, shape, labels, side == ORIGINAL)
+                for side in _SPT
+            }
         case "mmcl":
             return {
                 f"torch, {kind}": _mmcl(config, params, shape, labels, kind == "packed")
@@ -92,6 +86,32 @@ def formulations(
         book = torch_self_mm.Labels(labels, heads, shape.label_range[1])
         made[f"torch, {kind}"] = _multitask(network, config, book)
     return made
+
+
+def _spt(model, params, shape, original: bool) -> Formulation:
+    network = torch_spt.SparsePhasedTransformer(
+        model.readings, shape.widths, original=original
+    )
+    torch_spt.load(network, params["spt"])
+    group = {"params": network.parameters(), "lr": 5e-4, "weight_decay": 1e-3}
+
+    def squares(x):
+        return sum(h.square().mean() for h in network(x).values()), _nothing
+
+    return Formulation(network, [group], squares)
+
+
+def _sugrm(config, model, params, shape, labels, original: bool) -> Formulation:
+    network = torch_sugrm.Sugrm(
+        model.readings,
+        shape.widths,
+        model.width,
+        model.output_dropout,
+        original=original,
+    )
+    torch_sugrm.load(network, params)
+    book = torch_sugrm.Labels(labels, model.width, shape.label_range, original=original)
+    return _multitask(network, config, book)
 
 
 def _multitask(network: Any, config: Any, book: Any) -> Formulation:
