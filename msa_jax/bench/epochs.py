@@ -19,6 +19,7 @@ from msa_jax.bench.table import Row
 from msa_jax.bench.whole_step import sides_of
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import make_mesh, new_state, seed_keys
+from msa_jax.types import Split
 
 
 def run(options: Any, name: str, shape: shapes.Shape) -> list[Row]:
@@ -64,7 +65,7 @@ def _program(
             for n in counts
         ]
         if "packed" in sides_of(options, config):
-            both = dict(zip(("train", "valid"), splits, strict=True))
+            both: dict[str, Split] = {"train": splits[0], "valid": splits[1]}
             sizes = packing.choose(both, options.batch)
     method = methods.make(config, encoder, shape.label_range)
     if not labels:

@@ -116,9 +116,8 @@ def draw_split(shape: Shape, n: int, tokens: np.ndarray | None = None) -> Split:
             x, length = tokens, tokens[:, 1].sum(-1).astype(np.int32)
         else:
             length = rng.choice(drawn[m], n).astype(np.int32)
-            x = rng.normal(size=(n, shape.steps[m], shape.widths[m]))
+            x = rng.standard_normal((n, shape.steps[m], shape.widths[m]), np.float32)
             x[np.arange(shape.steps[m]) >= length[:, None]] = 0
-            x = x.astype(np.float32)
         fields |= {m: jnp.asarray(x), f"{m}_length": jnp.asarray(length)}
     label = jnp.asarray(rng.choice(shape.label, n), jnp.float32)
     return Split(**fields, label=label, unimodal_label=jnp.full((n, 3), jnp.nan))

@@ -1,27 +1,36 @@
 """The rows of the benchmark's table, and the table."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msa_jax.bench.measure import Side, Times
 
 Row = dict[str, Any]
 WIDTH = 132  # columns that the table needs
 DISTURBED = 0.12  # share of the machine used by others from which times mean little
-# Heading, key, digits, factor, unit.
+
+
+class _Column(NamedTuple):
+    head: str
+    key: str
+    digits: int = 1
+    factor: int = 1
+    unit: str = ""
+
+
 _COLUMNS = (
-    ("compile\ns", "compile_seconds", 1, 1, ""),
-    ("step\nms", "step_ms", 1, 1, ""),
-    ("min\nms", "step_min_ms", 1, 1, ""),
-    ("CPU\nms", "step_cpu_ms", 1, 1, ""),
-    ("eval\nms", "evaluate_ms", 1, 1, ""),
-    ("epoch\ns", "epoch_seconds", 2, 1, ""),
-    ("needs\nGFLOP", "need_gflop", 2, 1, ""),
-    ("GFLOP\n/s", "gflop_per_second", 1, 1, ""),
-    ("of\npeak", "share_of_peak", 1, 100, "%"),
-    ("MB", "memory_mb", 0, 1, ""),
-    ("other\nload", "others", 0, 100, "%"),
-    ("ours /\nthis", "ours_over_this", 2, 1, ""),
+    _Column("compile\ns", "compile_seconds"),
+    _Column("step\nms", "step_ms"),
+    _Column("min\nms", "step_min_ms"),
+    _Column("CPU\nms", "step_cpu_ms"),
+    _Column("eval\nms", "evaluate_ms"),
+    _Column("epoch\ns", "epoch_seconds", 2),
+    _Column("needs\nGFLOP", "need_gflop", 2),
+    _Column("GFLOP\n/s", "gflop_per_second"),
+    _Column("of\npeak", "share_of_peak", 1, 100, "%"),
+    _Column("MB", "memory_mb", 0),
+    _Column("other\nload", "others", 0, 100, "%"),
+    _Column("ours /\nthis", "ours_over_this", 2),
 )
 
 
@@ -89,13 +98,13 @@ def show(rows: list[Row], about: dict[str, Any]) -> None:
         caption=f"{about['device']}, {about['threads']} thread(s), measured matmul "
         f"peak {about['matmul_peak_gflop_per_second']:.0f} GFLOP/s; {versions}",
     )
-    shown = [c for c in _COLUMNS if any(row.get(c[1]) is not None for row in rows)]
+    shown = [c for c in _COLUMNS if any(row.get(c.key) is not None for row in rows)]
     for head in ("method", "lengths", ""):
         table.add_column(head, no_wrap=True)
     for column in shown:
-        table.add_column(column[0], justify="right", no_wrap=True)
+        table.add_column(column.head, justify="right", no_wrap=True)
     for row in rows:
-        cells = [_form(row.get(key), *how) for _, key, *how in shown]
+        cells = [_form(row.get(column.key), column) for column in shown]
         table.add_row(row["method"], row["lengths"], row["side"], *cells)
     console = Console()
     Console(width=max(console.width, WIDTH)).print(table)
@@ -107,5 +116,7 @@ def show(rows: list[Row], about: dict[str, Any]) -> None:
             print(f"{method} needs at {kind} length, GFLOP: {listed}")
 
 
-def _form(value: float | None, digits: int, factor: int, unit: str) -> str:
-    return "" if value is None else f"{factor * value:.{digits}f}{unit}"
+def _form(value: float | None, column: _Column) -> str:
+    if value is None:
+        return ""
+    return f"{column.factor * value:.{column.digits}f}{column.unit}"

@@ -130,9 +130,11 @@ def _mmcl(config, params, shape, labels, packed: bool) -> Formulation:
     torch_mmcl.load(network, params)
 
     def loss(x):
-        made = network(x)
-        label = labels[x["index"]]
-        return torch_mmcl.loss(*made, label, config.weights, config.contrast), _nothing
+        score, views = network(x)
+        total = torch_mmcl.loss(
+            score, views, labels[x["index"]], config.weights, config.contrast
+        )
+        return total, _nothing
 
     return _one_group(network, config, loss)
 

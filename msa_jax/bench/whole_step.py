@@ -56,7 +56,9 @@ def run(
         optimizer = optim.make_optimizer(
             settings.optim.groups, method.groups, clip_norm=settings.optim.clip_norm
         )
-        params = params or measure.draw_params(method, gather(split, order[0]))
+        params = params or measure.draw_params(
+            method, gather(split, jnp.asarray(order[0]))
+        )
         chosen = sizes if side == "packed" else None
         sides[f"ours, {side}"] = _side(method, optimizer, params, split, order, chosen)
     assert method is not None and params is not None
@@ -66,7 +68,9 @@ def run(
         label = np.asarray(split.label)
         own = {k: v for k, v in params.items() if k != "text_encoder"}
         written = torch_sides.formulations(name, settings, method, own, shape, label)
-        inputs = [torch_sides.tensors(gather(split, index)) for index in order]
+        inputs = [
+            torch_sides.tensors(gather(split, jnp.asarray(index))) for index in order
+        ]
         for side, made in written.items():
             bert = torch_sides.bert(encoder, params, settings.optim.groups)
             sides[side] = _repeated(torch_sides.side(made, inputs, bert), count)
