@@ -11,6 +11,7 @@ from msa_jax.bench import (
     count_ucrn,
     measure,
     shapes,
+    table,
 )
 from msa_jax.errors import UserError
 from msa_jax.layers.spt import Readings
@@ -151,3 +152,21 @@ def test_operations_of_bert_by_hand():
     # A token of a layer: four maps of 2 x 2, two of 2 x 5; 1 and 9 pairs of tokens.
     assert made.forward == 4 * 3 * (2 * (16 + 20) * 2 + 4 * 2 * 5)
     assert made.backward == 2 * made.forward
+
+
+def test_a_row_tells_times_of_a_batch_and_the_share_of_the_peak():
+    def times(seconds):
+        return measure.Times([seconds, seconds], [2 * seconds] * 2, 0.1)
+
+    stepped = {"ours, padded": times(4), "ours, packed": times(2), "torch": times(8)}
+    side = measure.Side(print, print, 3.0, 5_000_000)
+    sizes = {"need": 6e9, "peak": 12e9, "batches": 4}
+    row, torch_row = (
+        table.step_row("mmcl", "true", name, side, stepped, stepped, **sizes)
+        for name in ("ours, padded", "torch")
+    )
+    assert (row["step_ms"], row["step_cpu_ms"], row["evaluate_ms"]) == (1e3, 2e3, 1e3)
+    assert (row["gflop_per_second"], row["share_of_peak"]) == (6, 0.5)
+    assert (row["memory_mb"], row["compile_seconds"]) == (5, 3)
+    # Our fastest side against this one.
+    assert (row["ours_over_this"], torch_row["ours_over_this"]) == (0.5, 0.25)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from msa_jax import config, methods
-from msa_jax.bench import shapes, spt_alone
+from msa_jax import bert, config, methods
+from msa_jax.bench import measure, shapes, spt_alone
 from msa_jax.layers.spt import Readings
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES, TARGETS
@@ -161,3 +161,48 @@ def test_ucrn_in_pytorch_is_the_same(preset):
     ours, grad = tiny.quick(jax.value_and_grad(loss))(batch.text)
     np.testing.assert_allclose(theirs.item(), ours, rtol=1e-5)
     np.testing.assert_allclose(x["text"].grad.numpy(), grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["self_mm", "sugrm", "mmcl", "code", "paper", "spt"])
+def test_every_formulation_steps_and_moves_all_parts(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
+    from msa_jax.bench import torch_sides
+
+    encoder = bert.Shape(50, 12, 1, 2, 24, 16)
+    if name == "spt":
+        settings, method = None, spt_alone.make(Readings(8, 2, 2))
+        batches, tokens = shapes.make_batches(SMALL, LENGTHS, 4, 2), None
+    else:
+        made = {"self_mm": config.base, "sugrm": config.sugrm, "mmcl": config.mmcl}
+        settings = made[name]() if name in made else config.ucrn(name)
+        module = bert.OwnBertEncoder(encoder)
+        method = methods.make(settings, module, SMALL.label_range)
+        batches = shapes.make_batches(SMALL, LENGTHS, 4, 2)
+        tokens = np.ones((4, 3, 11), np.int32)
+        batches = [b.replace(text=tokens) for b in batches]
+    params = measure.draw_params(method, batches[0])
+    own = {k: v for k, v in params.items() if k != "text_encoder"}
+    label = shapes.make_split(SMALL, batches).label
+    kind = "ucrn" if name in ("code", "paper") else name
+    written = torch_sides.formulations(
+        kind, settings, method, own, SMALL, np.asarray(label)
+    )
+    names = {"packed", "padded"} if kind in ("self_mm", "mmcl") else {"torch"}
+    names = {"original", "fast"} if kind in ("sugrm", "spt") else names
+    assert {side.removeprefix("torch, ") for side in written} == names
+    inputs = [torch_sides.tensors(batch) for batch in batches]
+    for made in written.values():
+        parts = [made]
+        if settings is not None:
+            parts.append(torch_sides.bert(encoder, params, settings.optim.groups))
+        before = [[p.clone() for p in part.network.parameters()] for part in parts]
+        side = torch_sides.side(made, inputs, *parts[1:])
+        side.step(0)
+        side.step(1)
+        side.evaluate(0)
+        for part, old in zip(parts, before, strict=True):
+            new = list(part.network.parameters())
+            assert all(bool(p.isfinite().all()) for p in new)
+            moved = [not torch.equal(p, q) for p, q in zip(new, old, strict=True)]
+            # Not: norms never read, biases of keys and of heads without a loss.
+            assert sum(moved) > 0.7 * len(moved)
