@@ -1,43 +1,25 @@
 """What the benchmark counts, times and compares with."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
-from msa_jax import config, methods
-from msa_jax.bench import comparable, count, measure, shapes, spt_alone
-from msa_jax.bench.__main__ import _require_torch
+from msa_jax import bert, config
+from msa_jax.bench import (
+    count,
+    count_ucrn,
+    measure,
+    shapes,
+    table,
+)
 from msa_jax.errors import UserError
 from msa_jax.layers.spt import Readings
 from msa_jax.layers.windows import Sampling
 from msa_jax.step import train_epoch
-from msa_jax.text import FeatureEncoder
-from msa_jax.types import MODALITIES, TARGETS
+from msa_jax.types import MODALITIES
 from tests import tiny
-
-ROOT = Path(__file__).parents[1]
-NO_DROPOUT = {"relu_dropout": 0.0, "residual_dropout": 0.0, "embed_dropout": 0.0}
-# Vision is as wide as the embedding on purpose: its weights are laid out differently.
-SMALL = shapes.Shape(
-    name="small",
-    aligned=False,
-    steps={"text": 11, "audio": 37, "vision": 50},
-    widths={"text": 12, "audio": 5, "vision": 8},
-    label=np.linspace(-3, 3, 31, dtype=np.float32),
-    label_range=(-3.0, 3.0),
-)
-LENGTHS = {
-    "text": np.array([11, 3, 7]),
-    "audio": np.array([37, 1, 20]),
-    "vision": np.array([50, 9, 30]),
-}
+from tests.bench_small import LENGTHS, SMALL
 
 
 def test_operations_of_the_transformer_by_hand():
@@ -138,198 +120,53 @@ def test_competitors_take_turns():
     assert len(times["a"].wall) == len(times["b"].cpu) == 3
 
 
-def apply(module: nn.Module, params, batch):
-    """Evaluate without the optimising compiler: it takes seconds."""
-    function = tiny.quick(lambda p, b: module.apply({"params": p}, b, train=False))
-    return function(params, batch)
-
-
-def drawn(method, batch):
-    """Draw parameters that are nowhere 0 or 1."""
-    params = measure.draw_params(method, batch)
-    rng = np.random.default_rng(1)
-    return jax.tree.map(
-        lambda x: x + jnp.asarray(rng.uniform(-0.2, 0.2, x.shape), x.dtype), params
-    )
-
-
-def test_the_transformer_in_pytorch_is_the_same():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
-    from msa_jax.bench import torch_spt
-
-    method = spt_alone.make(Readings(8, 2, 3, **NO_DROPOUT))
-    (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
-    params = drawn(method, batch)
-    network = torch_spt.SparsePhasedTransformer(method.model.readings, SMALL.widths)
-    torch_spt.load(network, params["spt"])
-    x = {m: torch.from_numpy(getattr(batch, m)) for m in MODALITIES}
-    x["text"].requires_grad_(True)
-    states = network(x)
-
-    def loss(text):
-        made = method.model.apply(
-            {"params": params}, batch.replace(text=text), train=False
-        )
-        return method.loss(made, batch, ())[0], made.feature
-
-    batch = jax.device_put(batch)
-    grad, ours = tiny.quick(jax.grad(loss, has_aux=True))(batch.text)
-    sum(h.square().mean() for h in states.values()).backward()
-    for m in MODALITIES:
-        error = np.abs(states[m].detach().numpy() - np.asarray(ours[m]))
-        assert error.max() < 1e-5
-    np.testing.assert_allclose(x["text"].grad.numpy(), grad, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["sugrm", "self_mm"])
-def test_the_methods_in_pytorch_are_the_same(name):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
-    from msa_jax.bench import torch_self_mm, torch_sugrm
-    from msa_jax.interop import to_torch
-
-    settings = config.sugrm() if name == "sugrm" else config.base()
-    method = methods.make(settings, FeatureEncoder(), SMALL.label_range)
-    model = method.model
-    (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
-    params = drawn(method, batch)
-    if name == "sugrm":
-        network = torch_sugrm.Sugrm(
-            model.readings, SMALL.widths, model.width, model.output_dropout
-        )
-        torch_sugrm.load(network, params)
-        networks = [network]
-    else:
-        weights = {k: torch.tensor(np.array(v)) for k, v in to_torch(params).items()}
-        networks = [
-            torch_self_mm.SelfMM(settings.model, SMALL.widths, packed=packed)
-            for packed in (True, False)
-        ]
-        for network in networks:
-            network.load_state_dict(weights)
-    ours = apply(model, params, jax.device_put(batch))
-    names = [n for m in MODALITIES for n in (m, f"{m}_length")]
-    x = {n: torch.tensor(getattr(batch, n)) for n in names}
-    for network in networks:
-        score, feature = network.eval()(x)
-        for row, t in enumerate(TARGETS):
-            for theirs, mine in (
-                (score[t], ours.prediction[row]),
-                (feature[t], ours.feature[t]),
-            ):
-                np.testing.assert_allclose(
-                    theirs.detach().numpy(), mine, rtol=1e-4, atol=1e-4
-                )
-
-
-def test_ucrn_in_pytorch_is_the_same():
-    """Loss and the text's gradient, without dropout."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
-    from msa_jax.bench import torch_ucrn
-    from msa_jax.interop_ucrn import ucrn_to_torch
-
-    settings = config.ucrn("code")
-    settings.model.unimodal_layers = settings.model.crossmodal_layers = 2
-    method = methods.make(settings, FeatureEncoder(), SMALL.label_range)
-    (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
-    params = drawn(method, batch)
-    network = torch_ucrn.Ucrn(settings.model, SMALL.widths, SMALL.steps).eval()
-    network.load_state_dict(
-        {k: torch.from_numpy(np.array(v)) for k, v in ucrn_to_torch(params).items()}
-    )
-    x = {m: torch.from_numpy(getattr(batch, m)) for m in MODALITIES}
-    x["text"].requires_grad_(True)
-    label = torch.from_numpy(batch.label)
-    theirs = torch_ucrn.loss(*network(x), label, settings.loss)
-    theirs.backward()
-    batch = jax.device_put(batch)
-
-    def loss(text):
-        given = batch.replace(text=text)
-        outputs = method.model.apply({"params": params}, given, train=False)
-        return method.loss(outputs, given, ())[0]
-
-    ours, grad = tiny.quick(jax.value_and_grad(loss))(batch.text)
-    np.testing.assert_allclose(theirs.item(), ours, rtol=1e-5)
-    np.testing.assert_allclose(x["text"].grad.numpy(), grad, rtol=1e-3, atol=1e-5)
-
-
-def test_operations_of_ucrn_by_hand():
+@pytest.mark.parametrize("causal", [True, False])
+def test_operations_of_ucrn_by_hand(causal):
     """Two layers, width 3 and 9 together, 2 steps of text, 1 of the others."""
 
     def stack(width):
-        return {"layers": {"output_kernel": jnp.zeros((2, width, width))}}
+        square = {f"{n}_kernel": (2, width, width) for n in ("query", "key", "value")}
+        square |= {"output_kernel": (2, width, width), "output_bias": (2, width)}
+        square |= {"rise_kernel": (2, width, 4 * width)}
+        square |= {"fall_kernel": (2, 4 * width, width)}
+        return {"layers": {k: jnp.zeros(v) for k, v in square.items()}}
 
     params = {f"{m}_stack": stack(3) for m in MODALITIES}
     params |= {f"{m}_kernel": jnp.zeros((5, 3)) for m in MODALITIES}
     params |= {"crossmodal_stack": stack(9)}
     params["head"] = {"layer_1": {"kernel": jnp.zeros((9, 9)), "bias": jnp.zeros(9)}}
-    made = count.ucrn(params, {"text": 2, "audio": 1, "vision": 1}, 4)
-    # A position of a layer: 12 products of 3 x 3, one and a half keys and values.
-    text = 4 * 2 * 2 * (2 * 12 * 9 + 4 * 3 * 1.5)
+    model = config.ucrn("code" if causal else "paper").model
+    lengths = {"text": np.array([1, 3]), "audio": [1], "vision": [1]}
+    made = count_ucrn.ucrn(params, lengths, 4, model)
+    # A position of a layer: 12 products of 3 x 3. Pairs of steps: 1 and 6, or 1 and 9.
+    text = 4 * 2 * (2 * 12 * 9 * 2 + 4 * 3 * (3.5 if causal else 5))
     assert made["text_stack"] == (text, 2 * text)
     assert made["text_map"] == (4 * 2 * 2 * 15, 2 * 4 * 2 * 2 * 15)
     assert made["audio_map"] == (4 * 2 * 15, 4 * 2 * 15)
     assert made["head"] == (4 * 2 * 81, 2 * 4 * 2 * 81)
 
 
-def test_without_pytorch_the_command_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match=r"pip install 'msa_jax\[bench\]'"):
-        _require_torch(1)
+def test_operations_of_bert_by_hand():
+    shape = bert.Shape(hidden_size=2, num_hidden_layers=3, intermediate_size=5)
+    made = count.bert(shape, np.array([1, 3]), 4)
+    # A token of a layer: four maps of 2 x 2, two of 2 x 5; 1 and 9 pairs of tokens.
+    assert made.forward == 4 * 3 * (2 * (16 + 20) * 2 + 4 * 2 * 5)
+    assert made.backward == 2 * made.forward
 
 
-def bench(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "msa_jax.bench", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        timeout=300,
+def test_a_row_tells_times_of_a_batch_and_the_share_of_the_peak():
+    def times(seconds):
+        return measure.Times([seconds, seconds], [2 * seconds] * 2, 0.1)
+
+    stepped = {"ours, padded": times(4), "ours, packed": times(2), "torch": times(8)}
+    side = measure.Side(print, print, 3.0, 5_000_000)
+    sizes = {"need": 6e9, "peak": 12e9, "batches": 4}
+    row, torch_row = (
+        table.step_row("mmcl", "true", name, side, stepped, stepped, **sizes)
+        for name in ("ours, padded", "torch")
     )
-
-
-def test_the_command_prints_a_table_and_writes_all_numbers(tmp_path):
-    sizes = ("--batch", "2", "--repeats", "1", "--aligned", "--threads", "1")
-    done = bench(*sizes, "--json", "speed.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "self_mm after the text encoder, mosi aligned, batch 2" in done.stdout
-    results = json.loads((tmp_path / "speed.json").read_text())
-    assert [(r["lengths"], r["side"]) for r in results["rows"]] == [
-        ("full", "ours"),
-        ("true", "ours"),
-    ]
-    full, true = results["rows"]
-    assert full["compile_seconds"] > 0 and full["step_ms"] > 0
-    assert true["need_gflop"] < full["need_gflop"]
-    assert set(results["need_by_part_gflop"]["full"]) >= {"audio_lstm", "heads", "ulgm"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--batch", "0"), "--batch 0: must be 1 or more"),
-        (("--json", "nowhere/x.json"), "no folder nowhere"),
-        (("--config", "nowhere.py"), "'nowhere.py' not found"),
-        (("--dataset_shape", "sims", "--aligned"), "no aligned files of sims"),
-        (("--metod", "spt"), "unknown flag --metod; did you mean --method?"),
-    ],
-)
-def test_mistakes_are_one_line(arguments, message, tmp_path):
-    done = bench(*arguments, cwd=tmp_path)
-    assert done.returncode == 2 and done.stdout == ""
-    assert message in done.stderr and len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    "field, value",
-    [("spt.input_letters", "SPR"), ("model.sequence", "lstm"), ("loss.error", "l2")],
-)
-def test_what_pytorch_s_side_would_not_compute_is_refused(field, value):
-    c = config.sugrm()
-    comparable.require_written("sugrm", c)
-    comparable.require_written("self_mm", config.base())
-    section, name = field.split(".")
-    c[section][name] = value
-    with pytest.raises(UserError, match=f"^--against torch: config.{field} = "):
-        comparable.require_written("sugrm", c)
+    assert (row["step_ms"], row["step_cpu_ms"], row["evaluate_ms"]) == (1e3, 2e3, 1e3)
+    assert (row["gflop_per_second"], row["share_of_peak"]) == (6, 0.5)
+    assert (row["memory_mb"], row["compile_seconds"]) == (5, 3)
+    # Our fastest side against this one.
+    assert (row["ours_over_this"], torch_row["ours_over_this"]) == (0.5, 0.25)

@@ -30,15 +30,44 @@ _WRITTEN: dict[str, dict[str, Any]] = {
     },
     "ucrn": {
         "model.modalities": ("text", "audio", "vision"),
-        "model.block": "code",
+        "model.gate_layers": 1,
+    },
+    "mmcl": {
+        "text.pooling": "first",
+        "model.encoder": "transformer",
+        "model.cnn_axis": "feature",
+        "model.modalities": ("text", "audio", "vision"),
+        "loss.error": "l1",
+        "contrast.uni": "prose",
+        "contrast.uni_normalise": True,
+        "contrast.cross_reduce": "mean",
+        "contrast.align_power": 2.0,
+        "contrast.align_norm": "euclidean",
+        "contrast.uniformity": "wang_isola",
+        "contrast.sentiment": "log_outside_sum",
+        "contrast.sentiment_self": False,
+        "contrast.sentiment_pool": "both",
+    },
+}
+# UCRN's two networks, by config.model.block.
+_UCRN: dict[str, dict[str, Any]] = {
+    "code": {
         "model.causal": True,
         "model.scale": True,
         "model.collapse": "mix",
         "model.respect_lengths": False,
         "model.gate": "squeeze",
-        "model.gate_layers": 1,
         "model.head": "residual",
         "loss.divergence": "code",
+    },
+    "paper": {
+        "model.causal": False,
+        "model.scale": False,
+        "model.collapse": "last",
+        "model.respect_lengths": True,
+        "model.gate": "relu",
+        "model.head": "two_layer",
+        "loss.divergence": "paper",
     },
 }
 
@@ -49,7 +78,10 @@ def require_written(name: str, config: Any) -> None:
     Raises:
         UserError: naming the field and the value that it must have.
     """
-    for path, value in _WRITTEN[name].items():
+    needed = _WRITTEN[name]
+    if name == "ucrn":
+        needed = needed | _UCRN[config.model.block]
+    for path, value in needed.items():
         section, field = path.split(".")
         if section in config and field in config[section]:
             found = config[section][field]

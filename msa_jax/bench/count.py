@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from msa_jax.bert import Shape
 from msa_jax.layers.spt import PAIRS, Readings
 from msa_jax.layers.windows import Sampling
 from msa_jax.types import MODALITIES, PyTree
@@ -82,36 +84,19 @@ def step(
     return found
 
 
-def ucrn(
-    params: PyTree,
-    steps: Mapping[str, float],
-    batch: int,
-    gradient: tuple[str, ...] = ("text",),
-) -> dict[str, Need]:
-    """Count UCRN's public network: causal attention, every padded step attended to.
+def bert(shape: Shape, lengths: np.ndarray, batch: int) -> Need:
+    """Count a step of BERT at true lengths; all of its layers are trained.
 
     Args:
-        params: the method's parameters, preset "code".
-        steps: padded time steps per modality.
-        batch: samples.
-        gradient: modalities whose sequence needs a gradient, too.
+        shape: of the encoder.
+        lengths: tokens of any sentences, [n]: their mean counts.
+        batch: sentences.
     """
-    found: dict[str, Need] = {}
-    for m in (*MODALITIES, "crossmodal"):
-        positions = steps.get(m, 1)
-        layers = params[f"{m}_stack"]["layers"]["output_kernel"]
-        count, width = layers.shape[:2]
-        # Four maps, a feed-forward four times as wide, scores and mixtures of all steps
-        # up to the query's.
-        each = 2.0 * 12 * width**2 + 4 * width * (positions + 1) / 2
-        stack = batch * count * positions * each
-        found[f"{m}_stack"] = Need(stack, 2 * stack)
-        if m in MODALITIES:
-            maps = 2.0 * params[f"{m}_kernel"].size * positions * batch
-            found[f"{m}_map"] = Need(maps, maps * (2 if m in gradient else 1))
-    once = sum(x.size for x in jax.tree.leaves(params["head"]) if x.ndim == 2)
-    found["head"] = Need(2.0 * once * batch, 4.0 * once * batch)
-    return found
+    width, length = shape.hidden_size, np.asarray(lengths, float)
+    matrices = 4 * width**2 + 2 * width * shape.intermediate_size
+    each = 2 * matrices * length.mean() + 4 * width * np.square(length).mean()
+    forward = float(batch * shape.num_hidden_layers * each)
+    return Need(forward, 2 * forward)
 
 
 def spt(

@@ -98,8 +98,7 @@ def compile_ours(
     split: Split,
     batches: list[Batch],
 ) -> Side:
-    """Compile the method's step and evaluation; no compilation cache is used."""
-    jax.config.update("jax_enable_compilation_cache", False)
+    """Compile the method's step and evaluation."""
     key = jax.random.key(0)
     device = [jax.device_put(batch) for batch in batches]
     state = (params, optimizer.init(params), method.init_labels(split, key))
@@ -126,10 +125,11 @@ def compile_ours(
     def run_evaluate(number: int) -> None:
         jax.block_until_ready(evaluate(params, device[number % len(device)]))
 
-    return Side(run_step, run_evaluate, seconds, _memory(step))
+    return Side(run_step, run_evaluate, seconds, memory_of(step))
 
 
-def _memory(compiled: Any) -> int | None:
+def memory_of(compiled: Any) -> int | None:
+    """Return the bytes of a program's arguments, results and what lies between."""
     analysis = compiled.memory_analysis()
     if analysis is None:
         return None
@@ -164,6 +164,14 @@ def alternate(
         )
         for name in runs
     }
+
+
+def time_sides(
+    sides: Mapping[str, Side], repeats: int
+) -> tuple[dict[str, Times], dict[str, Times]]:
+    """Let all sides step in turn, then evaluate in turn."""
+    steps = alternate({name: side.step for name, side in sides.items()}, repeats)
+    return steps, alternate({n: s.evaluate for n, s in sides.items()}, repeats)
 
 
 def _busy() -> float:

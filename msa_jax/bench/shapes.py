@@ -99,3 +99,25 @@ def make_split(shape: Shape, batches: list[Batch]) -> Split:
         label=jnp.asarray(label),
         unimodal_label=jnp.full((n, 3), jnp.nan, jnp.float32),
     )
+
+
+def draw_split(shape: Shape, n: int, tokens: np.ndarray | None = None) -> Split:
+    """Draw a split of noise with the twin's lengths; every array lies on the device.
+
+    Args:
+        shape: sizes.
+        n: samples.
+        tokens: ids, mask and segments in place of text features, [n, 3, t].
+    """
+    rng, drawn = np.random.default_rng(n), true_lengths(shape)
+    fields: dict[str, Any] = {}
+    for m in MODALITIES:
+        if m == "text" and tokens is not None:
+            x, length = tokens, tokens[:, 1].sum(-1).astype(np.int32)
+        else:
+            length = rng.choice(drawn[m], n).astype(np.int32)
+            x = rng.standard_normal((n, shape.steps[m], shape.widths[m]), np.float32)
+            x[np.arange(shape.steps[m]) >= length[:, None]] = 0
+        fields |= {m: jnp.asarray(x), f"{m}_length": jnp.asarray(length)}
+    label = jnp.asarray(rng.choice(shape.label, n), jnp.float32)
+    return Split(**fields, label=label, unimodal_label=jnp.full((n, 3), jnp.nan))

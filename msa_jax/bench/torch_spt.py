@@ -1,8 +1,11 @@
-"""The sparse phased transformer in PyTorch, computed as its public code does.
+"""The sparse phased transformer in PyTorch, written in two ways.
 
-Keys and values are gathered raw, one copy per window entry, then normalised and
-projected; every round runs by itself. Written from a description of that computation;
-its results equal those of `layers.spt` (tests/test_bench.py).
+As its public code computes it (`original`): keys and values are gathered raw, one copy
+per window entry, then normalised and projected; every round runs by itself; attention
+is a batched product with as many tiny matrices as there are queries and heads. Else
+keys and values are projected once per position, those of the inputs once for all
+rounds, and gathered after. Written from a description of that computation; the results
+of both equal those of `layers.spt` (tests/test_bench_torch.py).
 
 Source: SP-Transformer (Cheng et al., EMNLP 2021), its public code.
 """
@@ -63,6 +66,32 @@ class Attention(nn.Module):
         mixed = torch.bmm(weight, v).transpose(0, 1).contiguous().view(1, -1, e)
         return self.output(mixed)
 
+    def project(self, context, swapped: bool):
+        """Return keys and values of every position, both [t, b, embed]."""
+        e = self.embed
+        key, value = self._context_weights()
+        key_bias = self.in_bias[e : 2 * e]
+        if swapped:
+            key, key_bias = self.in_weight[:e], self.in_bias[:e]
+        weight, bias = torch.cat([key, value]), self.in_bias[2 * e :]
+        both = F.linear(context, weight, torch.cat([key_bias, bias]))
+        return both.chunk(2, dim=-1)
+
+    def attend(self, query, projected, index, swapped: bool):
+        """Attend from [q, b, embed] to the windows of projected keys and values."""
+        e, heads, (width, count) = self.embed, self.heads, index.shape
+        batch, size = query.shape[1], e // heads
+        weight, bias = self.in_weight[:e], self.in_bias[:e]
+        if swapped:
+            weight, bias = self._context_weights()[0], self.in_bias[e : 2 * e]
+        q = (F.linear(query, weight, bias) * size**-0.5).view(count, batch, heads, size)
+        k, v = (
+            x.index_select(0, index.reshape(-1)).view(width, count, batch, heads, size)
+            for x in projected
+        )
+        share = F.softmax((q[None] * k).sum(-1), dim=0)
+        return self.output((share[..., None] * v).sum(0).view(count, batch, e))
+
     def _context_weights(self):
         e = self.embed
         if self.context == e:
@@ -74,10 +103,10 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Windowed attention, feed-forward, their norms and residuals."""
 
-    def __init__(self, embed: int, context: int, readings: Readings):
+    def __init__(self, embed: int, context: int, readings: Readings, original: bool):
         """Build with the public code's start."""
         super().__init__()
-        self.r = readings
+        self.r, self.original = readings, original
         self.attention = Attention(embed, context, readings.heads)
         self.query_norm = nn.LayerNorm(embed)
         self.context_norm = nn.LayerNorm(context)
@@ -89,22 +118,43 @@ class Block(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, state, context, index, swapped: bool = False):
-        """Return the new state [q, b, embed]; `context` None: its own normed states."""
-        count, batch, embed = state.shape
+        """Return the new state [q, b, embed].
+
+        Args:
+            state: [q, b, embed].
+            context: raw, [t, b, d], or, not `original`, from `prepare`; None: the
+                state's own normed states.
+            index: from `indices`.
+            swapped: query and key maps are.
+        """
         query = self.query_norm(state)
-        width = index.shape[0]
+        if self.original:
+            mixed = self._gathered(query, context, index, swapped)
+        else:
+            if context is None:
+                context = self.attention.project(query, swapped)
+            mixed = self.attention.attend(query, context, index, swapped)
+        state = state + self._drop(mixed, self.r.residual_dropout)
+        hidden = F.relu(self.rise(self.norm(state)))
+        hidden = self.fall(self._drop(hidden, self.r.relu_dropout))
+        return state + self._drop(hidden, self.r.residual_dropout)
+
+    def prepare(self, context, swapped: bool = False):
+        """Return what `forward` reads of a context [t, b, d]."""
+        if self.original:
+            return context
+        return self.attention.project(self.context_norm(context), swapped)
+
+    def _gathered(self, query, context, index, swapped: bool):
+        count, batch, embed = query.shape
         if context is None:
             entries = query.index_select(0, index.reshape(-1))
         else:
             entries = context.index_select(0, index.reshape(-1))
             entries = self.context_norm(entries)
-        entries = entries.view(width, count * batch, -1)
+        entries = entries.view(index.shape[0], count * batch, -1)
         mixed = self.attention(query.view(1, -1, embed), entries, swapped)
-        mixed = mixed.view(count, batch, embed)
-        state = state + self._drop(mixed, self.r.residual_dropout)
-        hidden = F.relu(self.rise(self.norm(state)))
-        hidden = self.fall(self._drop(hidden, self.r.relu_dropout))
-        return state + self._drop(hidden, self.r.residual_dropout)
+        return mixed.view(count, batch, embed)
 
     def _drop(self, x, rate: float):
         return F.dropout(x, rate, self.training)
@@ -113,7 +163,9 @@ class Block(nn.Module):
 class SparsePhasedTransformer(nn.Module):
     """Three sequences to one vector each; letter S only, no dense reading."""
 
-    def __init__(self, readings: Readings, widths: Mapping[str, int]):
+    def __init__(
+        self, readings: Readings, widths: Mapping[str, int], *, original: bool
+    ):
         """Build for inputs of these widths."""
         super().__init__()
         embed, self.r = readings.embed, readings
@@ -123,7 +175,10 @@ class SparsePhasedTransformer(nn.Module):
         contexts |= {f"cross_{a}_{b}": embed for a, b in PAIRS}
         contexts |= {f"self_{m}": embed for m in MODALITIES}
         self.blocks = nn.ModuleDict(
-            {name: Block(embed, width, readings) for name, width in contexts.items()}
+            {
+                name: Block(embed, width, readings, original)
+                for name, width in contexts.items()
+            }
         )
         self.final = nn.LayerNorm(embed)
 
@@ -133,7 +188,8 @@ class SparsePhasedTransformer(nn.Module):
         context, states, steps = {}, {}, {}
         for row, m in enumerate(MODALITIES):
             x = self._coded(inputs[m] * math.sqrt(embed))
-            context[m], steps[m] = x.transpose(0, 1), x.shape[1]
+            context[m] = self.blocks[f"input_{m}"].prepare(x.transpose(0, 1))
+            steps[m] = x.shape[1]
             count = -(-steps[m] // r.input.stride)
             state = self.start[row].expand(x.shape[0], count, embed)
             states[m] = self._coded(state * math.sqrt(embed)).transpose(0, 1)
@@ -151,7 +207,8 @@ class SparsePhasedTransformer(nn.Module):
                 block = self.blocks[f"cross_{a}_{b}"]
                 for query, key, swapped in ((a, b, False), (b, a, True)):
                     index = at(r.cross, query, count[key], layer)
-                    made = block(states[query], states[key], index, swapped)
+                    read = block.prepare(states[key], swapped)
+                    made = block(states[query], read, index, swapped)
                     crossed[query].append(made)
             states = {m: one + other for m, (one, other) in crossed.items()}
             for m in MODALITIES:

@@ -1,0 +1,172 @@
+"""The benchmark's command line: its flags, and what cannot be asked for."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from msa_jax import cli
+from msa_jax.errors import UserError
+
+METHODS = ("self_mm", "sugrm", "mmcl", "ucrn", "spt")
+DATASETS = ("mosi", "mosei", "sims")
+ENCODERS = ("none", "minilm", "bert-base")
+SIDES = ("transformers", "padded", "packed")
+# Flags that say nothing without another one.
+_NEEDS = {
+    "layers": "encoder",
+    "sides": "encoder",
+    "transcripts": "encoder",
+    "data": "encoder",
+    "samples": "seeds",
+    "over_seeds": "seeds",
+    "without_labels": "seeds",
+}
+
+
+def parse(doc: str | None) -> Any:
+    """Read the command line; methods, seeds and sides come as tuples.
+
+    Raises:
+        UserError: a value that makes no sense, or a flag that needs another one.
+    """
+    options = _parser(doc).parse_args()
+    for name in ("batch", "repeats", "threads", "layers", "samples"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: must be 1 or more")
+    options.method = _listed("method", options.method, METHODS)
+    options.sides = options.sides and _listed("sides", options.sides, SIDES)
+    options.seeds = _numbers("seeds", options.seeds) if options.seeds else ()
+    given = {name: bool(getattr(options, name)) for name in _NEEDS}
+    given |= {"encoder": options.encoder != "none", "seeds": bool(options.seeds)}
+    for name, needed in _NEEDS.items():
+        if given[name] and not given[needed]:
+            value = "minilm" if needed == "encoder" else "1,5"
+            raise UserError(
+                f"--{name.replace('_', '-')} says nothing without --{needed}: "
+                f"add, for example, --{needed} {value}"
+            )
+    if "spt" in options.method and (given["encoder"] or given["seeds"]):
+        raise UserError(
+            "--method spt is that layer alone, after the text encoder: leave out "
+            "--encoder and --seeds, or use --method sugrm"
+        )
+    for name in ("config", "variant"):
+        if getattr(options, name) and len(options.method) > 1:
+            raise UserError(f"--{name} is for one method: give one with --method")
+    folder = options.json.parent if options.json else Path()
+    if not folder.is_dir():
+        raise UserError(f"--json {options.json}: no folder {folder}; make it first")
+    return options
+
+
+def _parser(doc: str | None) -> cli.Parser:
+    parser = cli.Parser(doc)
+    add = parser.add_argument
+    methods = ",".join(METHODS)
+    add("--method", default="self_mm", help=f"any of {methods}; spt: that layer alone")
+    add("--dataset-shape", "--dataset_shape", choices=DATASETS, default="mosi")
+    add("--aligned", action="store_true", help="all modalities have the text's steps")
+    add("--batch", type=int, default=32, help="samples per step (default: 32)")
+    add(
+        "--encoder",
+        choices=ENCODERS,
+        default="none",
+        help="none: text comes as 768 features per token (default); else whole steps "
+        "are timed, the encoder's included",
+    )
+    add("--sides", help=f"with an encoder: any of {','.join(SIDES)} (default: all)")
+    add("--layers", type=int, help="of the encoder, fewer than it has")
+    add("--transcripts", help="data set whose sentences are read, e.g. mosi_real")
+    add("--data", help="where it lies (default: $MSA_DATA or ./data)")
+    add("--seeds", help="also time whole epochs of so many seeds, e.g. 1,5,10")
+    add("--samples", type=int, help="of such an epoch (default: the data set's)")
+    add(
+        "--over-seeds",
+        "--over_seeds",
+        choices=("map", "vmap"),
+        help="seeds in turn, or side by side",
+    )
+    add(
+        "--without-labels",
+        "--without_labels",
+        action="store_true",
+        help="also epochs without updates of label tables",
+    )
+    add("--against", choices=("torch",), help="take turns with PyTorch")
+    add("--repeats", type=int, default=10, help="timed calls each (default: 10)")
+    add("--threads", type=int, default=2, help="CPU cores to use (default: 2)")
+    add("--config", type=Path, help="default: configs/METHOD_DATASET.py")
+    add("--variant", help="of that file, e.g. paper (default for ucrn: code)")
+    add("--json", type=Path, metavar="FILE", help="write all numbers there, too")
+    return parser
+
+
+def _listed(name: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(text.split(",")))
+    for word in found:
+        if word not in known:
+            meant = cli.near(word, known)
+            raise UserError(f"--{name} {text}: {word!r} is none of {known}{meant}")
+    return found
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        found = (0,)
+    if min(found) < 1:
+        raise UserError(f"--{name} {text}: numbers of 1 or more, as in 1,5,10")
+    return found
+
+
+def load_config(options: Any, name: str) -> Any:
+    """Return a method's configuration for the data set, as the flags change it.
+
+    Raises:
+        UserError: no such file or variant.
+    """
+    from ml_collections import FrozenConfigDict
+
+    path = options.config
+    if path is None:
+        folder = Path(__file__).parents[2] / "configs"
+        path = folder / f"{name}_{options.dataset_shape}.py"
+    variant = options.variant or ("code" if name == "ucrn" else "")
+    config = cli.load_config(f"{path}:{variant}" if variant else str(path))
+    if config.method != name:
+        raise UserError(
+            f"--config {path} is of {config.method}: add --method {config.method}"
+        )
+    encoded = options.encoder != "none"
+    config.text.encoder = "bert" if encoded else "features"
+    config.text.implementation = "own" if encoded else config.text.implementation
+    config.data.aligned = options.aligned
+    config.optim.batch_size = options.batch
+    return FrozenConfigDict(config)
+
+
+def limit_threads(threads: int) -> int:
+    """Keep this process on so many cores; return how many there are for it."""
+    try:  # before jax makes its thread pools
+        cores = sorted(os.sched_getaffinity(0))[:threads]
+        os.sched_setaffinity(0, cores)
+    except AttributeError:  # not Linux
+        return threads
+    return len(cores)
+
+
+def require_torch(threads: int) -> None:
+    """Let PyTorch use so many threads.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError:
+        raise UserError(
+            "--against torch needs PyTorch: pip install 'msa_jax[bench]'"
+        ) from None
+    torch.set_num_threads(threads)
