@@ -116,30 +116,35 @@ def unpack(hidden: Float[Array, "s r w h"], text: Packed) -> Float[Array, "b t h
     shards, *sentences, steps = text.place.shape
     flat = hidden.reshape(shards, -1, hidden.shape[-1])
     place, source = (x.reshape(shards, -1) for x in (text.place, text.source))
-    return jax.vmap(_move)(flat, place, source).reshape(
+    return jax.vmap(move)(flat, place, source).reshape(
         shards * sentences[0], steps, hidden.shape[-1]
     )
 
 
 @jax.custom_vjp
-def _move(x: Array, place: Array, source: Array) -> Array:
+def move(x: Array, place: Array, source: Array) -> Array:
     """Return x[place], 0 where that lies outside; `source` is the way back.
 
     Gathers both ways: the automatic backward pass is a scatter, slow on a CPU.
+
+    Args:
+        x: rows [n, ...].
+        place: which rows to take; n or more: none.
+        source: the other way round: which place has row i.
     """
     del source
     return x.at[place].get(mode="fill", fill_value=0)
 
 
 def _move_forward(x, place, source):
-    return _move(x, place, source), (place, source)
+    return move(x, place, source), (place, source)
 
 
 def _move_backward(both, gradient):
-    return _move(gradient, *both[::-1]), None, None
+    return move(gradient, *both[::-1]), None, None
 
 
-_move.defvjp(_move_forward, _move_backward)
+move.defvjp(_move_forward, _move_backward)
 
 
 def by_size(sizes: Sizes | None, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,7 +161,7 @@ def by_size(sizes: Sizes | None, function: Callable[..., Any]) -> Callable[..., 
         length = jnp.where(batch.valid, batch.text[:, 1].sum(-1), 0)
         length = _split(length, sizes.shards)
         plans = jax.vmap(partial(plan, width=sizes.width))(length)
-        number = (_largest(plans.count.max()) > jnp.asarray(sizes.rows)).sum()
+        number = (largest(plans.count.max()) > jnp.asarray(sizes.rows)).sum()
 
         def packed(rows: int, batch: Batch, *others: Any) -> Any:
             lay = partial(pack, rows=rows, width=sizes.width)
@@ -182,7 +187,7 @@ def describe(sizes: Sizes, padded: int) -> str:
 
 
 @jax.custom_batching.custom_vmap
-def _largest(x: Array) -> Array:
+def largest(x: Array) -> Array:
     """Return x; of several at once (seeds under vmap), the largest for all.
 
     Their programs run as one. A choice that differs between them would run every size.
@@ -190,7 +195,7 @@ def _largest(x: Array) -> Array:
     return x
 
 
-@_largest.def_vmap
+@largest.def_vmap
 def _(axis_size, in_batched, x):
     del axis_size
     return (x.max(axis=0), False) if in_batched[0] else (x, False)

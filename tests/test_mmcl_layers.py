@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msa_jax.layers import cutoff
+from msa_jax.layers import cutoff, encoder_stack
 from msa_jax.layers.cutoff import FeatureCutoff
 from msa_jax.layers.encoder_stack import EncoderStack, mean_step
 from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm
@@ -118,6 +118,35 @@ def test_more_padding_changes_nothing(name):
     for a, b in zip(ours, theirs, strict=True):
         a = a[:, : b.shape[1]] if b.ndim == 3 else a
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_encoder_leaves_padding_out_with_the_same_numbers(monkeypatch, side_by_side):
+    """8 of 24 steps are valid, and of a second batch 9: products over 9 rows."""
+    model, x = EncoderStack(2, 4), draw(12, 2, 3, 8, 8)
+    length = jnp.array([[3, 1, 4], [6, 2, 1]])
+    valid = jnp.arange(8)[None, None] < length[:, :, None]
+    params = model.init(KEY, x[0], valid[0], train=False)
+    x = jax.vmap(functools.partial(behind, value=jnp.nan))(x, length)
+
+    def run(few):
+        monkeypatch.setattr(encoder_stack, "FEW", few)
+
+        def loss(params, x, valid):
+            out = model.apply(params, x, valid, train=True)
+            return jnp.sin(out).sum(), out
+
+        both = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+        if side_by_side:
+            return jax.jit(jax.vmap(both, in_axes=(None, 0, 0)))(params, x, valid)
+        return [jax.jit(both)(params, x[i], valid[i]) for i in range(2)]
+
+    ours, padded, too_many = run(3 / 8), run(0), run(7 / 24)
+    for other in (padded, too_many):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), ours, other
+        )
+    assert finite(ours)
 
 
 def test_encoder_normalises_after_the_residual():

@@ -18,7 +18,7 @@ EPOCH = 2  # the first in which ULGM makes labels
 
 
 class Side(NamedTuple):
-    """One competitor: a step and an evaluation, each a call with the batch's number."""
+    """One competitor: a step and an evaluation, each a call with the turn's number."""
 
     step: Callable[[int], None]
     evaluate: Callable[[int], None]
@@ -98,34 +98,64 @@ def compile_ours(
     split: Split,
     batches: list[Batch],
 ) -> Side:
-    """Compile the method's step and evaluation."""
+    """Compile a program of as many steps as there are batches, and one that evaluates.
+
+    Training runs an epoch as one program, which takes its memory once: a program of a
+    single step would spend up to a third of its time on new pages.
+    """
     key = jax.random.key(0)
-    device = [jax.device_put(batch) for batch in batches]
+    together = jax.tree.map(lambda *x: jnp.stack(x), *batches)
     state = (params, optimizer.init(params), method.init_labels(split, key))
-    # The step takes its state's memory over: no two leaves may share theirs.
+    # The program takes its state's memory over: no two leaves may share theirs.
     state = jax.tree.map(jnp.array, state)
+    one_step = make_step(method, optimizer)
+
+    def steps(state, batches, key):
+        def one(state, given):
+            state, by_text = one_step(state, *given)
+            return state, by_text.sum()  # what goes on to the encoder is computed
+
+        return jax.lax.scan(one, state, (batches, jax.random.split(key, count)))
+
+    def predict(params, batches):
+        def one(batch):
+            outputs: Any = method.model.apply({"params": params}, batch, train=False)
+            return outputs.prediction
+
+        return jax.lax.map(one, batches)
+
+    count = len(batches)
     start = time.perf_counter()
-    step = jax.jit(make_step(method, optimizer), donate_argnums=0)
-    step: Any = step.lower(state, device[0], key).compile()
+    program: Any = jax.jit(steps, donate_argnums=0).lower(state, together, key)
+    program = program.compile()
     seconds = time.perf_counter() - start
+    answer: Any = jax.jit(predict).lower(params, together).compile()
+    states = [state]  # a call takes the one state out and puts the next one in
 
-    def predict(params, batch):
-        outputs: Any = method.model.apply({"params": params}, batch, train=False)
-        return outputs.prediction
-
-    evaluate: Any = jax.jit(predict).lower(params, device[0]).compile()
-    states = [state]  # a step takes the one state out and puts the next one in
-
-    def run_step(number: int) -> None:
-        batch = device[number % len(device)]
+    def run_steps(number: int) -> None:
         fresh = jax.random.fold_in(key, number)
-        state, _ = jax.block_until_ready(step(states.pop(), batch, fresh))
+        state, _ = jax.block_until_ready(program(states.pop(), together, fresh))
         states.append(state)
 
     def run_evaluate(number: int) -> None:
-        jax.block_until_ready(evaluate(params, device[number % len(device)]))
+        del number
+        jax.block_until_ready(answer(params, together))
 
-    return Side(run_step, run_evaluate, seconds, memory_of(step))
+    return Side(run_steps, run_evaluate, seconds, memory_of(program))
+
+
+def repeated(side: Side, count: int) -> Side:
+    """Return a side whose calls run all batches, one after another."""
+
+    def all_of(call: Callable[[int], None]) -> Callable[[int], None]:
+        def run(number: int) -> None:
+            del number
+            for i in range(count):
+                call(i)
+
+        return run
+
+    return side._replace(step=all_of(side.step), evaluate=all_of(side.evaluate))
 
 
 def memory_of(compiled: Any) -> int | None:

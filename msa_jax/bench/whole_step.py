@@ -73,7 +73,7 @@ def run(
         ]
         for side, made in written.items():
             bert = torch_sides.bert(encoder, params, settings.optim.groups)
-            sides[side] = _repeated(torch_sides.side(made, inputs, bert), count)
+            sides[side] = measure.repeated(torch_sides.side(made, inputs, bert), count)
     lengths = {
         m: np.asarray(getattr(split, f"{m}_length"))[order.ravel()] for m in MODALITIES
     }
@@ -115,15 +115,6 @@ def sides_of(options: Any, settings: Any) -> tuple[str, ...]:
             raise
         return options.sides or tuple(s for s in SIDES if s != "packed")
     return options.sides or SIDES
-
-
-def _repeated(side: measure.Side, count: int) -> measure.Side:
-    """Return a side whose calls run all batches."""
-
-    def all_of(call):
-        return lambda number: [call(i) for i in range(count)] and None
-
-    return side._replace(step=all_of(side.step), evaluate=all_of(side.evaluate))
 
 
 def _side(method, optimizer, params, split: Split, order, sizes) -> measure.Side:

@@ -1,17 +1,21 @@
 """The standard transformer encoder, normalised after each residual (post-LN)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from msa_jax.layers.channels import Affine, Drop, dropping, normalise
 from msa_jax.layers.dense import uniform
+from msa_jax.packing import largest, move
 
 Start = Callable[..., Array]
+Attend = Callable[..., Array]  # (query, key and value side by side, drop) -> mixed
+FEW = 3 / 8  # share of valid steps up to which padding is left out of the products
 
 
 class Layer(NamedTuple):
@@ -31,7 +35,8 @@ class Layer(NamedTuple):
 class EncoderStack(nn.Module):
     """Layers of self-attention and feed-forward, normalised after each residual.
 
-    To encode two views with the same weights, call one instance twice.
+    Where few steps are valid, products run over those alone (on a CPU): the same
+    numbers but for rounding and what dropout draws.
 
     forward_width: of the hidden feed-forward layer; 0: 4 times the input's width.
     dropout: of attention weights, of both residual branches and of the hidden layer.
@@ -65,19 +70,49 @@ class EncoderStack(nn.Module):
         train = train and self.dropout > 0
         key = self.make_rng("dropout") if train else jax.random.key(0)
         keys = jax.random.split(key, self.layers)
+        attend = partial(_attention, valid=valid, heads=self.heads)
+
+        def padded(x):
+            return self._run(x, attend, (weights, keys), train)
+
+        def without_padding(x):
+            flat = x.reshape(-1, x.shape[2])
+            rows = valid_rows(valid, size)
+
+            def attend_padded(stacked, drop):
+                there = move(stacked, rows.place, rows.source)
+                mixed = attend(there.reshape(*valid.shape, -1), drop)
+                mixed = mixed.reshape(-1, x.shape[2])
+                return move(mixed, rows.source, rows.place)
+
+            only = move(flat, rows.source, rows.place)
+            only = self._run(only, attend_padded, (weights, keys), train)
+            return move(only, rows.place, rows.source).reshape(x.shape)
+
         x = jnp.where(valid[:, :, None], x, 0)
+        size = int(FEW * valid.size)
+        # Elsewhere a product over padding costs less than the gathers, which would
+        # also cross the devices that share a batch.
+        if jax.default_backend() == "cpu" and size:
+            few = largest(valid.sum()) <= size
+            x = jax.lax.cond(few, without_padding, padded, x)
+        else:
+            x = padded(x)
+        return jnp.where(valid[:, :, None], x, 0)
+
+    def _run(self, x: Array, attend: Attend, changing: Any, train: bool) -> Array:
+        """Apply all layers to rows of any layout."""
 
         def one_layer(x, changing):
             layer, key = changing
 
             def run(drop: Drop) -> Array:
-                return _layer(x, valid, layer, self.heads, drop, self.dropout)
+                return _layer(x, layer, attend, drop, self.dropout)
 
             return dropping(run, key if train else None), None
 
         # Scores of all steps against all are computed again on the way back.
-        x, _ = jax.lax.scan(jax.checkpoint(one_layer), x, (weights, keys))
-        return jnp.where(valid[:, :, None], x, 0)
+        return jax.lax.scan(jax.checkpoint(one_layer), x, changing)[0]
 
     def _weights(self, width: int) -> Layer:
         wide = self.forward_width or 4 * width
@@ -118,8 +153,29 @@ def mean_step(
     return kept / jnp.maximum(valid.sum(axis=1), 1)[:, None].astype(x.dtype)
 
 
-def _layer(x, valid, layer: Layer, heads: int, drop: Drop, rate: float) -> Array:
-    mixed = _attention(x, valid, layer.attend, heads, lambda w: drop(w, rate))
+class Rows(NamedTuple):
+    """The valid steps of sequences, one after another.
+
+    source: where a row comes from in the flattened sequences; their number where the
+        row stays empty.
+    place: the row of each step, in the same order; the number of rows where the step
+        is padding.
+    """
+
+    source: Int[Array, " n"]
+    place: Int[Array, " bt"]
+
+
+def valid_rows(valid: Bool[Array, "b t"], size: int) -> Rows:
+    """Lay out the valid steps, at most `size`, without padding."""
+    flat = valid.reshape(-1)
+    (source,) = jnp.nonzero(flat, size=size, fill_value=flat.size)
+    return Rows(source, jnp.where(flat, jnp.cumsum(flat) - 1, size))
+
+
+def _layer(x, layer: Layer, attend: Attend, drop: Drop, rate: float) -> Array:
+    stacked = _apply(x, layer.attend)
+    mixed = attend(stacked, drop=lambda w: drop(w, rate))
     x = _normed(x + drop(_apply(mixed, layer.output), rate), layer.attend_norm)
     hidden = drop(nn.relu(_apply(x, layer.rise)), rate)
     forward = drop(_apply(hidden, layer.fall), rate)
@@ -127,10 +183,14 @@ def _layer(x, valid, layer: Layer, heads: int, drop: Drop, rate: float) -> Array
 
 
 def _attention(
-    x, valid, affine: Affine, heads: int, drop: Callable[[Array], Array]
-) -> Array:
-    batch, steps, width = x.shape
-    stacked = _apply(x, affine).reshape(batch, steps, 3, heads, width // heads)
+    stacked: Float[Array, "b t d3"],
+    drop: Callable[[Array], Array],
+    *,
+    valid: Bool[Array, "b t"],
+    heads: int,
+) -> Float[Array, "b t d"]:
+    batch, steps, width = *stacked.shape[:2], stacked.shape[2] // 3
+    stacked = stacked.reshape(batch, steps, 3, heads, width // heads)
     query, key, value = (stacked[:, :, i] for i in range(3))
     score = jnp.einsum("bqhc,bkhc->bhqk", query * (width // heads) ** -0.5, key)
     score = jnp.where(valid[:, None, None], score, jnp.finfo(score.dtype).min)
@@ -139,8 +199,12 @@ def _attention(
 
 
 def _apply(x: Array, affine: Affine) -> Array:
-    return x @ affine.kernel + affine.bias[None, None]
+    return x @ affine.kernel + _broad(affine.bias, x)
 
 
 def _normed(x: Array, norm: Affine) -> Array:
-    return normalise(x, -1) * norm.kernel[None, None] + norm.bias[None, None]
+    return normalise(x, -1) * _broad(norm.kernel, x) + _broad(norm.bias, x)
+
+
+def _broad(channels: Array, x: Array) -> Array:
+    return channels.reshape(*(1,) * (x.ndim - 1), -1)

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from msa_jax.packing import largest
+
 CHUNK = 32  # steps at most; measured: docs/performance.md
 
 
@@ -65,7 +67,7 @@ def run(sequences: list[Sequence], weights: list[Weights]) -> list[States]:
         xs.append(jnp.swapaxes(x, 0, 1))
         lengths.append(length)
     needed = jnp.stack([length.max() for length in lengths]).max()
-    trips = _largest(-(-needed // size))
+    trips = largest(-(-needed // size))
     found: Any = _lstms(size, tuple(xs), tuple(weights), tuple(lengths), trips)
     return [
         States(jnp.swapaxes(output[: s.x.shape[1]], 0, 1), hidden, cell)
@@ -76,21 +78,6 @@ def run(sequences: list[Sequence], weights: list[Weights]) -> list[States]:
 def reverse(x: Float[Array, "b t d"], length: Int[Array, " b"]) -> Array:
     """Turn each sequence around within its length; beyond it are zeros."""
     return _reverse(x, length)
-
-
-@jax.custom_batching.custom_vmap
-def _largest(x: Array) -> Array:
-    """Return x; of several at once (seeds under vmap), the largest for all.
-
-    One loop runs for all of them; steps that one does not need leave it as it is.
-    """
-    return x
-
-
-@_largest.def_vmap
-def _(axis_size, in_batched, x):
-    del axis_size
-    return (x.max(axis=0), False) if in_batched[0] else (x, False)
 
 
 @jax.custom_vjp
