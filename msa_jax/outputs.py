@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import checkpoint, intake, metrics, tasks, workdir
+from msa_jax import checkpoint, intake, metrics, nonfinite, tasks, workdir
+from msa_jax.batching import gather
 from msa_jax.data import Dataset
 from msa_jax.experiment import baselines, shuffles
 from msa_jax.experiment.statistics import json_safe, summarise
@@ -23,6 +25,7 @@ SELECTION = (
 
 
 # Files that some methods lack; one left by an unfinished run would be another's.
+DUMPS = "nonfinite_*.npz"
 NOT_ALWAYS = ("u_labels.npz", "samples.npz", workdir.FEATURES)
 
 
@@ -49,6 +52,7 @@ class Writer:
         self._u_labels: list[np.ndarray] = []
         self._batches: list[dict[str, np.ndarray]] = []
         self._seconds: list[float] = []
+        self._dumped: set[int] = set()
         workdir.write_json(folder / workdir.CONFIG, config.to_dict())
         self._provenance = workdir.provenance(
             dataset.card["content_sha256"],
@@ -57,23 +61,26 @@ class Writer:
             devices,
         )
         workdir.write_json(folder / "provenance.json", self._provenance)
-        (folder / workdir.HISTORY).write_text("")
-        for name in NOT_ALWAYS:
-            (folder / name).unlink(missing_ok=True)
+        for name in (workdir.HISTORY, workdir.TIMES):
+            (folder / name).write_text("")
+        for old in (*(folder / name for name in NOT_ALWAYS), *folder.glob(DUMPS)):
+            old.unlink(missing_ok=True)
         logs = folder / "tensorboard"
         for old in logs.glob("*/events.*"):
             old.unlink()
         self._boards = [SummaryWriter(str(logs / f"seed_{s}")) for s in config.seeds]
 
-    def epoch(self, epoch: Epoch) -> None:
-        """Write an epoch's line of history and its scalars; keep its arrays."""
+    def epoch(self, epoch: Epoch) -> list[str]:
+        """Write an epoch's line of history and its scalars; keep its arrays.
+
+        Returns: a line per seed about what was not finite; its samples are written.
+        """
         self._seconds.append(epoch.seconds)
         self._batches.append(epoch.batches)
         if "u_labels" in epoch.recorded:
             self._u_labels.append(epoch.recorded["u_labels"])
         line = {
             "epoch": epoch.number,
-            "seconds": epoch.seconds,
             "train": epoch.train,
             "valid": epoch.valid,
             "active": epoch.active,
@@ -81,6 +88,8 @@ class Writer:
             "empty_classes": epoch.recorded.get("empty_classes"),
         }
         workdir.append_line(self._folder / workdir.HISTORY, line)
+        spent = {"epoch": epoch.number, "seconds": epoch.seconds}
+        workdir.append_line(self._folder / workdir.TIMES, spent)
         for i in np.flatnonzero(epoch.active):
             for part in ("train", "valid"):
                 for name, values in getattr(epoch, part).items():
@@ -88,6 +97,28 @@ class Writer:
                     if np.isfinite(value):  # tensorboardX warns of every other one
                         self._boards[i].add_scalar(tag, value, epoch.number)
             self._boards[i].flush()
+        return [said for fault in epoch.faults if (said := self._fault(fault))]
+
+    def _fault(self, fault: nonfinite.Fault) -> str:
+        """Write the samples of a seed's first fault; say so, or "" for later ones."""
+        if fault.lane in self._dumped:
+            return ""
+        self._dumped.add(fault.lane)
+        split = "train" if fault.step else "valid"
+        ids = np.asarray(self._splits[split].id, str)
+        seed = self._config.seeds[fault.lane]
+        said = nonfinite.describe(fault, f"seed {seed}", list(ids))
+        index = np.asarray(fault.index, np.int32)
+        batch = gather(self._inputs.splits[split], jnp.asarray(index))
+        name = f"nonfinite_seed_{seed}.npz"
+        workdir.write_arrays(
+            self._folder / name,
+            what=np.asarray(nonfinite.where(fault)),
+            split=np.asarray(split),
+            id=ids[index],
+            **{k: np.asarray(v) for k, v in vars(batch).items() if v is not None},
+        )
+        return f"{said}; see {self._folder / name}"
 
     def finish(
         self,
