@@ -127,7 +127,13 @@ def prepare(
         return state if going.all() else going_on(state, going)
 
     def restore(seeds, values, arrays):
-        like = jax.eval_shape(lambda: start(seeds, values))
+        one = dataclasses.replace(
+            _shapes(method, optimizer, train),
+            hyper={f: jax.ShapeDtypeStruct((), train.label.dtype) for f in values},
+        )
+        like = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((len(seeds), *x.shape), x.dtype), one
+        )
         return checkpoint.on_devices(arrays, like, state_sharding(mesh))
 
     def order(state, lane, epoch):
@@ -164,12 +170,7 @@ def _plan_memory(
 ) -> tuple[int, str]:
     """Choose how many of a device's seeds step at a time; say what that takes."""
 
-    def start(split, key):
-        batch = gather(split, jnp.zeros((1,), jnp.int32))
-        params = init_params(method, batch, key, None)
-        return new_state(method, optimizer, params, split, key)
-
-    state = jax.eval_shape(start, train, jax.random.key(0))
+    state = _shapes(method, optimizer, train)
     need = memory.estimate(method, state, train, valid, config.optim.batch_size)
     room = memory.capacity()
     seeds = (lanes or len(config.seeds)) // mesh.shape["seed"]
@@ -181,6 +182,19 @@ def _plan_memory(
         fitting = memory.group_of_seeds(need, seeds, room)
         at_once = config.mesh.seeds_at_once or fitting
     return at_once, memory.describe(need, seeds, at_once, room)
+
+
+def _shapes(
+    method: Method, optimizer: optax.GradientTransformation, train: Split
+) -> TrainState:
+    """Return the shapes and types of one seed's state."""
+
+    def start(split, key):
+        batch = gather(split, jnp.zeros((1,), jnp.int32))
+        params = init_params(method, batch, key, None)
+        return new_state(method, optimizer, params, split, key)
+
+    return jax.eval_shape(start, train, jax.random.key(0))
 
 
 def rules(config: Any) -> step.Rules:

@@ -115,8 +115,14 @@ def _run(
         inputs.encoder.description,
         inputs.notes,
     )
-    saved, hashes = resume.find(folder, identity, print)
-    writer = outputs.Writer(folder, settings, dataset, inputs, mesh.size)
+    provenance = workdir.provenance(
+        dataset.card["content_sha256"],
+        inputs.encoder.description,
+        settings.precision,
+        mesh.size,
+    )
+    saved, already = resume.find(folder, identity, provenance, print)
+    writer = outputs.Writer(folder, settings, dataset, inputs, provenance)
     print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     print(f"text: {inputs.encoder.description}")
     progress = TrainingProgress(
@@ -135,7 +141,7 @@ def _run(
                 progress.console.print(line, highlight=False, soft_wrap=True)
 
         seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
-        with saver.Saver(folder, identity, seeds, hashes) as states:
+        with saver.Saver(folder, identity, seeds, already) as states:
             fitted = fit(
                 settings,
                 *seen,
@@ -156,7 +162,7 @@ def _run(
         "command": _command(),
         "resumed_after_epoch": len(before),
     }
-    results = writer.finish(trained, shuffled, times)
+    results = writer.finish(trained, shuffled, times, resume.notes(already))
     saver.remove_all(folder)
     return results
 

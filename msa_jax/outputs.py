@@ -1,5 +1,6 @@
 """What a training run writes into its workdir, epoch by epoch and at the end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Writer:
         config: Any,
         dataset: Dataset,
         inputs: Inputs,
-        devices: int,
+        provenance: dict[str, Any],
     ):
         """Start the run's files; those of an unfinished run there are replaced."""
         from tensorboardX import SummaryWriter
@@ -54,12 +55,7 @@ class Writer:
         self._seconds: list[float] = []
         self._dumped: set[int] = set()
         workdir.write_json(folder / workdir.CONFIG, config.to_dict())
-        self._provenance = workdir.provenance(
-            dataset.card["content_sha256"],
-            inputs.encoder.description,
-            config.precision,
-            devices,
-        )
+        self._provenance = provenance
         workdir.write_json(folder / "provenance.json", self._provenance)
         for name in (workdir.HISTORY, workdir.TIMES):
             (folder / name).write_text("")
@@ -125,6 +121,7 @@ class Writer:
         trained: Trained,
         shuffled: shuffles.Answers,
         times: dict[str, Any],
+        notes: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Write checkpoint, predictions, losses, features and, last, the results.
 
@@ -132,6 +129,7 @@ class Writer:
             trained: from `train.evaluate`.
             shuffled: from `shuffles.answers`.
             times: what goes into the results as "time".
+            notes: what else a reader should know.
 
         Returns: the results.
         """
@@ -179,6 +177,7 @@ class Writer:
                 *fitted.notes,
                 *self._empty_classes(fitted),
                 *self._missing_extremes(fitted),
+                *notes,
             ],
             "provenance": self._provenance,
         }

@@ -10,7 +10,7 @@ from msa_jax.checkpoint import Damaged
 from msa_jax.errors import UserError
 from msa_jax.experiment.statistics import json_safe
 from msa_jax.learning import Saved
-from msa_jax.saver import epochs_folder, states_folder
+from msa_jax.saver import Before, epochs_folder, states_folder
 
 _NAMED = 5  # differences in a line
 
@@ -36,8 +36,11 @@ def identity(
 
 
 def find(
-    folder: Path, this: Mapping[str, Any], say: Callable[[str], None]
-) -> tuple[Saved | None, list[str]]:
+    folder: Path,
+    this: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> tuple[Saved | None, Before]:
     """Find the newest good state of an unfinished run, and remove what is in its way.
 
     The caller holds the folder's lock.
@@ -45,12 +48,14 @@ def find(
     Args:
         folder: the work directory.
         this: the run that is to go on, from `identity`.
+        provenance: of what trains now, see `workdir.provenance`.
         say: is told of damage, and where the run goes on.
 
-    Returns: the state and the hashes of its epochs; None and none: from the beginning.
+    Returns: the state and what came before; None and nothing: from the beginning.
     Raises:
         UserError: the folder holds another run, or other data.
     """
+    now = json_safe(provenance)
     for path in _states(folder, say):
         try:
             about = checkpoint.read_about(path)
@@ -68,11 +73,30 @@ def find(
         ended = [seed for seed, of in about["seeds"].items() if of["ended"]]
         said = f" (ended already: seeds {', '.join(ended)})" if ended else ""
         say(f"resuming after epoch {len(epochs)}{said}")
-        return Saved(state.arrays, epochs), hashes
+        made_with = about["made_with"]
+        if now not in made_with:
+            made_with.append(now)
+        return Saved(state.arrays, epochs), Before(hashes, made_with)
     if epochs_folder(folder).is_dir():
         say("no saved state can be used: starting with the first epoch")
     _remove_above(folder, 0)
-    return None, []
+    return None, Before([], [now])
+
+
+def notes(before: Before) -> list[str]:
+    """Say what changed between the parts of a run; nothing where nothing did."""
+    first, *others = before.made_with
+    found = {
+        field: None
+        for other in others
+        for field, *_ in workdir.differences(first, other)
+    }
+    if not found:
+        return []
+    return [
+        f"Stopped and gone on with another {', '.join(found)}: rounding may differ "
+        "from that of a run in one piece."
+    ]
 
 
 def _states(folder: Path, say: Callable[[str], None]) -> list[Path]:

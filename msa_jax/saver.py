@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,17 @@ def remove_all(workdir: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+class Before(NamedTuple):
+    """What a run did before it was stopped.
+
+    hashes: of its epochs.
+    made_with: versions, devices and so on, of everything that trained it.
+    """
+
+    hashes: list[str]
+    made_with: list[dict[str, Any]]
+
+
 class Saver:
     """Saves states in a `with` block; when it ends well, all of them are on disk."""
 
@@ -53,7 +64,7 @@ class Saver:
         workdir: Path,
         identity: Mapping[str, Any],
         seeds: tuple[int, ...],
-        hashes: list[str],
+        before: Before,
     ):
         """Prepare.
 
@@ -61,10 +72,10 @@ class Saver:
             workdir: of the run.
             identity: what makes the run, see `resume.identity`.
             seeds: of the lanes.
-            hashes: of the epochs that are there.
+            before: what is there.
         """
         self._workdir, self._identity, self._seeds = workdir, dict(identity), seeds
-        self._hashes = list(hashes)
+        self._hashes, self._made_with = list(before.hashes), list(before.made_with)
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._waited = self._stopped = False
@@ -105,6 +116,7 @@ class Saver:
             "identity": self._identity,
             "epochs": list(self._hashes),
             "seeds": self._ledger(state),
+            "made_with": self._made_with,
         }
         self._thread = threading.Thread(
             target=self._write, args=(arrays, about), daemon=True

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.errors import UserError
+from msa_jax.files import write as write_file
 
 
 def render(
