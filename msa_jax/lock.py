@@ -30,9 +30,11 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()  # while it is held: nobody else can hold this file
-        os.close(number)
+        try:
+            with contextlib.suppress(OSError):
+                path.unlink()  # while it is held: nobody else can hold this file
+        finally:
+            os.close(number)
 
 
 def _take(path: Path, folder: Path) -> int:

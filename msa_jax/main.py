@@ -40,13 +40,9 @@ def main(argv: list[str]) -> int:
     config.check(frozen)
     folder = Path(_WORKDIR.value or _default_workdir())
     done = workdir.finished(folder, frozen.to_dict())
-    if done is None:
+    headline = f"already done in {folder} (delete it to run again)" if done else "done"
+    if done is None or not _complete(folder):
         done = run(frozen, workdir.open_workdir(folder))
-        headline = "done"
-    else:
-        headline = f"already done in {folder} (delete it to run again)"
-        if not (folder / "report.html").exists():  # it was killed while drawing
-            _report(folder)
     from rich.console import Console
 
     from msa_jax.report.console import results_table
@@ -79,12 +75,15 @@ def run(
         UserError: among others: another process works in the folder, or it holds an
             unfinished run of another configuration or on other data.
     """
+    from msa_jax import report, saver
+
     with lock.held(folder):
         done = workdir.finished(folder, settings.to_dict())
         if done is None:
             done = _run(settings, folder, change)
+        saver.remove_left_over(folder)
         if with_report:
-            _report(folder)
+            report.write(folder)
     return done
 
 
@@ -162,15 +161,14 @@ def _run(
         "command": _command(),
         "resumed_after_epoch": len(before),
     }
-    results = writer.finish(trained, shuffled, times, resume.notes(already))
-    saver.remove_all(folder)
-    return results
+    return writer.finish(trained, shuffled, times, resume.notes(already))
 
 
-def _report(folder: Path) -> None:
-    from msa_jax import report
+def _complete(folder: Path) -> bool:
+    """Say whether a run was not killed after its results."""
+    from msa_jax import saver
 
-    report.write(folder)
+    return (folder / "report.html").exists() and not saver.left_over(folder)
 
 
 def _command() -> str:

@@ -35,14 +35,17 @@ def states_folder(workdir: Path) -> Path:
     return workdir / "checkpoint" / "state"
 
 
-def remove_all(workdir: Path) -> None:
-    """Remove what only an unfinished run needs; states first, they need the rest."""
-    for folder in (states_folder(workdir), epochs_folder(workdir)):
-        if folder.is_dir():
-            for state in folder.iterdir():
-                if state.is_dir():
-                    checkpoint.remove_state(state)
-            shutil.rmtree(folder, ignore_errors=True)
+def left_over(workdir: Path) -> list[Path]:
+    """List what lies beside the selected parameters: only unfinished runs need it."""
+    folder = workdir / "checkpoint"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in found if path.name != "best"]
+
+
+def remove_left_over(workdir: Path) -> None:
+    """Remove what a finished run does not need."""
+    for path in left_over(workdir):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class Before(NamedTuple):
