@@ -63,6 +63,11 @@ def load(folder: Path) -> PyTree:
         return checkpointer.restore(folder.resolve())
 
 
+def warm_up() -> None:
+    """Import what `save` and `load` need."""
+    import orbax.checkpoint  # noqa: F401
+
+
 def on_host(tree: PyTree) -> dict[str, np.ndarray]:
     """Copy a pytree to the host: "params/head/kernel" -> array, keys as their bits.
 
@@ -98,8 +103,10 @@ def on_devices(
         )
 
     def put(path, leaf):
-        value = jax.device_put(arrays[_name(path)], sharding)
-        return jax.random.wrap_key_data(value) if _is_key(leaf.dtype) else value
+        value = arrays[_name(path)]
+        if _is_key(leaf.dtype):
+            value = jax.random.wrap_key_data(value)
+        return jax.device_put(value, sharding)
 
     return jax.tree_util.tree_map_with_path(put, like)
 

@@ -21,7 +21,7 @@ from msa_jax.errors import UserError
 from msa_jax.types import TrainState
 
 KEPT = 2  # states
-_PATIENCE = 1.0  # seconds that training waits for a write, once per write
+_PATIENCE = 3.0  # seconds that training waits for a write, once per write
 _GRACE = 5.0  # seconds that a run that is being stopped waits for it
 
 
@@ -84,7 +84,9 @@ class Saver:
         self._waited = self._stopped = False
 
     def __enter__(self) -> "Saver":
-        """Begin."""
+        """Begin: orbax is slow to import, so that is done beside training, too."""
+        self._thread = threading.Thread(target=checkpoint.warm_up, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:

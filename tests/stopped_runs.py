@@ -1,7 +1,7 @@
 """Small whole runs that stop at a chosen place, and what must be the same afterwards.
 
-Test runs `train` with a network that compiles at once. `Killed` stands for kill -9: after
-it, nothing that touches the disk works any more until `alive` ends.
+Tests run `train` with a network that compiles at once. `Killed` stands for kill -9:
+after it, nothing that touches the disk works any more while `watching` lasts.
 """
 
 import builtins
@@ -107,7 +107,9 @@ def compared(folder: Path) -> dict[str, str]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(best):
         name = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
         found[name] = np.asarray(leaf).tobytes()
-    return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
+    return {
+        name: hashlib.sha256(content).hexdigest() for name, content in found.items()
+    }
 
 
 def left_over(folder: Path) -> list[str]:

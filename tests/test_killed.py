@@ -114,7 +114,7 @@ def test_after_the_last_epoch_nothing_is_trained_again(tmp_path, whole, known):
 # What a process does to itself at the n-th call of a function; then main goes on.
 DRIVER = """
 import os, signal, sys
-from msa_jax import {module} as place
+import msa_jax.{module} as place
 right, calls = place.{name}, []
 def call(*given, **more):
     calls.append(1)
@@ -129,10 +129,10 @@ cli.run(main.main)
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
-def drive(folder, module, name, at, do=KILL, **how):
+def drive(folder, module, name, at, do):
     code = DRIVER.format(module=module, name=name, at=at, do=do)
     command = [sys.executable, "-c", code, str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **how)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_killed_in_a_step_a_write_the_evaluation_and_the_report(tmp_path):
@@ -140,13 +140,14 @@ def test_killed_in_a_step_a_write_the_evaluation_and_the_report(tmp_path):
     smoke = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
     for name in ("one", "two"):
         if name == "two":
-            for module, function, at in (
-                ("nonfinite", "find", 2),  # epoch 2 has been computed
-                ("checkpoint", "_sizes", 2),  # the arrays are there, no manifest
-                ("train", "evaluate", 1),
-                ("report.rendering", "write_file", 3),
+            written = f"right(*given, **more); {KILL}"
+            for module, function, at, do in (
+                ("nonfinite", "find", 2, KILL),  # epoch 2 has been computed
+                ("checkpoint", "save", 1, written),  # arrays are there, no manifest
+                ("train", "evaluate", 1, KILL),
+                ("report.rendering", "write_file", 3, KILL),
             ):
-                done = drive(tmp_path / name, module, function, at)
+                done = drive(tmp_path / name, module, function, at, do)
                 assert done.returncode == -signal.SIGKILL, done.stderr
         done = subprocess.run(
             [*smoke, "--workdir", str(tmp_path / name)],
@@ -187,7 +188,7 @@ def test_sigterm_keeps_the_last_epoch_and_exits_with_75(tmp_path):
 
 @pytest.mark.parametrize("number, code", [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_long_computation_does_not_keep_a_stopped_command(number, code):
-    """Compiled code returns to Python after half a minute; the command does not wait."""
+    """Compiled code returns to Python after half a minute; nobody waits for that."""
     program = f"""
 import os, signal, threading, jax
 from msa_jax import cli, signals
