@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax.sharding import Sharding
@@ -107,7 +108,7 @@ def on_devices(
     def put(path, leaf):
         value = arrays[_name(path)]
         if _is_key(leaf.dtype):
-            value = jax.random.wrap_key_data(value)
+            value = jax.random.wrap_key_data(jnp.asarray(value))
         return jax.device_put(value, sharding)
 
     return jax.tree_util.tree_map_with_path(put, like)

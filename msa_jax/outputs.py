@@ -11,6 +11,7 @@ import numpy as np
 from msa_jax import checkpoint, intake, metrics, nonfinite, tasks, workdir
 from msa_jax.batching import gather
 from msa_jax.data import Dataset
+from msa_jax.events import Events
 from msa_jax.experiment import baselines, shuffles
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.inputs import Inputs, frozen_features, opened
@@ -42,8 +43,6 @@ class Writer:
         provenance: dict[str, Any],
     ):
         """Start the run's files; those of an unfinished run there are replaced."""
-        from tensorboardX import SummaryWriter
-
         self._folder, self._config = folder, config
         self._name, self._card, self._inputs = dataset.name, dataset.card, inputs
         known = ("train", "valid")  # test stays sealed until `finish`
@@ -62,9 +61,7 @@ class Writer:
         for old in (*(folder / name for name in NOT_ALWAYS), *folder.glob(DUMPS)):
             old.unlink(missing_ok=True)
         logs = folder / "tensorboard"
-        for old in logs.glob("*/events.*"):
-            old.unlink()
-        self._boards = [SummaryWriter(str(logs / f"seed_{s}")) for s in config.seeds]
+        self._boards = [Events(logs / f"seed_{s}") for s in config.seeds]
 
     def epoch(self, epoch: Epoch) -> list[str]:
         """Write an epoch's line of history and its scalars; keep its arrays.
@@ -91,7 +88,7 @@ class Writer:
                 for name, values in getattr(epoch, part).items():
                     tag, value = f"{part}/{name}", float(values[i])
                     if np.isfinite(value):  # tensorboardX warns of every other one
-                        self._boards[i].add_scalar(tag, value, epoch.number)
+                        self._boards[i].scalar(tag, value, epoch.number)
             self._boards[i].flush()
         return [said for fault in epoch.faults if (said := self._fault(fault))]
 
@@ -133,8 +130,6 @@ class Writer:
 
         Returns: the results.
         """
-        for board in self._boards:
-            board.close()
         config, folder = self._config, self._folder
         seeds = [str(s) for s in config.seeds]
         fitted, frozen = trained.fitted, trained.fitted.frozen

@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python tests/kill_many.py --runs 50
 
-Every run is a small training of its own process, killed with SIGKILL after a random time,
-started again, killed again, and so on up to --kills times, then left to end. All that a
-run leaves, but times, is hashed and held against a run that nobody killed. Not collected
-by pytest: 50 runs take half an hour and more.
+Every run is a small training of its own process, killed with SIGKILL after a random
+time, started again, killed again, up to --kills times, then left to end. All that a run
+leaves, but times, is hashed and held against a run that nobody killed. Not collected by
+pytest: 50 runs take half an hour and more.
 """
 
 import argparse

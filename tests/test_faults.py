@@ -172,20 +172,23 @@ def test_a_write_that_takes_long_does_not_hold_training_up(
     assert compared(tmp_path / "run") == expected
 
 
-def test_ctrl_c_while_compiling(tmp_path):
+@pytest.fixture
+def heard():
+    """Undo that SIGINT is ignored where a shell started pytest in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_compiling(tmp_path, heard):
     """No traceback, no lock, no results; said within seconds."""
     command = [*SMOKE, "--workdir", str(tmp_path / "run")]
-
-    def heard():  # also where a shell started pytest in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
     with subprocess.Popen(
         command,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heard,
         env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")},
     ) as process:
         assert process.stdout is not None and process.stderr is not None

@@ -48,7 +48,7 @@ ORDER = (
         "train",
         "progress",
     ),
-    *("experiment", "workdir", "resume", "outputs", "finished", "report"),
+    *("experiment", "workdir", "resume", "events", "outputs", "finished", "report"),
     *("interop", "interop_spt", "interop_ucrn", "parity"),
     *("main", "tune", "prepare", "predict", "robustness", "reproduce", "bench"),
 )
