@@ -15,7 +15,8 @@ class Events:
 
     def __init__(self, folder: Path):
         """Start a file in a folder; older ones there are removed."""
-        from tensorboardX.proto.event_pb2 import Event
+        # Protocol buffers make their classes when they are imported.
+        from tensorboardX.proto.event_pb2 import Event  # type: ignore
 
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("events.*"):

@@ -95,12 +95,20 @@ def leave(stop: KeyboardInterrupt) -> NoReturn:
     """
     number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
     print(_said(number), file=sys.stderr)
-    if signal.getsignal(number) is _end:  # a command, not a test
+    end(_code(number))
+
+
+def end(code: int) -> NoReturn:
+    """Exit; a command does so at once, without waiting for the threads of libraries.
+
+    After a failed write, orbax's wait for minutes.
+    """
+    if signal.getsignal(signal.SIGTERM) is _end:  # a command, not a test
         atexit._run_exitfuncs()
         with contextlib.suppress(OSError, ValueError):  # a pipe nobody reads
             sys.stdout.flush()
-        os._exit(_code(number))
-    sys.exit(_code(number))
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,11 @@ from msa_jax.types import Method
 CHANGES = ("replace", "rename", "mkdir", "unlink", "rmdir", "fsync", "truncate")
 
 
+# What orbax does before its folder gets its name counts as one: threads of its own, not
+# killed with the rest, would wait for minutes. kill -9 meets it, too.
+ORBAX = ".orbax-checkpoint-tmp"
+
+
 class Killed(BaseException):
     """The process ends here."""
 
@@ -131,8 +136,8 @@ def watching(folder: Path, at: int | None = None) -> Iterator[list[str]]:
 
     def meet(name: str, path: Any) -> None:
         if not isinstance(path, str | os.PathLike):
-            path = "" if name != "fsync" else folder  # by number
-        if not str(path).startswith(str(folder)):
+            path = ""  # by number: what is synchronised has a name of its own
+        if not str(path).startswith(str(folder)) or ORBAX in str(path):
             return
         with lock:
             if at is not None and len(seen) >= at:
