@@ -70,6 +70,14 @@ def test_damage_is_named(tmp_path, how):
         records.read(tmp_path, 3, sha256)
 
 
+def test_the_epoch_of_another_run_is_refused(tmp_path):
+    """A whole file, which no reader of its format would find odd."""
+    sha256 = records.write(tmp_path, epoch())
+    records.write(tmp_path, epoch(seconds=9.9))
+    with pytest.raises(Damaged, match="is not what was saved"):
+        records.read(tmp_path, 3, sha256)
+
+
 def test_epochs_add_up():
     one = epoch(
         1,
