@@ -1,11 +1,53 @@
-"""The best parameters of every seed, on disk."""
+"""Arrays on disk, with orbax: a run's selected parameters, and its states on the way.
 
+A state is a folder with `arrays/` (orbax) and `manifest.json`, which is written last
+and in one stroke: a folder without it was never finished and does not count. The
+manifest has the hash, type and shape of every array, the size of every file and its own
+hash; all of that is checked on reading, because orbax casts types and takes other
+shapes without a word.
+"""
+
+import contextlib
+import gc
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
+from jax.sharding import Sharding
 
+from msa_jax import files
+from msa_jax.errors import UserError
 from msa_jax.types import PyTree
+
+ARRAYS, MANIFEST = "arrays", "manifest.json"
+_MOMENT = 0.5  # seconds; see `quiet`
+# orbax and its readers raise many types on damage; these are mistakes of ours.
+_OURS = (AssertionError, NotImplementedError, MemoryError)
+
+
+class Damaged(Exception):
+    """A saved state cannot be used; says which file or array, and why."""
+
+
+class State(NamedTuple):
+    """A saved state as read.
+
+    arrays: "params/head/kernel" -> array.
+    about: what was written beside them.
+    """
+
+    arrays: dict[str, np.ndarray]
+    about: dict[str, Any]
 
 
 def save(folder: Path, tree: PyTree) -> None:
@@ -22,3 +64,202 @@ def load(folder: Path) -> PyTree:
 
     with ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(folder.resolve())
+
+
+def warm_up() -> None:
+    """Import what `save` and `load` need."""
+    import orbax.checkpoint  # noqa: F401
+
+
+def on_host(tree: PyTree) -> dict[str, np.ndarray]:
+    """Copy a pytree to the host: "params/head/kernel" -> array, keys as their bits.
+
+    Copies, because the next epoch takes the memory of this state.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    plain = [jax.random.key_data(x) if _is_key(x.dtype) else x for _, x in leaves]
+    copies = [np.array(x) for x in jax.device_get(plain)]
+    return {_name(path): x for (path, _), x in zip(leaves, copies, strict=True)}
+
+
+def on_devices(
+    arrays: Mapping[str, np.ndarray], like: PyTree, sharding: Sharding
+) -> PyTree:
+    """Make a pytree of what `on_host` copied.
+
+    Args:
+        arrays: from `on_host`.
+        like: shapes and types of the pytree.
+        sharding: how every leaf lies on the devices.
+
+    Raises:
+        UserError: these are not the arrays of such a tree.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(like)
+    wanted = {_name(path): leaf for path, leaf in leaves}
+    odd = sorted(wanted.keys() ^ arrays.keys())
+    odd += [n for n, x in wanted.items() if not odd and not _fits(arrays[n], x)]
+    if odd:
+        raise UserError(
+            f"the saved state is not one of this version ({odd[0]} differs); go on "
+            "with the version that began the run, or give another --workdir"
+        )
+
+    def put(path, leaf):
+        value = arrays[_name(path)]
+        if _is_key(leaf.dtype):
+            value = jax.random.wrap_key_data(jnp.asarray(value))
+        return jax.device_put(value, sharding)
+
+    return jax.tree_util.tree_map_with_path(put, like)
+
+
+def write_state(
+    folder: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
+) -> None:
+    """Write a state; it counts once its manifest is there.
+
+    Args:
+        folder: of the state; what an unfinished write left there is removed.
+        arrays: from `on_host`.
+        about: what else to keep, as JSON.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    nested = traverse_util.unflatten_dict(dict(arrays), sep="/")
+    save(folder / ARRAYS, nested)
+    content = {
+        "arrays": {name: _describe(x) for name, x in sorted(arrays.items())},
+        "files": _sizes(folder / ARRAYS),
+        "about": dict(about),
+    }
+    whole = {"sha256": _sha256_of_json(content), "content": content}
+    files.write(folder / MANIFEST, json.dumps(whole, indent=1).encode())
+
+
+def is_written(folder: Path) -> bool:
+    """Say whether a state was written to its end."""
+    return (folder / MANIFEST).is_file()
+
+
+def remove_state(folder: Path) -> None:
+    """Remove a state, its manifest first: half of it must not look damaged."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read what was written beside a state's arrays.
+
+    Raises:
+        Damaged: the manifest is.
+    """
+    return _manifest(folder)["about"]
+
+
+def read_state(folder: Path) -> State:
+    """Read a state and check every bit of it.
+
+    Raises:
+        Damaged: a file or an array of it is.
+    """
+    manifest = _manifest(folder)
+    there = _sizes(folder / ARRAYS)
+    for name, size in manifest["files"].items():
+        if there.get(name) != size:
+            said = "is missing" if name not in there else f"is not {size} bytes long"
+            raise Damaged(f"{folder / ARRAYS / name} {said}")
+    try:
+        with quiet():
+            nested = load(folder / ARRAYS)
+        found = traverse_util.flatten_dict(nested, sep="/")
+        arrays = {name: np.asarray(x) for name, x in found.items()}
+    except _OURS:
+        raise
+    except Exception as error:
+        name = type(error).__name__
+        raise Damaged(f"{folder / ARRAYS} cannot be read ({name})") from error
+    wanted = manifest["arrays"]
+    for name in sorted(wanted.keys() | arrays.keys()):
+        if name not in arrays or _describe(arrays[name]) != wanted.get(name):
+            raise Damaged(f"{folder / ARRAYS}: {name} is not what was saved")
+    return State(arrays, manifest["about"])
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep orbax's other threads from printing tracebacks of their own.
+
+    When a file is missing or cannot be written, orbax gives up and closes its event
+    loop; what is still under way then finds it closed, a moment later, and says so on
+    stderr.
+    """
+    before = sys.unraisablehook
+    loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
+    disabled = [logger.disabled for logger in loggers]
+
+    def only_others(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = only_others
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    except Exception:
+        time.sleep(_MOMENT)
+        gc.collect()  # what nobody asked for its error says it when it is collected
+        raise
+    finally:
+        sys.unraisablehook = before
+        for logger, was in zip(loggers, disabled, strict=True):
+            logger.disabled = was
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        whole = json.loads(path.read_bytes())
+        content = whole["content"]
+        good = whole["sha256"] == _sha256_of_json(content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path} cannot be read ({type(error).__name__})") from error
+    if not good:
+        raise Damaged(f"{path} is not what was saved")
+    return content
+
+
+def _sha256_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _describe(x: np.ndarray) -> dict[str, Any]:
+    bytes_of = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
+    digest = hashlib.sha256(bytes_of.data)
+    return {"sha256": digest.hexdigest(), "dtype": str(x.dtype), "shape": list(x.shape)}
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.stat().st_size for path in found}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """For example params/head/kernel, opt_state/0/mu/head/kernel."""
+    parts = []
+    for key in path:
+        kinds = ("key", "name", "idx")
+        parts.append(next(str(getattr(key, k)) for k in kinds if hasattr(key, k)))
+    return "/".join(part.replace("/", "|") for part in parts)
+
+
+def _is_key(dtype: Any) -> bool:
+    return jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def _fits(x: np.ndarray, leaf: Any) -> bool:
+    if _is_key(leaf.dtype):
+        shape = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
+        return x.dtype == np.uint32 and x.shape == (*leaf.shape, *shape)
+    return (x.dtype, x.shape) == (leaf.dtype, leaf.shape)

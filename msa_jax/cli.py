@@ -69,6 +69,8 @@ def run_plain(main: Callable[[], int | None]) -> NoReturn:
         code = MISTAKE
     except KeyboardInterrupt as stop:
         signals.leave(stop)
+    if code:
+        signals.end(code)
     sys.exit(code)
 
 

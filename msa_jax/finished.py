@@ -1,12 +1,8 @@
 """A finished run, opened again: its data, its method and its selected parameters."""
 
-import contextlib
 import json
 import os
-import sys
-import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +21,6 @@ from msa_jax.inputs import Inputs, make_inputs
 from msa_jax.sealed import Frozen, StillSealed, recall
 from msa_jax.train_state import make_mesh
 from msa_jax.types import Method, PyTree, Split
-
-_MOMENT = 0.5  # seconds; see `_quiet_reader`
 
 
 class FinishedRun(NamedTuple):
@@ -173,7 +167,7 @@ def _read_selection(folder: Path, results: dict[str, Any]) -> Frozen:
     if not path.is_dir():
         raise UserError(f"no {path}: train again")
     try:
-        with _quiet_reader():
+        with checkpoint.quiet():
             params = jax.tree.map(np.asarray, checkpoint.load(path))
         table = folder / "u_labels.npz"
         last = _read_arrays(table, "value")[0][-1] if table.is_file() else None
@@ -190,29 +184,6 @@ def _read_selection(folder: Path, results: dict[str, Any]) -> Frozen:
         raise UserError(
             f"{path} is damaged ({type(error).__name__}); train again"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet_reader() -> Iterator[None]:
-    """Keep a failed reader's other threads from printing tracebacks of their own.
-
-    When a file is missing, orbax gives up and closes its event loop; reads still under
-    way then find it closed, a moment later, and say so on stderr.
-    """
-    before = sys.unraisablehook
-
-    def only_others(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            before(unraisable)
-
-    sys.unraisablehook = only_others
-    try:
-        yield
-    except Exception:
-        time.sleep(_MOMENT)
-        raise
-    finally:
-        sys.unraisablehook = before
 
 
 def _require_fitting(

@@ -51,6 +51,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
         UserError: a modality is missing, or text and encoder do not fit.
     """
     splits, notes = dataset.splits, []
+    _require_samples(dataset)
     _require_modalities(dataset)
     _require_labels(dataset, config)
     if dataset.card.get("synthetic"):
@@ -105,6 +106,19 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
         encoder = encoder._replace(module=FeatureEncoder(), params=None)
     test = converted.pop("test")
     return Inputs(converted, seal(test), encoder, notes, intake)
+
+
+def _require_samples(dataset: Dataset) -> None:
+    for name, why in (
+        ("train", "learn from"),
+        ("valid", "select the epoch by"),
+        ("test", "report"),
+    ):
+        if not len(dataset.splits[name].label):
+            raise UserError(
+                f"data set {dataset.name}: its {name} split has no samples, so there "
+                f"is nothing to {why}; prepare it again with some"
+            )
 
 
 def opened(inputs: Inputs, proof: Frozen) -> dict[str, Split]:

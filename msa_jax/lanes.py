@@ -1,4 +1,4 @@
-"""Many trainings as one program, epoch by epoch, until each has ended.
+"""Many trainings as one program; `learning` runs it until each has ended.
 
 A lane is one training: a seed, and a value of every field that is an input of the
 program (`config.traced`). `train.fit` has a lane per seed, a hyper-parameter search
@@ -7,7 +7,6 @@ split here.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,8 +16,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from msa_jax import memory, methods, metrics, optim, packing, step
-from msa_jax.batching import gather
+from msa_jax import checkpoint, memory, methods, optim, packing, step
+from msa_jax.batching import batches, gather, shuffled
 from msa_jax.config import traced_values, with_values
 from msa_jax.errors import UserError
 from msa_jax.text import Encoder
@@ -32,27 +31,6 @@ from msa_jax.train_state import (
 from msa_jax.types import Method, Split, TrainState
 
 
-class Epoch(NamedTuple):
-    """One epoch's numbers on the host; every value has one entry per seed.
-
-    batches: loss and its parts at every batch, [s, k]; NaN for seeds that have ended.
-    train: the same, averaged over batches.
-    valid: "loss" (the score that selects) and every metric; NaN likewise.
-    active: the seed trained in this epoch.
-    selected: this epoch is the seed's best so far.
-    recorded: the method's label values, e.g. u_labels [s, m, n].
-    """
-
-    number: int
-    seconds: float
-    batches: dict[str, np.ndarray]
-    train: dict[str, np.ndarray]
-    valid: dict[str, np.ndarray]
-    active: np.ndarray
-    selected: np.ndarray
-    recorded: dict[str, np.ndarray]
-
-
 class Program(NamedTuple):
     """Training as programs that all configurations share but for traced fields.
 
@@ -64,7 +42,11 @@ class Program(NamedTuple):
     needs: a line that says what memory it takes.
     start: (seed of each lane, field -> value of each lane, how many of the last lanes
         stand idle) -> state.
+    restore: (the same seeds and values, what `checkpoint.on_host` copied) -> state.
     epoch: state -> state after one epoch, log.
+    order: (state, lane, epoch) -> the training samples of each batch of that epoch.
+    accumulate: batches per optimiser step.
+    on_nonfinite: `config.on_nonfinite`.
     """
 
     method: Method
@@ -74,24 +56,11 @@ class Program(NamedTuple):
     sizes: packing.Sizes | None
     needs: str
     start: Callable[..., TrainState]
+    restore: Callable[..., TrainState]
     epoch: Callable[[TrainState], tuple[TrainState, step.EpochLog]]
-
-
-class Run(NamedTuple):
-    """What lanes leave that have ended.
-
-    state: the last.
-    epochs_run: per lane.
-    failed_in: the epoch in which a lane met a loss that is not finite; 0: in none.
-    valid_prediction: the answers of the selected parameters, [s, n] or [s, n, outputs].
-    recorded: label values at each lane's end.
-    """
-
-    state: TrainState
-    epochs_run: np.ndarray
-    failed_in: np.ndarray
-    valid_prediction: np.ndarray
-    recorded: dict[str, np.ndarray]
+    order: Callable[[TrainState, int, int], list[np.ndarray]]
+    accumulate: int
+    on_nonfinite: str
 
 
 def prepare(
@@ -155,7 +124,23 @@ def prepare(
         }
         state = dataclasses.replace(state, hyper=hyper)
         going = np.arange(len(seeds)) < len(seeds) - idle
-        return state if going.all() else _going_on(state, going)
+        return state if going.all() else going_on(state, going)
+
+    def restore(seeds, values, arrays):
+        one = dataclasses.replace(
+            _shapes(method, optimizer, train),
+            hyper={f: jax.ShapeDtypeStruct((), train.label.dtype) for f in values},
+        )
+        like = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((len(seeds), *x.shape), x.dtype), one
+        )
+        return checkpoint.on_devices(arrays, like, state_sharding(mesh))
+
+    def order(state, lane, epoch):
+        n, size = train.label.shape[0], config.optim.batch_size
+        samples = shuffled(state.key[lane], jnp.asarray(epoch), n)
+        rows = batches(samples, size, drop_last=config.data.drop_last)
+        return [row[row < n] for row in np.asarray(rows)]
 
     return Program(
         method=method,
@@ -165,61 +150,12 @@ def prepare(
         sizes=sizes,
         needs=needs,
         start=start,
+        restore=restore,
         epoch=lambda state: run_epoch(state, train, valid),
+        order=order,
+        accumulate=config.optim.accumulate_batches,
+        on_nonfinite=config.on_nonfinite,
     )
-
-
-def run(
-    program: Program,
-    state: TrainState,
-    metrics_kind: str,
-    on_epoch: Callable[[Epoch], None],
-) -> Run:
-    """Train lanes until each has ended.
-
-    Args:
-        program: from `prepare`.
-        state: from its `start`.
-        metrics_kind: see `metrics.score`.
-        on_epoch: called after every epoch.
-    """
-    lanes = len(state.step)
-    epochs_run, failed_in = np.zeros(lanes, int), np.zeros(lanes, int)
-    best_prediction, recorded = None, {}
-    for number in range(1, program.max_epochs + 1):
-        active = np.asarray(state.selection.active)
-        if not active.any():
-            break
-        start = time.perf_counter()
-        state, log = program.epoch(state)
-        log = jax.device_get(log)
-        epochs_run += active
-        selected = active & (np.asarray(state.selection.epoch) == number)
-        if best_prediction is None:
-            best_prediction = np.zeros_like(log.valid_prediction)
-        best_prediction[selected] = log.valid_prediction[selected]
-        recorded = log.recorded
-        state, failed = _stop_failed(state, log, active)
-        failed_in[failed] = number
-        means = {k: v.mean(axis=1) for k, v in log.parts.items()}
-        scores = [
-            metrics.score(metrics_kind, p, program.truth) for p in log.valid_prediction
-        ]
-        valid_scores = {k: np.array([s[k] for s in scores]) for k in scores[0]}
-        on_epoch(
-            Epoch(
-                number=number,
-                seconds=time.perf_counter() - start,
-                batches=_of_active(log.parts, active[:, None]),
-                train=_of_active(means, active),
-                valid=_of_active({"loss": log.valid_loss} | valid_scores, active),
-                active=active,
-                selected=selected,
-                recorded=recorded,
-            )
-        )
-    assert best_prediction is not None  # an epoch was trained
-    return Run(state, epochs_run, failed_in, best_prediction, recorded)
 
 
 def _plan_memory(
@@ -234,12 +170,7 @@ def _plan_memory(
 ) -> tuple[int, str]:
     """Choose how many of a device's seeds step at a time; say what that takes."""
 
-    def start(split, key):
-        batch = gather(split, jnp.zeros((1,), jnp.int32))
-        params = init_params(method, batch, key, None)
-        return new_state(method, optimizer, params, split, key)
-
-    state = jax.eval_shape(start, train, jax.random.key(0))
+    state = _shapes(method, optimizer, train)
     need = memory.estimate(method, state, train, valid, config.optim.batch_size)
     room = memory.capacity()
     seeds = (lanes or len(config.seeds)) // mesh.shape["seed"]
@@ -253,6 +184,19 @@ def _plan_memory(
     return at_once, memory.describe(need, seeds, at_once, room)
 
 
+def _shapes(
+    method: Method, optimizer: optax.GradientTransformation, train: Split
+) -> TrainState:
+    """Return the shapes and types of one seed's state."""
+
+    def start(split, key):
+        batch = gather(split, jnp.zeros((1,), jnp.int32))
+        params = init_params(method, batch, key, None)
+        return new_state(method, optimizer, params, split, key)
+
+    return jax.eval_shape(start, train, jax.random.key(0))
+
+
 def rules(config: Any) -> step.Rules:
     """Read how an epoch runs and how the best one is chosen."""
     return step.Rules(
@@ -263,6 +207,7 @@ def rules(config: Any) -> step.Rules:
         round_decimals=config.selection.round_decimals,
         min_delta=config.selection.min_delta,
         early_stop=config.selection.early_stop,
+        on_nonfinite=config.on_nonfinite,
     )
 
 
@@ -293,22 +238,7 @@ def layout_of_seeds(choice: str, seed_devices: int) -> str:
     return "map" if one_cpu else "vmap"
 
 
-def _of_active(
-    values: dict[str, np.ndarray], active: np.ndarray
-) -> dict[str, np.ndarray]:
-    return {name: np.where(active, value, np.nan) for name, value in values.items()}
-
-
-def _stop_failed(
-    state: TrainState, log: step.EpochLog, active: np.ndarray
-) -> tuple[TrainState, np.ndarray]:
-    """End the seeds whose losses are not finite; say which."""
-    finite = np.isfinite(log.valid_loss) & np.isfinite(log.parts["loss"]).all(axis=1)
-    failed = active & ~finite
-    return _going_on(state, finite) if failed.any() else state, failed
-
-
-def _going_on(state: TrainState, which: np.ndarray) -> TrainState:
+def going_on(state: TrainState, which: np.ndarray) -> TrainState:
     """Let only these lanes go on, of those that do."""
     active = state.selection.active
     going = jax.device_put(np.asarray(active) & which, active.sharding)

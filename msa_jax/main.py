@@ -6,7 +6,8 @@
 
 Writes WORKDIR/results.json, report.html, report.md and everything they rest on. Any
 field of the config can be set on the command line (msa_jax/config.py lists them all).
-Run again in the same workdir to see the results of a finished run.
+Run again in the same workdir to go on after a kill, with the same results to the bit
+(docs/resume.md), or to see the results of a finished run.
 """
 
 import os
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from ml_collections import FrozenConfigDict, config_flags
 
-from msa_jax import cli, config, workdir
+from msa_jax import cli, config, lock, workdir
 from msa_jax.backend import set_up_jax
 
 if TYPE_CHECKING:
@@ -39,11 +40,9 @@ def main(argv: list[str]) -> int:
     config.check(frozen)
     folder = Path(_WORKDIR.value or _default_workdir())
     done = workdir.finished(folder, frozen.to_dict())
-    if done is None:
+    headline = f"already done in {folder} (delete it to run again)" if done else "done"
+    if done is None or not _complete(folder):
         done = run(frozen, workdir.open_workdir(folder))
-        headline = "done"
-    else:
-        headline = f"already done in {folder} (delete it to run again)"
     from rich.console import Console
 
     from msa_jax.report.console import results_table
@@ -63,16 +62,38 @@ def run(
 ) -> dict[str, Any]:
     """Load, train, test and write everything into `folder`; return the results.
 
+    A run that was stopped there goes on after its last saved epoch, to the same
+    results. One that another process finished meanwhile is not run again.
+
     Args:
         settings: the configuration.
         folder: the work directory.
         change: what else is done to the inputs; it should leave a note in them.
         with_report: also write report.html and figures; `report` can do it later.
+
+    Raises:
+        UserError: among others: another process works in the folder, or it holds an
+            unfinished run of another configuration or on other data.
     """
+    from msa_jax import report, saver
+
+    with lock.held(folder):
+        done = workdir.finished(folder, settings.to_dict())
+        if done is None:
+            done = _run(settings, folder, change)
+        saver.remove_left_over(folder)
+        if with_report:
+            report.write(folder)
+    return done
+
+
+def _run(
+    settings: FrozenConfigDict, folder: Path, change: Callable[["Inputs"], "Inputs"]
+) -> dict[str, Any]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
     set_up_jax(settings.precision)
-    from msa_jax import outputs, report, tasks
+    from msa_jax import outputs, resume, saver, tasks
     from msa_jax.data import load
     from msa_jax.experiment import shuffles
     from msa_jax.inputs import make_inputs
@@ -87,31 +108,67 @@ def run(
     kind = tasks.metrics_kind(settings.task, dataset.card["metrics"])
     layout, seeds = settings.mesh, settings.seeds
     mesh = make_mesh(layout.devices, layout.data, len(seeds))
-    writer = outputs.Writer(folder, settings, dataset, inputs, mesh.size)
+    identity = resume.identity(
+        settings.to_dict(),
+        dataset.card["content_sha256"],
+        inputs.encoder.description,
+        inputs.notes,
+    )
+    provenance = workdir.provenance(
+        dataset.card["content_sha256"],
+        inputs.encoder.description,
+        settings.precision,
+        mesh.size,
+    )
+    saved, already = resume.find(folder, identity, provenance, print)
+    writer = outputs.Writer(folder, settings, dataset, inputs, provenance)
     print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     print(f"text: {inputs.encoder.description}")
     progress = TrainingProgress(
         seeds, settings.selection.early_stop, settings.selection.max_epochs
     )
+    before = saved.epochs if saved else []
+    for epoch in before:
+        writer.epoch(epoch)
+        progress.pass_by(epoch)
     with progress:
 
         def on_epoch(epoch):
-            writer.epoch(epoch)
+            said = writer.epoch(epoch)
             progress(epoch)
+            for line in said:
+                progress.console.print(line, highlight=False, soft_wrap=True)
 
         seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
-        fitted = fit(settings, *seen, mesh, label_range, kind, on_epoch, say=print)
+        with saver.Saver(folder, identity, seeds, already) as states:
+            fitted = fit(
+                settings,
+                *seen,
+                mesh,
+                label_range,
+                kind,
+                on_epoch,
+                say=print,
+                saved=saved,
+                keep=states.keep,
+            )
         trained = evaluate(settings, fitted, inputs, mesh)
         shuffled = shuffles.answers(settings, fitted, inputs.test, mesh)
+    earlier = sum(epoch.seconds for epoch in before)
     times = {
         "started": started,
-        "seconds": time.perf_counter() - clock,
+        "seconds": time.perf_counter() - clock + earlier,
         "command": _command(),
+        "resumed_after_epoch": len(before),
     }
-    results = writer.finish(trained, shuffled, times)
-    if with_report:
-        report.write(folder)
-    return results
+    return writer.finish(trained, shuffled, times, resume.notes(already))
+
+
+def _complete(folder: Path) -> bool:
+    """Say whether a run was not killed after its results."""
+    from msa_jax import saver
+
+    return (folder / "report.html").exists() and not saver.left_over(folder)
 
 
 def _command() -> str:

@@ -1,13 +1,17 @@
 """What a training run writes into its workdir, epoch by epoch and at the end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import checkpoint, intake, metrics, tasks, workdir
+from msa_jax import checkpoint, intake, metrics, nonfinite, tasks, workdir
+from msa_jax.batching import gather
 from msa_jax.data import Dataset
+from msa_jax.events import Events
 from msa_jax.experiment import baselines, shuffles
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.inputs import Inputs, frozen_features, opened
@@ -23,6 +27,7 @@ SELECTION = (
 
 
 # Files that some methods lack; one left by an unfinished run would be another's.
+DUMPS = "nonfinite_*.npz"
 NOT_ALWAYS = ("u_labels.npz", "samples.npz", workdir.FEATURES)
 
 
@@ -35,11 +40,9 @@ class Writer:
         config: Any,
         dataset: Dataset,
         inputs: Inputs,
-        devices: int,
+        provenance: dict[str, Any],
     ):
         """Start the run's files; those of an unfinished run there are replaced."""
-        from tensorboardX import SummaryWriter
-
         self._folder, self._config = folder, config
         self._name, self._card, self._inputs = dataset.name, dataset.card, inputs
         known = ("train", "valid")  # test stays sealed until `finish`
@@ -49,31 +52,28 @@ class Writer:
         self._u_labels: list[np.ndarray] = []
         self._batches: list[dict[str, np.ndarray]] = []
         self._seconds: list[float] = []
+        self._dumped: set[int] = set()
         workdir.write_json(folder / workdir.CONFIG, config.to_dict())
-        self._provenance = workdir.provenance(
-            dataset.card["content_sha256"],
-            inputs.encoder.description,
-            config.precision,
-            devices,
-        )
+        self._provenance = provenance
         workdir.write_json(folder / "provenance.json", self._provenance)
-        (folder / workdir.HISTORY).write_text("")
-        for name in NOT_ALWAYS:
-            (folder / name).unlink(missing_ok=True)
+        for name in (workdir.HISTORY, workdir.TIMES):
+            (folder / name).write_text("")
+        for old in (*(folder / name for name in NOT_ALWAYS), *folder.glob(DUMPS)):
+            old.unlink(missing_ok=True)
         logs = folder / "tensorboard"
-        for old in logs.glob("*/events.*"):
-            old.unlink()
-        self._boards = [SummaryWriter(str(logs / f"seed_{s}")) for s in config.seeds]
+        self._boards = [Events(logs / f"seed_{s}") for s in config.seeds]
 
-    def epoch(self, epoch: Epoch) -> None:
-        """Write an epoch's line of history and its scalars; keep its arrays."""
+    def epoch(self, epoch: Epoch) -> list[str]:
+        """Write an epoch's line of history and its scalars; keep its arrays.
+
+        Returns: a line per seed about what was not finite; its samples are written.
+        """
         self._seconds.append(epoch.seconds)
         self._batches.append(epoch.batches)
         if "u_labels" in epoch.recorded:
             self._u_labels.append(epoch.recorded["u_labels"])
         line = {
             "epoch": epoch.number,
-            "seconds": epoch.seconds,
             "train": epoch.train,
             "valid": epoch.valid,
             "active": epoch.active,
@@ -81,19 +81,44 @@ class Writer:
             "empty_classes": epoch.recorded.get("empty_classes"),
         }
         workdir.append_line(self._folder / workdir.HISTORY, line)
+        spent = {"epoch": epoch.number, "seconds": epoch.seconds}
+        workdir.append_line(self._folder / workdir.TIMES, spent)
         for i in np.flatnonzero(epoch.active):
             for part in ("train", "valid"):
                 for name, values in getattr(epoch, part).items():
                     tag, value = f"{part}/{name}", float(values[i])
                     if np.isfinite(value):  # tensorboardX warns of every other one
-                        self._boards[i].add_scalar(tag, value, epoch.number)
+                        self._boards[i].scalar(tag, value, epoch.number)
             self._boards[i].flush()
+        return [said for fault in epoch.faults if (said := self._fault(fault))]
+
+    def _fault(self, fault: nonfinite.Fault) -> str:
+        """Write the samples of a seed's first fault; say so, or "" for later ones."""
+        if fault.lane in self._dumped:
+            return ""
+        self._dumped.add(fault.lane)
+        split = "train" if fault.step else "valid"
+        ids = np.asarray(self._splits[split].id, str)
+        seed = self._config.seeds[fault.lane]
+        said = nonfinite.describe(fault, f"seed {seed}", list(ids))
+        index = np.asarray(fault.index, np.int32)
+        batch = gather(self._inputs.splits[split], jnp.asarray(index))
+        name = f"nonfinite_seed_{seed}.npz"
+        workdir.write_arrays(
+            self._folder / name,
+            what=np.asarray(nonfinite.where(fault)),
+            split=np.asarray(split),
+            id=ids[index],
+            **{k: np.asarray(v) for k, v in vars(batch).items() if v is not None},
+        )
+        return f"{said}; see {self._folder / name}"
 
     def finish(
         self,
         trained: Trained,
         shuffled: shuffles.Answers,
         times: dict[str, Any],
+        notes: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Write checkpoint, predictions, losses, features and, last, the results.
 
@@ -101,11 +126,10 @@ class Writer:
             trained: from `train.evaluate`.
             shuffled: from `shuffles.answers`.
             times: what goes into the results as "time".
+            notes: what else a reader should know.
 
         Returns: the results.
         """
-        for board in self._boards:
-            board.close()
         config, folder = self._config, self._folder
         seeds = [str(s) for s in config.seeds]
         fitted, frozen = trained.fitted, trained.fitted.frozen
@@ -148,6 +172,7 @@ class Writer:
                 *fitted.notes,
                 *self._empty_classes(fitted),
                 *self._missing_extremes(fitted),
+                *notes,
             ],
             "provenance": self._provenance,
         }

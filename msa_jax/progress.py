@@ -67,9 +67,13 @@ class TrainingProgress:
 
     def __call__(self, epoch: Epoch) -> None:
         """Print an epoch's line and move the bar."""
+        self.console.print(_line(epoch), highlight=False, soft_wrap=True)
+        self.pass_by(epoch)
+
+    def pass_by(self, epoch: Epoch) -> None:
+        """Move the bar by an epoch."""
         self._best[epoch.selected] = epoch.number
         self._seconds.append(epoch.seconds)
-        self.console.print(_line(epoch), highlight=False, soft_wrap=True)
         last = int(self._best.max()) + self._early_stop
         last = min(max(last, epoch.number), self._max)
         # The first epoch holds the compilation: no guide to the others.

@@ -5,12 +5,16 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
 STOPPING: Mapping[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped"}
+PREEMPTED = 75  # exit code after SIGTERM of commands that go on where they were
+_GO_ON = ("msa_jax.main", "msa_jax.tune", "msa_jax.reproduce")
 _AGAIN = 0.02  # seconds until a signal that came at a bad moment is raised again
+_GRACE = 8.0  # seconds until a command that computes or compiles on is ended
 
 
 class Terminated(KeyboardInterrupt):
@@ -19,13 +23,8 @@ class Terminated(KeyboardInterrupt):
 
 def started_as_command() -> bool:
     """Say whether this process is `python -m msa_jax...`, still importing."""
-    words = sys.orig_argv
-    modules = [
-        after for word, after in zip(words, words[1:], strict=False) if word == "-m"
-    ]
-    return sys.argv[:1] == ["-m"] and any(
-        module.split(".")[0] == __name__.split(".")[0] for module in modules
-    )
+    package = __name__.split(".")[0]
+    return sys.argv[:1] == ["-m"] and _module().split(".")[0] == package
 
 
 def end_at_once() -> None:
@@ -40,7 +39,9 @@ def call(main: Callable[[], Any]) -> Any:
 
     They are raised outside of imports only, because much code that imports takes any
     exception for a missing module. One that gets lost nevertheless is raised when
-    `main` ends. The second signal ends the process at once.
+    `main` ends. The second signal ends the process at once, and so does the first one
+    if `main` is still busy some seconds later: Python hears of it only when compiled
+    code returns, which may take an epoch.
     """
     asked: list[int] = []
     here = sys._getframe()
@@ -68,7 +69,8 @@ def call(main: Callable[[], Any]) -> Any:
     before = {n: signal.signal(n, handle) for n in (*numbers, signal.SIGALRM)}
     hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
-        result = main()
+        with _ending_if_busy():
+            result = main()
     except Exception:
         if asked:  # `main` took the signal for something else
             raise stop() from None
@@ -86,17 +88,70 @@ def call(main: Callable[[], Any]) -> Any:
 def leave(stop: KeyboardInterrupt) -> NoReturn:
     """Say that a signal stopped the command; exit with 130 or 143, as shells do.
 
+    Commands that go on where they were exit with 75 after SIGTERM.
+
     The interpreter of a command is not torn down: in the middle of things, that makes
     jaxlib's compiled code crash now and then.
     """
     number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
-    print(STOPPING[number], file=sys.stderr)
-    if signal.getsignal(number) is _end:  # a command, not a test
+    print(_said(number), file=sys.stderr)
+    end(_code(number))
+
+
+def end(code: int) -> NoReturn:
+    """Exit; a command does so at once, without waiting for the threads of libraries.
+
+    After a failed write, orbax's wait for minutes.
+    """
+    if signal.getsignal(signal.SIGTERM) is _end:  # a command, not a test
         atexit._run_exitfuncs()
         with contextlib.suppress(OSError, ValueError):  # a pipe nobody reads
             sys.stdout.flush()
-        os._exit(128 + number)
-    sys.exit(128 + number)
+        os._exit(code)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _ending_if_busy() -> Iterator[None]:
+    """End the process some seconds after a signal, unless the block has ended."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    done = threading.Event()
+
+    def watch() -> None:
+        while number := os.read(reading, 1):
+            if number[0] in STOPPING and not done.wait(_GRACE):
+                _end(number[0], None)
+        os.close(reading)
+
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+        signal.set_wakeup_fd(before)
+        os.close(writing)  # the thread reads the end and ends
+
+
+def _module() -> str:
+    """Return NAME of `python -m NAME`, or ""."""
+    words = sys.orig_argv
+    pairs = zip(words, words[1:], strict=False)
+    return next((after for word, after in pairs if word == "-m"), "")
+
+
+def _goes_on(number: int) -> bool:
+    return number == signal.SIGTERM and _module() in _GO_ON
+
+
+def _code(number: int) -> int:
+    return PREEMPTED if _goes_on(number) else 128 + number
+
+
+def _said(number: int) -> str:
+    more = "; the same command goes on from here" if _goes_on(number) else ""
+    return STOPPING[number] + more
 
 
 def _importing(frame: FrameType | None, outermost: FrameType) -> bool:
@@ -110,5 +165,5 @@ def _importing(frame: FrameType | None, outermost: FrameType) -> bool:
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     del frame
-    os.write(2, f"{STOPPING[number]}\n".encode())
-    os._exit(128 + number)
+    os.write(2, f"{_said(number)}\n".encode())
+    os._exit(_code(number))

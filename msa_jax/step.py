@@ -11,17 +11,16 @@ from typing import NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
 
 from msa_jax import losses, optim
 from msa_jax.batching import DROPOUT_STREAM, batches, gather, shuffled
 from msa_jax.packing import Sizes, by_size
+from msa_jax.seed_axis import Divide, division, over_seed_axis
 from msa_jax.train_state import split_sharding, state_sharding
 from msa_jax.types import Method, Outputs, PyTree, Selection, Split, TrainState
 
-Divide = Callable[[PyTree], PyTree]  # constrains a batch's layout on the devices
 Read = Callable[
     [Outputs], PyTree
 ]  # what to keep of a batch's outputs, batch axis first
@@ -40,6 +39,8 @@ class Rules(NamedTuple):
     round_decimals: validation losses are rounded to so many decimals first; None = not.
     min_delta: an epoch is better if its score is at most best - min_delta.
     early_stop: epochs without improvement after which a seed ends.
+    on_nonfinite: "skip": an optimiser step whose loss or gradient is not finite is left
+        out; else it is taken, and the host ends the seed or the run.
     """
 
     batch_size: int
@@ -49,6 +50,7 @@ class Rules(NamedTuple):
     round_decimals: int | None = None
     min_delta: float = 1e-6
     early_stop: int = 8
+    on_nonfinite: str = "stop"
 
 
 class EpochLog(NamedTuple):
@@ -58,12 +60,22 @@ class EpochLog(NamedTuple):
     valid_loss: the score that selects.
     valid_prediction: answers for the validation split [n] or [n, outputs].
     recorded: the method's label values worth keeping.
+    bad_steps: optimiser steps whose gradient was not finite [steps].
     """
 
     parts: dict[str, Array]
     valid_loss: Array
     valid_prediction: Array
     recorded: dict[str, Array]
+    bad_steps: Array
+
+
+class Trained(NamedTuple):
+    """One epoch of one seed; see `EpochLog`."""
+
+    state: TrainState
+    parts: dict[str, Array]
+    bad_steps: Array
 
 
 def train_epoch(
@@ -76,14 +88,38 @@ def train_epoch(
     divide: Divide = lambda batch: batch,
     sizes: Sizes | None = None,
 ) -> tuple[TrainState, dict[str, Float[Array, " k"]]]:
-    """Train one seed for one epoch over the batches of `order`.
+    """Train one seed for one epoch over the batches of `order`, see `watched_epoch`.
+
+    Returns:
+        The new state (its epoch one higher) and each loss part per batch.
+    """
+    done = watched_epoch(
+        method, optimizer, state, split, order, accumulate, divide, sizes
+    )
+    return done.state, done.parts
+
+
+def watched_epoch(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    split: Split,
+    order: Int[Array, "k b"],
+    accumulate: int,
+    divide: Divide = lambda batch: batch,
+    sizes: Sizes | None = None,
+    *,
+    skip: bool = False,
+) -> Trained:
+    """Train one seed for one epoch over the batches of `order`; say what went wrong.
 
     Within every batch: (1) forward and loss with the stored labels, (2) backward, (3)
     label tables, and after every `accumulate`-th batch (4) one optimiser step on the
     *sum* of the gradients.
 
-    Returns:
-        The new state (its epoch one higher) and each loss part per batch.
+    Args:
+        skip: where a loss or gradient of an optimiser step is not finite, only the step
+            counter moves: parameters, optimiser and label tables stay.
 
     Source: trains/multiTask/SELF_MM.py, do_train.
     """
@@ -104,6 +140,11 @@ def train_epoch(
     def only_forward(batch, params, labels, step):
         return forward(params, batch, labels, step)[1]
 
+    def unless(bad, new, old):
+        if not skip:
+            return new
+        return jax.tree.map(lambda a, b: jnp.where(bad, b, a), new, old)
+
     def backward_batch(params, carry, index):
         gradient, labels, step = carry
         batch = divide(gather(split, index))
@@ -114,28 +155,34 @@ def train_epoch(
         return (gradient, labels, step + 1), parts
 
     def group(carry, indices):
-        params, opt_state, labels, step = carry
+        params, opt_state, labels, step = before = carry
         zero = jax.tree.map(jnp.zeros_like, params)
         (gradient, labels, step), parts = jax.lax.scan(
             lambda c, index: backward_batch(params, c, index),
             (zero, labels, step),
             indices,
         )
+        # What is not finite in one batch's gradient is not in the sum either.
+        bad = ~all_finite(gradient)
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         params = optax.apply_updates(params, updates)
-        return (params, opt_state, labels, step), parts
+        wrong = bad | ~jnp.isfinite(parts["loss"]).all()
+        moved = unless(wrong, (params, opt_state, labels), before[:3])
+        return (*moved, step), (parts, bad)
 
     def leftover_batch(params, carry, index):
         labels, step = carry
         batch = divide(gather(split, index))
         outputs, parts = by_size(sizes, only_forward)(batch, params, labels, step)
-        labels = method.update_labels(labels, outputs, batch, epoch)
+        updated = method.update_labels(labels, outputs, batch, epoch)
+        labels = unless(~jnp.isfinite(parts["loss"]), updated, labels)
         return (labels, step + 1), parts
 
     whole = order.shape[0] // accumulate * accumulate
     groups = order[:whole].reshape(-1, accumulate, order.shape[1])
     carry = (state.params, state.opt_state, state.labels, state.step)
-    (params, opt_state, labels, step), parts = jax.lax.scan(group, carry, groups)
+    carry, (parts, bad_steps) = jax.lax.scan(group, carry, groups)
+    params, opt_state, labels, step = carry
     parts = jax.tree.map(lambda x: x.reshape(-1), parts)
     if whole < order.shape[0]:
         (labels, step), rest = jax.lax.scan(
@@ -147,7 +194,12 @@ def train_epoch(
     state = dataclasses.replace(
         state, step=step, epoch=epoch, params=params, opt_state=opt_state, labels=labels
     )
-    return state, parts
+    return Trained(state, parts, bad_steps)
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Say whether every number of a pytree is finite."""
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
 
 
 def predict(
@@ -268,29 +320,35 @@ def make_epoch(
         rows = batches(
             order, rules.batch_size, columns=columns, drop_last=rules.drop_last
         )
-        state, parts = train_epoch(
-            method, optimizer, state, train, rows, rules.accumulate, divide, sizes
+        state, parts, bad_steps = watched_epoch(
+            method,
+            optimizer,
+            state,
+            train,
+            rows,
+            rules.accumulate,
+            divide,
+            sizes,
+            skip=rules.on_nonfinite == "skip",
         )
         prediction = predict(method, state.params, valid, columns, divide, sizes=sizes)
         score = valid_loss(method.task.error(prediction, valid), rules)
         chosen = select(state.selection, state.params, score, state.epoch, rules)
         opt_state = optim.after_epoch(state.opt_state, score)
         state = dataclasses.replace(state, selection=chosen, opt_state=opt_state)
-        log = EpochLog(parts, score, prediction, method.label_values(state.labels))
-        return state, log
+        recorded = method.label_values(state.labels)
+        return state, EpochLog(parts, score, prediction, recorded, bad_steps)
+
+    def rest(state, train, valid):
+        shapes = jax.eval_shape(run, state, train, valid)[1]
+        log = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return state, log._replace(recorded=method.label_values(state.labels))
 
     def one_seed(state, train, valid):
-        shapes = jax.eval_shape(run, state, train, valid)[1]
-
-        def rest(state, train, valid):
-            del train, valid
-            log = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-            return state, log._replace(recorded=method.label_values(state.labels))
-
         return jax.lax.cond(state.selection.active, run, rest, state, train, valid)
 
     return jax.jit(
-        over_seed_axis(one_seed, over_seeds, at_once),
+        over_seed_axis(one_seed, over_seeds, at_once, rest),
         donate_argnums=0,
         in_shardings=(
             state_sharding(mesh),
@@ -324,47 +382,3 @@ def make_predict(
         in_shardings=(state_sharding(mesh), split_sharding(mesh)),
         out_shardings=state_sharding(mesh),
     )
-
-
-def over_seed_axis(one_seed: Callable, how: str, at_once: int = 0) -> Callable:
-    """Turn a program (state of one seed, *shared) into one over the seed axis.
-
-    Args:
-        one_seed: the program.
-        how: "map" (in turn) or "vmap" (side by side).
-        at_once: with "vmap", a group of so many side by side, group after group; it
-            divides the number of seeds. 0: all.
-    """
-
-    def in_turn(state, *shared):
-        return jax.lax.map(lambda s: one_seed(s, *shared), state)
-
-    def in_parallel(state, *shared):
-        axes = (0,) + (None,) * len(shared)
-        return jax.vmap(one_seed, in_axes=axes, spmd_axis_name="seed")(state, *shared)
-
-    def in_groups(state, *shared):
-        seeds = len(jax.tree.leaves(state)[0])
-        if at_once in (0, seeds):
-            return in_parallel(state, *shared)
-        groups = jax.tree.map(
-            lambda x: x.reshape(seeds // at_once, at_once, *x.shape[1:]), state
-        )
-        done = jax.lax.map(lambda group: in_parallel(group, *shared), groups)
-        return jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), done)
-
-    return in_turn if how == "map" else in_groups
-
-
-def division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
-    """How batches divide over the "data" axis, and their padded width."""
-    devices = mesh.shape["data"]
-    columns = -(-batch_size // devices) * devices
-    if devices == 1:
-        return lambda batch: batch, columns
-    sharding = NamedSharding(mesh, P("data"))
-
-    def divide(batch: PyTree) -> PyTree:
-        return jax.lax.with_sharding_constraint(batch, sharding)
-
-    return divide, columns

@@ -7,10 +7,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import packing, step
+from msa_jax import nonfinite, packing, step
+from msa_jax.boards import Epoch
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs, opened
-from msa_jax.lanes import Epoch, choose_sizes, layout_of_seeds, prepare, run
+from msa_jax.lanes import choose_sizes, layout_of_seeds, prepare
+from msa_jax.learning import Run, Saved, run
 from msa_jax.sealed import Frozen, freeze
 from msa_jax.text import Encoder
 from msa_jax.train_state import split_sharding
@@ -79,6 +81,8 @@ def fit(
     on_epoch: Callable[[Epoch], None],
     *,
     say: Callable[[str], None] = lambda line: None,
+    saved: Saved | None = None,
+    keep: Callable[[TrainState, Epoch], None] = lambda state, epoch: None,
 ) -> Fitted:
     """Train all seeds and select on validation. There is no test here.
 
@@ -92,15 +96,31 @@ def fit(
         metrics_kind: see `metrics.score`.
         on_epoch: called after every epoch.
         say: is told, before training, what memory it takes.
+        saved: the same run after some epochs, to go on from there: to the bit what it
+            would have been. None: from the beginning.
+        keep: called after every epoch with the state as it is then.
 
     Raises:
-        UserError: a seed never had a finite validation loss.
+        UserError: a seed never had a finite validation loss, or `learning.run`
+            refuses.
     """
     program = prepare(config, train, valid, encoder, mesh, label_range)
     say(program.needs)
     seeds = tuple(config.seeds)
     values = {field: [v] * len(seeds) for field, v in program.values.items()}
-    done = run(program, program.start(seeds, values), metrics_kind, on_epoch)
+    if saved is None:
+        state, before = program.start(seeds, values), []
+    else:
+        state, before = program.restore(seeds, values, saved.arrays), saved.epochs
+    done = run(
+        program,
+        state,
+        metrics_kind,
+        on_epoch,
+        before=before,
+        keep=keep,
+        name=lambda lane: f"seed {seeds[lane]}",
+    )
     _require_selected(done.state, seeds)
     u_labels = done.recorded.get("u_labels")
     notes = []
@@ -113,13 +133,7 @@ def fit(
         epochs_run=done.epochs_run,
         valid_prediction=done.valid_prediction,
         recorded=done.recorded,
-        notes=notes
-        + [
-            f"Seed {seeds[i]}: a loss was not finite in epoch {done.failed_in[i]}; "
-            "training of this seed ended there, its best epoch before counts."
-            for i in np.argsort(done.failed_in, kind="stable")
-            if done.failed_in[i]
-        ],
+        notes=notes + _not_finite(done, seeds),
     )
 
 
@@ -181,6 +195,26 @@ def spread_out(n: int, most: int) -> np.ndarray:
     """Choose at most `most` of n places, evenly spaced; all if there are no more."""
     count = min(n, most)
     return np.arange(count) * n // max(count, 1)
+
+
+def _not_finite(done: Run, seeds: tuple[int, ...]) -> list[str]:
+    """Say which seeds ended early or left steps out, in the order of epochs."""
+    notes = []
+    for i in np.argsort(done.failed_in, kind="stable"):
+        faults = [f for f in done.faults if f.lane == i]
+        ended = [f for f in faults if f.epoch == done.failed_in[i]]
+        if ended:
+            notes.append(
+                f"Seed {seeds[i]}: {nonfinite.where(ended[-1])} was not finite; "
+                "training of this seed ended there, its best epoch before counts."
+            )
+        if left_out := [f for f in faults if f.step and f not in ended]:
+            notes.append(
+                f"Seed {seeds[i]}: {len(left_out)} training step(s) with a loss or "
+                "gradient that was not finite were left out, the first in epoch "
+                f"{left_out[0].epoch}."
+            )
+    return notes
 
 
 def _require_selected(state: TrainState, seeds: tuple[int, ...]) -> None:

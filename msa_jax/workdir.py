@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -12,10 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from msa_jax import files
 from msa_jax.errors import UserError
 from msa_jax.experiment.statistics import json_safe
 
 RESULTS, CONFIG, HISTORY = "results.json", "config.json", "history.jsonl"
+TIMES = "times.jsonl"  # what differs from one run to the next of the same
 LOSSES, FEATURES = "losses.npz", "features.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"  # how samples become inputs
 BASELINES = "baselines_test.npz"
@@ -94,15 +95,13 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON (NaN as null) in one stroke."""
-    _replace(path, _dump(value).encode())
+    files.write(path, _dump(value).encode())
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write an .npz in one stroke."""
-    temporary = path.with_name(f".{path.name}")
-    with open(temporary, "wb") as file:
+    with files.replacing(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    os.replace(temporary, path)
 
 
 def append_line(path: Path, value: Any) -> None:
@@ -129,12 +128,6 @@ def provenance(
 
 def _dump(value: Any) -> str:
     return json.dumps(json_safe(value), indent=2, sort_keys=True) + "\n"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def _git_commit() -> str | None:

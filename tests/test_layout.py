@@ -15,7 +15,8 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 # A module or package may import those before it in this list, and its own parts.
 ORDER = (
-    *("signals", "errors", "backend", "types", "sealed", "cli", "config"),
+    *("signals", "errors", "files", "lock", "backend", "types", "sealed"),
+    *("cli", "config"),
     *(
         "data",
         "batching",
@@ -34,14 +35,20 @@ ORDER = (
     *(
         "optim",
         "train_state",
+        "seed_axis",
         "step",
+        "nonfinite",
         "checkpoint",
         "memory",
+        "boards",
+        "records",
+        "saver",
         "lanes",
+        "learning",
         "train",
         "progress",
     ),
-    *("experiment", "workdir", "outputs", "finished", "report"),
+    *("experiment", "workdir", "resume", "events", "outputs", "finished", "report"),
     *("interop", "interop_spt", "interop_ucrn", "parity"),
     *("main", "tune", "prepare", "predict", "robustness", "reproduce", "bench"),
 )

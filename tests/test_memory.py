@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from msa_jax import memory, step
+from msa_jax import memory, seed_axis
 from msa_jax.memory import Memory
 
 GB = 10**9
@@ -51,7 +51,8 @@ def test_groups_of_seeds_compute_what_all_at_once_do():
     x = {"x": jnp.arange(24.0).reshape(6, 4)}
     shared = jnp.arange(8.0).reshape(4, 2)
     programs = [
-        step.over_seed_axis(one_seed, "vmap", at_once) for at_once in (0, 1, 2, 3, 6)
+        seed_axis.over_seed_axis(one_seed, "vmap", at_once)
+        for at_once in (0, 1, 2, 3, 6)
     ]
     for program in programs:
         found = program(x, shared)

@@ -78,7 +78,7 @@ def select(tmp_path_factory):
         config, epochs = settings(), []
         inputs = preparation.make_inputs(dataset, config)
         mesh = make_mesh(1, 1, len(SEEDS))
-        writer = Writer(folder, config, dataset, inputs, 1)
+        writer = Writer(folder, config, dataset, inputs, {})
 
         def every(epoch):
             epochs.append(epoch)
@@ -317,7 +317,7 @@ def arrays_in(thing, seen: set | None = None) -> list[np.ndarray]:
 def test_what_writes_during_training_holds_no_test(tmp_path):
     dataset, config = data(11), settings()
     inputs = preparation.make_inputs(dataset, config)
-    found = arrays_in(Writer(tmp_path, config, dataset, inputs, 1))
+    found = arrays_in(Writer(tmp_path, config, dataset, inputs, {}))
 
     for name in ("label", "id", "text", "audio"):
         valid, test = (getattr(dataset.splits[s], name) for s in ("valid", "test"))

@@ -8,7 +8,7 @@ import tiny
 from ml_collections import FrozenConfigDict
 
 from configs import smoke as smoke_config
-from msa_jax import lanes, packing, train
+from msa_jax import nonfinite, packing, train
 from msa_jax.data import load
 from msa_jax.inputs import make_inputs
 from msa_jax.train_state import make_mesh
@@ -220,16 +220,16 @@ def test_selected_parameters_are_the_best_epochs(run):
 def test_a_seed_that_is_not_finite_ends_alone(run, monkeypatch):
     """One lane's NaN stops that lane, is noted, and leaves the others as they were."""
     good, _ = run()
-    right = lanes._stop_failed
+    right = nonfinite.find
 
-    def poisoned(state, log, active):
-        if int(np.asarray(state.epoch).max()) == 2:
+    def poisoned(log, active, number, *rest):
+        if number == 2:
             loss = np.array(log.valid_loss)
             loss[0] = np.nan
             log = log._replace(valid_loss=loss)
-        return right(state, log, active)
+        return right(log, active, number, *rest)
 
-    monkeypatch.setattr(lanes, "_stop_failed", poisoned)
+    monkeypatch.setattr(nonfinite, "find", poisoned)
     bad, _ = run(**{"mesh.over_seeds": "map"})
     assert bad.fitted.epochs_run[0] == 2
     np.testing.assert_array_equal(bad.fitted.epochs_run[1:], good.fitted.epochs_run[1:])

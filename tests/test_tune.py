@@ -261,13 +261,13 @@ def test_goes_on_after_a_kill_and_with_more_trials(done, tmp_path, monkeypatch):
     (tmp_path / "search.json").write_text((folder / "search.json").read_text())
     (tmp_path / "trials.jsonl").write_text(whole[2] + whole[0] + whole[1][:50])
     started = []
-    right = trials.lanes.run
+    right = trials.learning.run
 
     def counted(program, state, *rest):
         started.append({f: float(v[0]) for f, v in state.hyper.items()})
         return right(program, state, *rest)
 
-    monkeypatch.setattr(trials.lanes, "run", counted)
+    monkeypatch.setattr(trials.learning, "run", counted)
     searching.search_and_write(asked(count=5), data(11), tmp_path)
     plan = asked(count=5).plan
     missing = [plan[1], plan[3], plan[4]]

@@ -18,6 +18,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "optim.schedule": ("constant", "linear", "plateau"),
     "selection.valid_mean": ("batches", "samples"),
     "mesh.over_seeds": ("auto", "vmap", "map"),
+    "on_nonfinite": ("stop", "skip", "abort"),
     "precision": ("highest", "high", "default", "bfloat16"),
 }
 # Of methods that generate unimodal labels.

@@ -117,6 +117,10 @@ def base() -> ConfigDict:
     c.mesh.seeds_at_once = 0
     c.mesh.over_seeds = "auto"  # vmap | map | auto: map on one CPU device, else vmap
 
+    # A loss or gradient that is not finite ends its seed (stop; the others go on), is
+    # left out with its optimiser step (skip), or ends the run (abort).
+    c.on_nonfinite = "stop"  # stop | skip | abort
+
     # Of products: highest | high | default (fastest); bfloat16: default, and the text
     # encoder computes in bfloat16. Parameters, losses, labels and metrics are float32.
     c.precision = "highest"

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from msa_jax import metrics, step, train
+from msa_jax import metrics, seed_axis, train
 from msa_jax.batching import batches, gather
 from msa_jax.experiment.statistics import summarise
 from msa_jax.sealed import Sealed
@@ -96,7 +96,7 @@ def make_program(
     passes; they are data. All passes of a batch run side by side around one pass of the
     text encoder, which does not depend on them.
     """
-    divide, columns = step.division(mesh, size)
+    divide, columns = seed_axis.division(mesh, size)
 
     def one_seed(params, split, audio_rows, vision_rows):
         n = split.label.shape[0]
@@ -126,7 +126,7 @@ def make_program(
 
     shared = split_sharding(mesh)
     return jax.jit(
-        step.over_seed_axis(one_seed, over_seeds),
+        seed_axis.over_seed_axis(one_seed, over_seeds),
         in_shardings=(state_sharding(mesh), shared, shared, shared),
         out_shardings=state_sharding(mesh),
     )

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from msa_jax import lanes, tasks
+from msa_jax import lanes, learning, tasks
+from msa_jax.boards import Epoch
 from msa_jax.config import with_values
 from msa_jax.data import Dataset
 from msa_jax.experiment.search import Group, Trial
@@ -105,7 +106,7 @@ def run_group(
     config: Any,
     group: Group,
     seen: Seen,
-    on_epoch: Callable[[lanes.Epoch], None],
+    on_epoch: Callable[[Epoch], None],
     most_lanes: int = MOST_LANES,
 ) -> Iterator[Outcome]:
     """Train the trials of a group; yield each as soon as it is finished.
@@ -146,7 +147,7 @@ def run_group(
             },
             idle=(together - len(block)) * len(seeds),
         )
-        done = lanes.run(program, state, seen.metrics_kind, on_epoch)
+        done = learning.run(program, state, seen.metrics_kind, on_epoch)
         seconds = (time.perf_counter() - clock) / len(block)
         yield from _outcomes(block, len(seeds), done, seconds)
         clock = time.perf_counter()
@@ -158,7 +159,7 @@ def config_of(config: Any, group: Group) -> FrozenConfigDict:
 
 
 def _outcomes(
-    block: Sequence[Trial], seeds: int, done: lanes.Run, seconds: float
+    block: Sequence[Trial], seeds: int, done: learning.Run, seconds: float
 ) -> list[Outcome]:
     chosen = jax.device_get(done.state.selection)
     bad = (done.failed_in > 0) | (chosen.epoch == 0) | ~np.isfinite(chosen.score)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax import files
 from msa_jax.errors import UserError
 from msa_jax.experiment import compare
 from msa_jax.experiment.statistics import json_safe
 from msa_jax.metric_names import METRICS
 from msa_jax.report import table_page, tables
 from msa_jax.report.reading import Run, read
-from msa_jax.report.rendering import replace
 from msa_jax.report.tables import count
 
 _LEAST = 2  # runs
@@ -42,7 +42,7 @@ def write(
     if (folder / "results.json").exists():
         raise UserError(f"--out {folder} is a run of its own; give another folder")
     page = table_page.write(folder, found)
-    replace(folder / "table.json", (json.dumps(found, indent=1) + "\n").encode())
+    files.write(folder / "table.json", (json.dumps(found, indent=1) + "\n").encode())
     return page
 
 

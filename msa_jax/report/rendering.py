@@ -1,11 +1,11 @@
 """Templates into text, and text into files that are never half there."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from msa_jax.errors import UserError
+from msa_jax.files import write as write_file
 
 
 def render(
@@ -55,13 +55,6 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            replace(folder / name, data)
+            write_file(folder / name, data)
     except OSError as error:
         raise UserError(f"cannot write the page: {error}") from error
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file in one stroke."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

@@ -14,8 +14,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from msa_jax.boards import Epoch
 from msa_jax.experiment.search import Group
-from msa_jax.lanes import Epoch
 from msa_jax.report.tune_page import form, loss, span
 
 
