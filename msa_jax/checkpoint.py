@@ -8,8 +8,10 @@ shapes without a word.
 """
 
 import contextlib
+import gc
 import hashlib
 import json
+import logging
 import shutil
 import sys
 import time
@@ -27,7 +29,7 @@ from msa_jax.errors import UserError
 from msa_jax.types import PyTree
 
 ARRAYS, MANIFEST = "arrays", "manifest.json"
-_MOMENT = 0.5  # seconds; see `quiet_reader`
+_MOMENT = 0.5  # seconds; see `quiet`
 # orbax and its readers raise many types on damage; these are mistakes of ours.
 _OURS = (AssertionError, NotImplementedError, MemoryError)
 
@@ -163,7 +165,7 @@ def read_state(folder: Path) -> State:
             said = "is missing" if name not in there else f"is not {size} bytes long"
             raise Damaged(f"{folder / ARRAYS / name} {said}")
     try:
-        with quiet_reader():
+        with quiet():
             nested = load(folder / ARRAYS)
         found = traverse_util.flatten_dict(nested, sep="/")
         arrays = {name: np.asarray(x) for name, x in found.items()}
@@ -180,26 +182,34 @@ def read_state(folder: Path) -> State:
 
 
 @contextlib.contextmanager
-def quiet_reader() -> Iterator[None]:
-    """Keep a failed reader's other threads from printing tracebacks of their own.
+def quiet() -> Iterator[None]:
+    """Keep orbax's other threads from printing tracebacks of their own.
 
-    When a file is missing, orbax gives up and closes its event loop; reads still under
-    way then find it closed, a moment later, and say so on stderr.
+    When a file is missing or cannot be written, orbax gives up and closes its event
+    loop; what is still under way then finds it closed, a moment later, and says so on
+    stderr.
     """
     before = sys.unraisablehook
+    loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
+    disabled = [logger.disabled for logger in loggers]
 
     def only_others(unraisable: Any) -> None:
         if "Event loop is closed" not in str(unraisable.exc_value):
             before(unraisable)
 
     sys.unraisablehook = only_others
+    for logger in loggers:
+        logger.disabled = True
     try:
         yield
     except Exception:
         time.sleep(_MOMENT)
+        gc.collect()  # what nobody asked for its error says it when it is collected
         raise
     finally:
         sys.unraisablehook = before
+        for logger, was in zip(loggers, disabled, strict=True):
+            logger.disabled = was
 
 
 def _checkpointer() -> Any:

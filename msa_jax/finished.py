@@ -167,7 +167,7 @@ def _read_selection(folder: Path, results: dict[str, Any]) -> Frozen:
     if not path.is_dir():
         raise UserError(f"no {path}: train again")
     try:
-        with checkpoint.quiet_reader():
+        with checkpoint.quiet():
             params = jax.tree.map(np.asarray, checkpoint.load(path))
         table = folder / "u_labels.npz"
         last = _read_arrays(table, "value")[0][-1] if table.is_file() else None

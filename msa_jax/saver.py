@@ -82,20 +82,25 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._waited = self._stopped = False
+        self._quiet = checkpoint.quiet()
 
     def __enter__(self) -> "Saver":
         """Begin: orbax is slow to import, so that is done beside training, too."""
+        self._quiet.__enter__()
         self._thread = threading.Thread(target=checkpoint.warm_up, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         """Wait for the last write: to its end, or a moment if the run is stopped."""
-        if kind is None:
-            self._wait(None)
-        elif self._thread is not None:
-            self._thread.join(_GRACE)
-            self._stopped = True
+        try:
+            if kind is None:
+                self._wait(None)
+            elif self._thread is not None:
+                self._thread.join(_GRACE)
+                self._stopped = True
+        finally:
+            self._quiet.__exit__(kind, error, traceback)
 
     def keep(self, state: TrainState, epoch: Epoch) -> None:
         """Save the state after an epoch.
