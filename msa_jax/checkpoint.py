@@ -25,7 +25,7 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import Sharding
 
-from msa_jax import files
+from msa_jax import files, hosts
 from msa_jax.errors import UserError
 from msa_jax.types import PyTree
 
@@ -52,17 +52,13 @@ class State(NamedTuple):
 
 def save(folder: Path, tree: PyTree) -> None:
     """Write a pytree of arrays with orbax; an older checkpoint there is replaced."""
-    import orbax.checkpoint as ocp
-
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(folder.resolve(), jax.tree.map(np.asarray, tree), force=True)
 
 
 def load(folder: Path) -> PyTree:
     """Read the pytree that `save` wrote, as NumPy arrays in nested dicts."""
-    import orbax.checkpoint as ocp
-
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         return checkpointer.restore(folder.resolve())
 
 
@@ -78,19 +74,19 @@ def on_host(tree: PyTree) -> dict[str, np.ndarray]:
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     plain = [jax.random.key_data(x) if _is_key(x.dtype) else x for _, x in leaves]
-    copies = [np.array(x) for x in jax.device_get(plain)]
+    copies = [np.array(x) for x in hosts.to_host(plain)]
     return {_name(path): x for (path, _), x in zip(leaves, copies, strict=True)}
 
 
 def on_devices(
-    arrays: Mapping[str, np.ndarray], like: PyTree, sharding: Sharding
+    arrays: Mapping[str, np.ndarray], like: PyTree, sharding: Sharding | PyTree
 ) -> PyTree:
     """Make a pytree of what `on_host` copied.
 
     Args:
         arrays: from `on_host`.
         like: shapes and types of the pytree.
-        sharding: how every leaf lies on the devices.
+        sharding: how every leaf lies on the devices, or one for all.
 
     Raises:
         UserError: these are not the arrays of such a tree.
@@ -105,13 +101,13 @@ def on_devices(
             "with the version that began the run, or give another --workdir"
         )
 
-    def put(path, leaf):
+    def value_of(path, leaf):
         value = arrays[_name(path)]
         if _is_key(leaf.dtype):
             value = jax.random.wrap_key_data(jnp.asarray(value))
-        return jax.device_put(value, sharding)
+        return value
 
-    return jax.tree_util.tree_map_with_path(put, like)
+    return hosts.put(jax.tree_util.tree_map_with_path(value_of, like), sharding)
 
 
 def write_state(
@@ -215,6 +211,18 @@ def quiet() -> Iterator[None]:
         sys.unraisablehook = before
         for logger, was in zip(loggers, disabled, strict=True):
             logger.disabled = was
+
+
+def _checkpointer() -> Any:
+    import orbax.checkpoint as ocp
+
+    if not hosts.several():
+        return ocp.StandardCheckpointer()
+    # Process 0 is alone with its disk: orbax is not to wait for the others.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="process_0"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

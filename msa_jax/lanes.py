@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from msa_jax import checkpoint, memory, methods, optim, packing, step
+from msa_jax import checkpoint, hosts, memory, methods, optim, packing, step
 from msa_jax.batching import batches, gather, shuffled
 from msa_jax.config import traced_values, with_values
 from msa_jax.errors import UserError
@@ -27,6 +27,7 @@ from msa_jax.train_state import (
     new_state,
     split_sharding,
     state_sharding,
+    state_shardings,
 )
 from msa_jax.types import Method, Split, TrainState
 
@@ -97,8 +98,13 @@ def prepare(
 
     method, optimizer = assemble(config)
     sizes = choose_sizes(config, {"train": train, "valid": valid}, mesh)
-    train, valid = jax.device_put((train, valid), split_sharding(mesh))
-    begin = make_start(method, optimizer, train, encoder.params, mesh)
+    train, valid = hosts.put((train, valid), split_sharding(mesh))
+    lie = state_shardings(
+        mesh, _shapes(method, optimizer, train), shard_text=config.mesh.shard_text
+    )
+    hyper = dict.fromkeys(traced_values(config), state_sharding(mesh))
+    begin = make_start(method, optimizer, train, encoder.params, mesh, lie)
+    lie = dataclasses.replace(lie, hyper=hyper)
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     at_once, needs = _plan_memory(
         config, method, optimizer, train, valid, mesh, over_seeds, lanes
@@ -112,14 +118,13 @@ def prepare(
         at_once=at_once,
         of_lane=lambda hyper: assemble(with_values(config, hyper)),
         sizes=sizes,
+        lie=lie,
     )
 
     def start(seeds, values, idle=0):
         state = begin(seeds)
         hyper = {
-            field: jax.device_put(
-                np.asarray(lanes, train.label.dtype), state_sharding(mesh)
-            )
+            field: hosts.put(np.asarray(lanes, train.label.dtype), state_sharding(mesh))
             for field, lanes in values.items()
         }
         state = dataclasses.replace(state, hyper=hyper)
@@ -134,11 +139,12 @@ def prepare(
         like = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((len(seeds), *x.shape), x.dtype), one
         )
-        return checkpoint.on_devices(arrays, like, state_sharding(mesh))
+        return checkpoint.on_devices(arrays, like, lie)
 
     def order(state, lane, epoch):
         n, size = train.label.shape[0], config.optim.batch_size
-        samples = shuffled(state.key[lane], jnp.asarray(epoch), n)
+        key = hosts.to_host(state.key)[lane]
+        samples = shuffled(key, jnp.asarray(epoch), n)
         rows = batches(samples, size, drop_last=config.data.drop_last)
         return [row[row < n] for row in np.asarray(rows)]
 
@@ -146,7 +152,7 @@ def prepare(
         method=method,
         values=traced_values(config),
         max_epochs=config.selection.max_epochs,
-        truth=np.asarray(getattr(valid, method.task.labels)),
+        truth=hosts.to_host(getattr(valid, method.task.labels)),
         sizes=sizes,
         needs=needs,
         start=start,
@@ -241,7 +247,7 @@ def layout_of_seeds(choice: str, seed_devices: int) -> str:
 def going_on(state: TrainState, which: np.ndarray) -> TrainState:
     """Let only these lanes go on, of those that do."""
     active = state.selection.active
-    going = jax.device_put(np.asarray(active) & which, active.sharding)
+    going = hosts.put(hosts.to_host(active) & which, active.sharding)
     selection = dataclasses.replace(state.selection, active=going)
     return dataclasses.replace(state, selection=selection)
 

@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from msa_jax import boards, metrics, nonfinite
+from msa_jax import boards, hosts, metrics, nonfinite
 from msa_jax.boards import Epoch
 from msa_jax.lanes import Program, going_on
 from msa_jax.nonfinite import Fault
@@ -72,7 +71,7 @@ def run(
     """
     board = boards.of_epochs(len(state.step), before)
     for number in range(len(before) + 1, program.max_epochs + 1):
-        active = np.asarray(state.selection.active)
+        active = hosts.to_host(state.selection.active)
         if not active.any():
             break
         state, epoch = _one(program, state, metrics_kind, number, active)
@@ -101,7 +100,7 @@ def _one(
 ) -> tuple[TrainState, Epoch]:
     start = time.perf_counter()
     state, log = program.epoch(state)
-    log = jax.device_get(log)
+    log, best = hosts.to_host((log, state.selection.epoch))
     faults = nonfinite.find(
         log,
         active,
@@ -124,7 +123,7 @@ def _one(
         train=_of_active(means, active),
         valid=_of_active({"loss": log.valid_loss} | valid, active),
         active=active,
-        selected=active & (np.asarray(state.selection.epoch) == number),
+        selected=active & (best == number),
         recorded=log.recorded,
         prediction=log.valid_prediction,
         faults=tuple(faults),

@@ -10,7 +10,6 @@ Run again in the same workdir to go on after a kill, with the same results to th
 (docs/resume.md), or to see the results of a finished run.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from ml_collections import FrozenConfigDict, config_flags
 
 from msa_jax import cli, config, lock, workdir
 from msa_jax.backend import set_up_jax
+from msa_jax.errors import UserError
 
 if TYPE_CHECKING:
     from msa_jax.inputs import Inputs
@@ -33,12 +33,41 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "this is one of several processes that train together"
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where jax cannot find it out"
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "how many there are, likewise")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "which one this is, from 0")
+
+
 def main(argv: list[str]) -> int:
     """Run what the flags say; return the exit code."""
     del argv
     frozen = FrozenConfigDict(_CONFIG.value)
     config.check(frozen)
     folder = Path(_WORKDIR.value or _default_workdir())
+    where = (_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value)
+    if not _DISTRIBUTED.value:
+        if where != (None, None, None):
+            raise UserError(
+                "--coordinator, --processes and --process_id need --distributed"
+            )
+        return _show(frozen, folder)
+    from msa_jax import beside, hosts
+
+    with hosts.joined(hosts.Cluster(*where)):
+        if not hosts.is_first():
+            return beside.run(frozen)
+        code = _show(frozen, folder)
+        hosts.share(dict)  # nothing more to do for the others
+    return code
+
+
+def _show(frozen: FrozenConfigDict, folder: Path) -> int:
+    """Run, unless it is done; print the results."""
     done = workdir.finished(folder, frozen.to_dict())
     headline = f"already done in {folder} (delete it to run again)" if done else "done"
     if done is None or not _complete(folder):
@@ -93,21 +122,11 @@ def _run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
     set_up_jax(settings.precision)
-    from msa_jax import outputs, resume, saver, tasks
-    from msa_jax.data import load
-    from msa_jax.experiment import shuffles
-    from msa_jax.inputs import make_inputs
+    from msa_jax import beside, outputs, resume, saver
     from msa_jax.progress import TrainingProgress
-    from msa_jax.train import evaluate, fit
-    from msa_jax.train_state import make_mesh
 
-    data_dir = settings.data.dir or os.environ.get("MSA_DATA") or "data"
-    dataset = load(settings.data.name, data_dir)
-    inputs = change(make_inputs(dataset, settings))
-    label_range = tuple(dataset.card["label_range"])
-    kind = tasks.metrics_kind(settings.task, dataset.card["metrics"])
-    layout, seeds = settings.mesh, settings.seeds
-    mesh = make_mesh(layout.devices, layout.data, len(seeds))
+    ready = beside.load(settings, change)
+    dataset, inputs, seeds = ready.dataset, ready.inputs, settings.seeds
     identity = resume.identity(
         settings.to_dict(),
         dataset.card["content_sha256"],
@@ -118,9 +137,10 @@ def _run(
         dataset.card["content_sha256"],
         inputs.encoder.description,
         settings.precision,
-        mesh.size,
+        ready.mesh.size,
     )
     saved, already = resume.find(folder, identity, provenance, print)
+    beside.begin(ready, saved)
     writer = outputs.Writer(folder, settings, dataset, inputs, provenance)
     print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     print(f"text: {inputs.encoder.description}")
@@ -139,21 +159,9 @@ def _run(
             for line in said:
                 progress.console.print(line, highlight=False, soft_wrap=True)
 
-        seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
         with saver.Saver(folder, identity, seeds, already) as states:
-            fitted = fit(
-                settings,
-                *seen,
-                mesh,
-                label_range,
-                kind,
-                on_epoch,
-                say=print,
-                saved=saved,
-                keep=states.keep,
-            )
-        trained = evaluate(settings, fitted, inputs, mesh)
-        shuffled = shuffles.answers(settings, fitted, inputs.test, mesh)
+            fitted = beside.fit(settings, ready, saved, on_epoch, states.keep, print)
+        trained, shuffled = beside.evaluate(settings, ready, fitted)
     earlier = sum(epoch.seconds for epoch in before)
     times = {
         "started": started,

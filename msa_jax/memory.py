@@ -73,7 +73,7 @@ def size_of(tree: PyTree) -> int:
 
 def capacity() -> int | None:
     """Return the bytes that one device has (a CPU: the machine); None if unknown."""
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
     try:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -133,7 +132,7 @@ class Writer:
         config, folder = self._config, self._folder
         seeds = [str(s) for s in config.seeds]
         fitted, frozen = trained.fitted, trained.fitted.frozen
-        checkpoint.save(folder / "checkpoint" / "best", jax.device_get(frozen.params))
+        checkpoint.save(folder / "checkpoint" / "best", frozen.values)
         task = tasks.make(config.task)
         splits = self._splits | {"test": self._test.open(frozen)}
         test, valid = splits["test"], splits["valid"]

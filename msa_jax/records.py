@@ -18,6 +18,14 @@ _GROUPS = ("batches", "train", "valid", "recorded")  # of arrays by name
 
 def write(folder: Path, epoch: Epoch) -> str:
     """Write an epoch; return the hash of its file."""
+    content = pack(epoch)
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write(path_of(folder, epoch.number), content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def pack(epoch: Epoch) -> bytes:
+    """Return an epoch as the content of its file."""
     arrays = {
         f"{group}/{name}": np.asarray(value)
         for group in _GROUPS
@@ -34,9 +42,7 @@ def write(folder: Path, epoch: Epoch) -> str:
         rest=np.asarray(json.dumps(rest)),
         **arrays,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write(path_of(folder, epoch.number), content.getvalue())
-    return hashlib.sha256(content.getvalue()).hexdigest()
+    return content.getvalue()
 
 
 def read(folder: Path, number: int, sha256: str) -> Epoch:
@@ -58,10 +64,15 @@ def read(folder: Path, number: int, sha256: str) -> Epoch:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise Damaged(f"{path} is not what was saved")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as z:
-            return _epoch(number, {name: z[name] for name in z.files})
+        return unpack(number, content)
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise Damaged(f"{path} is of another version ({error})") from error
+
+
+def unpack(number: int, content: bytes) -> Epoch:
+    """Return the epoch that `pack` packed."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as z:
+        return _epoch(number, {name: z[name] for name in z.files})
 
 
 def path_of(folder: Path, number: int) -> Path:

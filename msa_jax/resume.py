@@ -112,7 +112,12 @@ def _states(folder: Path, say: Callable[[str], None]) -> list[Path]:
 def _require_same(
     folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]
 ) -> None:
-    found = workdir.differences(there["config"], now["config"])
+    # Other devices, or another number of them, may go on; `notes` says so.
+    found = [
+        difference
+        for difference in workdir.differences(there["config"], now["config"])
+        if not difference[0].startswith("mesh.")
+    ]
     if not found and there["data_sha256"] != now["data_sha256"]:
         raise UserError(
             f"workdir {folder} holds an unfinished run on other data (content "

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import jax
 import numpy as np
 
+from msa_jax import hosts
 from msa_jax.types import PyTree, TrainState
 
 T = TypeVar("T")
@@ -30,11 +31,13 @@ class Frozen:
 
     Only `freeze`, at the end of training, and `recall`, of a finished run, make one.
 
-    params: leading seed axis.
+    params: leading seed axis, on the devices after training.
+    values: the same as NumPy arrays.
     sha256: per seed, of its parameters and last u-labels.
     """
 
     params: PyTree
+    values: PyTree
     sha256: tuple[str, ...]
     maker: dataclasses.InitVar[object]
 
@@ -55,8 +58,10 @@ def freeze(state: TrainState, u_labels: np.ndarray | None, max_epochs: int) -> F
     Raises:
         StillSealed: a seed still trains, or has selected nothing.
     """
-    going = np.asarray(state.selection.active) & (np.asarray(state.epoch) < max_epochs)
-    if going.any() or not np.asarray(state.selection.epoch).all():
+    chosen = state.selection
+    active, selected, epoch = hosts.to_host((chosen.active, chosen.epoch, state.epoch))
+    going = active & (epoch < max_epochs)
+    if going.any() or not selected.all():
         raise StillSealed("a seed still trains or has selected no epoch")
     return _frozen(state.selection.params, u_labels)
 
@@ -126,7 +131,7 @@ def state_hash(params: PyTree, u_labels: np.ndarray | None) -> str:
 
 
 def _frozen(params: PyTree, u_labels: np.ndarray | None) -> Frozen:
-    values = jax.device_get(params)
+    values = hosts.to_host(params)
     seeds = len(jax.tree.leaves(values)[0])
     hashes = tuple(
         state_hash(
@@ -135,4 +140,4 @@ def _frozen(params: PyTree, u_labels: np.ndarray | None) -> Frozen:
         )
         for i in range(seeds)
     )
-    return Frozen(params, hashes, _MADE_HERE)
+    return Frozen(params, values, hashes, _MADE_HERE)

@@ -85,26 +85,35 @@ def call(main: Callable[[], Any]) -> Any:
     return result
 
 
-def leave(stop: KeyboardInterrupt) -> NoReturn:
+def leave(stop: KeyboardInterrupt, *, at_once: bool = False) -> NoReturn:
     """Say that a signal stopped the command; exit with 130 or 143, as shells do.
 
     Commands that go on where they were exit with 75 after SIGTERM.
 
     The interpreter of a command is not torn down: in the middle of things, that makes
     jaxlib's compiled code crash now and then.
+
+    Args:
+        stop: the signal.
+        at_once: leave out what waits for other processes.
     """
     number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
     print(_said(number), file=sys.stderr)
-    end(_code(number))
+    end(_code(number), at_once=at_once)
 
 
-def end(code: int) -> NoReturn:
+def end(code: int, *, at_once: bool = False) -> NoReturn:
     """Exit; a command does so at once, without waiting for the threads of libraries.
 
     After a failed write, orbax's wait for minutes.
+
+    Args:
+        code: the exit code.
+        at_once: leave out what waits for other processes.
     """
-    if signal.getsignal(signal.SIGTERM) is _end:  # a command, not a test
-        atexit._run_exitfuncs()
+    if at_once or signal.getsignal(signal.SIGTERM) is _end:  # a command, not a test
+        if not at_once:
+            atexit._run_exitfuncs()
         with contextlib.suppress(OSError, ValueError):  # a pipe nobody reads
             sys.stdout.flush()
         os._exit(code)

@@ -293,6 +293,7 @@ def make_epoch(
     at_once: int = 0,
     of_lane: OfLane | None = None,
     sizes: Sizes | None = None,
+    lie: TrainState | None = None,
 ) -> Callable[[TrainState, Split, Split], tuple[TrainState, EpochLog]]:
     """Compile-ready program of one epoch for all seeds of a state.
 
@@ -309,8 +310,11 @@ def make_epoch(
         of_lane: what makes a lane's own method and optimiser of its `state.hyper`, of
             the same shapes as the given ones; None: all lanes have those.
         sizes: pack the text, see `packing`.
+        lie: how the state lies on the devices, from `train_state.state_shardings`;
+            None: as `state_sharding` says.
     """
     divide, columns = division(mesh, rules.batch_size)
+    of_state = lie or state_sharding(mesh)
     shared = method, optimizer
 
     def run(state, train, valid):
@@ -350,12 +354,8 @@ def make_epoch(
     return jax.jit(
         over_seed_axis(one_seed, over_seeds, at_once, rest),
         donate_argnums=0,
-        in_shardings=(
-            state_sharding(mesh),
-            split_sharding(mesh),
-            split_sharding(mesh),
-        ),
-        out_shardings=state_sharding(mesh),
+        in_shardings=(of_state, split_sharding(mesh), split_sharding(mesh)),
+        out_shardings=(of_state, state_sharding(mesh)),
     )
 
 
@@ -367,8 +367,15 @@ def make_predict(
     over_seeds: str,
     read: Read | None = None,
     sizes: Sizes | None = None,
+    lie: PyTree = None,
 ) -> Callable[[PyTree, Split], PyTree]:
     """Compile-ready program that predicts a split with every seed's parameters.
+
+    Args:
+        method, batch_size, read, sizes: see `predict`.
+        mesh: from `train_state.make_mesh`.
+        over_seeds: see `make_epoch`.
+        lie: how the parameters lie on the devices; None: as `state_sharding` says.
 
     Returns: (parameters, split) -> what `read` keeps, see `predict`, [s, n, ...].
     """
@@ -379,6 +386,6 @@ def make_predict(
 
     return jax.jit(
         over_seed_axis(one_seed, over_seeds),
-        in_shardings=(state_sharding(mesh), split_sharding(mesh)),
+        in_shardings=(lie or state_sharding(mesh), split_sharding(mesh)),
         out_shardings=state_sharding(mesh),
     )

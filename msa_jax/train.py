@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import nonfinite, packing, step
+from msa_jax import hosts, nonfinite, packing, step
 from msa_jax.boards import Epoch
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs, opened
@@ -129,7 +129,7 @@ def fit(
     return Fitted(
         frozen=freeze(done.state, u_labels, config.selection.max_epochs),
         method=program.method,
-        selected_epoch=np.asarray(done.state.selection.epoch),
+        selected_epoch=hosts.to_host(done.state.selection.epoch),
         epochs_run=done.epochs_run,
         valid_prediction=done.valid_prediction,
         recorded=done.recorded,
@@ -151,14 +151,21 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
 
     def predict(split, read):
         run = step.make_predict(
-            method, size, mesh, over_seeds=over_seeds, read=read, sizes=sizes
+            method,
+            size,
+            mesh,
+            over_seeds=over_seeds,
+            read=read,
+            sizes=sizes,
+            lie=lie,
         )
-        return jax.device_get(run(fitted.frozen.params, split))
+        return hosts.to_host(run(fitted.frozen.params, split))
 
+    lie = jax.tree.map(lambda x: x.sharding, fitted.frozen.params)
     every = opened(inputs, fitted.frozen)
     # Anew: test may have a longer sentence than train and valid.
     sizes = choose_sizes(config, every, mesh)
-    splits = jax.device_put(every, split_sharding(mesh))
+    splits = hosts.put(every, split_sharding(mesh))
     if method.task.name == "sentiment":
         test_targets = _targets(predict, splits["test"])
         test_prediction = test_targets[:, 0]
@@ -218,7 +225,7 @@ def _not_finite(done: Run, seeds: tuple[int, ...]) -> list[str]:
 
 
 def _require_selected(state: TrainState, seeds: tuple[int, ...]) -> None:
-    never = np.flatnonzero(np.asarray(state.selection.epoch) == 0)
+    never = np.flatnonzero(hosts.to_host(state.selection.epoch) == 0)
     if len(never):
         raise UserError(
             f"seed {seeds[never[0]]}: no epoch had a finite validation loss; lower "

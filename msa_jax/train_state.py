@@ -10,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PRNGKeyArray
 
+from msa_jax import hosts
 from msa_jax.batching import INIT_STREAM, gather
 from msa_jax.errors import UserError
 from msa_jax.types import Batch, Method, PyTree, Selection, Split, TrainState
@@ -43,6 +44,12 @@ def make_mesh(devices: int, data_devices: int, seeds: int) -> Mesh:
             "use --config.mesh.devices=N with N / data a divisor of the seeds"
         )
     used = jax.devices()[: seed_devices * data_devices]
+    if len({device.process_index for device in used}) < jax.process_count():
+        raise UserError(
+            f"config.mesh: {seeds} seed(s) and --config.mesh.data={data_devices} use "
+            f"{len(used)} of the {len(jax.devices())} devices, which leaves a process "
+            "without work; let seeds times data be a multiple of the devices"
+        )
     return jax.make_mesh(
         (seed_devices, data_devices),
         ("seed", "data"),
@@ -54,6 +61,30 @@ def make_mesh(devices: int, data_devices: int, seeds: int) -> Mesh:
 def state_sharding(mesh: Mesh) -> NamedSharding:
     """Lay the leading seed axis of every leaf over "seed", copy it over "data"."""
     return NamedSharding(mesh, P("seed"))
+
+
+def state_shardings(mesh: Mesh, state: TrainState, *, shard_text: bool) -> TrainState:
+    """Say of every leaf of a state how it lies on the devices.
+
+    Args:
+        mesh: from `make_mesh`.
+        state: shapes of one seed's, without the seed axis.
+        shard_text: matrices of the text encoder, their optimiser's moments and the
+            selected ones are divided over "data", each along its last axis that
+            divides; the program gathers a matrix when it is used. Everything else
+            is copied over "data".
+    """
+    devices = mesh.shape["data"]
+
+    def of_leaf(path, leaf):
+        text = any(getattr(key, "key", None) == "text_encoder" for key in path)
+        if shard_text and text and len(leaf.shape) > 1:
+            for axis in reversed(range(len(leaf.shape))):
+                if leaf.shape[axis] % devices == 0:
+                    return NamedSharding(mesh, P("seed", *(None,) * axis, "data"))
+        return state_sharding(mesh)
+
+    return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
 def split_sharding(mesh: Mesh) -> NamedSharding:
@@ -123,8 +154,16 @@ def make_start(
     split: Split,
     encoder_params: PyTree | None,
     mesh: Mesh,
+    lie: TrainState | None = None,
 ) -> Callable[[Sequence[int]], TrainState]:
-    """Return what starts any seeds; as many as before need no new compilation."""
+    """Return what starts any seeds; as many as before need no new compilation.
+
+    Args:
+        method, optimizer, split: see `new_state`.
+        encoder_params: see `init_params`.
+        mesh: from `make_mesh`.
+        lie: from `state_shardings`; None: as `state_sharding` says.
+    """
 
     def init(split, key, encoder_params):
         index = jnp.zeros((1,), jnp.int32)
@@ -137,15 +176,15 @@ def make_start(
     quick = {"xla_backend_optimization_level": 0}
     program = jax.jit(
         jax.vmap(init, in_axes=(None, 0, None)),
-        out_shardings=state_sharding(mesh),
+        out_shardings=lie or state_sharding(mesh),
         compiler_options=quick if jax.default_backend() == "cpu" else None,
     )
-    split = jax.device_put(split, replicated)
+    split = hosts.put(split, replicated)
     if encoder_params is not None:
-        encoder_params = jax.device_put(encoder_params, replicated)
+        encoder_params = hosts.put(encoder_params, replicated)
 
     def start(seeds: Sequence[int]) -> TrainState:
-        keys = jax.device_put(seed_keys(seeds), state_sharding(mesh))
+        keys = hosts.put(seed_keys(seeds), state_sharding(mesh))
         return program(split, keys, encoder_params)
 
     return start

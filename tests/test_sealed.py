@@ -210,7 +210,9 @@ KEYS = {
     "nothing": lambda state: None,
     "the state": lambda state: state,
     "the selection": lambda state: state.selection,
-    "a proof made by hand": lambda state: Frozen(state.params, ("0" * 64,), object()),
+    "a proof made by hand": lambda state: Frozen(
+        state.params, state.params, ("0" * 64,), object()
+    ),
     "a proof made too early": lambda state: freeze(state, None, 6),
 }
 

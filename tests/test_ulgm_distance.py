@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from jax.sharding import NamedSharding, PartitionSpec
 
 from msa_jax import ulgm_distance as ulgm
+from msa_jax.train_state import make_mesh
 from msa_jax.types import TARGETS
 
 N, B, WIDTH = 12, 5, 4
@@ -375,3 +377,23 @@ def test_tables_are_the_carry_of_a_scan():
         tables = update(tables, feature, index, index < N, epoch=2)
     tiny.assert_close(found, tables, 1e-5)
     assert distances[0] == 0 and (distances[1:] > 0).all()
+
+
+def test_a_batch_divided_over_devices_moves_the_same_tables():
+    """Eight devices, a row each; the last row is padding."""
+    tables, feature = start()
+    index = jnp.asarray([*INDEX, 8, 9, N], jnp.int32)
+    valid = index < N
+    rng = np.random.default_rng(1)
+    feature = {
+        m: jnp.concatenate([x, rng.normal(size=(3, WIDTH))]).astype(jnp.float32)
+        for m, x in feature.items()
+    }
+    given = (feature, index, valid)
+    expected = compiled(tables, *given, jnp.asarray(3), ulgm.Rules())
+    mesh = make_mesh(8, 8, 1)
+    given = jax.device_put(given, NamedSharding(mesh, PartitionSpec("data")))
+    tables = jax.device_put(tables, NamedSharding(mesh, PartitionSpec()))
+    found = compiled(tables, *given, jnp.asarray(3), ulgm.Rules())
+    assert not np.array_equal(expected.value, start()[0].value)
+    tiny.assert_close(found, expected, 1e-6)

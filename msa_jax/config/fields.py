@@ -112,6 +112,8 @@ def base() -> ConfigDict:
     c.mesh = ConfigDict()
     c.mesh.devices = 0  # 0: all there are
     c.mesh.data = 1  # devices that share one seed's batch
+    # Divide the text encoder's matrices, moments and best copy over those devices, too.
+    c.mesh.shard_text = False
     # Seeds of a device that step side by side with vmap, a divisor of their number; the
     # others wait. 0: as many as fit into its memory.
     c.mesh.seeds_at_once = 0

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from msa_jax import metrics, seed_axis, train
+from msa_jax import hosts, metrics, seed_axis, train
 from msa_jax.batching import batches, gather
 from msa_jax.experiment.statistics import summarise
 from msa_jax.sealed import Sealed
@@ -64,14 +64,15 @@ def answers(
         test: what its selection opens.
         mesh: from `train_state.make_mesh`.
     """
-    split = jax.device_put(test.open(fitted.frozen), split_sharding(mesh))
+    split = hosts.put(test.open(fitted.frozen), split_sharding(mesh))
     n = split.label.shape[0]
     cycles = np.stack([partners(n, draw) for draw in range(DRAWS)])
     alone = np.broadcast_to(np.arange(n, dtype=np.int32), cycles.shape)
     over_seeds = train.layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     # Answering keeps no gradients: four batches need about the room of a training step.
     size = max(1, 4 * config.optim.batch_size // (3 * DRAWS + 1))
-    program = make_program(fitted.method, size, mesh, over_seeds=over_seeds)
+    lie = jax.tree.map(lambda x: x.sharding, fitted.frozen.params)
+    program = make_program(fitted.method, size, mesh, over_seeds=over_seeds, lie=lie)
     found = program(
         fitted.frozen.params,
         split,
@@ -79,7 +80,7 @@ def answers(
         np.concatenate([cycles, alone, cycles, alone[:1]]),
     )
     stops = (DRAWS, 2 * DRAWS, 3 * DRAWS)
-    both, audio, vision, own = np.split(np.asarray(found), stops, axis=1)
+    both, audio, vision, own = np.split(hosts.to_host(found), stops, axis=1)
     # Text of j with audio and vision of i: an answer for j whose audio and vision are
     # shuffled, and for i whose text is. So shuffled text needs no passes of its own.
     text = [both[:, draw][:, np.argsort(cycle)] for draw, cycle in enumerate(cycles)]
@@ -88,13 +89,13 @@ def answers(
 
 
 def make_program(
-    method: Method, size: int, mesh: Mesh, *, over_seeds: str
+    method: Method, size: int, mesh: Mesh, *, over_seeds: str, lie: Any = None
 ) -> Callable[..., Array]:
     """Compile-ready program: (parameters, split, rows, rows) -> answers [s, p, n, ...].
 
     The rows [p, n] say whose audio, and whose vision, a sample gets in each of p
     passes; they are data. All passes of a batch run side by side around one pass of the
-    text encoder, which does not depend on them.
+    text encoder, which does not depend on them. `lie`: see `step.make_predict`.
     """
     divide, columns = seed_axis.division(mesh, size)
 
@@ -127,7 +128,7 @@ def make_program(
     shared = split_sharding(mesh)
     return jax.jit(
         seed_axis.over_seed_axis(one_seed, over_seeds),
-        in_shardings=(state_sharding(mesh), shared, shared, shared),
+        in_shardings=(lie or state_sharding(mesh), shared, shared, shared),
         out_shardings=state_sharding(mesh),
     )
 

@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from msa_jax import lanes, learning, tasks
+from msa_jax import hosts, lanes, learning, tasks
 from msa_jax.boards import Epoch
 from msa_jax.config import with_values
 from msa_jax.data import Dataset
@@ -161,7 +160,7 @@ def config_of(config: Any, group: Group) -> FrozenConfigDict:
 def _outcomes(
     block: Sequence[Trial], seeds: int, done: learning.Run, seconds: float
 ) -> list[Outcome]:
-    chosen = jax.device_get(done.state.selection)
+    chosen = hosts.to_host(done.state.selection)
     bad = (done.failed_in > 0) | (chosen.epoch == 0) | ~np.isfinite(chosen.score)
     loss = [None if b else float(x) for b, x in zip(bad, chosen.score, strict=True)]
     found = []
