@@ -10,11 +10,10 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from msa_jax import hosts, records, tasks, train
+from msa_jax import data, hosts, records, tasks, train
 from msa_jax.backend import set_up_jax
 from msa_jax.boards import Epoch
 from msa_jax.data import Dataset
-from msa_jax.data import load as load_dataset
 from msa_jax.errors import UserError
 from msa_jax.experiment import shuffles
 from msa_jax.inputs import Inputs, make_inputs
@@ -42,7 +41,7 @@ def load(settings: FrozenConfigDict, change: Callable[[Inputs], Inputs]) -> Read
         change: what else is done to the inputs.
     """
     data_dir = settings.data.dir or os.environ.get("MSA_DATA") or "data"
-    dataset = load_dataset(settings.data.name, data_dir)
+    dataset = data.load(settings.data.name, data_dir)
     inputs = change(make_inputs(dataset, settings))
     layout = settings.mesh
     mesh = make_mesh(layout.devices, layout.data, len(settings.seeds))
