@@ -15,7 +15,7 @@ from msa_jax.lanes import choose_sizes, layout_of_seeds, prepare
 from msa_jax.learning import Run, Saved, run
 from msa_jax.sealed import Frozen, freeze
 from msa_jax.text import Encoder
-from msa_jax.train_state import split_sharding
+from msa_jax.train_state import lying, split_sharding
 from msa_jax.types import Method, Split, TrainState
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
@@ -161,7 +161,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
         )
         return hosts.to_host(run(fitted.frozen.params, split))
 
-    lie = jax.tree.map(lambda x: x.sharding, fitted.frozen.params)
+    lie = lying(fitted.frozen.params, mesh)
     every = opened(inputs, fitted.frozen)
     # Anew: test may have a longer sentence than train and valid.
     sizes = choose_sizes(config, every, mesh)

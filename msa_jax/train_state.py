@@ -87,6 +87,14 @@ def state_shardings(mesh: Mesh, state: TrainState, *, shard_text: bool) -> Train
     return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
+def lying(params: PyTree, mesh: Mesh) -> PyTree | None:
+    """Return how parameters lie on a mesh; None where they are not laid out on it."""
+    for x in jax.tree.leaves(params):
+        if getattr(getattr(x, "sharding", None), "mesh", None) != mesh:
+            return None
+    return jax.tree.map(lambda x: x.sharding, params)
+
+
 def split_sharding(mesh: Mesh) -> NamedSharding:
     """Copy splits to every device; batches are cut (and divided) in the program."""
     return NamedSharding(mesh, P())

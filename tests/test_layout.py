@@ -15,7 +15,7 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 # A module or package may import those before it in this list, and its own parts.
 ORDER = (
-    *("signals", "errors", "files", "lock", "backend", "types", "sealed"),
+    *("signals", "errors", "files", "lock", "backend", "types", "hosts", "sealed"),
     *("cli", "config"),
     *(
         "data",
@@ -48,7 +48,8 @@ ORDER = (
         "train",
         "progress",
     ),
-    *("experiment", "workdir", "resume", "events", "outputs", "finished", "report"),
+    *("experiment", "beside"),
+    *("workdir", "resume", "events", "outputs", "finished", "report"),
     *("interop", "interop_spt", "interop_ucrn", "parity"),
     *("main", "tune", "prepare", "predict", "robustness", "reproduce", "bench"),
 )

@@ -20,7 +20,7 @@ from msa_jax import hosts, metrics, seed_axis, train
 from msa_jax.batching import batches, gather
 from msa_jax.experiment.statistics import summarise
 from msa_jax.sealed import Sealed
-from msa_jax.train_state import split_sharding, state_sharding
+from msa_jax.train_state import lying, split_sharding, state_sharding
 from msa_jax.types import Method, Split
 
 DRAWS = 5
@@ -71,7 +71,7 @@ def answers(
     over_seeds = train.layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     # Answering keeps no gradients: four batches need about the room of a training step.
     size = max(1, 4 * config.optim.batch_size // (3 * DRAWS + 1))
-    lie = jax.tree.map(lambda x: x.sharding, fitted.frozen.params)
+    lie = lying(fitted.frozen.params, mesh)
     program = make_program(fitted.method, size, mesh, over_seeds=over_seeds, lie=lie)
     found = program(
         fitted.frozen.params,

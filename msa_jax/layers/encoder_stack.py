@@ -90,7 +90,8 @@ class EncoderStack(nn.Module):
             return move(only, rows.place, rows.source).reshape(x.shape)
 
         x = jnp.where(valid[:, :, None], x, 0)
-        size = int(FEW * valid.size)
+        # An exported program may leave the number of samples open.
+        size = int(FEW * valid.size) if isinstance(valid.size, int) else 0
         # Elsewhere a product over padding costs less than the gathers, which would
         # also cross the devices that share a batch.
         if jax.default_backend() == "cpu" and size:
