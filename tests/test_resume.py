@@ -177,6 +177,16 @@ def test_what_trained_the_parts_is_noted(stopped, tmp_path):
     assert resume.notes(before._replace(made_with=before.made_with[:1])) == []
 
 
+def test_other_devices_go_on_and_it_is_noted(stopped, tmp_path, capsys):
+    """Two devices take over from one: equal to rounding, which the results say."""
+    source, _ = stopped
+    shutil.copytree(source, tmp_path / "run")
+    other = config(**{"mesh.devices": 2, "mesh.over_seeds": "vmap"})
+    done = train(tmp_path / "run", other)
+    assert "resuming after epoch" in capsys.readouterr().out
+    assert any("gone on with another" in n and "devices" in n for n in done["notes"])
+
+
 def test_a_finished_run_in_the_way_of_a_locked_one(tmp_path, known):
     """A second process that waited its turn finds the results and trains nothing."""
     done = train(tmp_path / "run", known=known)
