@@ -102,13 +102,13 @@ def prepare(
     lie = state_shardings(
         mesh, _shapes(method, optimizer, train), shard_text=config.mesh.shard_text
     )
-    hyper = dict.fromkeys(traced_values(config), state_sharding(mesh))
     begin = make_start(method, optimizer, train, encoder.params, mesh, lie)
-    lie = dataclasses.replace(lie, hyper=hyper)
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     at_once, needs = _plan_memory(
-        config, method, optimizer, train, valid, mesh, over_seeds, lanes
+        config, method, optimizer, train, valid, mesh, over_seeds, lanes, lie
     )
+    of_hyper = dict.fromkeys(traced_values(config), state_sharding(mesh))
+    lie = dataclasses.replace(lie, hyper=of_hyper)
     run_epoch = step.make_epoch(
         method,
         optimizer,
@@ -173,11 +173,18 @@ def _plan_memory(
     mesh: Mesh,
     over_seeds: str,
     lanes: int,
+    lie: TrainState,
 ) -> tuple[int, str]:
     """Choose how many of a device's seeds step at a time; say what that takes."""
 
     state = _shapes(method, optimizer, train)
     need = memory.estimate(method, state, train, valid, config.optim.batch_size)
+
+    def part(x, sharding):  # of one seed, on one device
+        whole = (mesh.shape["seed"], *x.shape)
+        return jax.ShapeDtypeStruct(sharding.shard_shape(whole)[1:], x.dtype)
+
+    need = need._replace(state=memory.size_of(jax.tree.map(part, state, lie)))
     room = memory.capacity()
     seeds = (lanes or len(config.seeds)) // mesh.shape["seed"]
     if over_seeds == "map":

@@ -31,8 +31,6 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config file
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the run (default: runs/NAME_OF_THE_CONFIG)"
 )
-
-
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "this is one of several processes that train together"
 )

@@ -87,27 +87,6 @@ def train_epoch(
     accumulate: int,
     divide: Divide = lambda batch: batch,
     sizes: Sizes | None = None,
-) -> tuple[TrainState, dict[str, Float[Array, " k"]]]:
-    """Train one seed for one epoch over the batches of `order`, see `watched_epoch`.
-
-    Returns:
-        The new state (its epoch one higher) and each loss part per batch.
-    """
-    done = watched_epoch(
-        method, optimizer, state, split, order, accumulate, divide, sizes
-    )
-    return done.state, done.parts
-
-
-def watched_epoch(
-    method: Method,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    split: Split,
-    order: Int[Array, "k b"],
-    accumulate: int,
-    divide: Divide = lambda batch: batch,
-    sizes: Sizes | None = None,
     *,
     skip: bool = False,
 ) -> Trained:
@@ -324,7 +303,7 @@ def make_epoch(
         rows = batches(
             order, rules.batch_size, columns=columns, drop_last=rules.drop_last
         )
-        state, parts, bad_steps = watched_epoch(
+        state, parts, bad_steps = train_epoch(
             method,
             optimizer,
             state,

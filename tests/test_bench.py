@@ -98,7 +98,7 @@ def test_a_step_is_that_of_training():
     state = tiny.new_state(method, optimizer, params, split, jax.random.key(0))
     state = state.replace(epoch=jnp.asarray(measure.EPOCH - 1))
     order = jnp.arange(4)[None]
-    trained, _ = tiny.quick(
+    trained, *_ = tiny.quick(
         lambda state: train_epoch(method, optimizer, state, split, order, 1)
     )(state)
     batch = tiny.gather(split, order[0])

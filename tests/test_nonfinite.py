@@ -147,11 +147,11 @@ def test_a_step_that_is_left_out_changes_the_counter_only(what):
 
     @jax.jit
     def two(state):
-        return step.watched_epoch(method, optimizer, state, split, order[:4], 2)
+        return step.train_epoch(method, optimizer, state, split, order[:4], 2)
 
     @jax.jit
     def three(state):
-        return step.watched_epoch(bad, optimizer, state, split, order, 2, skip=True)
+        return step.train_epoch(bad, optimizer, state, split, order, 2, skip=True)
 
     short, whole = two(state), three(state)
     assert whole.state.step == 6 and short.state.step == 4

@@ -101,8 +101,8 @@ def test_an_epoch_equals_the_hand_computed_one(accumulate):
         partial(step.train_epoch, LINE, SGD, accumulate=accumulate, split=TRAIN)
     )
     rows = batches(jnp.asarray(order), 5, columns=8)
-    found, parts = run(state, order=rows)
-    found, more = run(found, order=rows)
+    found, parts, _ = run(state, order=rows)
+    found, more, _ = run(found, order=rows)
     dense = params["dense"]
     kernel, bias = np.array(dense["kernel"][:, 0], float), float(dense["bias"][0])
     targets, expected = np.array(TRAIN.label, float), []
@@ -134,10 +134,10 @@ def test_dropout_follows_seed_and_step():
         state = new_state(
             method, SGD, params, TRAIN.replace(label=zeros), jax.random.key(seed)
         )
-        first, _ = run(state, order=order)
-        again, _ = run(state, order=order)
+        first, *_ = run(state, order=order)
+        again, *_ = run(state, order=order)
         np.testing.assert_array_equal(first.labels, again.labels)
-        second, _ = run(first.replace(labels=zeros), order=order)
+        second, *_ = run(first.replace(labels=zeros), order=order)
         masks += [np.asarray(x.labels[:20] != 0) for x in (first, second)]
     different = {tuple(mask.tolist()) for row in masks for mask in row.reshape(2, 10)}
     assert len(different) == 8  # 2 seeds x 2 epochs x 2 batches

@@ -56,7 +56,7 @@ def train(c, epochs: int = 1):
     )
     states, parts = [state], []
     for _ in range(epochs):
-        state, losses = run(state)
+        state, losses, _ = run(state)
         states.append(state)
         parts.append(losses)
     return states, parts

@@ -15,13 +15,11 @@ selection. "ours / this" compares our fastest step with the row's.
 
 import json
 import os
-import tempfile
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from msa_jax import cli
+from msa_jax import cli, files
 from msa_jax.bench import options as flags
 
 
@@ -36,7 +34,8 @@ def main() -> int:
 
     table.show(rows, about)
     if options.json:
-        _write(options.json, {**about, "rows": rows})
+        content = json.dumps({**about, "rows": rows}, indent=2)
+        files.write(options.json, content.encode())
     return 0
 
 
@@ -82,14 +81,6 @@ def _about(options: Any, threads: int, peak: float, parts: dict) -> dict[str, An
         "versions": {name: metadata.version(name) for name in packages},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _write(path: Path, results: dict[str, Any]) -> None:
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=path.name, delete=False
-    ) as file:
-        json.dump(results, file, indent=2)
-    os.replace(file.name, path)
 
 
 if __name__ == "__main__":

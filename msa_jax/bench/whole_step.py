@@ -124,7 +124,7 @@ def _side(method, optimizer, params, split: Split, order, sizes) -> measure.Side
     state = jax.tree.map(jnp.array, state)
 
     def epoch(state, split, order):
-        state, parts = train_epoch(
+        state, parts, _ = train_epoch(
             method, optimizer, state, split, order, 1, sizes=sizes
         )
         return dataclasses.replace(state, epoch=state.epoch - 1), parts

@@ -56,7 +56,7 @@ def replay(
     @jax.jit
     def epoch(state, order):
         rows = batches(order, run.batch_size)
-        state, parts = step.train_epoch(
+        state, parts, _ = step.train_epoch(
             method, optimizer, state, train, rows, run.accumulate
         )
         prediction = step.predict(method, state.params, valid, run.batch_size)
