@@ -5,9 +5,10 @@
         --config.seeds=1111,1112,1113 --config.data.dir=data
 
 Writes WORKDIR/results.json, report.html, report.md and everything they rest on. Any
-field of the config can be set on the command line (msa_jax/config.py lists them all).
+field of the config can be set on the command line (msa_jax/config/ lists them all).
 Run again in the same workdir to go on after a kill, with the same results to the bit
-(docs/resume.md), or to see the results of a finished run.
+(docs/resume.md), or to see the results of a finished run. With --distributed the same
+command on several hosts is one run.
 """
 
 import sys
@@ -37,8 +38,12 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where jax cannot find it out"
 )
-_PROCESSES = flags.DEFINE_integer("processes", None, "how many there are, likewise")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "which one this is, from 0")
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "how many processes there are, likewise"
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "which of them this is, from 0, likewise"
+)
 
 
 def main(argv: list[str]) -> int:
