@@ -94,8 +94,8 @@ def notes(before: Before) -> list[str]:
     if not found:
         return []
     return [
-        f"Stopped and gone on with another {', '.join(found)}: rounding may differ "
-        "from that of a run in one piece."
+        f"The run was stopped and went on with a difference in {', '.join(found)}: "
+        "rounding may differ from that of a run in one piece."
     ]
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 
 from msa_jax.events import Events
 
@@ -14,7 +15,11 @@ def records(path):
     content = path.read_bytes()
     while content:
         (length,) = struct.unpack("<Q", content[:8])
-        yield Event.FromString(content[12 : 12 + length])
+        event = content[12 : 12 + length]
+        sums = content[8:12], content[12 + length : 16 + length]
+        for part, said in zip((content[:8], event), sums, strict=True):
+            assert struct.unpack("<I", said) == (masked_crc32c(part),)
+        yield Event.FromString(event)
         content = content[16 + length :]
 
 

@@ -173,7 +173,7 @@ def test_what_trained_the_parts_is_noted(stopped, tmp_path):
     _, before, _ = find(tmp_path / "run", identity(source))
     assert len(before.made_with) == 2
     (note,) = resume.notes(before)
-    assert "git_commit" in note and "another" in note
+    assert "with a difference in" in note and "git_commit" in note
     assert resume.notes(before._replace(made_with=before.made_with[:1])) == []
 
 
@@ -184,7 +184,7 @@ def test_other_devices_go_on_and_it_is_noted(stopped, tmp_path, capsys):
     other = config(**{"mesh.devices": 2, "mesh.over_seeds": "vmap"})
     done = train(tmp_path / "run", other)
     assert "resuming after epoch" in capsys.readouterr().out
-    assert any("gone on with another" in n and "devices" in n for n in done["notes"])
+    assert any("with a difference in devices" in n for n in done["notes"])
 
 
 def test_a_finished_run_in_the_way_of_a_locked_one(tmp_path, known):

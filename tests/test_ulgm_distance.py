@@ -394,6 +394,10 @@ def test_a_batch_divided_over_devices_moves_the_same_tables():
     mesh = make_mesh(8, 8, 1)
     given = jax.device_put(given, NamedSharding(mesh, PartitionSpec("data")))
     tables = jax.device_put(tables, NamedSharding(mesh, PartitionSpec()))
-    found = compiled(tables, *given, jnp.asarray(3), ulgm.Rules())
+    divided = jax.jit(partial(ulgm.update_tables, rules=ulgm.Rules()))
+    program = divided.lower(tables, *given, jnp.asarray(3)).compile()
+    text = program.as_text()
+    assert "num_partitions=8" in text and "all-" in text  # rows have to be exchanged
+    found = program(tables, *given, jnp.asarray(3))
     assert not np.array_equal(expected.value, start()[0].value)
     tiny.assert_close(found, expected, 1e-6)
