@@ -23,6 +23,9 @@ training() {
 
 # srun answers SIGTERM by killing its tasks, so SLURM is asked to hand it to them.
 hand_on() {
+  asked=true
+  [[ -n $child ]] || return 0 # not started yet: `inside` hands it on
+  asked=false
   if [[ $nodes -eq 1 ]]; then
     kill -TERM "$child" || true
   else
@@ -33,17 +36,16 @@ hand_on() {
 # In the job: SLURM sends SIGTERM to this shell; main saves and exits with 75; the job
 # goes back into the queue and, started again, goes on from its workdir.
 inside() {
-  nodes=$SLURM_JOB_NUM_NODES
+  nodes=$SLURM_JOB_NUM_NODES child="" asked=false
   training "$@"
+  trap hand_on TERM
   "${command[@]}" &
   child=$!
-  trap hand_on TERM
+  ! $asked || hand_on
+  # A signal just before `wait` would be handled only after it: look once a second.
+  while kill -0 "$child" 2>/dev/null; do sleep 1; done
   code=0
   wait "$child" || code=$?
-  while kill -0 "$child" 2>/dev/null; do # the signal ended `wait`, not the training
-    code=0
-    wait "$child" || code=$?
-  done
   [[ $code -eq 75 ]] || exit "$code"
   if [[ ${SLURM_RESTART_COUNT:-0} -ge ${MSA_RESTARTS:-100} ]]; then
     echo "error: stopped after ${SLURM_RESTART_COUNT:-0} restarts; submit again" >&2
