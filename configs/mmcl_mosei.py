@@ -26,4 +26,5 @@ def get_config(variant=""):
     """Return the configuration of a variant."""
     config = defaults.mmcl()
     config.data.name = "mosei"
+    config.text.packing = "auto"
     return defaults.mmcl_variant(config, variant)

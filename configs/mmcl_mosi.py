@@ -20,4 +20,5 @@ def get_config(variant=""):
     config = defaults.mmcl()
     config.data.name = "mosi"
     config.optim.groups.other.rate = 5e-3
+    config.text.packing = "auto"
     return defaults.mmcl_variant(config, variant)

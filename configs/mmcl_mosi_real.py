@@ -30,4 +30,5 @@ def get_config(variant=""):
     config.optim.groups.bert_no_decay.rate = 1e-4
     config.selection.early_stop = 6
     config.selection.max_epochs = 12
+    config.text.packing = "auto"
     return defaults.mmcl_variant(config, variant)

@@ -16,4 +16,5 @@ def get_config(variant=""):
     config = defaults.mmcl()
     config.data.name = "sims"
     config.text.max_tokens = 39
+    config.text.packing = "auto"
     return defaults.mmcl_variant(config, variant)

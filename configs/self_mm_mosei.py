@@ -18,6 +18,7 @@ def get_config(variant="self_mm"):
     """Return the configuration of a variant."""
     config = defaults.base()
     config.data.name = "mosei"
+    config.text.packing = "auto"
     config.model.audio_hidden = 32
     config.model.vision_hidden = 32
     config.model.text_head = 32

@@ -18,6 +18,7 @@ from msa_jax.errors import UserError
 def get_config(variant="self_mm"):
     """Return the configuration of a variant."""
     config = defaults.base()  # holds the authors' values for MOSI
+    config.text.packing = "auto"
     match variant:
         case "self_mm":
             pass

@@ -22,6 +22,7 @@ def get_config():
     config.data.standardise = "train"
     config.text.pooling = "mean"
     config.text.max_tokens = 40
+    config.text.packing = "auto"
     config.optim.accumulate_batches = 1  # 46 steps an epoch instead of 11
     config.optim.groups.bert.rate = 1e-4
     config.optim.groups.bert_no_decay.rate = 1e-4

@@ -19,6 +19,7 @@ def get_config(variant="self_mm"):
     config = defaults.base()
     config.data.name = "sims"
     config.text.max_tokens = 39
+    config.text.packing = "auto"
     config.model.audio_hidden = 16
     config.model.vision_hidden = 64
     config.model.fusion_head_dropout = 0.0

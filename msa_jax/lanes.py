@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from msa_jax import checkpoint, hosts, memory, methods, optim, packing, step
 from msa_jax.batching import batches, gather, shuffled
-from msa_jax.config import traced_values, with_values
+from msa_jax.config import against_packing, traced_values, with_values
 from msa_jax.errors import UserError
 from msa_jax.text import Encoder
 from msa_jax.train_state import (
@@ -234,13 +234,20 @@ def choose_sizes(
         splits: all that is read with these sizes, "train" among them.
         mesh: from `train_state.make_mesh`.
     """
-    if config.text.packing == "none":
+    if not _packs(config):
         return None
     shards = mesh.shape["data"]
     columns = -(-config.optim.batch_size // shards) * shards
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     together = len(config.seeds) if over_seeds == "vmap" else 1
     return packing.choose(splits, columns, shards=shards, together=together)
+
+
+def _packs(config: Any) -> bool:
+    """Whether text is packed; "auto": where it can be, and on a CPU."""
+    if config.text.packing != "auto":
+        return config.text.packing == "tokens"
+    return jax.default_backend() == "cpu" and not against_packing(config)
 
 
 def layout_of_seeds(choice: str, seed_devices: int) -> str:

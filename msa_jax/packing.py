@@ -249,7 +249,7 @@ def _require_sentences(name: str, split: Split) -> None:
     wrong = np.flatnonzero(((mask > 0) != wanted).any(axis=1))
     if len(wrong):
         raise UserError(
-            f"config.text.packing = tokens: the mask of sample {wrong[0]} of {name} is "
+            f"config.text.packing: the mask of sample {wrong[0]} of {name} is "
             f"not {length[wrong[0]]} ones and then zeros; prepare the data anew or use "
             "--config.text.packing=none"
         )

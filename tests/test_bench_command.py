@@ -71,7 +71,7 @@ def test_methods_that_read_padding_are_not_timed_packed():
     asked = SimpleNamespace(sides=None)
     assert whole_step.sides_of(asked, config.base()) == SIDES
     assert "packed" not in whole_step.sides_of(asked, config.ucrn("code"))
-    with pytest.raises(UserError, match="reads the padding"):
+    with pytest.raises(UserError, match="leaves out padding"):
         whole_step.sides_of(SimpleNamespace(sides=("packed",)), config.sugrm())
 
 

@@ -14,8 +14,9 @@ import tiny
 from ml_collections import ConfigDict
 from test_bert import SHAPE, assert_relative, make_params, make_tokens
 
-from msa_jax import bert, config, packing
+from msa_jax import bert, config, lanes, packing
 from msa_jax.errors import UserError
+from msa_jax.train_state import make_mesh
 
 ENCODER = bert.OwnBertEncoder(SHAPE)
 STEPS, WIDTH = 9, 16
@@ -292,25 +293,25 @@ def test_masks_with_holes_are_refused():
         (
             "base",
             {"model.recalibrate": "mean"},
-            "with config.model.recalibrate = 'mean'",
+            "reads with config.model.recalibrate = 'mean'",
         ),
         ("base", {"model.sequence": "spt"}, "config.spt.respect_lengths = False"),
         ("base", {"text.finetune": False}, "needs config.text.finetune = True, not F"),
         ("base", {"text.encoder": "features"}, "needs config.text.encoder = 'bert'"),
         ("base", {"text.implementation": "transformers"}, "implementation = 'own'"),
-        ("sugrm", {}, "sugrm reads the padding of its text"),
+        ("sugrm", {}, "leaves out padding, which sugrm reads"),
         (
             "sugrm",
             {"model.recalibrate": "masked", "spt.respect_lengths": True},
             None,
         ),
-        ("standalone_spt", {}, "with config.spt.respect_lengths = False spt reads"),
+        ("standalone_spt", {}, "spt reads with config.spt.respect_lengths = False"),
         ("mmcl", {}, None),
         ("ucrn", {}, None),
         (
             "ucrn",
             {"model.respect_lengths": False},
-            "model.respect_lengths = False ucrn",
+            "ucrn reads with config.model.respect_lengths = ",
         ),
     ],
 )
@@ -325,3 +326,7 @@ def test_methods_that_read_padding_are_refused(method, changes, message):
     else:
         with pytest.raises(UserError, match=message):
             config.check(settings)
+    settings.text.packing = "auto"  # refused nowhere
+    config.check(settings)
+    sizes = lanes.choose_sizes(settings, splits([5] * 4), make_mesh(1, 1, 1))
+    assert (sizes is None) == (message is not None)

@@ -5,7 +5,7 @@ level deep; `check` refuses values that the types alone do not. Fields on which 
 and its public code differ are listed in docs/fidelity.md, too.
 """
 
-from msa_jax.config.checks import check
+from msa_jax.config.checks import against_packing, check
 from msa_jax.config.fields import base, group
 from msa_jax.config.mmcl import mmcl, mmcl_variant
 from msa_jax.config.self_mm import mmsa, paper
@@ -15,6 +15,7 @@ from msa_jax.config.traced import is_traced, traced_values, with_values
 from msa_jax.config.ucrn import ucrn, ucrn_variant
 
 __all__ = [
+    "against_packing",
     "base",
     "check",
     "group",

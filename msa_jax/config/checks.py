@@ -12,8 +12,8 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "data.standardise": ("none", "train"),
     "data.padding": ("back", "front"),
     "text.encoder": ("bert", "features"),
-    "text.implementation": ("transformers", "own"),
-    "text.packing": ("none", "tokens"),
+    "text.implementation": ("own", "transformers"),
+    "text.packing": ("none", "auto", "tokens"),
     "text.pooling": ("first", "mean"),
     "optim.schedule": ("constant", "linear", "plateau"),
     "selection.valid_mean": ("batches", "samples"),
@@ -103,8 +103,11 @@ def check(config: ConfigDict) -> None:
             f"config.mesh.seeds_at_once = {group} does not divide "
             f"{len(config.seeds)} seeds"
         )
-    if config.text.packing == "tokens":
-        _check_packing(config)
+    if config.text.packing == "tokens" and (reason := against_packing(config)):
+        raise UserError(
+            f"config.text.packing = 'tokens' {reason}; change it or use "
+            "--config.text.packing=none"
+        )
     seeds = config.seeds
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise UserError(
@@ -130,7 +133,8 @@ def check(config: ConfigDict) -> None:
         _check_ucrn(config)
 
 
-def _check_packing(config: ConfigDict) -> None:
+def against_packing(config: ConfigDict) -> str:
+    """Say why a run's text cannot be packed (`text.packing`); "" where it can."""
     text = config.text
     for name, needed in (
         ("encoder", "bert"),
@@ -138,17 +142,10 @@ def _check_packing(config: ConfigDict) -> None:
         ("implementation", "own"),
     ):
         if text[name] != needed:
-            raise UserError(
-                f"config.text.packing = 'tokens' needs config.text.{name} = "
-                f"{needed!r}, not {text[name]!r}; change it or use "
-                "--config.text.packing=none"
-            )
+            return f"needs config.text.{name} = {needed!r}, not {text[name]!r}"
     if field := _reads_padding(config):
-        raise UserError(
-            f"config.text.packing = 'tokens': with config.{field} "
-            f"{config.method} reads the padding of its text, which packing leaves out; "
-            "change it or use --config.text.packing=none"
-        )
+        return f"leaves out padding, which {config.method} reads with config.{field}"
+    return ""
 
 
 def _reads_padding(config: ConfigDict) -> str:

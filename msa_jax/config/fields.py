@@ -28,13 +28,14 @@ def base() -> ConfigDict:
     c.text = ConfigDict()
     c.text.encoder = "bert"  # bert | features (precomputed vectors)
     c.text.weights = "minilm"  # minilm | a folder | a hub name | random
-    # Whose code computes BERT: the same numbers, to rounding. own: bert.py, which also
-    # runs where transformers 5 or later is installed.
-    c.text.implementation = "transformers"  # transformers | own
+    # Whose code computes BERT: the same numbers to the bit in training, dropout
+    # included (tests/test_train.py). own: bert.py, needs no Flax in transformers.
+    c.text.implementation = "own"  # own | transformers
     # tokens: several sentences in a row, so that time follows the number of tokens and
     # not the longest sentence; the same numbers, to rounding. Needs implementation own
-    # and a method that reads no padding.
-    c.text.packing = "none"  # none | tokens
+    # and a method that reads no padding. auto: tokens on a CPU where these needs are
+    # met, else none (a GPU gains less than the longer compilation costs).
+    c.text.packing = "none"  # none | auto | tokens
     c.text.remat = False  # own BERT: less memory, a third more operations
     c.text.finetune = True  # False: frozen; every text is encoded once
     c.text.pooling = "first"  # first ([CLS], Self-MM) | mean (over valid tokens)
