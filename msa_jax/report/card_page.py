@@ -3,8 +3,6 @@
 Everything comes from the card (`msa_jax.data.card.make_card`), not from the data.
 """
 
-import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax import files
 from msa_jax.errors import UserError
 from msa_jax.report.drawing import (
     MODALITY_COLOURS,
@@ -43,15 +42,10 @@ class Drawn:
 def write_card_page(card: Mapping, folder: Path) -> Path:
     """Write `card.html` beside the card, whole or not at all."""
     path = folder / PAGE
-    temporary = path.with_name(f".{PAGE}.{os.getpid()}")
     try:
-        temporary.write_text(render(card), "utf-8")
-        os.replace(temporary, path)
+        files.write(path, render(card).encode())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return path
 
 
