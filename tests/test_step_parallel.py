@@ -3,8 +3,8 @@
 Differences come from the order of additions alone. Measured on 8 fake CPU devices
 after four epochs, over parameters, moments, label tables, predictions and losses:
 vmap against map 7e-6; 1 against 7 or 8 devices 6e-6; a seed alone against the same seed
-among five, side by side, 0 with AVX-512 (4e-9 in optimised programs) and 1e-6 on a
-processor with AVX2 only; in turn 0. Twice the same program: 0.
+among five, side by side, 0 (4e-9 in optimised programs) on the first machines and 1e-6
+on a later one, whose processor has AVX2 only; in turn 0. Twice the same program: 0.
 """
 
 from dataclasses import replace
