@@ -23,9 +23,6 @@ training() {
 
 # srun answers SIGTERM by killing its tasks, so SLURM is asked to hand it to them.
 hand_on() {
-  asked=true
-  [[ -n $child ]] || return 0 # not started yet: `inside` hands it on
-  asked=false
   if [[ $nodes -eq 1 ]]; then
     kill -TERM "$child" || true
   else
@@ -36,14 +33,19 @@ hand_on() {
 # In the job: SLURM sends SIGTERM to this shell; main saves and exits with 75; the job
 # goes back into the queue and, started again, goes on from its workdir.
 inside() {
-  nodes=$SLURM_JOB_NUM_NODES child="" asked=false
+  nodes=$SLURM_JOB_NUM_NODES asked=false
   training "$@"
-  trap hand_on TERM
+  trap "asked=true" TERM
   "${command[@]}" &
   child=$!
-  ! $asked || hand_on
-  # A signal just before `wait` would be handled only after it: look once a second.
-  while kill -0 "$child" 2>/dev/null; do sleep 1; done
+  # Not `wait`: a signal just before it would be handled only after the training.
+  while kill -0 "$child" 2>/dev/null; do
+    if $asked; then
+      asked=false
+      hand_on
+    fi
+    sleep 1
+  done
   code=0
   wait "$child" || code=$?
   [[ $code -eq 75 ]] || exit "$code"

@@ -295,7 +295,7 @@ def _require_flax_bert() -> None:
     if importlib.util.find_spec("transformers.models.bert.modeling_flax_bert") is None:
         raise UserError(
             "text.implementation = transformers: the installed transformers has no "
-            "Flax BERT; install transformers<5 or leave text.implementation = own"
+            "Flax BERT; install transformers<5 or use --config.text.implementation=own"
         )
 
 

@@ -261,6 +261,15 @@ def test_slurm_hands_the_signal_on_and_requeues(tmp_path, nodes):
     assert log.read_text().splitlines() == expected
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_slurm_loses_no_signal_while_the_training_starts(tmp_path, nodes):
+    """Here the training itself sends the job's signal, as the first thing it does."""
+    early = STOPPABLE.replace("echo started", "kill -TERM $PPID")
+    job, _ = in_job(tmp_path, early, nodes)
+    out, errors = job.communicate(timeout=60)
+    assert out == "saving\nsaved; back into the queue\n", errors
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, 143])
 def test_slurm_requeues_nothing_else(tmp_path, code):
     job, log = in_job(tmp_path, f"exit {code}")

@@ -315,7 +315,7 @@ def test_masks_with_holes_are_refused():
         ),
     ],
 )
-def test_methods_that_read_padding_are_refused(method, changes, message):
+def test_methods_that_read_padding_are_refused(monkeypatch, method, changes, message):
     settings: ConfigDict = getattr(config, method)()
     settings.text.update(
         {"encoder": "bert", "packing": "tokens", "implementation": "own"}
@@ -328,5 +328,7 @@ def test_methods_that_read_padding_are_refused(method, changes, message):
             config.check(settings)
     settings.text.packing = "auto"  # refused nowhere
     config.check(settings)
-    sizes = lanes.choose_sizes(settings, splits([5] * 4), make_mesh(1, 1, 1))
-    assert (sizes is None) == (message is not None)
+    given = (settings, splits([5] * 4), make_mesh(1, 1, 1))
+    assert (lanes.choose_sizes(*given) is None) == (message is not None)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert lanes.choose_sizes(*given) is None

@@ -34,7 +34,7 @@ def base() -> ConfigDict:
     # tokens: several sentences in a row, so that time follows the number of tokens and
     # not the longest sentence; the same numbers, to rounding. Needs implementation own
     # and a method that reads no padding. auto: tokens on a CPU where these needs are
-    # met, else none (a GPU gains less than the longer compilation costs).
+    # met, else none (a GPU is thought to gain less than compilation costs).
     c.text.packing = "none"  # none | auto | tokens
     c.text.remat = False  # own BERT: less memory, a third more operations
     c.text.finetune = True  # False: frozen; every text is encoded once
