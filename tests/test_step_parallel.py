@@ -34,7 +34,7 @@ def beginning():
 
 
 @cache
-def program(seeds, devices=1, data=1, how="vmap"):
+def program(seeds, devices=1, data=1, how="vmap", dtype=np.float32):
     """Return the start states of `seeds` (first, end), the epoch and its code.
 
     Unoptimised: that halves the compile time, and these programs hardly run.
@@ -45,11 +45,19 @@ def program(seeds, devices=1, data=1, how="vmap"):
     rules = step.Rules(batch_size=7, accumulate=2)
     optimizer = tiny.make_optimizer(method)
     epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds=how)
+    states, splits = (in_precision(x, dtype) for x in (states, (TRAIN, VALID)))
     start = jax.device_put(states, state_sharding(mesh))
-    splits = jax.device_put((TRAIN, VALID), split_sharding(mesh))
+    splits = jax.device_put(splits, split_sharding(mesh))
     options = {"xla_backend_optimization_level": 0}
     compiled = epoch.lower(start, *splits).compile(compiler_options=options)
     return start, lambda state: compiled(state, *splits), compiled.as_text()
+
+
+def in_precision(tree, dtype):
+    def cast(x):
+        return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree.map(cast, tree)
 
 
 def train(seeds=(0, 5), stopped=None, **options):
@@ -96,9 +104,17 @@ def test_seeds_in_turn_equal_seeds_at_once(five):
     tiny.assert_close(train(how="map"), five, TOLERANCE)
 
 
-def test_a_seed_alone_equals_the_same_seed_among_five(five):
-    """In turn to the bit; side by side the products of five are other programs."""
-    tiny.assert_close(train((1, 2)), of_seeds(five, slice(1, 2)), TOLERANCE / 10)
+def test_a_seed_alone_equals_the_same_seed_among_five():
+    """In turn to the bit; side by side in float64, free of the processor's rounding.
+
+    Products of five seeds are other programs than those of one: in float32 u-labels
+    differ by 1e-6 where there is AVX2 only.
+    """
+    with jax.enable_x64(True):
+        alone = jax.device_get(train((1, 2), dtype=np.float64))
+        among = jax.device_get(train(dtype=np.float64))
+        assert among[0].params["audio"]["layer_1"]["linear"]["bias"].dtype == np.float64
+        tiny.assert_close(alone, of_seeds(among, slice(1, 2)), 1e-6)
     in_turn = jax.device_get(train(how="map"))
     tiny.assert_same(train((1, 2), how="map"), of_seeds(in_turn, slice(1, 2)))
 
