@@ -13,11 +13,8 @@ PYTHON ?=
 ARGS ?=
 JOBS ?= 2
 PY := $(VENV)/bin/python
-# Programs in tests run once, so they cost their compilation: less optimised, it takes
-# 6 tenths of the time. `make test QUICK=` tests programs as users run them.
-QUICK ?= --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 # A file's tests share what they train, so they stay in one process.
-TESTS := XLA_FLAGS="$(QUICK) $(XLA_FLAGS)" $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 READY := $(VENV)/.ready
 
 .PHONY: help env demo test check format hooks clean

@@ -31,13 +31,12 @@ def start(folder, number=None, port=0, devices=1, epochs=12):
     if number is not None:
         command += ["--distributed", f"--coordinator=127.0.0.1:{port}"]
         command += ["--processes=2", f"--process_id={number}"]
-    flags = os.environ.get("XLA_FLAGS", "")
-    flags += f" --xla_force_host_platform_device_count={devices}"
+    fake = f"--xla_force_host_platform_device_count={devices}"
     with open(f"{folder}.log{number or 0}", "a") as log:
         return subprocess.Popen(
             [str(word) for word in command],
             cwd=ROOT,
-            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+            env=os.environ | {"XLA_FLAGS": fake, "JAX_PLATFORMS": "cpu"},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
