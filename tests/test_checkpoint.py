@@ -158,3 +158,11 @@ def test_a_state_without_manifest_does_not_count(tmp_path, monkeypatch):
     assert checkpoint.is_written(tmp_path / "1")
     checkpoint.remove_state(tmp_path / "1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_that_is_being_removed_does_not_count(tmp_path, monkeypatch):
+    """Killed between its files, it must look unfinished, not damaged."""
+    checkpoint.write_state(tmp_path / "1", {"x": np.ones(3)}, {})
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)
+    checkpoint.remove_state(tmp_path / "1")
+    assert (tmp_path / "1").is_dir() and not checkpoint.is_written(tmp_path / "1")

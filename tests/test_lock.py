@@ -36,6 +36,12 @@ def test_a_second_one_is_told_who_is_there(tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == [lock.LOCK]
 
 
+def test_nothing_is_left_of_a_longer_name(tmp_path):
+    (tmp_path / lock.LOCK).write_text("process 1 on a.host.that.is.gone " * 9)
+    with lock.held(tmp_path):
+        assert "gone" not in (tmp_path / lock.LOCK).read_text()
+
+
 def test_an_error_inside_lets_go(tmp_path):
     with pytest.raises(ZeroDivisionError), lock.held(tmp_path):
         raise ZeroDivisionError
