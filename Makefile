@@ -14,7 +14,7 @@ ARGS ?=
 JOBS ?= 2
 PY := $(VENV)/bin/python
 # A file's tests share what they train, so they stay in one process.
-TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile
 READY := $(VENV)/.ready
 
 .PHONY: help env demo test check format hooks clean
