@@ -5,12 +5,12 @@ set -euo pipefail
 usage() {
   cat >&2 <<'TEXT'
 usage: launch/kubernetes.sh [--dry-run] run NAME --config configs/X.py \
-         --workdir /work/runs/X ...
+         --workdir /volume/runs/X ...
        launch/kubernetes.sh [--dry-run] logs NAME
        launch/kubernetes.sh [--dry-run] delete NAME
 
 MSA_IMAGE (needed by run) is an image with msa_jax and its configs, MSA_CLAIM (msa-jax) the
-volume claim that becomes /work, with runs and data, MSA_NODES (1) of MSA_GPUS (1) each.
+volume claim that becomes /volume, with runs and data, MSA_NODES (1) of MSA_GPUS (1) each.
 --dry-run prints what would be applied or run.
 TEXT
   exit 2
