@@ -121,7 +121,7 @@ def hidden_state(tree: ast.Module) -> list[str]:
     return found
 
 
-def test_no_file_above_400_lines():
+def test_no_file_above_600_lines():
     files = [
         path
         for folder in ("msa_jax", "configs", "tests", "launch", "docs")
@@ -129,7 +129,7 @@ def test_no_file_above_400_lines():
         for path in (ROOT / folder).rglob(f"*.{suffix}")
     ]
     lengths = {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in files}
-    assert {file: n for file, n in lengths.items() if n > 400} == {}
+    assert {file: n for file, n in lengths.items() if n > 600} == {}
 
 
 def test_no_drawer_for_odds_and_ends():
