@@ -3,7 +3,8 @@
     python -m msa_jax.main --config configs/smoke.py
 
 Data: the built-in set, 96 / 32 / 32 samples. Text: a random two-layer BERT, no weights
-needed. 2 CPU cores: under 30 s. Its numbers mean nothing.
+needed. About 55 s of CPU time the first time, 30 s once its programs are in the
+compile cache. Its numbers mean nothing.
 """
 
 from msa_jax import config as defaults
