@@ -115,7 +115,7 @@ def prepare(
         rules(config),
         mesh,
         over_seeds=over_seeds,
-        at_once=at_once,
+        at_once=at_once * mesh.shape["seed"],
         of_lane=lambda hyper: assemble(with_values(config, hyper)),
         sizes=sizes,
         lie=lie,

@@ -1,8 +1,12 @@
 """Programs of one seed, laid over the seed axis, and batches over devices."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
+import jax.numpy as jnp
+from jax.lax import dynamic_slice_in_dim, dynamic_update_slice_in_dim
+from jax.lax import optimization_barrier as barrier
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -11,48 +15,70 @@ from msa_jax.types import PyTree
 Divide = Callable[[PyTree], PyTree]  # constrains a batch's layout on the devices
 
 
-def over_seed_axis(
-    one_seed: Callable, how: str, at_once: int = 0, rest: Callable | None = None
-) -> Callable:
+def over_seed_axis(one_seed: Callable, how: str) -> Callable:
     """Turn a program (state of one seed, *shared) into one over the seed axis.
 
     Args:
         one_seed: the program.
         how: "map" (in turn) or "vmap" (side by side).
-        at_once: with "vmap", a group of so many side by side, group after group; it
-            divides the number of seeds. 0: all.
-        rest: what is done in its place for a group whose seeds have all ended, which
-            costs nothing; None: they never end.
     """
-
-    def in_turn(state, *shared):
-        return jax.lax.map(lambda s: one_seed(s, *shared), state)
-
-    def in_parallel(one, state, *shared):
-        axes = (0,) + (None,) * len(shared)
-        return jax.vmap(one, in_axes=axes, spmd_axis_name="seed")(state, *shared)
-
-    def one_group(group, *shared):
-        if rest is None:
-            return in_parallel(one_seed, group, *shared)
-        return jax.lax.cond(
-            group.selection.active.any(),
-            lambda g: in_parallel(one_seed, g, *shared),
-            lambda g: in_parallel(rest, g, *shared),
-            group,
+    if how == "map":
+        return lambda state, *shared: jax.lax.map(
+            lambda one: one_seed(one, *shared), state
         )
+    return lambda state, *shared: jax.vmap(
+        one_seed, in_axes=(0,) + (None,) * len(shared), spmd_axis_name="seed"
+    )(state, *shared)
 
-    def in_groups(state, *shared):
+
+def over_groups(
+    one_seed: Callable, ended: Callable, how: str, at_once: int = 0
+) -> Callable:
+    """Turn a training program of one seed into one that goes on with every seed.
+
+    Groups of seeds step one after another, in the memory of one state: each takes its
+    seeds out of the state and puts them back. A group whose seeds have all ended costs
+    nothing: the loop is as long as there are others. There is no `cond`, which under
+    `vmap` computes both sides and copies what is shared for every seed.
+
+    Args:
+        one_seed: (state of one seed, *shared) -> (state, log). Side by side with others
+            it also meets seeds that have ended, and has to leave them as they are.
+        ended: (state of one seed, *shared) -> the log of a seed that has ended.
+        how: "map" (groups of one) or "vmap" (side by side).
+        at_once: with "vmap", seeds in a group, a divisor of their number; 0: all.
+    """
+    side_by_side = over_seed_axis(one_seed, "vmap")
+
+    def one_group(state, *shared):
+        if how == "vmap":
+            return side_by_side(state, *shared)
+        # Barriers: how many others there are must not change how a seed is computed.
+        alone = barrier(jax.tree.map(lambda x: x[0], state))
+        return jax.tree.map(lambda x: x[None], barrier(one_seed(alone, *shared)))
+
+    def all_seeds(state, *shared):
         seeds = len(jax.tree.leaves(state)[0])
-        if at_once in (0, seeds):
-            return in_parallel(one_seed, state, *shared)
-        groups = jax.tree.map(
-            lambda x: x.reshape(seeds // at_once, at_once, *x.shape[1:]), state
-        )
-        done = jax.lax.map(lambda group: one_group(group, *shared), groups)
-        return jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), done)
+        size = 1 if how == "map" else at_once or seeds
+        if how == "vmap" and size == seeds:
+            return side_by_side(state, *shared)
+        going = state.selection.active.reshape(-1, size).any(axis=1)
+        (groups,) = jnp.nonzero(going, size=len(going))
 
-    return in_turn if how == "map" else in_groups
+        def step(turn, whole):
+            start = groups[turn] * size
+            cut = partial(dynamic_slice_in_dim, start_index=start, slice_size=size)
+            done = one_group(jax.tree.map(cut, whole[0]), *shared)
+            return jax.tree.map(
+                lambda x, part: dynamic_update_slice_in_dim(x, part, start, axis=0),
+                whole,
+                done,
+            )
+
+        logs = over_seed_axis(ended, "vmap")(state, *shared)
+        return jax.lax.fori_loop(0, going.sum(), step, (state, logs))
+
+    return all_seeds
 
 
 def division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:

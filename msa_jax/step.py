@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from msa_jax import losses, optim
 from msa_jax.batching import DROPOUT_STREAM, batches, gather, shuffled
 from msa_jax.packing import Sizes, by_size
-from msa_jax.seed_axis import Divide, division, over_seed_axis
+from msa_jax.seed_axis import Divide, division, over_groups, over_seed_axis
 from msa_jax.train_state import split_sharding, state_sharding
 from msa_jax.types import Method, Outputs, PyTree, Selection, Split, TrainState
 
@@ -89,6 +89,7 @@ def train_epoch(
     sizes: Sizes | None = None,
     *,
     skip: bool = False,
+    going: Bool[Array, ""] | None = None,
 ) -> Trained:
     """Train one seed for one epoch over the batches of `order`; say what went wrong.
 
@@ -99,6 +100,7 @@ def train_epoch(
     Args:
         skip: where a loss or gradient of an optimiser step is not finite, only the step
             counter moves: parameters, optimiser and label tables stay.
+        going: where False the state stays as it is, to the bit; None: it goes on.
 
     Source: trains/multiTask/SELF_MM.py, do_train.
     """
@@ -120,9 +122,16 @@ def train_epoch(
         return forward(params, batch, labels, step)[1]
 
     def unless(bad, new, old):
-        if not skip:
+        # Chosen here and not once at the end, which would keep the old state till then.
+        if skip and going is not None:
+            keep = bad | ~going
+        elif skip:
+            keep = bad
+        elif going is not None:
+            keep = ~going
+        else:
             return new
-        return jax.tree.map(lambda a, b: jnp.where(bad, b, a), new, old)
+        return jax.tree.map(lambda a, b: jnp.where(keep, b, a), new, old)
 
     def backward_batch(params, carry, index):
         gradient, labels, step = carry
@@ -170,6 +179,9 @@ def train_epoch(
             order[whole:],
         )
         parts = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, rest)
+    if going is not None:
+        step = jnp.where(going, step, state.step)
+        epoch = jnp.where(going, epoch, state.epoch)
     state = dataclasses.replace(
         state, step=step, epoch=epoch, params=params, opt_state=opt_state, labels=labels
     )
@@ -246,11 +258,12 @@ def select(
 ) -> Selection:
     """Keep the best epoch's parameters; end the seed after `early_stop` without one.
 
-    A score that is not finite is never better.
+    A score that is not finite is never better. A seed that has ended selects nothing.
 
     Source: trains/multiTask/SELF_MM.py (better: <= best - 1e-6).
     """
     better = jnp.isfinite(score) & (score <= selection.score - rules.min_delta)
+    better &= selection.active
     best_epoch = jnp.where(better, epoch, selection.epoch)
     return Selection(
         params=jax.tree.map(
@@ -258,7 +271,7 @@ def select(
         ),
         score=jnp.where(better, score, selection.score),
         epoch=best_epoch,
-        active=epoch - best_epoch < rules.early_stop,
+        active=selection.active & (epoch - best_epoch < rules.early_stop),
     )
 
 
@@ -296,9 +309,12 @@ def make_epoch(
     of_state = lie or state_sharding(mesh)
     shared = method, optimizer
 
+    alone = over_seeds == "map"  # a lane that has ended is then not run at all
+
     def run(state, train, valid):
         method, optimizer = of_lane(state.hyper) if of_lane else shared
         n = train.label.shape[0]
+        going = None if alone else state.selection.active
         order = shuffled(state.key, state.epoch + 1, n)
         rows = batches(
             order, rules.batch_size, columns=columns, drop_last=rules.drop_last
@@ -313,25 +329,31 @@ def make_epoch(
             divide,
             sizes,
             skip=rules.on_nonfinite == "skip",
+            going=going,
         )
         prediction = predict(method, state.params, valid, columns, divide, sizes=sizes)
         score = valid_loss(method.task.error(prediction, valid), rules)
         chosen = select(state.selection, state.params, score, state.epoch, rules)
         opt_state = optim.after_epoch(state.opt_state, score)
+        log = EpochLog(parts, score, prediction, {}, bad_steps)
+        if going is not None:
+            log = jax.tree.map(lambda x: jnp.where(going, x, 0).astype(x.dtype), log)
+            opt_state = jax.tree.map(
+                # A leaf that no schedule has touched is its own old value.
+                lambda new, old: new if new is old else jnp.where(going, new, old),
+                opt_state,
+                state.opt_state,
+            )
         state = dataclasses.replace(state, selection=chosen, opt_state=opt_state)
-        recorded = method.label_values(state.labels)
-        return state, EpochLog(parts, score, prediction, recorded, bad_steps)
-
-    def rest(state, train, valid):
-        shapes = jax.eval_shape(run, state, train, valid)[1]
-        log = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return state, log._replace(recorded=method.label_values(state.labels))
 
-    def one_seed(state, train, valid):
-        return jax.lax.cond(state.selection.active, run, rest, state, train, valid)
+    def ended(state, train, valid):
+        shapes = jax.eval_shape(run, state, train, valid)[1]
+        log = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return log._replace(recorded=method.label_values(state.labels))
 
     return jax.jit(
-        over_seed_axis(one_seed, over_seeds, at_once, rest),
+        over_groups(run, ended, over_seeds, at_once),
         donate_argnums=0,
         in_shardings=(of_state, split_sharding(mesh), split_sharding(mesh)),
         out_shardings=(of_state, state_sharding(mesh)),

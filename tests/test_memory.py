@@ -2,11 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 import tiny
 
-from msa_jax import memory, seed_axis
+from msa_jax import memory
 from msa_jax.memory import Memory
 
 GB = 10**9
@@ -42,21 +41,6 @@ def test_says_what_is_needed_and_what_to_do():
     )
     line = memory.describe(need, seeds=5, at_once=1, room=8 * GB)
     assert "1 x 3 GB step) of 8 GB; it may not fit: fewer seeds, --config" in line
-
-
-def test_groups_of_seeds_compute_what_all_at_once_do():
-    def one_seed(x, shared):
-        return {"y": jnp.sin(x["x"]) @ shared}
-
-    x = {"x": jnp.arange(24.0).reshape(6, 4)}
-    shared = jnp.arange(8.0).reshape(4, 2)
-    programs = [
-        seed_axis.over_seed_axis(one_seed, "vmap", at_once)
-        for at_once in (0, 1, 2, 3, 6)
-    ]
-    for program in programs:
-        found = program(x, shared)
-        np.testing.assert_allclose(found["y"], jnp.sin(x["x"]) @ shared, rtol=1e-6)
 
 
 def test_estimates_what_a_training_keeps():

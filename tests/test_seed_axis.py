@@ -1,10 +1,12 @@
 """Seeds in groups: those that have ended cost nothing, and keep what they have."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from msa_jax import seed_axis
 from msa_jax.types import Selection, TrainState
@@ -23,23 +25,42 @@ def test_a_group_that_has_ended_computes_nothing():
 
     def work(state, more):
         jax.debug.callback(lambda x: computed.append(float(x)), state.params[0])
-        return dataclasses.replace(state, params=state.params + more), state.step
+        moved = jnp.where(state.selection.active, state.params + more, state.params)
+        return dataclasses.replace(state, params=moved), state.params[1]
 
-    def rest(state, more):
-        return state, state.step
+    def ended(state, more):
+        return -state.params[1]
 
-    def one(state, more):
-        return jax.lax.cond(state.selection.active, work, rest, state, more)
+    def computed_by(how, at_once):
+        computed.clear()
+        program = jax.jit(seed_axis.over_groups(work, ended, how, at_once))
+        (found, log) = program(states(active), 10.0)
+        jax.effects_barrier()
+        np.testing.assert_array_equal(found.params, expected)
+        return sorted(set(computed)), log.tolist()
 
     active = jnp.array([True, False, False, False, True, True])
-    state = states(active)
-    program = jax.jit(seed_axis.over_seed_axis(one, "vmap", 2, rest))
-    found, _ = program(state, 10.0)
-    jax.effects_barrier()
-    # Groups (0, 1), (2, 3), (4, 5): the second is never computed, half of the first is.
-    assert sorted(set(computed)) == [0, 2, 8, 10]
     expected = np.arange(12.0).reshape(6, 2) + 10 * np.asarray(active)[:, None]
-    np.testing.assert_array_equal(found.params, expected)
-    computed.clear()
-    together, _ = jax.jit(seed_axis.over_seed_axis(one, "vmap", 0, rest))(state, 10.0)
-    np.testing.assert_array_equal(together.params, expected)
+    assert computed_by("map", 0) == ([0, 8, 10], [1, -3, -5, -7, 9, 11])
+    # Groups (0, 1), (2, 3), (4, 5): the second is never computed.
+    assert computed_by("vmap", 2) == ([0, 2, 8, 10], [1, 3, -5, -7, 9, 11])
+    for all_at_once in (0, 6):
+        found = computed_by("vmap", all_at_once)
+        assert found == ([0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11])
+
+
+@pytest.mark.parametrize("how, at_once", [("map", 0), ("vmap", 2), ("vmap", 3)])
+def test_any_groups_may_go_on(how, at_once):
+    def work(state):
+        return dataclasses.replace(state, params=state.params * 2), state.params[0]
+
+    program = jax.jit(
+        seed_axis.over_groups(work, lambda state: state.params[0], how, at_once)
+    )
+    for going in itertools.product([False, True], repeat=6 // (at_once or 1)):
+        active = np.repeat(going, at_once or 1)
+        state = states(jnp.asarray(active))
+        found, log = program(state)
+        expected = state.params * (1 + active[:, None])
+        np.testing.assert_array_equal(found.params, expected)
+        np.testing.assert_array_equal(log, state.params[:, 0])

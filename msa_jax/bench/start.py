@@ -19,8 +19,8 @@ from msa_jax import cli
 from msa_jax.errors import UserError
 
 POLL = 0.05  # seconds between two looks at the run's log
-# What jax says of the first program over seeds, the epoch: `step.over_seed_axis`.
-READY = re.compile(r"Finished XLA compilation of jit\(in_(turn|groups)\)")
+# What jax says of the epoch, whose program is made by `seed_axis.over_groups`.
+READY = re.compile(r"Finished XLA compilation of jit\(all_seeds\)")
 
 
 def main() -> int:
