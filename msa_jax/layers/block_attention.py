@@ -82,9 +82,11 @@ attend.defvjp(_forward, _backward)
 
 def _over_samples(function, given):
     """In turn on a CPU, where one sample fits the cache; else all at once."""
-    if jax.default_backend() == "cpu":
-        return jax.lax.map(function, given)
-    return jax.vmap(function)(given)
+    return jax.lax.platform_dependent(
+        given,
+        cpu=lambda given: jax.lax.map(function, given),
+        default=jax.vmap(function),
+    )
 
 
 def _blocks(queries: int, keys: int, causal: bool) -> list[tuple[int, int, int]]:

@@ -92,11 +92,15 @@ class EncoderStack(nn.Module):
         x = jnp.where(valid[:, :, None], x, 0)
         # An exported program may leave the number of samples open.
         size = int(FEW * valid.size) if isinstance(valid.size, int) else 0
-        # Elsewhere a product over padding costs less than the gathers, which would
-        # also cross the devices that share a batch.
-        if jax.default_backend() == "cpu" and size:
+        if size:
             few = largest(valid.sum()) <= size
-            x = jax.lax.cond(few, without_padding, padded, x)
+
+            def shorter(x):
+                return jax.lax.cond(few, without_padding, padded, x)
+
+            # Elsewhere a product over padding costs less than the gathers, which would
+            # also cross the devices that share a batch.
+            x = jax.lax.platform_dependent(x, cpu=shorter, default=padded)
         else:
             x = padded(x)
         return jnp.where(valid[:, :, None], x, 0)
