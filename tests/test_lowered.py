@@ -1,0 +1,116 @@
+"""What an epoch's program is on devices that are not here, read from its own text.
+
+Each of these was found with the TPU's and the GPU's compilers; none of them can be seen
+in the numbers that a CPU computes.
+"""
+
+import re
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import pytest
+import tiny
+from test_mmcl import settings as mmcl_settings
+
+from msa_jax import config, lanes
+from msa_jax.layers import block_attention
+from msa_jax.layers.encoder_stack import EncoderStack
+from msa_jax.text import Encoder, FeatureEncoder
+from msa_jax.train_state import make_mesh
+
+TRAIN, VALID = tiny.make_split(23), tiny.make_split(11, seed=1)
+DATA = {f"{n}x" + "x".join(map(str, TRAIN.audio.shape[1:])) for n in (23, 11)}
+
+
+def of_self_mm(seeds: int):
+    c = config.base()
+    c.text.encoder = "features"
+    c.seeds = tuple(range(seeds))
+    c.optim.batch_size = 7
+    return c
+
+
+def of_mmcl(seeds: int):
+    c = mmcl_settings()
+    c.seeds = tuple(range(seeds))
+    c.optim.batch_size = 7
+    return c
+
+
+@cache
+def epoch(make, seeds: int, devices: int = 1, data: int = 1):
+    """Return the program of an epoch and a state that it takes."""
+    c = make(seeds)
+    c.mesh.over_seeds = "vmap"
+    mesh = make_mesh(devices, data, seeds)
+    encoder = Encoder(FeatureEncoder(), None, None, 0, 0, "features")
+    program = lanes.prepare(c, TRAIN, VALID, encoder, mesh, (-3.0, 3.0))
+    values = {f: [v] * seeds for f, v in program.values.items()}
+    return jax.jit(program.epoch), program.start(c.seeds, values)
+
+
+def lowered_for(platform: str, make, seeds: int) -> str:
+    program, state = epoch(make, seeds)
+    return program.trace(state).lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_seeds_on_several_devices_step_at_once():
+    """A device's own seeds are its own: nothing of them is gathered or sent."""
+    program, state = epoch(of_self_mm, 8, devices=8)
+    text = program.lower(state).compile().as_text()
+    sent = re.findall(r"(all-gather|all-to-all|collective-permute)\(", text)
+    assert sent == []
+
+
+@pytest.mark.parametrize("make", [of_self_mm, of_mmcl])
+def test_the_data_are_not_copied_for_every_seed(make):
+    text = lowered_for("tpu", make, 5)
+    shapes = set(re.findall(r"tensor<([0-9x]+)xf32>", text))
+    assert DATA <= shapes  # the data themselves are seen
+    assert {f"5x{shape}" for shape in DATA} & shapes == set()
+
+
+def test_no_array_ends_in_an_axis_of_two_half_words():
+    """It would be padded to 128 lanes."""
+    text = lowered_for("tpu", of_mmcl, 1)
+    assert "xui16>" in text
+    assert "x2xui16>" not in text
+
+
+def test_attention_goes_sample_by_sample_on_a_cpu_only():
+    x = jnp.ones((3, 2, 8, 4))
+    seen = jnp.ones((3, 1, 8), bool)
+
+    def loss(x):
+        return block_attention.attend(x, x, x, seen, True).sum()
+
+    program = jax.jit(jax.grad(loss)).trace(x)
+    loops = {
+        platform: program.lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert {p: "while" in text for p, text in loops.items()} == {
+        "cpu": True,
+        "cuda": False,
+        "tpu": False,
+    }
+
+
+def test_padding_stays_in_the_products_elsewhere_than_on_a_cpu():
+    """Leaving it out is a choice at run time, and gathers rows."""
+    net = EncoderStack(layers=1, heads=2, dropout=0.1)
+    given = jnp.ones((3, 9, 4)), jnp.ones((3, 9), bool)
+    params = net.init(jax.random.key(0), *given, train=False)
+
+    def loss(params):
+        rngs = {"dropout": jax.random.key(1)}
+        return net.apply(params, *given, train=True, rngs=rngs).sum()
+
+    program = jax.jit(jax.grad(loss)).trace(params)
+    gathers = {
+        platform: "stablehlo.gather"
+        in program.lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert gathers == {"cpu": True, "cuda": False, "tpu": False}
