@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from test_data_plain import sequence, small, tokens, without
+from test_data_plain import alone, sequence, small, tokens, without
 
 from msa_jax.data import checks, plain
-from msa_jax.data.padding import settle_padding
 from msa_jax.errors import UserError
 
 
 def test_blank_samples_are_no_sign_of_back_padding():
-    moved, length, found = settle_padding(sequence([[0, 0, 1, 2], [0] * 4]), None)
+    moved, length, found = alone(sequence([[0, 0, 1, 2], [0] * 4]), None)
     assert found == ("front", "derived", 1, 0, 0)
     assert length.tolist() == [2, 1]  # a blank sample keeps one step
     assert moved[:, :, 0].tolist() == [[1, 2], [0, 0]]
@@ -18,18 +17,18 @@ def test_blank_samples_are_no_sign_of_back_padding():
 
 def test_lengths_that_cover_all_contents_say_nothing_of_the_back():
     given = sequence([[1, 2, 0, 0], [3, 0, 0, 0]])
-    kept, _, found = settle_padding(given, np.array([4, 4]))
+    kept, _, found = alone(given, np.array([4, 4]))
     assert found == ("none", "given", 0, 0, 0)
     assert kept[:, :, 0].tolist() == given[:, :, 0].tolist()
     # zeros in front, but the lengths count them: nothing is moved
     front = sequence([[0, 0, 1, 2], [0, 3, 4, 5]])
-    kept, _, found = settle_padding(front, np.array([4, 4]))
+    kept, _, found = alone(front, np.array([4, 4]))
     assert found == ("none", "given", 0, 0, 0)
     assert kept[:, :, 0].tolist() == front[:, :, 0].tolist()
 
 
 def test_contents_that_fit_lengths_from_both_sides_stay_where_they_are():
-    kept, _, found = settle_padding(sequence([[0, 1, 2, 0]]), np.array([3]))
+    kept, _, found = alone(sequence([[0, 1, 2, 0]]), np.array([3]))
     assert found == ("back", "given", 0, 0, 0)
     assert kept[:, :, 0].tolist() == [[0, 1, 2]]
 
@@ -45,21 +44,21 @@ def test_contents_that_fit_lengths_from_both_sides_stay_where_they_are():
 )
 def test_lengths_that_count_from_the_back(side, dropped, kept):
     front = sequence([[0, 0, 1, 2], [0, 3, 4, 5]])
-    settled, length, found = settle_padding(front, np.array([2, 3]), side)
+    settled, length, found = alone(front, np.array([2, 3]), side)
     assert found == ("back" if dropped else "front", "given", 0, dropped, 0)
     assert settled[:, :, 0].tolist() == kept and length.tolist() == [2, 3]
 
 
 def test_said_back_padding_believes_lengths_in_spite_of_zeros_in_front():
     given = sequence([[0, 0, 1, 2], [0, 3, 4, 5], [0, 0, 0, 6]])
-    settled, length, found = settle_padding(given, np.array([1, 3, 1]), "back")
+    settled, length, found = alone(given, np.array([1, 3, 1]), "back")
     assert found == ("back", "given", 0, 4, 0) and length.tolist() == [1, 3, 1]
     assert settled[1, :, 0].tolist() == [0, 3, 4]
 
 
 def test_values_that_the_cast_turns_into_zeros_are_padding():
     given = np.array([[[1.0], [1e-60]], [[1.0], [0.0]]])
-    kept, length, found = settle_padding(given, None)
+    kept, length, found = alone(given, None)
     assert length.tolist() == [1, 1] and kept.shape == (2, 1, 1)
 
 
@@ -68,9 +67,9 @@ def test_chunks_of_rows_change_nothing(monkeypatch):
     given = rng.normal(size=(9, 5, 2)).astype(np.float32)
     own = rng.integers(1, 6, 9)
     given[np.arange(5) < 5 - own[:, None]] = 0
-    whole = settle_padding(given, None)
+    whole = alone(given, None)
     monkeypatch.setattr("msa_jax.data.padding._CHUNK", 20)
-    parts = settle_padding(given, None)
+    parts = alone(given, None)
     for a, b in zip(whole[:2], parts[:2], strict=True):
         np.testing.assert_array_equal(a, b)
     assert whole[2] == parts[2] and whole[1].tolist() == own.tolist()

@@ -185,16 +185,28 @@ def check_splits(split: np.ndarray, ids: np.ndarray) -> None:
         )
 
 
-def check_lengths(
-    key: str, length: np.ndarray, steps: int, ids: np.ndarray
-) -> np.ndarray:
-    """Check that lengths are whole numbers in 1..steps; return them as int32."""
+def check_lengths(key: str, length: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Check that lengths are whole numbers from 0; return them as int64."""
     whole = np.isfinite(length) & (length == np.floor(length))
     _raise_where(~whole, ids, f"'{key}'", length, "must be a whole number")
-    _raise_where(length < 1, ids, f"'{key}'", length, "must be at least 1")
-    rule = f"the array has {steps} steps"
+    _raise_where(length < 0, ids, f"'{key}'", length, "must not be negative")
+    return np.minimum(length, _INT32).astype(np.int64)
+
+
+def check_reach(
+    key: str, length: np.ndarray, steps: int, used: np.ndarray, ids: np.ndarray
+) -> None:
+    """Check that lengths end in the array, and are 0 for samples of zeros only.
+
+    Args:
+        used: samples of length 0 that have contents, by number.
+    """
+    beside = np.zeros(len(length), bool)
+    beside[used] = True
+    rule = "must be at least 1, its steps are not all zero; --padding as_stored takes 1"
+    _raise_where(beside, ids, f"'{key}'", length, rule)
+    rule = f"the array has {steps} steps; --padding as_stored takes those"
     _raise_where(length > steps, ids, f"'{key}'", length, rule)
-    return length.astype(np.int32)
 
 
 def check_finite(

@@ -196,30 +196,16 @@ def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
 
 
 def _settle_text(tables: list[dict[str, Any]]) -> list[str]:
-    """Bring tokens [n, t, 3] to [n, 3, t], and front padding to the back."""
-    if not all(isinstance(table.get("text_bert"), np.ndarray) for table in tables):
+    """Bring tokens [n, t, 3] to [n, 3, t]; a clip of three tokens does not tell."""
+    tokens = [table["text_bert"] for table in tables if "text_bert" in table]
+    shapes = {np.shape(row) for part in tokens for row in part}
+    turned = all(shape[1] == 3 for shape in shapes)
+    if not shapes or not turned or all(shape[0] == 3 for shape in shapes):
         return []
-    notes, tokens = [], [table["text_bert"] for table in tables]
-    if all(t.shape[1] != 3 and t.shape[2] == 3 for t in tokens):
-        tokens = [t.transpose(0, 2, 1) for t in tokens]
-        notes.append("text: 'text_bert' was [samples, tokens, 3]; it was transposed")
-    masks = [t[:, 1] for t in tokens if t.shape[1] == 3]
-    # no difference: that of unsigned numbers wraps
-    at_front = all(np.all(mask[:, 1:] >= mask[:, :-1]) for mask in masks)
-    if len(masks) == len(tokens) and at_front and any(np.any(m == 0) for m in masks):
-        tokens = [_front_to_back(t) for t in tokens]
-        notes.append("text: tokens were padded at the front and moved to the back")
-    for table, moved in zip(tables, tokens, strict=True):
-        table["text_bert"] = moved
-    return notes
-
-
-def _front_to_back(tokens: np.ndarray) -> np.ndarray:
-    """Move each sample's tokens [3, t] to the start; MMSA-FET can pad there."""
-    steps = tokens.shape[2]
-    padding = np.sum(tokens[:, 1] == 0, axis=1)
-    index = (np.arange(steps) + padding[:, None]) % steps
-    return np.take_along_axis(tokens, index[:, None, :], axis=2)
+    for table, part in zip(tables, tokens, strict=True):
+        one = isinstance(part, np.ndarray)
+        table["text_bert"] = part.transpose(0, 2, 1) if one else [t.T for t in part]
+    return ["text: 'text_bert' was [samples, tokens, 3]; it was transposed"]
 
 
 def _short(tree: Any) -> str:
