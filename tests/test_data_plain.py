@@ -71,8 +71,17 @@ BAD = {
     "label range": (with_value("label", (4,), 3.5), "'d_1' is 3.5.*label_range"),
     "label low": (with_value("label", (0,), -3.01), "'a_1' is -3.01"),
     "label nan": (with_value("label", (4,), np.nan), "'label'.*'d_1'.*finite"),
-    "length 0": (with_value("audio_length", (1,), 0), "'a_2' is 0.*at least 1"),
-    "length beyond": (with_value("audio_length", (1,), 5), "'a_2' is 5.*4 steps"),
+    "length 0": (
+        with_value("audio_length", (1,), 0),
+        "'audio_length' of sample 'a_2' is 0, but must be at least 1, its steps are "
+        r"not all zero; --padding as_stored takes 1 \(1 such samples\)",
+    ),
+    "length negative": (with_value("audio_length", (1,), -1), "must not be negative"),
+    "length beyond": (
+        with_value("audio_length", (1,), 5),
+        "'a_2' is 5, but the array has 4 steps; --padding as_stored takes those",
+    ),
+    "length huge": (with_value("audio_length", (1,), 1e300), "as_stored takes those"),
     "length fraction": (with_value("audio_length", (1,), 1.5), "whole number"),
     "length nan": (with_value("audio_length", (1,), np.nan), "whole number"),
     "shared id": (
@@ -101,6 +110,10 @@ BAD = {
     "width 0": (small() | {"vision": np.zeros((N, 2, 0))}, "axis of size 0"),
     "scalar": (small() | {"id": np.array("a")}, "'id' has shape"),
     "no rows": ({k: v[:0] for k, v in small().items()}, "'train' is empty"),
+    "no types": (dict.fromkeys(small(), np.array([])), "'train' is empty"),
+    "no labels": (small() | {"label": np.array([])}, "'label' has 0 rows, but 'id'"),
+    "no audio": (small() | {"audio": np.array([])}, "'audio' has 0 rows, but 'id'"),
+    "no split": (small() | {"split": np.array([])}, "'split' has 0 rows, but 'id'"),
     "number ids": (small() | {"id": np.arange(N)}, "'id' must hold strings"),
     "string labels": (small() | {"label": np.array(["a"] * N)}, "must hold numbers"),
     "token negative": (with_tokens((1, 0, 0), -1), "ids of sample 'a_2'.*negative"),

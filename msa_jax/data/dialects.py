@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data import clips
-from msa_jax.data.checks import check_ids, listed, shown
-from msa_jax.data.columns import Budget, Layout, numbers, strings
+from msa_jax.data.checks import check_ids, empty_split, listed, shown
+from msa_jax.data.columns import Budget, Layout, numbers, sentences
 from msa_jax.errors import UserError
 
 ALIASES = {
@@ -96,12 +96,29 @@ def _with_unused(layout: Layout, names: Sequence[Any]) -> Layout:
 
 def _by_split(splits: Mapping[str, Any], budget: Budget) -> Layout:
     ordered = {name: splits[name] for name in ("train", "valid", "test")}
+    for name, split in ordered.items():
+        if _is_empty(split):
+            raise UserError(empty_split(name))
     if all(isinstance(split, dict) for split in ordered.values()):
         return _from_arrays(ordered, budget)
     if all(clips.is_clip_list(split) for split in ordered.values()):
         return clips.from_clip_lists(ordered, budget)
     wrong = next((k, v) for k, v in ordered.items() if not isinstance(v, dict))
     raise UserError(f"no known layout: '{wrong[0]}' is {_short(wrong[1])}; {_KNOWN}")
+
+
+def _is_empty(split: Any) -> bool:
+    """Tell whether a split has no sample, whatever else it holds or lacks."""
+    if not isinstance(split, dict):
+        return _rows(split) == 0
+    rows = {KEYS.get(key, key): _rows(value) for key, value in split.items()}
+    return not rows.get("id", rows.get("label", max(rows.values(), default=0)))
+
+
+def _rows(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim else 1
+    return len(value) if isinstance(value, list | tuple) else int(value is not None)
 
 
 def _from_arrays(splits: Mapping[str, dict], budget: Budget) -> Layout:
@@ -152,9 +169,13 @@ def _read_arrays(
         if plain == "id":
             table["id"] = clips.read_ids(where, arrays[key], budget)
         elif plain == "transcript":
-            table["transcript"] = strings(where, arrays[key], budget)
+            table["transcript"] = sentences(where, arrays[key], budget)
         else:
             value = numbers(where, arrays[key], budget)
+            if "id" in table and _rows(value) == 0:  # of any shape
+                raise UserError(
+                    f"'{key}' has 0 rows in {split}, 'id' has {len(table['id'])}"
+                )
             rank = 2 if isinstance(value, list) else value.ndim - 1
             if plain in _SEQUENCES and rank != 2:
                 shape = getattr(value, "shape", "?")
@@ -166,7 +187,7 @@ def _read_arrays(
         count = len(table["label"]) if np.ndim(table["label"]) else 0
         table["id"] = [f"{split}{i}" for i in range(count)]
     if not table["id"]:
-        raise UserError(f"split '{split}' is empty")
+        raise UserError(empty_split(split))
     check_ids(table["id"], f" of {split}")
     return table
 
