@@ -1,6 +1,5 @@
 """Layouts that keep one record per clip: MISA's, MAG-BERT's and TBJE's."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data.checks import check_ids, check_sizes, empty_split, shown
-from msa_jax.data.columns import Budget, Layout, numbers, sentence, strings, text
+from msa_jax.data.columns import (
+    Budget,
+    Layout,
+    is_nothing,
+    numbers,
+    sentence,
+    strings,
+    text,
+)
 from msa_jax.errors import UserError
 
 EMOTIONS = 6
@@ -270,9 +277,7 @@ def _kind(name: str, value: Any) -> str:
     if isinstance(value, np.ndarray) and value.ndim == 2:
         audio = value.shape[1] == _MELS or re.search("mel|audio|acoustic", name)
         return "audio" if audio else "vision"
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if hasattr(value, "__len__") and not len(value):
+    if is_nothing(value):
         return ""
     if isinstance(value, str | bytes):
         return "transcript"

@@ -102,13 +102,22 @@ def sentences(key: str, value: Any, budget: Budget) -> list[str]:
 
 def sentence(where: str, value: Any, budget: Budget) -> str:
     """Return what one clip says, see `sentences`."""
+    if is_nothing(value):
+        return ""
     if isinstance(value, str | bytes | memoryview):
         return text(value)
-    if value is None or (isinstance(value, float) and value != value):
-        return ""
-    nothing = not (value.size if isinstance(value, np.ndarray) else value)
-    nothing &= isinstance(value, list | tuple | np.ndarray)
-    return "" if nothing else " ".join(strings(where, value, budget))
+    return " ".join(strings(where, value, budget))
+
+
+def is_nothing(value: Any) -> bool:
+    """Tell whether a value is None, NaN or without items: it tells no kind."""
+    if isinstance(value, np.ndarray):
+        return not value.size
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (
+        isinstance(value, str | bytes | list | tuple) and not value
+    )
 
 
 def strings(key: str, value: Any, budget: Budget) -> list[str]:
