@@ -167,6 +167,19 @@ def test_recomputed_lengths_are_those_of_the_axis():
     assert settled["vision"][0][0, :, 0].tolist() == [0, 2, 3, 0, 0]
 
 
+def test_each_sample_votes_for_the_side_of_its_longer_run_of_zeros():
+    rows = [
+        [0, 1, 2, 3, 0, 0],
+        [0, 1, 0, 0, 0, 0],
+        [0, 1, 2, 3, 4, 5],
+        [0, 1, 2, 3, 4, 0],
+    ]
+    for given, where in ((rows, "back"), ([row[::-1] for row in rows], "front")):
+        kept, length, found = alone(sequence(given), None)
+        assert found.side == where and length.tolist() == [4, 2, 6, 5]
+        assert kept[0, 0, 0] == (0 if where == "back" else 3)
+
+
 def mask(rows: list[list[int]]) -> np.ndarray:
     return np.array(rows)
 

@@ -190,7 +190,7 @@ def from_keyed_files(splits: Mapping[str, dict[str, dict]], budget: Budget) -> L
         check_sizes("id", max(map(len, files.values())))
         nothing = [role for role, tree in files.items() if not tree]
         if nothing:
-            raise UserError(f"{empty_split(split)} in '{split}_{nothing[0]}'")
+            raise UserError(f"{empty_split(split)} in *_{nothing[0]}")
     kinds = _kinds(splits)
     notes = {
         f"{kind}: taken from the files *_{name}"

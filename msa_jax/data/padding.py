@@ -50,12 +50,13 @@ def settle_padding(
     made on the way. Lengths [n] are int32 and at least 1.
 
     Without lengths, a sample's padding is its run of all-zero steps at the side where
-    more samples have one; zero steps inside and at the other side are kept. Given
+    it is the longer one in more samples; zero steps inside and at the other side are
+    kept (as a row of zeros for [CLS] in front of back padding). Given
     lengths are believed, 0 as 1 and those beyond the array as all its steps. They
     count from the back only if, for every sample, all steps before that are zero and
-    some sample has contents after its length. If they fit neither way and zeros come
-    first in more samples than last, they are recomputed: an LSTM that stops after a
-    stored length of 1 would see padding only.
+    some sample has contents after its length. If they fit neither way and the zeros say
+    front, they are recomputed: an LSTM that stops after a stored length of 1 would see
+    padding only.
 
     Modalities share a time axis if all in the file have equally many steps, or if some
     have and the zeros of most samples end in the same places. What is told from zeros
@@ -128,17 +129,6 @@ def _ends(used: np.ndarray) -> np.ndarray:
     )
 
 
-def _believed(used: np.ndarray, length: np.ndarray, side: str) -> np.ndarray:
-    """Return the steps [n, t] that given lengths cover, or those used if not valid."""
-    front, length, found = _tell(used, used, length, side)
-    if found.lengths != "given":
-        return used
-    position = np.arange(used.shape[1])
-    if front:
-        return position >= used.shape[1] - length[:, None]
-    return position < length[:, None]
-
-
 def contents(sequence: np.ndarray) -> np.ndarray:
     """Tell which steps of [n, t, d] are not all zero, [n, t]; NaN is no zero."""
     used = np.zeros(sequence.shape[:2], bool)
@@ -184,15 +174,15 @@ def _tell(
     some = shared.any(axis=1)
     first = shared.argmax(axis=1)  # 0 if blank
     last = np.where(some, steps - shared[:, ::-1].argmax(axis=1), 1)
-    at_front = int(np.sum(first > 0))
-    at_back = int(np.sum(last[some] < steps))
-    front = side == "front" or (side == "auto" and at_front > at_back)
+    after_last = np.where(some, steps - last, 0)
+    at_front, at_back = np.sum(first > after_last), np.sum(after_last > first)
+    front = side == "front" or (side == "auto" and bool(at_front > at_back))
     own = np.where(some, steps - first, 1) if front else last  # by all-zero steps
     dropped = recomputed = 0
     if length is None:
         lengths = "array" if side == "as_stored" else "derived"
         length = np.full(n, steps) if side == "as_stored" else own
-        padded = at_front if front else at_back
+        padded = (first if front else after_last).any()
     else:
         lengths, length = "given", np.clip(length, 1, steps)
         after = used & (position >= length[:, None])
@@ -204,7 +194,7 @@ def _tell(
         else:
             lengths, recomputed = "recomputed", int(np.sum(length != own))
             length = own
-        padded = int(np.sum(length < steps))
+        padded = (length < steps).any()
     where = ("front" if front else "back") if padded else "none"
     found = Padding(where, lengths, blank, dropped, recomputed)
     return front, length.astype(np.int32), found
