@@ -121,8 +121,9 @@ def test_rows_that_stand_for_words_are_no_padding():
     made["train"][0] = (([*"abcd"], blank, np.zeros((4, 5))), *made["train"][0][1:])
     table = read_lists(made).splits["train"]
     assert set(np.asarray(table["audio_length"]).tolist()) == {4}
-    with_words(made, "train", 1, ["a", "b"])  # padded, perhaps
-    assert "vision_length" not in read_lists(made).splits["train"]
+    for words in ("ab", "abcde"):
+        with_words(made, "train", 1, [*words])  # padded, perhaps
+        assert "vision_length" not in read_lists(made).splits["train"]
 
 
 def test_clips_without_an_id_are_numbered_and_counted():
@@ -177,7 +178,11 @@ def matrix(array: np.ndarray):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (label_of(3), r"labels of valid have \[1, 3\] columns, not 1 or 7"),
+        (
+            label_of(3),
+            r"labels of valid have \[1, 3\] columns, not 1 or 7: valid\[1\] has 3 "
+            r"\(1 such clips\)",
+        ),
         (lambda clip: clip[1], r"valid\[1\] is not \(\(words, visual, acoustic\)"),
         (matrix(np.zeros(4)), r"valid\[1\] visual has shape \(4,\), not \[steps"),
         (lambda clip: (*clip[:2], "a\nb"), "of valid is no printable short name"),
@@ -192,7 +197,7 @@ def test_clips_that_are_no_clips_are_named(change, message):
 
 
 def test_rows_of_different_lengths_are_no_array():
-    with pytest.raises(UserError, match="'here' is ragged"):
+    with pytest.raises(UserError, match=r"'here' is ragged: row 1 .*\(1 such rows\)"):
         reader.one_array("here", [np.ones(2), np.ones(3)])
     assert reader.one_array("here", [np.ones(2), np.zeros(2)]).shape == (2, 2)
 
@@ -234,6 +239,18 @@ def test_files_are_told_by_most_of_their_values(role, nothing, count):
     key = {"sentences": "transcript", "mels": "audio"}[role]
     assert [len(value) for value in found[key]][:count] == [0] * count
     assert len(found[key]) == 3
+
+
+def test_most_clips_of_all_splits_may_say_nothing():
+    made = keyed()
+    for files in made.values():
+        for key in list(files["sentences"])[:-2]:
+            files["sentences"][key] = []
+        for key in list(files["mels"])[:-1]:
+            files["mels"][key] = None
+    found = read_keyed(made).splits["train"]
+    assert found["transcript"][-1] and not found["transcript"][0]
+    assert len(found["audio"][-1]) and not len(found["audio"][0])
 
 
 def test_words_in_arrays_are_transcripts():

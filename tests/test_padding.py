@@ -158,6 +158,12 @@ def test_lengths_of_one_modality_tell_the_others(given):
         assert found[0, :, 0].tolist() == [0, 2, 3, 0, 0]
 
 
+def test_lengths_of_one_modality_tell_of_no_axis_if_they_differ():
+    made = {m: sequence(BACK) for m in ("text", "audio", "vision")}
+    settled, axis = settle_padding(made, {"audio": np.array([6, 6, 6])})
+    assert axis == Axis() and settled["vision"][1].tolist() == [3, 5, 4]
+
+
 def test_recomputed_lengths_are_those_of_the_axis():
     made = aligned(FRONT, [0, 0, 0, 0, 2, 3])
     lengths = {m: np.ones(3, np.int64) for m in made}  # up to the first zero step

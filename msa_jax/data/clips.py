@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data.checks import check_ids, check_sizes, empty_split, shown
+from msa_jax.data.checks import check_ids, check_sizes, empty_split, odd_ones, shown
 from msa_jax.data.columns import (
     Budget,
     Layout,
@@ -124,7 +124,11 @@ def _read_clips(
         ids.append(text(clip[2]) if named else None)
     widths = {len(label) for label in labels}
     if widths not in ({1}, {1 + EMOTIONS}):
-        raise UserError(f"labels of {split} have {sorted(widths)} columns, not 1 or 7")
+        line = f"labels of {split} have {sorted(widths)} columns, not 1 or 7"
+        if len(widths) > 1:
+            odd, _, count = odd_ones([len(label) for label in labels])
+            line += f": {split}[{odd}] has {len(labels[odd])} ({count} such clips)"
+        raise UserError(line)
     label = np.stack(labels)
     table = {"id": ids, "label": label[:, 0]}
     if widths != {1}:
@@ -159,8 +163,13 @@ def _matrix(where: str, value: Any, budget: Budget) -> np.ndarray:
 def one_array(where: str, value: Any) -> np.ndarray:
     """Return numbers that must be rectangular."""
     if isinstance(value, list):
-        if len({row.shape for row in value}) > 1:
-            raise UserError(f"'{where}' is ragged: its rows differ in length")
+        shapes = [row.shape for row in value]
+        if len(set(shapes)) > 1:
+            odd, usual, count = odd_ones(shapes)
+            raise UserError(
+                f"'{where}' is ragged: row {odd} has shape {shapes[odd]}, row {usual} "
+                f"{shapes[usual]} ({count} such rows)"
+            )
         return np.stack(value)
     return value
 

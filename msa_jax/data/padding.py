@@ -58,8 +58,9 @@ def settle_padding(
     front, they are recomputed: an LSTM that stops after a stored length of 1 would see
     padding only.
 
-    Modalities share a time axis if all in the file have equally many steps, or if some
-    have and the zeros of most samples end in the same places. What is told from zeros
+    Modalities share a time axis if all in the file have equally many steps and none has
+    lengths. If only some have as many, or have lengths, they do if these and the zeros
+    of most samples end in the same places. What is told from zeros
     is told of the axis: padding is what is zero in every modality at once (and beyond
     lengths, where one has lengths), so that equal steps stay side by side.
 
@@ -99,7 +100,8 @@ def _shared_axis(
     extents = [_extent(used[m], *told[m]) for m in names]
     features = np.logical_or.reduce(extents)
     same = np.all([_ends(e) == _ends(features) for e in extents], axis=(0, 1))
-    if counts.count(steps) < len(counts) and 2 * same.sum() <= len(same):
+    certain = counts.count(steps) == len(counts) and all(from_zeros)
+    if not certain and 2 * same.sum() <= len(same):
         return nothing
     alone = Axis(tuple(names) if len(names) > 1 else (), int(np.sum(~same)))
     if mask is None or mask.shape[1] != steps:
