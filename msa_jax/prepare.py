@@ -63,7 +63,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--padding",
         choices=("auto", "front", "back", "as_stored"),
         default="auto",
-        help="where shorter samples are padded (default: found out per modality)",
+        help="where shorter samples are padded (default: found out from zeros)",
     )
     parser.add_argument(
         "--emotions", metavar="FILE", help="pickle of MOSEI's 6 emotions, joined by id"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from msa_jax.data import checks, plain, scaling, standardise
-from msa_jax.data.padding import settle_padding
+from msa_jax.data.padding import Padding, settle_padding
 from msa_jax.errors import UserError
 
 N = 6
@@ -71,8 +71,17 @@ BAD = {
     "label range": (with_value("label", (4,), 3.5), "'d_1' is 3.5.*label_range"),
     "label low": (with_value("label", (0,), -3.01), "'a_1' is -3.01"),
     "label nan": (with_value("label", (4,), np.nan), "'label'.*'d_1'.*finite"),
-    "length 0": (with_value("audio_length", (1,), 0), "'a_2' is 0.*at least 1"),
-    "length beyond": (with_value("audio_length", (1,), 5), "'a_2' is 5.*4 steps"),
+    "length 0": (
+        with_value("audio_length", (1,), 0),
+        "'audio_length' of sample 'a_2' is 0, but must be at least 1, its steps are "
+        r"not all zero; --padding as_stored takes 1 \(1 such samples\)",
+    ),
+    "length negative": (with_value("audio_length", (1,), -1), "must not be negative"),
+    "length beyond": (
+        with_value("audio_length", (1,), 5),
+        "'a_2' is 5, but the array has 4 steps; --padding as_stored takes those",
+    ),
+    "length huge": (with_value("audio_length", (1,), 1e300), "as_stored takes those"),
     "length fraction": (with_value("audio_length", (1,), 1.5), "whole number"),
     "length nan": (with_value("audio_length", (1,), np.nan), "whole number"),
     "shared id": (
@@ -101,6 +110,10 @@ BAD = {
     "width 0": (small() | {"vision": np.zeros((N, 2, 0))}, "axis of size 0"),
     "scalar": (small() | {"id": np.array("a")}, "'id' has shape"),
     "no rows": ({k: v[:0] for k, v in small().items()}, "'train' is empty"),
+    "no types": (dict.fromkeys(small(), np.array([])), "'train' is empty"),
+    "no labels": (small() | {"label": np.array([])}, "'label' has 0 rows, but 'id'"),
+    "no audio": (small() | {"audio": np.array([])}, "'audio' has 0 rows, but 'id'"),
+    "no split": (small() | {"split": np.array([])}, "'split' has 0 rows, but 'id'"),
     "number ids": (small() | {"id": np.arange(N)}, "'id' must hold strings"),
     "string labels": (small() | {"label": np.array(["a"] * N)}, "must hold numbers"),
     "token negative": (with_tokens((1, 0, 0), -1), "ids of sample 'a_2'.*negative"),
@@ -148,6 +161,14 @@ def test_unimodal_labels_are_stacked_text_audio_vision():
     assert present(splits["valid"].unimodal_label).tolist() == [[0, 1, 2]]
 
 
+def alone(
+    sequence: np.ndarray, length: np.ndarray | None, side: str = "auto"
+) -> tuple[np.ndarray, np.ndarray, Padding]:
+    """Settle the padding of a file of one modality."""
+    lengths = {} if length is None else {"audio": length}
+    return settle_padding({"audio": sequence}, lengths, side)[0]["audio"]
+
+
 def sequence(rows: list[list[int]]) -> np.ndarray:
     """One column; 0 is an all-zero step."""
     return np.array(rows, np.float32)[:, :, None]
@@ -155,7 +176,7 @@ def sequence(rows: list[list[int]]) -> np.ndarray:
 
 def test_front_padding_is_found_and_moved_to_the_back():
     given = sequence([[0, 0, 1, 2], [0, 3, 0, 4], [1, 2, 3, 4], [0, 0, 5, 0]])
-    moved, length, found = settle_padding(given, None)
+    moved, length, found = alone(given, None)
     assert found == ("front", "derived", 0, 0, 0)
     assert length.tolist() == [2, 3, 4, 2]
     assert moved[:, :, 0].tolist() == [
@@ -168,7 +189,7 @@ def test_front_padding_is_found_and_moved_to_the_back():
 
 def test_back_padding_is_derived_and_arrays_are_cut_to_the_longest():
     given = sequence([[1, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 0], [4, 0, 0, 0]])
-    kept, length, found = settle_padding(given, None)
+    kept, length, found = alone(given, None)
     assert found == ("back", "derived", 1, 0, 0)
     assert length.tolist() == [2, 3, 1, 1]
     assert kept.shape == (4, 3, 1)
@@ -176,10 +197,10 @@ def test_back_padding_is_derived_and_arrays_are_cut_to_the_longest():
 
 def test_given_lengths_move_front_padding_only_if_all_samples_agree():
     front = sequence([[0, 0, 1, 2], [0, 3, 0, 4]])
-    moved, _, found = settle_padding(front, np.array([2, 3]))
+    moved, _, found = alone(front, np.array([2, 3]))
     assert found.side == "front" and moved[:, :, 0].tolist() == [[1, 2, 0], [3, 0, 4]]
     mixed = sequence([[1, 0, 1, 2], [7, 3, 0, 4]])
-    kept, _, found = settle_padding(mixed, np.array([2, 3]))
+    kept, _, found = alone(mixed, np.array([2, 3]))
     assert found == ("back", "given", 0, 3, 0)
     assert kept[:, :, 0].tolist() == [[1, 0, 0], [7, 3, 0]]
     assert mixed[0, 2, 0] == 1  # the argument is not changed
@@ -197,7 +218,7 @@ def test_given_lengths_move_front_padding_only_if_all_samples_agree():
 def test_stored_lengths_that_front_padding_contradicts(side, length, found):
     given = sequence([[0, 0, 1, 2], [0, 3, 4, 5], [0, 0, 0, 6]])
     stored = np.array([1, 3, 1]) if side != "back" else None
-    kept, new, told = settle_padding(given, stored, side)
+    kept, new, told = alone(given, stored, side)
     assert new.tolist() == length
     if side == "back":
         assert told.side == "none" and kept.shape[1] == 4
@@ -208,7 +229,7 @@ def test_stored_lengths_that_front_padding_contradicts(side, length, found):
 
 
 def test_without_lengths_as_stored_keeps_every_step():
-    kept, length, found = settle_padding(sequence([[0, 1], [1, 0]]), None, "as_stored")
+    kept, length, found = alone(sequence([[0, 1], [1, 0]]), None, "as_stored")
     assert length.tolist() == [2, 2] and found.lengths == "array"
     assert kept[:, :, 0].tolist() == [[0, 1], [1, 0]]
 

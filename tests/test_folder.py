@@ -129,6 +129,10 @@ BROKEN = [
     (array("audio/a_1.npy", np.ones(3)), "a_1.npy: shape (3,), it must be [steps, w"),
     (array("audio/a_1.npy", np.ones((0, 2))), "at least 1 of each"),
     (array("audio/a_2.npy", np.ones((3, 7))), "a_2.npy: width 7, but a_1.npy has 2"),
+    (
+        array("audio/a_1.npy", np.ones((3, 7))),  # most decide, not the first
+        "audio/a_1.npy: width 7, but a_2.npy has 2 (1 such clips)",
+    ),
     (array("vision/a_1.npy", np.array([[{}]])), "an object array or a pickle"),
     (array("vision/a_1.npy", np.array([["x"]])), "must hold numbers, not <U1"),
     (array("vision/c_1.npy", np.full((2, 3), np.nan)), "NaN"),

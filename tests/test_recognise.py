@@ -99,25 +99,7 @@ def test_three_tokens_are_not_transposed():
     tokens = token_rows([101, 7, 0], [1, 1, 0])
     found = with_tokens(tokens)
     np.testing.assert_array_equal(found.splits["test"]["text_bert"], tokens["test"])
-    assert not told(found, "transposed") and not told(found, "moved")
-
-
-def test_full_masks_are_not_called_front_padding():
-    assert not told(with_tokens(token_rows([101, 7], [1, 1])), "moved")
-
-
-def test_front_padding_is_seen_in_all_splits_or_none():
-    tokens = token_rows([101, 7, 8, 9], [1, 1, 1, 1])
-    tokens["test"] = token_rows([101, 7, 0, 0], [1, 1, 0, 0])["test"]
-    found = with_tokens(tokens)
-    assert not told(found, "moved")
-    np.testing.assert_array_equal(found.splits["test"]["text_bert"], tokens["test"])
-
-
-def test_front_padding_is_counted_by_the_mask():
-    found = with_tokens(token_rows([0, 0, 101, 0, 9], [0, 0, 1, 1, 1]))
-    rows = np.asarray(found.splits["train"]["text_bert"])
-    assert rows[0].tolist() == [[101, 0, 9, 0, 0], [1, 1, 1, 0, 0], [0] * 5]
+    assert not told(found, "transposed")
 
 
 def test_missing_splits_and_keys_are_named():
@@ -166,10 +148,65 @@ def test_tokens_are_read_before_features_and_features_before_transcripts():
     assert told(found, "'text' is read, 'raw_text' is not")
 
 
-def test_empty_splits_are_named():
+def test_one_clip_of_three_tokens_does_not_keep_all_from_being_transposed():
+    tokens = token_rows([101, 7, 8, 102], [1, 1, 1, 1])
+    turned = {name: rows.transpose(0, 2, 1) for name, rows in tokens.items()}
+    lists = {name: list(rows) for name, rows in turned.items()}
+    lists["train"][0] = np.array([[101, 1, 0], [7, 1, 0], [102, 1, 0]])
+    for given in (turned, turned | {"test": turned["test"][:, :3]}, lists):
+        found = with_tokens(given)
+        assert told(found, "transposed")
+        assert {np.shape(row)[0] for row in found.splits["test"]["text_bert"]} == {3}
+    assert not told(with_tokens({n: list(t) for n, t in tokens.items()}), "transposed")
+
+
+EMPTY = {
+    "no rows": lambda arrays: {key: value[:0] for key, value in arrays.items()},
+    "lists": lambda arrays: dict.fromkeys(arrays, []),
+    "floats": lambda arrays: dict.fromkeys(arrays, np.array([])),
+    "no ids": lambda arrays: arrays | {"id": np.array([])},
+    "some axes": lambda arrays: {"audio": np.zeros((0, 5, 3)), "labels": []},
+    "fewer keys": lambda arrays: {"labels": np.array([]), "text": np.ones((2, 2, 2))},
+    "no keys": lambda arrays: {},
+    "unknown keys": lambda arrays: {"x": []},
+    "list": lambda arrays: [],
+    "array": lambda arrays: np.array([]),
+    "nothing": lambda arrays: None,
+}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("change", EMPTY.values(), ids=EMPTY)
+def test_empty_splits_are_named_before_anything_in_them(split, change):
     made = tree()
-    made["test"] = {key: value[:0] for key, value in made["test"].items()}
-    with pytest.raises(UserError, match="split 'test' is empty"):
+    made[split] = change(made[split])
+    with pytest.raises(UserError, match=f"split '{split}' is empty"):
+        read(made)
+    with pytest.raises(UserError, match=f"split '{split}' is empty"):
+        recognise(made, Budget(1 << 20))  # a folder of three files
+
+
+@pytest.mark.parametrize("key", ["audio", "labels"])
+@pytest.mark.parametrize("value", [[], np.array([]), np.zeros((0, 5, 3))])
+def test_an_empty_array_among_others_is_named_with_its_rows(key, value):
+    made = tree()
+    made["valid"][key] = value
+    with pytest.raises(UserError, match=f"'{key}' has 0 rows in valid, 'id' has 3"):
+        read(made)
+
+
+def test_texts_that_are_missing_are_empty():
+    made = tree()
+    for arrays in made.values():
+        del arrays["text"]
+        arrays["raw_text"] = ["good"] * len(arrays["id"])
+    made["train"]["raw_text"][:5] = [None, float("nan"), [], ["a", b"b"], ""]
+    made["valid"]["raw_text"] = np.full(3, np.nan)
+    found = read(made)
+    assert found.splits["train"]["transcript"] == ["", "", "", "a b", "", "good"]
+    assert found.splits["valid"]["transcript"] == ["", "", ""]
+    made["test"]["raw_text"][1] = 7
+    with pytest.raises(UserError, match=r"'test/raw_text\[1\]' must hold strings"):
         read(made)
 
 

@@ -3,7 +3,8 @@
 The arrays are those of the plain layout (docs/data.md), one row per sample.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,12 +65,21 @@ def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
         if key in arrays and modality not in arrays and modality != "text":
             raise UserError(f"'{key}' is there, but '{modality}' is not")
     n = len(arrays["id"]) if arrays["id"].ndim else 0
+    if not any(arrays[key].size for key in RANKS if key in arrays):
+        raise UserError(empty_split(SPLITS[0]))
     for key in RANKS:
         if key in arrays:
             _check_array(key, arrays[key], n)
 
 
+def empty_split(name: str) -> str:
+    """Return the line that says so."""
+    return f"split '{name}' is empty: give it at least one sample"
+
+
 def _check_array(key: str, array: np.ndarray, n: int) -> None:
+    if array.ndim and len(array) != n:  # an empty array has any dtype and shape
+        raise UserError(f"'{key}' has {len(array)} rows, but 'id' has {n}")
     if key in ("id", "split", "transcript"):
         if array.dtype.kind != "U":
             raise UserError(f"'{key}' must hold strings, its dtype is {array.dtype}")
@@ -78,8 +88,6 @@ def _check_array(key: str, array: np.ndarray, n: int) -> None:
     if array.ndim != RANKS[key]:
         wanted = _SHAPES.get(key, "[samples]")
         raise UserError(f"'{key}' has shape {array.shape}, it must be {wanted}")
-    if len(array) != n:
-        raise UserError(f"'{key}' has {len(array)} rows, but 'id' has {n}")
     check_sizes(key, n, array.shape[2] if key in ("text", "audio", "vision") else 1)
     if n and 0 in array.shape:
         raise UserError(f"'{key}' has an axis of size 0: shape {array.shape}")
@@ -121,6 +129,17 @@ def check_transcripts(transcripts: Iterable[str], ids: Iterable[str]) -> None:
                 f"'transcript' of sample {str(sample)[:200]!a} has {len(said)} "
                 f"characters, at most {MAX_CHARACTERS} can be prepared: cut it"
             )
+
+
+def odd_ones(values: Sequence[Hashable]) -> tuple[int, int, int]:
+    """Return the first that is not as most are, the first that is, how many are not.
+
+    Of two that are equally frequent, the first (train's) is how most are. The values
+    must not all be equal.
+    """
+    usual = Counter(values).most_common(1)[0][0]
+    odd = [i for i, value in enumerate(values) if value != usual]
+    return odd[0], values.index(usual), len(odd)
 
 
 def listed(names: Iterable[Any], most: int = 5) -> str:
@@ -165,7 +184,7 @@ def check_splits(split: np.ndarray, ids: np.ndarray) -> None:
     check_split_names(split.tolist(), ids.tolist())
     for name in SPLITS:
         if not np.any(split == name):
-            raise UserError(f"split '{name}' is empty: give it at least one sample")
+            raise UserError(empty_split(name))
     seen: dict[str, str] = {}
     shared, twice = [], []
     for sample, name in zip(ids.tolist(), split.tolist(), strict=True):
@@ -185,16 +204,28 @@ def check_splits(split: np.ndarray, ids: np.ndarray) -> None:
         )
 
 
-def check_lengths(
-    key: str, length: np.ndarray, steps: int, ids: np.ndarray
-) -> np.ndarray:
-    """Check that lengths are whole numbers in 1..steps; return them as int32."""
+def check_lengths(key: str, length: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Check that lengths are whole numbers from 0; return them as int64."""
     whole = np.isfinite(length) & (length == np.floor(length))
     _raise_where(~whole, ids, f"'{key}'", length, "must be a whole number")
-    _raise_where(length < 1, ids, f"'{key}'", length, "must be at least 1")
-    rule = f"the array has {steps} steps"
+    _raise_where(length < 0, ids, f"'{key}'", length, "must not be negative")
+    return np.minimum(length, _INT32).astype(np.int64)
+
+
+def check_reach(
+    key: str, length: np.ndarray, steps: int, used: np.ndarray, ids: np.ndarray
+) -> None:
+    """Check that lengths end in the array, and are 0 for samples of zeros only.
+
+    Args:
+        used: samples of length 0 that have contents, by number.
+    """
+    beside = np.zeros(len(length), bool)
+    beside[used] = True
+    rule = "must be at least 1, its steps are not all zero; --padding as_stored takes 1"
+    _raise_where(beside, ids, f"'{key}'", length, rule)
+    rule = f"the array has {steps} steps; --padding as_stored takes those"
     _raise_where(length > steps, ids, f"'{key}'", length, rule)
-    return length.astype(np.int32)
 
 
 def check_finite(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data import clips
-from msa_jax.data.checks import check_ids, listed, shown
-from msa_jax.data.columns import Budget, Layout, numbers, strings
+from msa_jax.data.checks import check_ids, empty_split, listed, shown
+from msa_jax.data.columns import Budget, Layout, numbers, sentences
 from msa_jax.errors import UserError
 
 ALIASES = {
@@ -96,12 +96,29 @@ def _with_unused(layout: Layout, names: Sequence[Any]) -> Layout:
 
 def _by_split(splits: Mapping[str, Any], budget: Budget) -> Layout:
     ordered = {name: splits[name] for name in ("train", "valid", "test")}
+    for name, split in ordered.items():
+        if _is_empty(split):
+            raise UserError(empty_split(name))
     if all(isinstance(split, dict) for split in ordered.values()):
         return _from_arrays(ordered, budget)
     if all(clips.is_clip_list(split) for split in ordered.values()):
         return clips.from_clip_lists(ordered, budget)
     wrong = next((k, v) for k, v in ordered.items() if not isinstance(v, dict))
     raise UserError(f"no known layout: '{wrong[0]}' is {_short(wrong[1])}; {_KNOWN}")
+
+
+def _is_empty(split: Any) -> bool:
+    """Tell whether a split has no sample, whatever else it holds or lacks."""
+    if not isinstance(split, dict):
+        return _rows(split) == 0
+    rows = {KEYS.get(key, key): _rows(value) for key, value in split.items()}
+    return not rows.get("id", rows.get("label", max(rows.values(), default=0)))
+
+
+def _rows(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim else 1
+    return len(value) if isinstance(value, list | tuple) else int(value is not None)
 
 
 def _from_arrays(splits: Mapping[str, dict], budget: Budget) -> Layout:
@@ -152,9 +169,13 @@ def _read_arrays(
         if plain == "id":
             table["id"] = clips.read_ids(where, arrays[key], budget)
         elif plain == "transcript":
-            table["transcript"] = strings(where, arrays[key], budget)
+            table["transcript"] = sentences(where, arrays[key], budget)
         else:
             value = numbers(where, arrays[key], budget)
+            if "id" in table and _rows(value) == 0:  # of any shape
+                raise UserError(
+                    f"'{key}' has 0 rows in {split}, 'id' has {len(table['id'])}"
+                )
             rank = 2 if isinstance(value, list) else value.ndim - 1
             if plain in _SEQUENCES and rank != 2:
                 shape = getattr(value, "shape", "?")
@@ -166,7 +187,7 @@ def _read_arrays(
         count = len(table["label"]) if np.ndim(table["label"]) else 0
         table["id"] = [f"{split}{i}" for i in range(count)]
     if not table["id"]:
-        raise UserError(f"split '{split}' is empty")
+        raise UserError(empty_split(split))
     check_ids(table["id"], f" of {split}")
     return table
 
@@ -196,30 +217,16 @@ def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
 
 
 def _settle_text(tables: list[dict[str, Any]]) -> list[str]:
-    """Bring tokens [n, t, 3] to [n, 3, t], and front padding to the back."""
-    if not all(isinstance(table.get("text_bert"), np.ndarray) for table in tables):
+    """Bring tokens [n, t, 3] to [n, 3, t]; a clip of three tokens does not tell."""
+    tokens = [table["text_bert"] for table in tables if "text_bert" in table]
+    shapes = {np.shape(row) for part in tokens for row in part}
+    turned = all(shape[1] == 3 for shape in shapes)
+    if not shapes or not turned or all(shape[0] == 3 for shape in shapes):
         return []
-    notes, tokens = [], [table["text_bert"] for table in tables]
-    if all(t.shape[1] != 3 and t.shape[2] == 3 for t in tokens):
-        tokens = [t.transpose(0, 2, 1) for t in tokens]
-        notes.append("text: 'text_bert' was [samples, tokens, 3]; it was transposed")
-    masks = [t[:, 1] for t in tokens if t.shape[1] == 3]
-    # no difference: that of unsigned numbers wraps
-    at_front = all(np.all(mask[:, 1:] >= mask[:, :-1]) for mask in masks)
-    if len(masks) == len(tokens) and at_front and any(np.any(m == 0) for m in masks):
-        tokens = [_front_to_back(t) for t in tokens]
-        notes.append("text: tokens were padded at the front and moved to the back")
-    for table, moved in zip(tables, tokens, strict=True):
-        table["text_bert"] = moved
-    return notes
-
-
-def _front_to_back(tokens: np.ndarray) -> np.ndarray:
-    """Move each sample's tokens [3, t] to the start; MMSA-FET can pad there."""
-    steps = tokens.shape[2]
-    padding = np.sum(tokens[:, 1] == 0, axis=1)
-    index = (np.arange(steps) + padding[:, None]) % steps
-    return np.take_along_axis(tokens, index[:, None, :], axis=2)
+    for table, part in zip(tables, tokens, strict=True):
+        one = isinstance(part, np.ndarray)
+        table["text_bert"] = part.transpose(0, 2, 1) if one else [t.T for t in part]
+    return ["text: 'text_bert' was [samples, tokens, 3]; it was transposed"]
 
 
 def _short(tree: Any) -> str:

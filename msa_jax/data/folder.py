@@ -17,6 +17,7 @@ from msa_jax.data.checks import (
     check_transcripts,
     listed,
     most_unfolded,
+    odd_ones,
 )
 from msa_jax.errors import UserError
 
@@ -253,7 +254,7 @@ def _stack(files: list[Path], most: int) -> tuple[np.ndarray, np.ndarray]:
     Args:
         most: bytes that the array may take.
     """
-    lengths, kinds, width = np.zeros(len(files), np.int64), set(), 0
+    lengths, widths, kinds = np.zeros(len(files), np.int64), [], set()
     for i, file in enumerate(files):
         array = _open(file)  # one at a time: each open file costs a descriptor
         if array.ndim != 2 or 0 in array.shape:
@@ -261,13 +262,16 @@ def _stack(files: list[Path], most: int) -> tuple[np.ndarray, np.ndarray]:
                 f"{file}: shape {array.shape}, it must be [steps, width], at least 1 "
                 "of each"
             )
-        width = width or array.shape[1]
-        if array.shape[1] != width:
-            raise UserError(
-                f"{file}: width {array.shape[1]}, but {files[0].name} has {width}"
-            )
         lengths[i] = len(array)
+        widths.append(array.shape[1])
         kinds.add(array.dtype)
+    width = widths[0]
+    if len(set(widths)) > 1:
+        odd, usual, count = odd_ones(widths)
+        raise UserError(
+            f"{files[odd]}: width {widths[odd]}, but {files[usual].name} has "
+            f"{widths[usual]} ({count} such clips)"
+        )
     kind = np.result_type(*kinds, np.float32)
     size = len(files) * int(lengths.max()) * width * kind.itemsize
     if size > min(_LARGEST, most):

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from msa_jax.data import checks
-from msa_jax.data.padding import Padding, settle_padding
+from msa_jax.data.padding import Axis, Padding, contents, settle_padding, tokens_first
 from msa_jax.errors import UserError
-from msa_jax.types import Examples
+from msa_jax.types import MODALITIES, Examples
 
 _NAMED = 30  # of the arrays that nothing reads
 
@@ -105,7 +105,7 @@ def to_splits(
     Args:
         side: where sequences are padded, see `padding.settle_padding`.
     """
-    given, assumptions, warnings, padding = arrays, [], [], {}
+    given, assumptions = arrays, []
     if "text" in arrays and "text_bert" in arrays:
         arrays = {k: v for k, v in arrays.items() if k not in ("text", "text_length")}
         assumptions.append("text: 'text_bert' is read, 'text' is not")
@@ -115,23 +115,12 @@ def to_splits(
     for key in ("label", *checks.UNIMODAL_KEYS):
         if key in arrays:
             checks.check_labels(key, arrays[key], ids, label_range)
-    sequences: dict[str, np.ndarray | None] = {}
-    for modality in ("text", "audio", "vision"):
-        sequences[modality] = sequences[f"{modality}_length"] = None
-        if modality in arrays:
-            sequence, length, found, more = _read_sequence(arrays, modality, side)
-            sequences[modality] = sequence
-            sequences[f"{modality}_length"] = length
-            padding[modality] = found
-            stated, warned = _describe(modality, arrays[modality], found)
-            assumptions += stated
-            warnings += warned + more
     used = set(checks.RANKS) & set(arrays)
     if "text" not in arrays and "text_length" in arrays:
         used.discard("text_length")
         assumptions.append("text_length is not used: only 'text' features need it")
-    if "text_bert" in arrays:
-        sequences["text"], sequences["text_length"] = _read_tokens(arrays)
+    sequences, padding, stated, warnings = _read_sequences(arrays, side)
+    assumptions += stated
     transcript = arrays.get("transcript")
     if transcript is not None:
         checks.check_transcripts(transcript, ids.tolist())
@@ -161,16 +150,63 @@ def to_splits(
     return {name: _rows(whole, split == name) for name in checks.SPLITS}, notes
 
 
-def _read_sequence(
-    arrays: Mapping[str, np.ndarray], modality: str, side: str
-) -> tuple[np.ndarray, np.ndarray, Padding, list[str]]:
-    ids, sequence = arrays["id"], arrays[modality]
-    steps = sequence.shape[1]
-    length = arrays.get(f"{modality}_length")
-    if length is not None:
-        length = checks.check_lengths(f"{modality}_length", length, steps, ids)
+def _read_sequences(
+    arrays: Mapping[str, np.ndarray], side: str
+) -> tuple[dict[str, np.ndarray | None], dict[str, Padding], list[str], list[str]]:
+    """Return each modality's steps and lengths, padding, assumptions and warnings."""
+    ids, assumptions, warnings = arrays["id"], [], []
+    keys = (key for m in MODALITIES for key in (m, f"{m}_length"))
+    found: dict[str, np.ndarray | None] = dict.fromkeys(keys)
+    features = {m: arrays[m] for m in MODALITIES if m in arrays}
+    given = {
+        m: checks.check_lengths(f"{m}_length", arrays[f"{m}_length"], ids)
+        for m in features
+        if f"{m}_length" in arrays
+    }
+    tokens, mask, moved = arrays.get("text_bert"), None, False
+    if tokens is not None:
+        mask = tokens[:, 1]
+        tokens, moved = tokens_first(tokens)
+        found["text"], found["text_length"] = _read_tokens(tokens, ids)
     with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
-        sequence, length, found = settle_padding(sequence, length, side)
+        settled, axis = settle_padding(features, given, side, mask)
+    if moved:
+        assumptions.append(
+            "text: tokens were padded at the front and moved to the back"
+        )
+    stated, warned = _describe_axis(axis, len(ids))
+    assumptions += stated
+    warnings += warned
+    for m, (sequence, length, padding) in settled.items():
+        if padding.lengths == "given" and side != "as_stored":
+            _check_reach(m, features[m], arrays[f"{m}_length"], ids)
+        stated, warned = _describe(m, features[m], given.get(m), padding, axis)
+        assumptions += stated
+        warnings += warned + _finite(m, sequence, length, ids)
+        found |= {m: sequence, f"{m}_length": length}
+    if moved and axis.names[:1] == ("text",):
+        early = int(np.sum(settled[axis.names[1]][1] > found["text_length"]))
+        if early:
+            warnings.append(
+                f"text: in {early} samples {' or '.join(axis.names[1:])} begins before "
+                "the first token, which became the first step: moved apart"
+            )
+    return found, {m: p for m, (_, _, p) in settled.items()}, assumptions, warnings
+
+
+def _check_reach(
+    m: str, sequence: np.ndarray, length: np.ndarray, ids: np.ndarray
+) -> None:
+    """Check that lengths end in the array, and that those of 0 have only zeros."""
+    none = np.flatnonzero(length < 1)
+    wrong = none[contents(sequence[none]).any(axis=1)]
+    checks.check_reach(f"{m}_length", length, sequence.shape[1], wrong, ids)
+
+
+def _finite(
+    modality: str, sequence: np.ndarray, length: np.ndarray, ids: np.ndarray
+) -> list[str]:
+    """Set -inf of audio to 0, in place, and refuse what is not finite otherwise."""
     warnings = []
     # the minimum needs no memory, and is NaN where one is
     maybe = modality == "audio" and not np.isfinite(sequence.min())
@@ -183,20 +219,52 @@ def _read_sequence(
             "to 0, as the originals do"
         )
     checks.check_finite(modality, sequence, length, ids)
-    return sequence, length, found, warnings
+    return warnings
 
 
-def _read_tokens(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    checks.check_tokens(arrays["text_bert"], arrays["id"])
-    tokens = arrays["text_bert"].astype(np.int32)
+def _read_tokens(
+    text_bert: np.ndarray, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    checks.check_tokens(text_bert, ids)
+    tokens = text_bert.astype(np.int32)
     length = tokens[:, 1].sum(axis=1, dtype=np.int32)
     tokens = tokens[:, :, : int(length.max())]
     keep = np.arange(tokens.shape[2]) < length[:, None]
     return tokens * keep[:, None], length
 
 
+def _describe_axis(axis: Axis, samples: int) -> tuple[list[str], list[str]]:
+    """Say that modalities were taken to be aligned, and what speaks against it."""
+    assumptions, warnings = [], []
+    names = ", ".join(axis.names)
+    if axis.names:
+        assumptions.append(
+            f"{names}: as many steps each, so taken to be aligned step by step: "
+            "padding is what is zero in all of them at once; if they are not, give "
+            "lengths"
+        )
+    apart = (
+        f"{names}: in {axis.apart} of {samples} samples one of them begins or ends "
+        "with zeros of its own, which are kept"
+    )
+    if axis.names and 2 * axis.apart > samples:
+        warnings.append(f"{apart}; are they aligned at all? If not, give lengths")
+    elif axis.names and axis.apart:
+        assumptions.append(apart)
+    if axis.elsewhere:
+        assumptions.append(
+            "text: as many tokens as there are steps of features, but in most samples "
+            "features stand where no token is: not taken to be aligned with them"
+        )
+    return assumptions, warnings
+
+
 def _describe(
-    modality: str, array: np.ndarray, found: Padding
+    modality: str,
+    array: np.ndarray,
+    length: np.ndarray | None,
+    found: Padding,
+    axis: Axis,
 ) -> tuple[list[str], list[str]]:
     """Say in words what was assumed about a modality and what looks wrong."""
     assumptions, warnings = [], []
@@ -215,10 +283,23 @@ def _describe(
             "zeros in front of the contents and were recomputed; --padding as_stored "
             "keeps them"
         )
+    if length is not None and found.lengths == "given":
+        none, beyond = int(np.sum(length < 1)), int(np.sum(length > array.shape[1]))
+        if none:
+            warnings.append(
+                f"{modality}: {none} lengths of 0 became 1, a step of zeros"
+            )
+        if beyond:
+            warnings.append(
+                f"{modality}: {beyond} lengths lie beyond the array and became its "
+                f"{array.shape[1]} steps"
+            )
     if found.side == "front":
         assumptions.append(f"{modality}: front padding was moved to the back")
     if found.blank:
         lengths = " and keep length 1" if found.lengths == "derived" else ""
+        if modality in axis.names:
+            lengths = " and stay as long as the others"
         warnings.append(f"{modality}: {found.blank} samples are all zero{lengths}")
     if found.dropped:
         warnings.append(

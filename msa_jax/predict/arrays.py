@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data import checks, plain
-from msa_jax.data.padding import settle_padding
+from msa_jax.data.padding import contents, settle_padding, tokens_first
 from msa_jax.errors import UserError
 from msa_jax.intake import FEATURES, NONVERBAL, Intake, Sample
 from msa_jax.predict import reading
@@ -26,7 +26,9 @@ def read_arrays(path: Path, intake: Intake) -> Iterator[Item]:
     arrays = plain.read_npz(path)
     try:
         n = _check(arrays, intake)
-        columns = {m: _sequences(arrays, m) for m in _features(intake) if m in arrays}
+        arrays, columns = _sequences(
+            arrays, [m for m in _features(intake) if m in arrays]
+        )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     for i in range(n):
@@ -78,21 +80,34 @@ _KEYS = (*("id", "transcript", "text", "text_bert", *NONVERBAL), *checks.LENGTH_
 
 
 def _sequences(
-    arrays: Mapping[str, np.ndarray], m: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a modality's sequences, its lengths, and which lengths cannot be."""
-    array, given = arrays[m], arrays.get(f"{m}_length")
-    wrong = np.zeros(len(array), bool)
-    length = None
-    if given is not None:
-        wrong = ~(np.isfinite(given) & (given == np.floor(given)))
-        wrong |= (given < 1) | (given > array.shape[1])
-        length = np.where(wrong, 1, given).astype(np.int64)
+    arrays: dict[str, np.ndarray], names: list[str]
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Settle the padding of every modality, as `prepare` does.
+
+    Returns: the arrays with tokens at their start, and per modality its sequences, its
+        lengths and which lengths cannot be.
+    """
+    mask, lengths, wrong = None, {}, {}
+    tokens = arrays.get("text_bert")
+    if tokens is not None and tokens.shape[1] == 3:
+        mask = tokens[:, 1]
+        arrays = {**arrays, "text_bert": tokens_first(tokens)[0]}
+    for m in names:
+        given, steps = arrays.get(f"{m}_length"), arrays[m].shape[1]
+        wrong[m] = np.zeros(len(arrays[m]), bool)
+        if given is not None:
+            wrong[m] = ~(np.isfinite(given) & (given == np.floor(given)))
+            wrong[m] |= (given < 0) | (given > steps)
+            none = np.flatnonzero(given == 0)
+            wrong[m][none] = contents(arrays[m][none]).any(axis=1)
+            # the whole array says nothing of where others are padded
+            lengths[m] = np.where(wrong[m], steps, given).astype(np.int64)
     with np.errstate(over="ignore"):  # an overflow becomes inf and is refused
-        array, length, _ = settle_padding(array, length)
-    if m == "audio":
-        array[np.isneginf(array)] = 0  # as `prepare` does
-    return array, length, wrong
+        settled, _ = settle_padding({m: arrays[m] for m in names}, lengths, mask=mask)
+        if "audio" in settled:
+            array = settled["audio"][0]
+            array[np.isneginf(array)] = 0  # as `prepare` does
+    return arrays, {m: (*settled[m][:2], wrong[m]) for m in names}
 
 
 def _row(
@@ -106,7 +121,8 @@ def _row(
     for m, (array, length, wrong) in columns.items():
         if wrong[i]:
             raise UserError(
-                f"'{m}_length' must be a whole number from 1 to {arrays[m].shape[1]}"
+                f"'{m}_length' must be a whole number from 1 to {arrays[m].shape[1]}, "
+                "or 0 where all steps are zero"
             )
         found[m] = reading.features(m, array[i, : length[i]], intake.width[m])
     return Sample(**found)
