@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from msa_jax import text_settings
+from msa_jax import language, text_settings
 from msa_jax.data import Dataset, standardise
 from msa_jax.data.scaling import Columns, train_columns
 from msa_jax.errors import UserError
@@ -75,6 +75,8 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
             check_tokens(
                 _given(split.text), encoder, f"data set {dataset.name}, {name}"
             )
+    if config.text.encoder == "bert":
+        notes += language.doubt(dataset, _given(splits["train"].text), encoder)
     columns = {}
     if config.data.standardise == "train":
         columns = train_columns(splits)

@@ -26,6 +26,7 @@ ORDER = (
         "text",
         "text_settings",
         "intake",
+        "language",
         "inputs",
     ),
     *("layers", "losses", "contrastive", "contrastive_total", "divergence"),

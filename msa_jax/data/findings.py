@@ -5,7 +5,7 @@ What must hold at all is in `checks`; what is known of single sets in `known`.
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -116,15 +116,7 @@ def _language(
     name: str, splits: Mapping[str, Examples], language: str | None
 ) -> Finding:
     """Tell the language by the share of Chinese characters among the letters."""
-    letters = chinese = 0
-    for examples in splits.values():
-        transcripts = _given(examples.transcript)
-        some = transcripts[:: -(-len(transcripts) // _TRANSCRIPTS)]
-        for character in "".join(line[:_CHARACTERS] for line in some):
-            if character.isalpha():
-                letters += 1
-                chinese += character > "\u2e7f" and _is_chinese(character)
-    share = chinese / max(letters, 1)
+    share = chinese_share([_given(s.transcript) for s in splits.values()]) or 0.0
     line = f"{100 * share:.0f} % of the letters are Chinese characters"
     if (language == "cn" and share < 0.5) or (language == "en" and share > 0.1):
         spoken = {"en": "English", "cn": "Chinese"}[language]
@@ -133,7 +125,26 @@ def _language(
     return Finding("language", "ok", line)
 
 
-def _is_chinese(character: str) -> bool:
+def chinese_share(parts: Sequence[np.ndarray]) -> float | None:
+    """Return the share of Chinese characters among the letters of sentences [n].
+
+    Args:
+        parts: sentences, of each split; some of each are looked at.
+
+    Returns: from 0 to 1; None where there is no letter.
+    """
+    letters = chinese = 0
+    for transcripts in parts:
+        some = transcripts[:: -(-len(transcripts) // _TRANSCRIPTS)]
+        for character in "".join(line[:_CHARACTERS] for line in some):
+            if character.isalpha():
+                letters += 1
+                chinese += character > "\u2e7f" and is_chinese(character)
+    return chinese / letters if letters else None
+
+
+def is_chinese(character: str) -> bool:
+    """Tell whether one character is a Chinese one."""
     return unicodedata.name(character, "").startswith("CJK")
 
 
