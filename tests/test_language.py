@@ -113,7 +113,7 @@ def test_the_real_vocabulary_knows_its_language(minilm):
     )
     for sentence, start in (
         ("我觉得这部电影很精彩，演员不错。", "69 % of the tokens"),
-        ("Это был очень хороший фильм, мне понравилась игра", "80 % of the words"),
+        ("Это был очень хороший фильм, мне понравилась игра", "78 % of the words"),
     ):
         (line,) = doubt(of, [sentence])
         assert line.startswith(start), line

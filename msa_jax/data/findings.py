@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from msa_jax.data import scaling
 from msa_jax.data.known import KNOWN, Finding, compare, longest_steps
+from msa_jax.data.scaling import Columns
 from msa_jax.types import MODALITIES, Examples
 
 # Source: the vocabularies of bert-base-uncased and bert-base-chinese.
@@ -23,12 +25,12 @@ def inspect(
     splits: Mapping[str, Examples],
     source_sha256: str | None,
     label_range: tuple[float, float],
-    constant: Mapping[str, int],
+    columns: Mapping[str, Columns],
 ) -> list[Finding]:
     """Run every check; errors come first, then warnings.
 
     Args:
-        constant: columns that never change in train, per modality.
+        columns: train's statistics, per modality that arrives as features.
     """
     language = KNOWN[name].language if name in KNOWN else None
     findings = compare(name, splits, source_sha256, label_range)
@@ -38,10 +40,14 @@ def inspect(
     elif splits["train"].text is not None and splits["train"].text.dtype == np.int32:
         findings.append(_tokens(splits, language))
     findings += _lengths(splits)
-    for modality, count in constant.items():
-        width = getattr(splits["train"], modality).shape[2]
+    for modality, measured in columns.items():
+        count, width = int(measured.constant.sum()), len(measured.mean)
         line = f"{modality}: {count} of {width} never change in train"
         findings.append(Finding("constant columns", "warning" if count else "ok", line))
+        far = scaling.far_from_one(modality, measured)
+        reach = max(-measured.low.min(), measured.high.max())
+        line = far or f"{modality}: columns of train reach {reach:.3g}"
+        findings.append(Finding("feature scale", "warning" if far else "ok", line))
     findings.append(Finding("ids", "ok", "none stands in two splits"))
     values = "none in labels and features"
     findings.append(Finding("NaN and infinity", "ok", values))
