@@ -160,6 +160,8 @@ def require_something(sample: Sample, intake: Intake) -> Sample:
 
 def _text(value: Any, intake: Intake, folder: Path | None) -> str | np.ndarray | None:
     if intake.text == FEATURES:
+        if isinstance(value, str) and not value.endswith(".npy"):
+            return sentence(value, intake)
         return _sequence("text", value, intake.width["text"], folder)
     if not isinstance(value, str):
         raise UserError(f'"text" must be a sentence (a string), not {_kind(value)}')
