@@ -87,12 +87,12 @@ class Unread(NamedTuple):
     """What of some texts an encoder has no entry of its vocabulary for.
 
     unknown: share of the tokens, [CLS] and [SEP] apart, that are [UNK].
-    pieces: share of the words that are not in the vocabulary as a whole.
+    broken: share of the words that are [UNK] or read in pieces.
     words: how many there are.
     """
 
     unknown: float
-    pieces: float
+    broken: float
     words: int
 
 
@@ -148,10 +148,10 @@ class Tokenizer:
         count = max(int(valid.sum()) - around, 1)
         words = max(int((valid & ~inner).sum()) - around, 1)
         begun = int((inner[:, 1:] & ~inner[:, :-1]).sum())
-        unknown = (
-            0 if self.unknown is None else int(((ids == self.unknown) & valid).sum())
-        )
-        return Unread(unknown / count, begun / words, words)
+        unknown = 0
+        if self.unknown is not None:
+            unknown = int(((ids == self.unknown) & valid).sum())
+        return Unread(unknown / count, (begun + unknown) / words, words)
 
 
 def make_tokenizer(intake: Intake) -> Tokenizer | None:
@@ -266,9 +266,9 @@ def _foreign(found: Unread) -> list[str]:
     if found.unknown > 0.5:
         share = f"{100 * found.unknown:.0f} % of the text's tokens are"
         return [f"{share} unknown to the text encoder ([UNK])"]
-    if found.pieces > 0.75 and found.words >= 4:
-        share = f"{100 * found.pieces:.0f} % of the text's words are"
-        return [f"{share} unknown to the text encoder and read in pieces"]
+    if found.broken > 0.75 and found.words >= 4:
+        share = f"{100 * found.broken:.0f} % of the text's words are"
+        return [f"{share} not in the text encoder's vocabulary"]
     return []
 
 

@@ -138,9 +138,9 @@ def test_a_sentence_in_pieces_is_noted():
     }
     of = SENTENCES._replace(tokenizer=definition, steps={**SENTENCES.steps, "text": 20})
     _, notes = prepared(
-        *map(Sample, ("ee ee eee eeee good", "ee", "ee ee good e")), of=of
+        *map(Sample, ("ee nie eee eeee good", "ee", "ee ee good e")), of=of
     )
     assert notes[1:] == [[], []]
     assert notes[0] == [
-        "80 % of the text's words are unknown to the text encoder and read in pieces"
+        "80 % of the text's words are not in the text encoder's vocabulary"
     ]
