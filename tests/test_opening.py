@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -104,7 +105,12 @@ def test_lines_are_read_line_by_line(tmp_path, content, errors):
 
 
 def test_folders_and_missing_files(tmp_path):
-    for path, said in ((tmp_path, "a folder"), (tmp_path / "no", "no such file")):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, said in (
+        *((tmp_path, "a folder"), (tmp_path / "no", "no such file")),
+        (pipe, "not a file; leave --input out for standard input"),
+    ):
         with pytest.raises(UserError, match=f"^--input {path}: {said}"):
             answered(predictor(), path, tmp_path / "out")
 

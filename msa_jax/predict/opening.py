@@ -32,8 +32,10 @@ def items_of(path: Path, intake: Intake, stack: contextlib.ExitStack) -> Iterato
     said = f"--input {path}"
     if path.is_dir():
         raise UserError(f"{said}: a folder; {_WANTED}")
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{said}: no such file")
+    if not path.is_file():
+        raise UserError(f"{said}: not a file; leave --input out for standard input")
     file = stack.enter_context(path.open("rb"))
     head = file.peek(containers.HEAD)[: containers.HEAD]
     if head.startswith(_ARCHIVE):
