@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import checks, plain, scaling, standardise
+from msa_jax.data import checks, plain, scaling, standardise, synthetic
 from msa_jax.data.padding import settle_padding
 from msa_jax.errors import UserError
 
@@ -424,4 +424,10 @@ def test_real_features_are_not_far_from_1(name, shared):
         plain.read_npz(shared / "data" / f"{name}.npz"), (-3, 7)
     )
     for modality, columns in scaling.train_columns(splits).items():
+        assert scaling.far_from_one(modality, columns) == ""
+
+
+@pytest.mark.parametrize("name", synthetic.SIZES)
+def test_built_in_features_are_not_far_from_1(name):
+    for modality, columns in scaling.train_columns(synthetic.make(name)).items():
         assert scaling.far_from_one(modality, columns) == ""
