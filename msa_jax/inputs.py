@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from msa_jax import text_settings
+from msa_jax import language, text_settings
 from msa_jax.data import Dataset, standardise
-from msa_jax.data.scaling import Columns, train_columns
+from msa_jax.data.scaling import Columns, far_from_one, of_card, train_columns
 from msa_jax.errors import UserError
 from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
 from msa_jax.sealed import Frozen, Sealed, seal, state_hash
@@ -75,6 +75,9 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
             check_tokens(
                 _given(split.text), encoder, f"data set {dataset.name}, {name}"
             )
+    if config.text.encoder == "bert":
+        notes += language.doubt(dataset, _given(splits["train"].text), encoder)
+    notes += _far_from_one(dataset, config)
     columns = {}
     if config.data.standardise == "train":
         columns = train_columns(splits)
@@ -106,6 +109,17 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
         encoder = encoder._replace(module=FeatureEncoder(), params=None)
     test = converted.pop("test")
     return Inputs(converted, seal(test), encoder, notes, intake)
+
+
+def _far_from_one(dataset: Dataset, config: Any) -> list[str]:
+    """Say of each modality that is read as it is that its columns are far from 1."""
+    features = ("text",) if config.text.encoder == "features" else ()
+    read = features if config.data.standardise == "train" else (*features, *NONVERBAL)
+    train = dataset.splits["train"]
+    there = tuple(m for m in read if getattr(train, m) is not None)
+    measured = of_card(dataset.card) or train_columns(dataset.splits, there)
+    found = [far_from_one(m, measured[m]) for m in there]
+    return [f"{line}." for line in found if line]
 
 
 def _require_samples(dataset: Dataset) -> None:

@@ -147,6 +147,8 @@ def _run(
     writer = outputs.Writer(folder, settings, dataset, inputs, provenance)
     print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     print(f"text: {inputs.encoder.description}")
+    for note in inputs.notes:
+        print(f"note: {note}")
     progress = TrainingProgress(
         seeds, settings.selection.early_stop, settings.selection.max_epochs
     )

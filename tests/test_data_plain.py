@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import checks, plain, scaling, standardise
+from msa_jax.data import checks, plain, scaling, standardise, synthetic
 from msa_jax.data.padding import Padding, settle_padding
 from msa_jax.errors import UserError
 
@@ -388,3 +388,67 @@ def test_an_archive_behind_something_else_is_refused(tmp_path, begin):
         (tmp_path / "x.npz").write_bytes(hidden)
         with pytest.raises(UserError, match="not an .npz file"):
             plain.read_npz(tmp_path / "x.npz")
+
+
+def scaled(offset, spread, width=3):
+    """Return statistics of columns of values offset +- 2.5 spread, the first normal."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 4, width)).clip(-2.5, 2.5)
+    x[:, :, 1:] = offset + spread * x[:, :, 1:]
+    return scaling.column_statistics(x.astype(np.float32), np.full(50, 4))
+
+
+@pytest.mark.parametrize(
+    "offset, spread, said",
+    [
+        (1000, 100, "audio: columns of train reach 1,2.. .2 of 3 are large.; most net"),
+        (300, 30, "columns of train reach 3.. .2 of 3 are large.; most networks need "),
+        (0, 5e7, "columns of train reach 1.2e.08 .2 of 3 are large."),
+        (-400, 0, "columns of train reach 400 .2 of 3 are large."),  # constant
+        (0, 1e-3, "2 of 3 columns of train stay below 0.0025; most networks need"),
+        (1e-5, 0, ""),  # constant and small: the other check says so
+        (
+            50,
+            0.1,
+            "2 of 3 columns of train hardly leave their mean .one is 50, give or",
+        ),
+        (0.98, 0.01, ""),  # a confidence
+        (120, 40, ""),  # pitch
+        (0, 150, ""),
+        (7, 0, ""),
+        (0, 0.03, ""),
+    ],
+)
+def test_columns_far_from_1_are_named(offset, spread, said):
+    line = scaling.far_from_one("audio", scaled(offset, spread))
+    assert re.search(said, line) and bool(line) == bool(said)
+    assert not line or line.endswith("need --config.data.standardise=train")
+    if line:
+        line = scaling.far_from_one("text", scaled(offset, spread))
+        assert line.endswith(
+            "scale them in the file, data.standardise leaves text alone"
+        )
+
+
+def test_one_value_far_away_is_enough():
+    x = np.zeros((50, 4, 1), np.float32)
+    x[7, 2], x[0, 0] = -3250, 1
+    columns = scaling.column_statistics(x, np.full(50, 4))
+    assert scaling.far_from_one("vision", columns).startswith(
+        "vision: columns of train reach 3,250; most networks"
+    )
+
+
+@pytest.mark.parametrize("name", ["mosi_real", "pom_real"])
+def test_real_features_are_not_far_from_1(name, shared):
+    splits, _ = plain.to_splits(
+        plain.read_npz(shared / "data" / f"{name}.npz"), (-3, 7)
+    )
+    for modality, columns in scaling.train_columns(splits).items():
+        assert scaling.far_from_one(modality, columns) == ""
+
+
+@pytest.mark.parametrize("name", synthetic.SIZES)
+def test_built_in_features_are_not_far_from_1(name):
+    for modality, columns in scaling.train_columns(synthetic.make(name)).items():
+        assert scaling.far_from_one(modality, columns) == ""

@@ -1,3 +1,6 @@
+import json
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ from tiny import make_proof
 
 from msa_jax import config, inputs, text
 from msa_jax.data import Dataset
+from msa_jax.data.scaling import train_columns
 from msa_jax.errors import UserError
 from msa_jax.types import Examples
 
@@ -307,3 +311,25 @@ def test_human_labels_must_be_there():
     given = np.arange(12.0, dtype=np.float32).reshape(4, 3)
     found = inputs.make_inputs(dataset(unimodal_label=given), c)
     np.testing.assert_array_equal(found.splits["train"].unimodal_label, given)
+
+
+def test_columns_far_from_1_that_are_read_as_they_are_are_noted():
+    audio = examples(0).audio
+    loud = dataset(audio=1000 * audio)
+    (note,) = inputs.make_inputs(loud, settings()).notes
+    assert re.fullmatch(r"audio: columns of train reach \d+,\d+; most .*=train\.", note)
+    found = inputs.make_inputs(loud, settings(data__standardise="train"))
+    assert len(found.notes) == 1 and "standardised" in found.notes[0]
+    columns = train_columns(dataset(audio=-4000 * np.ones_like(audio)).splits)
+    described = {m: c._asdict() for m, c in columns.items()}
+    stored = json.loads(
+        json.dumps({"normaliser": described}, default=np.ndarray.tolist)
+    )
+    (note,) = inputs.make_inputs(dataset()._replace(card=stored), settings()).notes
+    assert note.startswith("audio: columns of train reach 4,000; most")  # as the card
+
+
+def test_text_features_far_from_1_are_noted_whatever_is_standardised():
+    c = settings(text__encoder="features", data__standardise="train")
+    found = inputs.make_inputs(with_text(1000 * FEATURES), c)
+    assert "text: columns of train reach 95,000; scale them in" in found.notes[0]

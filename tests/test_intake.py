@@ -9,7 +9,7 @@ from msa_jax import intake
 from msa_jax.data.scaling import column_statistics
 from msa_jax.errors import UserError
 from msa_jax.intake import Sample
-from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS, UNK
+from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS, UNK, WORDS
 
 
 def prepared(*samples, of=SENTENCES):
@@ -110,3 +110,37 @@ def test_no_intake_at_all():
             intake.from_json(value, None)
     with pytest.raises(UserError, match="tokenizer.json: cannot be read"):
         intake.Tokenizer({"model": {"type": "Nothing"}})
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("nie gesehen film", "67 % of the text's tokens are unknown to the text enc"),
+        ("good nie", ""),
+        (np.array([[CLS, UNK, UNK, 4, SEP], [1] * 5, [0] * 5]), "67 % of the text's"),
+        (None, ""),
+        ("", ""),
+    ],
+)
+def test_a_sentence_that_is_mostly_unknown_is_noted(text, said):
+    _, (notes,) = prepared(Sample(text, np.ones((2, 2))))
+    assert len(notes) == bool(said) and "".join(notes).startswith(said)
+    assert prepared(Sample(np.ones((3, 5), np.int32)), of=TOKENS)[1] == [[]]
+
+
+def test_a_sentence_in_pieces_is_noted():
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "max_input_chars_per_word": 9}
+    words = [*WORDS, "e", "##e"]
+    definition = SENTENCES.tokenizer | {
+        "model": model
+        | {"continuing_subword_prefix": "##"}
+        | {"vocab": {word: i for i, word in enumerate(words)}}
+    }
+    of = SENTENCES._replace(tokenizer=definition, steps={**SENTENCES.steps, "text": 20})
+    _, notes = prepared(
+        *map(Sample, ("ee nie eee eeee good", "ee", "ee ee good e")), of=of
+    )
+    assert notes[1:] == [[], []]
+    assert notes[0] == [
+        "80 % of the text's words are not in the text encoder's vocabulary"
+    ]

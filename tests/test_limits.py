@@ -119,7 +119,7 @@ def test_the_language_is_told_from_a_bounded_sample(monkeypatch):
     monkeypatch.setattr(findings, "_CHARACTERS", 3)
     monkeypatch.setattr(findings, "_TRANSCRIPTS", 2)
     seen: list[str] = []
-    monkeypatch.setattr(findings, "_is_chinese", lambda c: bool(seen.append(c)))
+    monkeypatch.setattr(findings, "is_chinese", lambda c: bool(seen.append(c)))
     lines = np.array(["好好好好", "x", "好好好好"])  # every second of the three is read
     splits["train"] = splits["train"]._replace(transcript=lines)
     findings._language("mine", splits, None)

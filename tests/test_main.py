@@ -72,6 +72,7 @@ def test_writes_everything(finished):
     ).split():
         assert (folder / name).exists(), name
     assert "MAE" in printed and str(folder / "report.html") in printed
+    assert "note: SYNTHETIC data" in printed.partition("epoch")[0]
     results = json.loads((folder / "results.json").read_text())
     assert results["seeds"] == [1, 2]
     assert set(results["state_sha256"]) == {"1", "2"}

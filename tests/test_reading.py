@@ -114,7 +114,8 @@ def test_every_float32_survives_its_decimals():
 @pytest.mark.parametrize(
     "of, line, expected",
     [
-        (FEATURES, GOOD, "no readable .npy|which a line of standard input cannot"),
+        (FEATURES, GOOD, "this run reads text features, no sentences"),
+        (FEATURES, '{"text": "a.npy"}', "which a line of standard input cannot"),
         (FEATURES, '{"text_bert": [[2], [1], [0]]}', "reads text features, no token"),
         (FEATURES, '{"text": [[1, 2, 3]]}', "has 3 numbers per row, this run reads 4"),
         (TOKENS, GOOD, 'reads "text_bert" token ids, no sentences'),

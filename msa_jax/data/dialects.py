@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import clips
+from msa_jax.data import clips, one_clip
 from msa_jax.data.checks import check_ids, empty_split, listed, shown
 from msa_jax.data.columns import Budget, Layout, numbers, sentences
 from msa_jax.errors import UserError
@@ -69,10 +69,11 @@ def _recognise_one(tree: Any, budget: Budget) -> Layout:
         raise UserError(f"no known layout: {_short(tree)}; {_KNOWN}")
     splits = {ALIASES[key]: tree[key] for key in tree if key in ALIASES}
     if not splits:
-        if {"audio", "vision"} & tree.keys():
+        if one_clip.is_one(tree):
             raise UserError(
                 "features without splits (one clip of MMSA-FET?): train, valid and "
-                "test are needed, each with labels"
+                "test are needed, each with labels; a finished run answers one clip: "
+                "python -m msa_jax.predict --workdir RUN --input FILE"
             )
         if clips.is_emotion_table(tree):
             raise UserError(

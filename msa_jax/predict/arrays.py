@@ -1,4 +1,4 @@
-"""Rows of an .npz file in the plain layout, without labels, to samples."""
+"""Arrays to samples: rows of the plain layout without labels, or one clip."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import checks, plain
+from msa_jax.data import checks, plain, sandbox
 from msa_jax.data.padding import contents, settle_padding, tokens_first
 from msa_jax.errors import UserError
-from msa_jax.intake import FEATURES, NONVERBAL, Intake, Sample
+from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake, Sample
 from msa_jax.predict import reading
 from msa_jax.predict.reading import Item
 
 
 def read_arrays(path: Path, intake: Intake) -> Iterator[Item]:
-    """Yield the sample, or what is wrong, of each row.
+    """Return the sample, or what is wrong, of each row of an .npz file.
 
     Arrays that nothing reads (split, label and so on) are passed over. Padding is told
     as `prepare` tells it: from lengths, else from all-zero steps of the whole file.
@@ -23,22 +23,69 @@ def read_arrays(path: Path, intake: Intake) -> Iterator[Item]:
     Raises:
         UserError: the file as a whole cannot be read.
     """
-    arrays = plain.read_npz(path)
+    return _rows(path, plain.read_npz(path), intake)
+
+
+def read_clip(path: Path, intake: Intake) -> Iterator[Item]:
+    """Return the sample that a pickle of one clip holds; see `data.one_clip`.
+
+    A sandboxed process reads the pickle; the arrays that it hands back are all that
+    comes here.
+
+    Raises:
+        UserError: the file as a whole cannot be read.
+    """
+    with sandbox.read([path], one_clip=True) as (arrays, _):
+        items = list(_rows(path, arrays, intake))
+    if items[0].error is not None:
+        raise UserError(f"{path}: {items[0].error}")
+    return iter(items)
+
+
+def _rows(
+    path: Path, arrays: Mapping[str, np.ndarray], intake: Intake
+) -> Iterator[Item]:
     try:
+        arrays = _with_one_text(arrays, intake)
         n = _check(arrays, intake)
         arrays, columns = _sequences(
             arrays, [m for m in _features(intake) if m in arrays]
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    for i in range(n):
-        name = str(arrays["id"][i]) if "id" in arrays else None
-        try:
-            name = None if name is None else reading.checked_id(name)
-            sample = _row(arrays, columns, i, intake)
-            yield Item(i + 1, name, reading.require_something(sample, intake))
-        except UserError as error:
-            yield Item(i + 1, name, None, str(error))
+
+    def items() -> Iterator[Item]:
+        for i in range(n):
+            name = str(arrays["id"][i]) if "id" in arrays else None
+            try:
+                name = None if name is None else reading.checked_id(name)
+                sample = _row(arrays, columns, i, intake)
+                yield Item(i + 1, name, reading.require_something(sample, intake))
+            except UserError as error:
+                yield Item(i + 1, name, None, str(error))
+
+    return items()
+
+
+def _with_one_text(
+    arrays: Mapping[str, np.ndarray], intake: Intake
+) -> dict[str, np.ndarray]:
+    """Leave out texts of a kind that the run does not read, if there is one it reads.
+
+    Raises:
+        UserError: there are texts, but none that it reads.
+    """
+    there = [key for key in _TEXTS if key in arrays]
+    key = next(
+        (key for key in _TEXTS if key in there and intake.text in _READ[key]), ""
+    )
+    if there and not key:
+        wanted = {SENTENCES: "sentences or token ids", TOKENS: "token ids"}
+        raise UserError(
+            f"'{there[0]}' holds {_TEXTS[there[0]]}, this run reads "
+            f"{wanted.get(intake.text, 'text features')}; leave it out, or give those"
+        )
+    return {k: x for k, x in arrays.items() if k not in _TEXTS or k == key}
 
 
 def _features(intake: Intake) -> tuple[str, ...]:
@@ -76,6 +123,16 @@ def _check(arrays: Mapping[str, np.ndarray], intake: Intake) -> int:
     return n
 
 
+_TEXTS = {
+    "text_bert": "token ids",
+    "transcript": "sentences",
+    "text": "text features",
+}
+_READ = {
+    "text_bert": (SENTENCES, TOKENS),
+    "transcript": (SENTENCES,),
+    "text": (FEATURES,),
+}
 _KEYS = (*("id", "transcript", "text", "text_bert", *NONVERBAL), *checks.LENGTH_KEYS)
 
 

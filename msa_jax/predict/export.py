@@ -66,14 +66,12 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
     encoder = {}
     if live.frozen is not None:
         encoder = flat({FROZEN: jax.tree.map(np.asarray, live.frozen[1])})
-        (folder / ENCODER).write_bytes(save(encoder))
+        (folder / ENCODER).write_bytes(stored(encoder))
     files = {}
     for i, seed in enumerate(live.seeds):
-        params = flat(
-            jax.tree.map(lambda x, i=i: np.ascontiguousarray(x[i]), live.params)
-        )
+        params = flat(jax.tree.map(lambda x, i=i: np.asarray(x[i]), live.params))
         files[str(seed)] = seed_file(seed)
-        (folder / seed_file(seed)).write_bytes(save(params))
+        (folder / seed_file(seed)).write_bytes(stored(params))
     arrays = intake.blank(live.intake)
     made = program(live, params | encoder, arrays)
     (folder / PROGRAM).write_bytes(made.serialize())
@@ -97,6 +95,11 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
     }
     workdir.write_json(folder / workdir.MODEL, described)
     return described
+
+
+def stored(params: dict[str, np.ndarray]) -> bytes:
+    """Return parameters as safetensors; `save` takes the memory as it lies."""
+    return save({name: np.asarray(x, order="C") for name, x in params.items()})
 
 
 def _shape(x: Any) -> dict[str, Any]:

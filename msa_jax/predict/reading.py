@@ -15,6 +15,7 @@ from msa_jax.intake import FEATURES, SENTENCES, Intake, Sample
 
 LONGEST = 32 << 20  # bytes of a line; no sequence of the field comes near it
 LARGEST = 256 << 20  # bytes of a .npy file
+BOM = b"\xef\xbb\xbf"  # that some editors put in front of UTF-8
 FIELDS = ("id", "text", "text_bert", "audio", "vision")
 _FLOAT32 = float(np.finfo(np.float32).max)
 _KINDS = {
@@ -53,6 +54,7 @@ def read_lines(stream: BinaryIO, intake: Intake, folder: Path | None) -> Iterato
     number = 0
     while line := stream.readline(LONGEST + 1):
         number += 1
+        line = line.removeprefix(BOM) if number == 1 else line
         if len(line) > LONGEST and not line.endswith(b"\n"):
             while line and not line.endswith(b"\n"):
                 line = stream.readline(LONGEST)
@@ -64,7 +66,7 @@ def read_lines(stream: BinaryIO, intake: Intake, folder: Path | None) -> Iterato
 def _item(number: int, line: bytes, intake: Intake, folder: Path | None) -> Item:
     name = None
     try:
-        value = _object(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+        value = _object(line)
         name = checked_id(value.get("id"))
         return Item(number, name, _sample(value, intake, folder))
     except UserError as error:
@@ -160,6 +162,8 @@ def require_something(sample: Sample, intake: Intake) -> Sample:
 
 def _text(value: Any, intake: Intake, folder: Path | None) -> str | np.ndarray | None:
     if intake.text == FEATURES:
+        if isinstance(value, str) and not value.endswith(".npy"):
+            return sentence(value, intake)
         return _sequence("text", value, intake.width["text"], folder)
     if not isinstance(value, str):
         raise UserError(f'"text" must be a sentence (a string), not {_kind(value)}')
