@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data import checks
+from msa_jax.data import checks, containers
 from msa_jax.data.padding import Padding, settle_padding
 from msa_jax.errors import UserError
 from msa_jax.types import Examples
 
 _NAMED = 30  # of the arrays that nothing reads
+# Source: pandas, str() of the values that stand for a missing one.
+MISSING = ("nan", "NaN", "None", "<NA>")
 
 
 class Notes(NamedTuple):
@@ -27,16 +29,24 @@ class Notes(NamedTuple):
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of an .npz file, never unpickling anything."""
+    """Read an .npz file, never unpickling anything.
+
+    Returns: the arrays that have a meaning here, and of others the names, each with an
+        empty array.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if not path.is_file() or not _is_archive(path):
         raise UserError(f"{path}: not an .npz file (write one with np.savez)")
     arrays, size = {}, 0
     try:
+        containers.refuse_other_zip(path)
         _check_unfolding(path)
         with np.load(path, allow_pickle=False) as archive:
             for key in archive.files:
+                if key not in checks.RANKS:  # named in the card, whatever it holds
+                    arrays[key] = np.empty(0)
+                    continue
                 arrays[key] = _read_array(path, archive, key)
                 # whoever reads it casts to float32 or int32
                 size += arrays[key].size * max(arrays[key].itemsize, 4)
@@ -99,19 +109,27 @@ def to_splits(
     arrays: Mapping[str, np.ndarray],
     label_range: tuple[float, float],
     side: str = "auto",
+    text: str | None = None,
 ) -> tuple[dict[str, Examples], Notes]:
     """Check plain arrays and cut them into train, valid and test, in file order.
 
     Args:
         side: where sequences are padded, see `padding.settle_padding`.
+        text: which text is read, see `checks.choose_text`.
     """
-    given, assumptions, warnings, padding = arrays, [], [], {}
-    if "text" in arrays and "text_bert" in arrays:
-        arrays = {k: v for k, v in arrays.items() if k not in ("text", "text_length")}
-        assumptions.append("text: 'text_bert' is read, 'text' is not")
+    given, padding = arrays, {}
+    arrays, warnings = checks.drop_absent(arrays)
+    names = {key: key for key in checks.TEXTS.values() if key in arrays}
+    chosen, assumptions = checks.choose_text(names, text)
+    tokens = arrays.get("text_bert")
+    arrays = {k: v for k, v in arrays.items() if k == chosen or k not in names}
     checks.check_layout(arrays)
-    ids, split = arrays["id"], arrays["split"]
-    checks.check_splits(split, ids)
+    ids = arrays["id"]
+    checks.check_ids(ids.tolist())
+    meaning, renamed = checks.check_split_names(arrays["split"].tolist(), ids.tolist())
+    assumptions += renamed
+    split = np.array([meaning[name] for name in arrays["split"].tolist()])
+    checks.check_splits(split, arrays)
     for key in ("label", *checks.UNIMODAL_KEYS):
         if key in arrays:
             checks.check_labels(key, arrays[key], ids, label_range)
@@ -119,7 +137,8 @@ def to_splits(
     for modality in ("text", "audio", "vision"):
         sequences[modality] = sequences[f"{modality}_length"] = None
         if modality in arrays:
-            sequence, length, found, more = _read_sequence(arrays, modality, side)
+            mask = tokens if modality == "text" else None
+            sequence, length, found, more = _read_sequence(arrays, modality, side, mask)
             sequences[modality] = sequence
             sequences[f"{modality}_length"] = length
             padding[modality] = found
@@ -127,14 +146,24 @@ def to_splits(
             assumptions += stated
             warnings += warned + more
     used = set(checks.RANKS) & set(arrays)
+    if "text" in padding and padding["text"].lengths == "mask":
+        used.add("text_bert")
     if "text" not in arrays and "text_length" in arrays:
         used.discard("text_length")
         assumptions.append("text_length is not used: only 'text' features need it")
-    if "text_bert" in arrays:
+    if chosen == "text_bert":
         sequences["text"], sequences["text_length"] = _read_tokens(arrays)
     transcript = arrays.get("transcript")
     if transcript is not None:
         checks.check_transcripts(transcript, ids.tolist())
+        missing = np.isin(np.char.strip(transcript), MISSING)
+        if missing.any():
+            transcript = np.where(missing, "", transcript)
+            warnings.append(
+                f"text: {int(missing.sum())} transcripts are {', '.join(MISSING[:-1])} "
+                f"or {MISSING[-1]}, what an empty cell turns into: they are taken as "
+                "empty (a sentence that is this very word looks the same)"
+            )
         empty = int(np.sum(np.char.strip(transcript) == ""))
         if empty:
             warnings.append(f"text: {empty} transcripts are empty")
@@ -162,15 +191,29 @@ def to_splits(
 
 
 def _read_sequence(
-    arrays: Mapping[str, np.ndarray], modality: str, side: str
+    arrays: Mapping[str, np.ndarray],
+    modality: str,
+    side: str,
+    tokens: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, Padding, list[str]]:
+    """Settle lengths and padding of a modality, and count what had to be replaced.
+
+    Args:
+        tokens: `text_bert` of the same file, if it has any. Its mask tells the lengths
+            of vectors without any: those of padding tokens are not zero.
+    """
     ids, sequence = arrays["id"], arrays[modality]
     steps = sequence.shape[1]
     length = arrays.get(f"{modality}_length")
     if length is not None:
         length = checks.check_lengths(f"{modality}_length", length, steps, ids)
+    masked = None if length is not None else _mask_lengths(tokens, sequence.shape)
+    if masked is not None:
+        length, side = masked, "back"
     with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
         sequence, length, found = settle_padding(sequence, length, side)
+    if masked is not None:  # what lies beyond is [PAD], nothing to warn about
+        found = found._replace(lengths="mask", dropped=0)
     warnings = []
     # the minimum needs no memory, and is NaN where one is
     maybe = modality == "audio" and not np.isfinite(sequence.min())
@@ -184,6 +227,21 @@ def _read_sequence(
         )
     checks.check_finite(modality, sequence, length, ids)
     return sequence, length, found, warnings
+
+
+def _mask_lengths(
+    tokens: np.ndarray | None, shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """Return the lengths that the mask of tokens [n, 3, t] gives vectors [n, t, d].
+
+    None if they do not belong together, or the mask is not ones and then zeros.
+    """
+    if tokens is None or tokens.shape != (shape[0], 3, shape[1]):
+        return None
+    mask = tokens[:, 1]
+    if not np.isin(mask, (0, 1)).all() or np.any(mask[:, 1:] > mask[:, :-1]):
+        return None
+    return np.maximum(mask.sum(axis=1), 1).astype(np.int32)
 
 
 def _read_tokens(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -207,6 +265,8 @@ def _describe(
             f"{modality}: no lengths given, taken from all-zero steps at the "
             f"{found.side if found.side != 'none' else 'back'}"
         )
+    if found.lengths == "mask":
+        assumptions.append("text: lengths are those of the mask in 'text_bert'")
     if found.lengths == "array":
         assumptions.append(f"{modality}: every step counts, padding too (as stored)")
     if found.recomputed:

@@ -60,7 +60,10 @@ def limits_for(size: int) -> Limits:
 
 @contextlib.contextmanager
 def read(
-    files: Sequence[Path], emotions: Path | None = None, limits: Limits | None = None
+    files: Sequence[Path],
+    emotions: Path | None = None,
+    limits: Limits | None = None,
+    text: str | None = None,
 ) -> Iterator[tuple[dict[str, np.ndarray], Found]]:
     """Yield the plain arrays of pickles; they live until the context is left.
 
@@ -68,6 +71,7 @@ def read(
         files: one pickle, or the pickles of one folder that belong together.
         emotions: a pickle of six emotion intensities per clip to join.
         limits: other than those that fit the size.
+        text: which text is read, see `checks.choose_text`.
     """
     every = [*files, emotions] if emotions else list(files)
     size = sum(file.stat().st_size for file in every)
@@ -77,7 +81,7 @@ def read(
     scratch.sweep(_PREFIX, place)
     folder, lock = scratch.create(_PREFIX, place)
     try:
-        _run_child(every, emotions, folder, limits or limits_for(size))
+        _run_child(every, emotions, folder, limits or limits_for(size), text)
         yield _collect(folder)
     finally:
         scratch.remove(folder)
@@ -86,7 +90,11 @@ def read(
 
 
 def _run_child(
-    files: Sequence[Path], emotions: Path | None, folder: Path, limits: Limits
+    files: Sequence[Path],
+    emotions: Path | None,
+    folder: Path,
+    limits: Limits,
+    text: str | None,
 ) -> None:
     lifeline, held = (
         os.pipe()
@@ -94,6 +102,7 @@ def _run_child(
     request = {
         "files": [str(file.resolve()) for file in files if file != emotions],
         "emotions": str(emotions.resolve()) if emotions else None,
+        "text": text,
         "scratch": str(folder),
         "parent": os.getpid(),
         "lifeline": lifeline,
@@ -179,7 +188,7 @@ def child(request: dict) -> int:
             if rest:
                 notes.append(f"{file.name}: {rest} bytes after the pickle are not read")
         where = f"{Path(request['files'][0]).parent}: " if several else ""
-        layout = dialects.recognise(trees, budget)
+        layout = dialects.recognise(trees, budget, request["text"])
         if request["emotions"]:
             where = f"{request['emotions']}: "
             tree, _ = unpickle.read(Path(request["emotions"]))
