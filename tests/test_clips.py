@@ -9,7 +9,6 @@ from layouts import SPLITS, clips, every, split, tbje
 from msa_jax.data import clips as reader
 from msa_jax.data.checks import MAX_SAMPLES
 from msa_jax.data.columns import Budget, Layout
-from msa_jax.data.dialects import ALIASES
 from msa_jax.errors import UserError
 
 BUDGET = Budget(1 << 30)
@@ -112,10 +111,11 @@ def test_rows_of_different_lengths_are_no_array():
 
 def test_files_of_three_splits_are_needed():
     files = {f"{s}_{r}": tree for s, t in keyed().items() for r, tree in t.items()}
-    found = reader.keyed_files(files, ALIASES)
+    found, notes = reader.keyed_files(files)
+    assert notes == []
     assert found is not None and found.keys() == set(SPLITS)
     less = {name: tree for name, tree in files.items() if "test_" not in name}
-    assert reader.keyed_files(less, ALIASES) is None
+    assert reader.keyed_files(less)[0] is None
 
 
 def test_audio_is_told_by_the_width_or_by_the_name():

@@ -83,7 +83,11 @@ BAD = {
         small() | {"id": np.array(["a_1", "a_1", "b_1", "c_1", "d_1", "d_2"])},
         "1 ids stand more than once, first 'a_1' in train",
     ),
-    "split name": (small() | {"split": np.array(["train"] * 5 + ["dev"])}, "'dev'"),
+    "split name": (small() | {"split": np.array(["train"] * 5 + ["more"])}, "'more'"),
+    "two names": (
+        small() | {"split": np.array(["train", "Val", "dev", "test", "test", "test"])},
+        "splits 'Val' and 'dev' both mean valid: keep one",
+    ),
     "empty split": (
         small() | {"split": np.array(["train"] * 5 + ["test"])},
         "split 'valid' is empty",
@@ -93,12 +97,15 @@ BAD = {
         without("transcript", "audio", "vision", "audio_length"),
         "no modality",
     ),
-    "two texts": (small() | {"text_bert": tokens()}, "more than one text"),
     "length alone": (without("audio"), "'audio_length' is there, but 'audio'"),
     "some unimodal": (small() | {"label_text": np.zeros(N)}, "all of"),
     "rank": (small() | {"audio": np.zeros((N, 3))}, "audio.*must be .samples, steps"),
     "rows": (small() | {"label": np.zeros(N - 1)}, "'label' has 5 rows.*6"),
-    "width 0": (small() | {"vision": np.zeros((N, 2, 0))}, "axis of size 0"),
+    "emotions of width 0": (small() | {"emotion": np.zeros((N, 0))}, "axis of size 0"),
+    "classes": (
+        without("label") | {"classification_labels": np.ones(N)},
+        "'classification_labels' holds classes, which are not read",
+    ),
     "scalar": (small() | {"id": np.array("a")}, "'id' has shape"),
     "no rows": ({k: v[:0] for k, v in small().items()}, "'train' is empty"),
     "number ids": (small() | {"id": np.arange(N)}, "'id' must hold strings"),
@@ -294,7 +301,7 @@ def test_unreadable_files_are_named(tmp_path):
     assert "'id' is an object array" in message(half)
     with zipfile.ZipFile(half, "w") as archive:
         archive.writestr("id.txt", "a")
-    assert "'id.txt' is not a NumPy array" in message(half)
+    assert "a zip archive of other files ('id.txt'): unpack it" in message(half)
     save(half, small() | {"id": np.array([b"\xff_1"] * N)})
     assert "not UTF-8" in message(half)
     save(half, small() | {"id": np.char.encode(small()["id"])})

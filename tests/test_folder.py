@@ -154,7 +154,7 @@ BROKEN = [
     (table(HEAD + ",train,1,x\n"), "line 2: id '' must be a file name"),
     (table(HEAD + " a_1,train,1,x\n"), "nor begin or end with blanks"),
     (table(HEAD + "a_1,train,1,x\na_1,train,1,x\n" + REST), "make ids unique"),
-    (table(HEAD + "a_1,dev,1,x\n"), "unknown split name 'dev'"),
+    (table(HEAD + "a_1,held,1,x\n"), "unknown split name 'held'"),
     (table(HEAD[:-1] + ",happy\na_1,train,1,x,1\n"), "missing: sad, anger"),
     (lambda root: (root / "u.csv").write_text("x"), "2 .csv files (t.csv, u.csv)"),
 ]

@@ -243,7 +243,7 @@ def _sentence(where: str, value: Any, budget: Budget) -> str:
 
 def read_ids(where: str, value: Any, budget: Budget) -> list[str]:
     """Read ids: strings, numbers, or rows of (video, start, end) as MulT has them."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "iuUS" and value.ndim < 3:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuUSO" and value.ndim < 3:
         value = value.tolist()
     if isinstance(value, list | tuple) and value:
         if all(type(item) is int for item in value):

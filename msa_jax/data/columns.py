@@ -76,7 +76,7 @@ def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
 def strings(key: str, value: Any, budget: Budget) -> list[str]:
     """Return strings as a list; Python 2's and HDF5's bytes become text."""
     if isinstance(value, np.ndarray):
-        if value.ndim != 1 or value.dtype.kind not in "US":
+        if value.ndim != 1 or value.dtype.kind not in "USO":
             there = f"{value.dtype.kind}{value.shape}"
             raise UserError(f"'{key}' must hold strings: {there} is there")
         budget.spend(key, value.dtype.itemsize * value.size)

@@ -316,27 +316,29 @@ def _open(file: Path) -> np.ndarray:
 def _stack(files: list[Path], most: int) -> tuple[np.ndarray, np.ndarray]:
     """Read every file into one padded array, in the widest type that is needed.
 
-    Shapes are looked at first: nothing is read before all files fit together.
+    Shapes are looked at first: nothing is read before all files fit together. Where
+    no clip has a step, or a column, neither has the array.
 
     Args:
         most: bytes that the array may take.
     """
-    lengths, kinds, width = np.zeros(len(files), np.int64), set(), 0
-    for i, file in enumerate(files):
-        array = _open(file)  # one at a time: each open file costs a descriptor
-        if array.ndim != 2 or 0 in array.shape:
+    # one at a time: each open file costs a descriptor
+    heads = [(array.shape, array.dtype) for array in map(_open, files)]
+    if all(len(shape) == 2 and 0 in shape for shape, _ in heads):
+        return np.zeros((len(files), 0, 0), np.float32), np.zeros(len(files), np.int64)
+    width = 0
+    for file, (shape, _) in zip(files, heads, strict=True):
+        if len(shape) != 2 or 0 in shape:
             raise UserError(
-                f"{file}: shape {array.shape}, it must be [steps, width], at least 1 "
-                "of each"
+                f"{file}: shape {shape}, it must be [steps, width], at least 1 of each"
             )
-        width = width or array.shape[1]
-        if array.shape[1] != width:
+        width = width or shape[1]
+        if shape[1] != width:
             raise UserError(
-                f"{file}: width {array.shape[1]}, but {files[0].name} has {width}"
+                f"{file}: width {shape[1]}, but {files[0].name} has {width}"
             )
-        lengths[i] = len(array)
-        kinds.add(array.dtype)
-    kind = np.result_type(*kinds, np.float32)
+    lengths = np.array([shape[0] for shape, _ in heads], np.int64)
+    kind = np.result_type(*{dtype for _, dtype in heads}, np.float32)
     size = len(files) * int(lengths.max()) * width * kind.itemsize
     if size > min(_LARGEST, most):
         raise UserError(

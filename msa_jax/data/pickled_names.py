@@ -11,7 +11,7 @@ from msa_jax.errors import UserError
 
 _CORES = ("numpy.core", "numpy._core")
 _BUILTINS = ("set", "frozenset", "list", "tuple", "dict", "bytes", "bytearray")
-_DEFAULTS = ("int", "float", "str", "bool")
+_DEFAULTS = ("int", "long", "float", "str", "unicode", "bool")
 NAMES = {
     **{(f"{core}.multiarray", "_reconstruct"): "reconstruct" for core in _CORES},
     **{(f"{core}.multiarray", "scalar"): "scalar" for core in _CORES},
