@@ -216,3 +216,37 @@ def test_emotion_tables_of_other_widths_are_refused():
         reader.emotions_of(table, BUDGET)
     with pytest.raises(UserError, match="a dict from clip to 6 numbers"):
         reader.emotions_of({"a[0]": np.ones(5)}, BUDGET)
+
+
+def test_clips_without_a_row_per_word_are_counted():
+    made = lists()
+    assert "audio and vision are aligned with the words, one row per word" in (
+        read_lists(made).assumptions
+    )
+    clip = made["valid"][1]
+    words, visual, acoustic = clip[0]
+    made["valid"][1] = ((words, visual, acoustic[:1]), *clip[1:])
+    clip = made["test"][0]
+    made["test"][0] = ((clip[0][0], clip[0][1][:0], clip[0][2]), *clip[1:])
+    told = " ".join(read_lists(made).assumptions)
+    assert "are not aligned with the words: 2 of 13 clips do not have one row" in told
+    assert "first valid[1]: 4 words, 4 visual and 1 acoustic rows" in told
+    assert "are aligned" not in told
+
+
+def test_a_modality_of_width_0_says_nothing_about_alignment():
+    made = {
+        name: [((c[0][0], c[0][1], np.zeros((9, 0))), *c[1:]) for c in part]
+        for name, part in lists().items()
+    }
+    assert any("one row per word" in line for line in read_lists(made).assumptions)
+
+
+def test_names_of_splits_before_roles():
+    files = {f"{s}_{r}": tree for s, t in keyed().items() for r, tree in t.items()}
+    files = {name.replace("valid", "Dev"): tree for name, tree in files.items()}
+    found, notes = reader.keyed_files(files)
+    assert found is not None and notes == ["splits: 'Dev' means valid"]
+    files |= {name.replace("Dev", "val"): tree for name, tree in files.items()}
+    with pytest.raises(UserError, match="both mean valid"):
+        reader.keyed_files(files)

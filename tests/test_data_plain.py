@@ -374,3 +374,87 @@ def test_an_archive_behind_something_else_is_refused(tmp_path, begin):
         (tmp_path / "x.npz").write_bytes(hidden)
         with pytest.raises(UserError, match="not an .npz file"):
             plain.read_npz(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("names", [("Train", "Val", "TEST"), ("train", "dev", "test")])
+def test_splits_may_be_called_as_in_the_field(names):
+    arrays = small()
+    new = dict(zip(("train", "valid", "test"), names, strict=True))
+    arrays["split"] = np.array([new[name] for name in arrays["split"].tolist()])
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert splits["valid"].id.tolist() == ["c_1"]
+    renamed = [f"'{b}' means {a}" for a, b in new.items() if a != b]
+    assert f"splits: {', '.join(renamed)}" in notes.assumptions
+
+
+def shared(*same: str) -> dict[str, np.ndarray]:
+    """A set whose test samples have ids of train; `same` are the same samples, too."""
+    arrays = small() | {"id": np.array(["a_1", "a_2", "b_1", "c_1", "a_1", "a_2"])}
+    for sample, i, j in (("a_1", 0, 4), ("a_2", 1, 5)):
+        if sample in same:
+            for key, array in arrays.items():
+                if key != "split":
+                    array[j] = array[i]
+    return arrays
+
+
+@pytest.mark.parametrize(
+    "same, rule",
+    [
+        (
+            (),
+            "other samples under the same ids: ids must be unique over all splits, for",
+        ),
+        (("a_1", "a_2"), "they are the same samples: keep each in one split"),
+        (
+            ("a_2",),
+            "1 of 2 times the same sample: keep it in one split; they are other",
+        ),
+    ],
+)
+def test_ids_that_splits_share_may_be_of_other_samples(same, rule):
+    wanted = "splits share 2 ids, first 'a_1' in train and test: "
+    with pytest.raises(UserError, match=wanted) as error:
+        plain.to_splits(shared(*same), (-3, 3))
+    assert rule in str(error.value)
+    assert ("('test_a_1')" in str(error.value)) is (len(same) < 2)
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "<NA>", " nan "])
+def test_words_of_missing_cells_are_empty_sentences(word):
+    arrays = small()
+    arrays["transcript"] = np.array(["one", word, "nan is a word", "", "nano", "none"])
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert present(splits["train"].transcript).tolist() == ["one", "", "nan is a word"]
+    assert present(splits["test"].transcript).tolist() == ["nano", "none"]
+    assert any("text: 1 transcripts are nan, NaN" in line for line in notes.warnings)
+    assert "text: 2 transcripts are empty" in notes.warnings
+
+
+@pytest.mark.parametrize("shape", [(N, 4, 0), (N, 0, 3)])
+@pytest.mark.parametrize("key", ["audio", "vision", "text"])
+def test_a_modality_without_values_is_read_as_absent(key, shape):
+    arrays = small() | {key: np.zeros(shape), f"{key}_length": np.zeros(N)}
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert getattr(splits["train"], key) is None
+    assert present(splits["train"].transcript).tolist() == ["one two", "so", "é ü"]
+    assert any(f"{key}: of shape {shape}" in line for line in notes.warnings)
+    assert {key, f"{key}_length"} <= set(notes.unused)
+
+
+def test_arrays_of_an_npz_that_nothing_reads_may_hold_anything(tmp_path):
+    more = {
+        "align": np.array([{"a": 1}], object),
+        "when": np.zeros(2, "M8[D]"),
+        "rows": np.zeros(2, "i4,f4"),
+        "complex": np.zeros(2, complex),
+    }
+    save(tmp_path / "x.npz", {**small(), **more})
+    splits, notes = plain.to_splits(plain.read_npz(tmp_path / "x.npz"), (-3, 3))
+    assert notes.unused == ("align", "complex", "rows", "when")
+    assert len(splits["train"].id) == 3
+    save(tmp_path / "x.npz", {**small(), "audio": more["align"]})
+    with pytest.raises(
+        UserError, match="'audio' is an object array; store strings with"
+    ):
+        plain.read_npz(tmp_path / "x.npz")
