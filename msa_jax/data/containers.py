@@ -53,7 +53,7 @@ def recognise(head: bytes) -> str | None:
         if head.startswith(start):
             return what
     if head.startswith(b"PK"):
-        return f"a zip archive, damaged or no .npz: {_UNPACK}"
+        return "a zip archive, damaged or no .npz: fetch it again, or unpack it"
     if head[257:262] == b"ustar" and head[:1] != b"\x80":
         return f"a tar archive: {_UNPACK}"
     if head[8:9] == b"{" and head[4:8] == b"\0\0\0\0":
