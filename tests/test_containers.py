@@ -68,7 +68,7 @@ FILES = {
     "joblib": (b"\x80\x03cjoblib.numpy_pickle\nA\n.", "save it with pickle.dump"),
     "sparse": (b"\x80\x03cscipy.sparse._csr\ncsr_matrix\n.", ".toarray()"),
     "masked": (b"\x80\x03cnumpy.ma.core\n_mareconstruct\n.", "numpy.asarray(array)"),
-    "a class": (b"\x80\x03cmy_code\nSet\n.", "save dicts, lists and NumPy arrays"),
+    "a class": (b"\x80\x03c__main__\nSet\n.", "save dicts, lists and NumPy arrays"),
 }
 
 

@@ -297,6 +297,13 @@ def test_arrays_of_other_dtypes_are_named_and_not_read(file, value, protocol):
     assert isinstance(found["a"], pickled_arrays.Other) and found["b"] == 1
 
 
+def test_fields_make_another_dtype_of_a_known_one():
+    kind = pickled_arrays.Kind("f4")
+    kind.set_state((3, "<", None, ("a",), {"a": (kind, 0)}, -1, -1, 0))
+    assert isinstance(kind.dtype(), pickled_arrays.Other)
+    assert pickled_arrays.make_array((2,), kind, False, b"12345678") is not None
+
+
 def test_counters_and_dicts_with_a_default_are_dicts(file):
     for factory in (list, int, None, dict, str):
         table = collections.defaultdict(factory, a=[1])

@@ -197,37 +197,50 @@ def check_split_names(
 
 def check_splits(split: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
     """Check that the three splits are there, not empty, and share no id."""
-    ids = arrays["id"]
+    names, ids = split.tolist(), arrays["id"].tolist()
     for name in SPLITS:
-        if not np.any(split == name):
+        if name not in names:
             raise UserError(f"split '{name}' is empty: give it at least one sample")
-    seen: dict[str, int] = {}
+    first: dict[str, int] = {}
     shared, twice = [], []
-    for i, sample in enumerate(ids.tolist()):
-        first = seen.setdefault(sample, i)
-        if first != i:
-            (twice if split[first] == split[i] else shared).append((first, i))
+    for i, sample in enumerate(ids):
+        before = first.setdefault(sample, i)
+        if before != i:
+            (twice if names[before] == names[i] else shared).append((before, i))
     if shared:
-        same = sum(_equal_rows(arrays, *pair) for pair in shared)
-        sample = str(ids[shared[0][0]])
-        others = sorted(set(split[ids == sample].tolist()), key=SPLITS.index)
-        rules = [
-            "they are the same samples: keep each in one split",
-            "they are other samples under the same ids: ids must be unique over all "
-            f"splits, for example with the split's name in front ('test_{sample}')",
-        ]
-        whose = f"{same} of {len(shared)} times the same sample: keep it in one split; "
-        rule = rules[not same] if same in (0, len(shared)) else whose + rules[1]
+        there = {
+            names[i] for i, sample in enumerate(ids) if sample == ids[shared[0][0]]
+        }
         raise UserError(
-            f"splits share {len({ids[i] for _, i in shared})} ids, first '{sample}' in "
-            f"{' and '.join(others)}: {rule}"
+            f"splits share {len({ids[i] for _, i in shared})} ids, first "
+            f"'{ids[shared[0][0]]}' in {' and '.join(s for s in SPLITS if s in there)}: "
+            + _shared_rule(shared, arrays)
         )
     if twice:
-        first = twice[0][0]
+        sample, name = ids[twice[0][0]], names[twice[0][0]]
         raise UserError(
             f"{len({ids[i] for _, i in twice})} ids stand more than once, first "
-            f"'{ids[first]}' in {split[first]}: make ids unique"
+            f"'{sample}' in {name}: make ids unique"
         )
+
+
+def _shared_rule(
+    shared: Sequence[tuple[int, int]], arrays: Mapping[str, np.ndarray]
+) -> str:
+    """Say what to do about ids in two splits: are they the same samples?"""
+    same = sum(_equal_rows(arrays, *pair) for pair in shared)
+    if same == len(shared):
+        return "they are the same samples: keep each in one split"
+    rule = (
+        "they are other samples under the same ids: ids must be unique over all "
+        "splits, for example with the split's name in front "
+        f"('test_{arrays['id'][shared[0][0]]}')"
+    )
+    if not same:
+        return rule
+    return (
+        f"{same} of {len(shared)} times the same sample: keep it in one split; {rule}"
+    )
 
 
 def _equal_rows(arrays: Mapping[str, np.ndarray], i: int, j: int) -> bool:

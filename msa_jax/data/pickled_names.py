@@ -38,8 +38,11 @@ _INSTEAD = {
     "jax": "it holds JAX arrays: save NumPy arrays, numpy.asarray(array)",
     "jaxlib": "it holds JAX arrays: save NumPy arrays, numpy.asarray(array)",
     "numpy": "save plain arrays, numpy.asarray(array)",
+    **dict.fromkeys(
+        ("__main__", "copyreg", "copy_reg", "datetime", "pathlib", "types"),
+        "it holds objects of a class: save dicts, lists and NumPy arrays",
+    ),
 }
-_OTHERWISE = "save dicts, lists and NumPy arrays"
 
 
 class Name(NamedTuple):
@@ -53,9 +56,10 @@ def find(module: str, name: str) -> Name:
     kind = NAMES.get((module, name))
     if kind is None:
         wanted = ascii(f"{module}.{name}"[:80])
-        instead = _INSTEAD.get(module.partition(".")[0], _OTHERWISE)
+        instead = _INSTEAD.get(module.partition(".")[0])
         raise UserError(
-            f"refused: it wants to call {wanted}; arrays need no such name; {instead}"
+            f"refused: it wants to call {wanted}; arrays need no such name"
+            + (f"; {instead}" if instead else "")
         )
     return Name(kind)
 
