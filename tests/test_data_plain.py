@@ -427,7 +427,9 @@ def test_words_of_missing_cells_are_empty_sentences(word):
     splits, notes = plain.to_splits(arrays, (-3, 3))
     assert present(splits["train"].transcript).tolist() == ["one", "", "nan is a word"]
     assert present(splits["test"].transcript).tolist() == ["nano", "none"]
-    assert any("text: 1 transcripts are nan, NaN" in line for line in notes.warnings)
+    assert any(
+        "text: 1 transcripts are 'nan', 'None'" in line for line in notes.warnings
+    )
     assert "text: 2 transcripts are empty" in notes.warnings
 
 

@@ -208,12 +208,12 @@ def check_splits(split: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
         if before != i:
             (twice if names[before] == names[i] else shared).append((before, i))
     if shared:
-        there = {
-            names[i] for i, sample in enumerate(ids) if sample == ids[shared[0][0]]
-        }
+        sample = ids[shared[0][0]]
+        pairs = zip(ids, names, strict=True)
+        there = {name for other, name in pairs if other == sample}
         raise UserError(
-            f"splits share {len({ids[i] for _, i in shared})} ids, first "
-            f"'{ids[shared[0][0]]}' in {' and '.join(s for s in SPLITS if s in there)}: "
+            f"splits share {len({ids[i] for _, i in shared})} ids, first '{sample}' in "
+            f"{' and '.join(name for name in SPLITS if name in there)}: "
             + _shared_rule(shared, arrays)
         )
     if twice:
