@@ -164,9 +164,11 @@ def _choose_keys(
 
 
 def _is_absent(value: Any) -> bool:
+    """Tell whether a split has a key, but nothing under it."""
     if isinstance(value, np.ndarray):
         return is_absent(value)
-    return value is None
+    rows = value if isinstance(value, list) and value else [value]
+    return all(row is None for row in rows)
 
 
 def _from_arrays(

@@ -160,9 +160,9 @@ def to_splits(
         if missing.any():
             transcript = np.where(missing, "", transcript)
             warnings.append(
-                f"text: {int(missing.sum())} transcripts are 'nan', 'None' or the like, "
-                "what an empty cell turns into: they are taken as empty (a sentence "
-                "that is this very word looks the same)"
+                f"text: {int(missing.sum())} transcripts are 'nan', 'None' or the "
+                "like, what an empty cell turns into: they are taken as empty (a "
+                "sentence that is this very word looks the same)"
             )
         empty = int(np.sum(np.char.strip(transcript) == ""))
         if empty:
