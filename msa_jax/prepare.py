@@ -83,7 +83,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--text",
-        choices=("tokens", "sentences", "features"),
+        choices=("tokens", "features", "sentences"),
         help="which text of FILE is read (default: the first of these that it has), or "
         "what text a twin has (default: tokens, as MMSA's files; with emotions "
         "features: word vectors, 300 wide)",
