@@ -9,7 +9,6 @@ from layouts import SPLITS, clips, every, split, tbje
 from msa_jax.data import clips as reader
 from msa_jax.data.checks import MAX_SAMPLES
 from msa_jax.data.columns import Budget, Layout
-from msa_jax.data.dialects import ALIASES
 from msa_jax.errors import UserError
 
 BUDGET = Budget(1 << 30)
@@ -204,10 +203,11 @@ def test_rows_of_different_lengths_are_no_array():
 
 def test_files_of_three_splits_are_needed():
     files = {f"{s}_{r}": tree for s, t in keyed().items() for r, tree in t.items()}
-    found = reader.keyed_files(files, ALIASES)
+    found, notes = reader.keyed_files(files)
+    assert notes == []
     assert found is not None and found.keys() == set(SPLITS)
     less = {name: tree for name, tree in files.items() if "test_" not in name}
-    assert reader.keyed_files(less, ALIASES) is None
+    assert reader.keyed_files(less)[0] is None
 
 
 def test_audio_is_told_by_the_width_or_by_the_name():
@@ -357,3 +357,38 @@ def test_emotion_tables_of_other_widths_are_refused():
             reader.emotions_of(one, BUDGET)
     with pytest.raises(UserError, match="a dict from clip to 6 numbers"):
         reader.emotions_of({"a[0]": np.ones(5)}, BUDGET)
+
+
+def test_clips_without_a_row_per_word_are_counted():
+    made = lists()
+    assert "audio and vision are aligned with the words, one row per word" in (
+        read_lists(made).assumptions
+    )
+    clip = made["valid"][1]
+    words, visual, acoustic = clip[0]
+    made["valid"][1] = ((words, visual, acoustic[:1]), *clip[1:])
+    clip = made["test"][0]
+    made["test"][0] = ((clip[0][0], clip[0][1][:0], clip[0][2]), *clip[1:])
+    told = " ".join(read_lists(made).assumptions)
+    assert "are not aligned with the words: 2 of 13 clips do not have one row" in told
+    assert "first valid[1]: 4 words, 4 visual and 1 acoustic rows" in told
+    assert "are aligned" not in told
+
+
+def test_a_modality_of_width_0_says_nothing_about_alignment():
+    made = {
+        name: [((c[0][0], c[0][1], np.zeros((9, 0))), *c[1:]) for c in part]
+        for name, part in lists().items()
+    }
+    told = " ".join(read_lists(made).assumptions)
+    assert "are aligned with the words, one row per word" in told
+
+
+def test_names_of_splits_before_roles():
+    files = {f"{s}_{r}": tree for s, t in keyed().items() for r, tree in t.items()}
+    files = {name.replace("valid", "Dev"): tree for name, tree in files.items()}
+    found, notes = reader.keyed_files(files)
+    assert found is not None and notes == ["splits: 'Dev' means valid"]
+    files |= {name.replace("Dev", "val"): tree for name, tree in files.items()}
+    with pytest.raises(UserError, match="both mean valid"):
+        reader.keyed_files(files)

@@ -143,9 +143,14 @@ def test_clips_of_their_own_lengths_are_padded_with_zeros(tmp_path):
     assert arrays["split"].tolist() == ["train", "test", "test"]
 
 
-def test_clips_without_any_step_still_have_one(tmp_path):
+def test_a_modality_without_any_step_has_none(tmp_path):
+    """So `plain.to_splits` takes it as absent; one clip with a step is another."""
     arrays, _ = written(tmp_path, layout(vision=[np.zeros((0, 2))] * 3))
+    assert arrays["vision"].shape == (3, 0, 2)
+    some = [np.ones((1, 2)), np.zeros((0, 2)), np.zeros((0, 2))]
+    arrays, _ = written(tmp_path, layout(vision=some))
     assert arrays["vision"].shape == (3, 1, 2)
+    assert arrays["vision_length"].tolist() == [1, 1, 1]
 
 
 def test_arrays_of_different_lengths_give_no_lengths(tmp_path):

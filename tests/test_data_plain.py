@@ -92,7 +92,11 @@ BAD = {
         small() | {"id": np.array(["a_1", "a_1", "b_1", "c_1", "d_1", "d_2"])},
         "1 ids stand more than once, first 'a_1' in train",
     ),
-    "split name": (small() | {"split": np.array(["train"] * 5 + ["dev"])}, "'dev'"),
+    "split name": (small() | {"split": np.array(["train"] * 5 + ["more"])}, "'more'"),
+    "two names": (
+        small() | {"split": np.array(["train", "Val", "dev", "test", "test", "test"])},
+        "splits 'Val' and 'dev' both mean valid: keep one",
+    ),
     "empty split": (
         small() | {"split": np.array(["train"] * 5 + ["test"])},
         "split 'valid' is empty",
@@ -102,12 +106,15 @@ BAD = {
         without("transcript", "audio", "vision", "audio_length"),
         "no modality",
     ),
-    "two texts": (small() | {"text_bert": tokens()}, "more than one text"),
     "length alone": (without("audio"), "'audio_length' is there, but 'audio'"),
     "some unimodal": (small() | {"label_text": np.zeros(N)}, "all of"),
     "rank": (small() | {"audio": np.zeros((N, 3))}, "audio.*must be .samples, steps"),
     "rows": (small() | {"label": np.zeros(N - 1)}, "'label' has 5 rows.*6"),
-    "width 0": (small() | {"vision": np.zeros((N, 2, 0))}, "axis of size 0"),
+    "emotions of width 0": (small() | {"emotion": np.zeros((N, 0))}, "axis of size 0"),
+    "classes": (
+        without("label") | {"classification_labels": np.ones(N)},
+        "'classification_labels' holds classes, which are not read",
+    ),
     "scalar": (small() | {"id": np.array("a")}, "'id' has shape"),
     "no rows": ({k: v[:0] for k, v in small().items()}, "'train' is empty"),
     "no types": (dict.fromkeys(small(), np.array([])), "'train' is empty"),
@@ -315,7 +322,7 @@ def test_unreadable_files_are_named(tmp_path):
     assert "'id' is an object array" in message(half)
     with zipfile.ZipFile(half, "w") as archive:
         archive.writestr("id.txt", "a")
-    assert "'id.txt' is not a NumPy array" in message(half)
+    assert "a zip archive of other files ('id.txt'): unpack it" in message(half)
     save(half, small() | {"id": np.array([b"\xff_1"] * N)})
     assert "not UTF-8" in message(half)
     save(half, small() | {"id": np.char.encode(small()["id"])})
@@ -452,3 +459,89 @@ def test_real_features_are_not_far_from_1(name, shared):
 def test_built_in_features_are_not_far_from_1(name):
     for modality, columns in scaling.train_columns(synthetic.make(name)).items():
         assert scaling.far_from_one(modality, columns) == ""
+
+
+@pytest.mark.parametrize("names", [("Train", "Val", "TEST"), ("train", "dev", "test")])
+def test_splits_may_be_called_as_in_the_field(names):
+    arrays = small()
+    new = dict(zip(("train", "valid", "test"), names, strict=True))
+    arrays["split"] = np.array([new[name] for name in arrays["split"].tolist()])
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert splits["valid"].id.tolist() == ["c_1"]
+    renamed = [f"'{b}' means {a}" for a, b in new.items() if a != b]
+    assert f"splits: {', '.join(renamed)}" in notes.assumptions
+
+
+def shared(*same: str) -> dict[str, np.ndarray]:
+    """A set whose test samples have ids of train; `same` are the same samples, too."""
+    arrays = small() | {"id": np.array(["a_1", "a_2", "b_1", "c_1", "a_1", "a_2"])}
+    for sample, i, j in (("a_1", 0, 4), ("a_2", 1, 5)):
+        if sample in same:
+            for key, array in arrays.items():
+                if key != "split":
+                    array[j] = array[i]
+    return arrays
+
+
+@pytest.mark.parametrize(
+    "same, rule",
+    [
+        (
+            (),
+            "other samples under the same ids: ids must be unique over all splits, for",
+        ),
+        (("a_1", "a_2"), "they are the same samples: keep each in one split"),
+        (
+            ("a_2",),
+            "1 of 2 times the same sample: keep it in one split; they are other",
+        ),
+    ],
+)
+def test_ids_that_splits_share_may_be_of_other_samples(same, rule):
+    wanted = "splits share 2 ids, first 'a_1' in train and test: "
+    with pytest.raises(UserError, match=wanted) as error:
+        plain.to_splits(shared(*same), (-3, 3))
+    assert rule in str(error.value)
+    assert ("('test_a_1')" in str(error.value)) is (len(same) < 2)
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "<NA>", " nan "])
+def test_words_of_missing_cells_are_empty_sentences(word):
+    arrays = small()
+    arrays["transcript"] = np.array(["one", word, "nan is a word", "", "nano", "none"])
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert present(splits["train"].transcript).tolist() == ["one", "", "nan is a word"]
+    assert present(splits["test"].transcript).tolist() == ["nano", "none"]
+    assert any(
+        "text: 1 transcripts are 'nan', 'None'" in line for line in notes.warnings
+    )
+    assert "text: 2 transcripts are empty" in notes.warnings
+
+
+@pytest.mark.parametrize("shape", [(N, 4, 0), (N, 0, 3)])
+@pytest.mark.parametrize("key", ["audio", "vision", "text"])
+def test_a_modality_without_values_is_read_as_absent(key, shape):
+    arrays = small() | {key: np.zeros(shape), f"{key}_length": np.zeros(N)}
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert getattr(splits["train"], key) is None
+    assert present(splits["train"].transcript).tolist() == ["one two", "so", "é ü"]
+    assert any(f"{key}: of shape {shape}" in line for line in notes.warnings)
+    assert {key, f"{key}_length"} <= set(notes.unused)
+
+
+def test_arrays_of_an_npz_that_nothing_reads_may_hold_anything(tmp_path):
+    more = {
+        "align": np.array([{"a": 1}], object),
+        "when": np.zeros(2, "M8[D]"),
+        "rows": np.zeros(2, "i4,f4"),
+        "complex": np.zeros(2, complex),
+    }
+    save(tmp_path / "x.npz", {**small(), **more})
+    splits, notes = plain.to_splits(plain.read_npz(tmp_path / "x.npz"), (-3, 3))
+    assert notes.unused == ("align", "complex", "rows", "when")
+    assert len(splits["train"].id) == 3
+    save(tmp_path / "x.npz", {**small(), "audio": more["align"]})
+    with pytest.raises(
+        UserError, match="'audio' is an object array; store strings with"
+    ):
+        plain.read_npz(tmp_path / "x.npz")

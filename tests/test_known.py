@@ -274,3 +274,33 @@ def test_a_set_with_emotions_misses_them_and_knows_the_files_of_mosei():
     assert "emotions" not in compare(rated, "mosei_emotion")
     # nobody published sums of TBJE's files: nothing to compare with
     assert "SHA-256" not in compare(rated, "mosei_tbje", sha256="0" * 64)
+
+
+def test_labels_of_one_value_are_a_warning():
+    assert inspect(three())["labels"] == (
+        "labels",
+        "ok",
+        "they differ in every split",
+    )
+    splits = three()
+    zeros = np.zeros_like(splits["test"].label)
+    splits["test"] = splits["test"]._replace(label=zeros)
+    found = inspect(splits)["labels"]
+    assert found.verdict == "warning"
+    n = len(zeros)
+    assert found.line.startswith(
+        f"'label' is 0 in all {n} samples of test: Corr has no"
+    )
+    assert "(Non0)" in found.line
+    splits["test"] = splits["test"]._replace(label=zeros + 1)
+    assert "is 1 in all" in inspect(splits)["labels"].line
+    assert "Non0" not in inspect(splits)["labels"].line
+
+
+def test_unimodal_labels_of_one_value_are_a_warning():
+    splits = three()
+    for name, part in splits.items():
+        own = np.stack([part.label, part.label, 0 * part.label + 2], axis=1)
+        splits[name] = part._replace(unimodal_label=own)
+    line = inspect(splits)["labels"].line
+    assert "'label_vision' is 2 in all" in line and "'label_text'" not in line

@@ -380,7 +380,7 @@ def test_tokens_are_cut_to_the_longest_and_cleared_behind_the_mask():
 def test_the_sizes_of_all_arrays_are_added_up(tmp_path, monkeypatch):
     path = tmp_path / "bomb.npz"
     array = np.zeros(1 << 18, np.uint8)
-    np.savez_compressed(path, a=array, b=array, c=array, d=array)
+    np.savez_compressed(path, id=array, label=array, audio=array, vision=array)
     monkeypatch.setattr(checks, "_SMALL", 3 << 20)
     with pytest.raises(UserError, match="unfolds to 4 MiB"):
         plain.read_npz(path)

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data.checks import check_ids, check_sizes, empty_split, odd_ones, shown
+from msa_jax.data.checks import (
+    SPLITS,
+    check_ids,
+    check_sizes,
+    empty_split,
+    name_splits,
+    odd_ones,
+    shown,
+)
 from msa_jax.data.columns import (
     Budget,
     Layout,
@@ -48,8 +56,12 @@ def from_clip_lists(splits: Mapping[str, Sequence], budget: Budget) -> Layout:
     github.com/WasifurRahman/BERT_multimodal_transformer (README, dataset format).
     """
     check_sizes("id", sum(map(len, splits.values())))  # before any is read
-    notes = {"audio and vision are aligned with the words, one row per word"}
-    found = {s: _read_clips(s, clips, notes, budget) for s, clips in splits.items()}
+    notes: set[str] = set()
+    uneven: list[str] = []  # clips without one row per word
+    found = {
+        s: _read_clips(s, clips, notes, uneven, budget) for s, clips in splits.items()
+    }
+    notes.add(_alignment(uneven, sum(map(len, splits.values()))))
     tables = list(found.values())
     misa = any(len(clip[0]) == 4 for clip in splits["train"])
     notes |= {*_settle_words(tables), *_settle_ids(found)}
@@ -101,7 +113,7 @@ def _settle_ids(found: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def _read_clips(
-    split: str, clips: Sequence, notes: set[str], budget: Budget
+    split: str, clips: Sequence, notes: set[str], uneven: list[str], budget: Budget
 ) -> dict[str, Any]:
     words, ids, labels, audio, vision, rows = [], [], [], [], [], []
     for i, clip in enumerate(clips):
@@ -117,8 +129,15 @@ def _read_clips(
         vision.append(_matrix(f"{where} visual", parts[1], budget))
         audio.append(_matrix(f"{where} acoustic", parts[2], budget))
         apart = isinstance(spoken, list | tuple | np.ndarray)
-        count = {len(vision[-1]), len(audio[-1]), len(spoken) if apart else 0}
-        rows.append(count.pop() if len(count) == 1 else 0)  # 0: padded, perhaps
+        said = len(spoken) if apart else 0
+        there = [part[-1] for part in (vision, audio) if part[-1].shape[1]]
+        counts = {said, *map(len, there)}
+        rows.append(said if len(counts) == 1 else 0)  # 0: padded, perhaps
+        if apart and len(counts) > 1:
+            uneven.append(
+                f"{where}: {said} words, {len(vision[-1])} visual and "
+                f"{len(audio[-1])} acoustic rows"
+            )
         labels.append(_row(where, clip[1], budget))
         named = len(clip) > 2 and isinstance(clip[2], str | bytes)
         ids.append(text(clip[2]) if named else None)
@@ -136,6 +155,15 @@ def _read_clips(
         notes |= {SEVEN, ORDER}
     table |= {"transcript": words, "audio": audio, "vision": vision}
     return {**table, "rows": rows}
+
+
+def _alignment(uneven: Sequence[str], total: int) -> str:
+    if not uneven:
+        return "audio and vision are aligned with the words, one row per word"
+    return (
+        f"audio and vision are not aligned with the words: {len(uneven)} of {total} "
+        f"clips do not have one row per word, first {uneven[0]}"
+    )
 
 
 def _are_numbers(value: Any) -> bool:
@@ -175,15 +203,20 @@ def one_array(where: str, value: Any) -> np.ndarray:
 
 
 def keyed_files(
-    trees: Mapping[str, Any], aliases: Mapping[str, str]
-) -> dict[str, dict[str, dict]] | None:
-    """Sort TBJE's files, train_sentences, train_mels, ..., by split; None if others."""
+    trees: Mapping[str, Any],
+) -> tuple[dict[str, dict[str, dict]] | None, list[str]]:
+    """Sort TBJE's files, train_sentences, train_mels, ..., by split.
+
+    Returns: None if they are others; notes on the names of splits.
+    """
+    parts = {stem: stem.partition("_") for stem in trees}
+    meaning, notes = name_splits(dict.fromkeys(part[0] for part in parts.values()))
     sorted_: dict[str, dict[str, dict]] = {}
     for stem, tree in trees.items():
-        split, _, role = stem.partition("_")
-        if split in aliases and role and isinstance(tree, dict):
-            sorted_.setdefault(aliases[split], {})[role] = tree
-    return sorted_ if sorted_.keys() == set(aliases.values()) else None
+        split, _, role = parts[stem]
+        if split in meaning and role and isinstance(tree, dict):
+            sorted_.setdefault(meaning[split], {})[role] = tree
+    return (sorted_ if sorted_.keys() == {*SPLITS} else None), notes
 
 
 def from_keyed_files(splits: Mapping[str, dict[str, dict]], budget: Budget) -> Layout:
@@ -297,22 +330,15 @@ def _kind(name: str, value: Any) -> str:
 
 def read_ids(where: str, value: Any, budget: Budget) -> list[str]:
     """Read ids: strings, numbers, or rows of (video, start, end) as MulT has them."""
-    if isinstance(value, np.ndarray):
-        if value.ndim == 2 and value.shape[1] in (1, 3):
-            rows = [[_name(item) for item in row] for row in value.tolist()]
-            return [r[0] if len(r) == 1 else f"{r[0]}_{r[1]}-{r[2]}" for r in rows]
-        if value.ndim == 1 and value.dtype.kind in "iu":
-            return [str(item) for item in value.tolist()]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuUSO" and value.ndim < 3:
+        value = value.tolist()
     if isinstance(value, list | tuple) and value:
-        if all(isinstance(item, list | tuple) and len(item) == 3 for item in value):
-            rows = [[_name(part) for part in item] for item in value]
-            return [f"{r[0]}_{r[1]}-{r[2]}" for r in rows]
         if all(type(item) is int for item in value):
             return [str(item) for item in value]
-        if all(isinstance(item, np.ndarray) for item in value):
-            rows = [[_name(part) for part in item.ravel().tolist()] for item in value]
-            if all(len(r) == 3 for r in rows):
-                return [f"{r[0]}_{r[1]}-{r[2]}" for r in rows]
+        rows = [v.ravel().tolist() if isinstance(v, np.ndarray) else v for v in value]
+        if all(isinstance(row, list | tuple) and len(row) in (1, 3) for row in rows):
+            names = [[_name(part) for part in row] for row in rows]
+            return [r[0] if len(r) == 1 else f"{r[0]}_{r[1]}-{r[2]}" for r in names]
     return strings(where, value, budget)
 
 

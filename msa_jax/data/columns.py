@@ -56,7 +56,7 @@ def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
     if type(value) in (bool, int, float):
         return np.asarray(value)
     if not isinstance(value, list | tuple) or depth > 3:
-        what = "nested lists" if depth > 3 else type(value).__name__
+        what = "nested lists" if depth > 3 else kind(value)
         raise UserError(f"'{key}' must hold numbers, it holds {what}")
     budget.spend(key, 16 * len(value))
     kinds = {type(item) for item in value}
@@ -124,15 +124,15 @@ def strings(key: str, value: Any, budget: Budget) -> list[str]:
     """Return strings as a list; Python 2's and HDF5's bytes become text."""
     if isinstance(value, np.ndarray):
         if value.ndim != 1 or value.dtype.kind not in "USO":
-            kind = value.dtype.kind.replace("O", "str")
-            raise UserError(f"'{key}' must hold strings: {kind}{value.shape} is there")
+            there = f"{value.dtype.kind}{value.shape}"
+            raise UserError(f"'{key}' must hold strings: {there} is there")
         budget.spend(key, value.dtype.itemsize * value.size)
         value = value.tolist()
     if not isinstance(value, list | tuple):
-        raise UserError(f"'{key}' must hold strings, it holds {type(value).__name__}")
+        raise UserError(f"'{key}' must hold strings, it holds {kind(value)}")
     for item in value:
         if type(item) not in (str, bytes, memoryview):
-            raise UserError(f"'{key}' must hold strings, it holds {_kind(item)} too")
+            raise UserError(f"'{key}' must hold strings, it holds {kind(item)} too")
     found = [text(item) for item in value]
     budget.spend(key, 4 * len(found) * max(map(len, found), default=0))
     try:
@@ -147,8 +147,11 @@ def text(value: str | bytes | memoryview) -> str:
     return value if isinstance(value, str) else pickled_arrays.text(bytes(value))
 
 
-def _kind(item: Any) -> str:
-    return "None" if item is None else type(item).__name__
+def kind(value: Any) -> str:
+    """Name what is there in place of numbers or strings."""
+    if isinstance(value, pickled_arrays.Other):
+        return f"an array of dtype {value.dtype}"
+    return "None" if value is None else type(value).__name__
 
 
 def write(layout: Layout, folder: Path, budget: Budget) -> tuple[str, ...]:
@@ -240,8 +243,6 @@ def _row_shape(key: str, parts: Sequence[Any], layout: Layout) -> list[int]:
     row = list(shapes[telling[0]])
     if time is not None and row:
         row[time] = max(shape[time] for shape in shapes)
-        if any(isinstance(part, list) for part in parts):
-            row[time] = max(row[time], 1)  # clips without any step
     return row
 
 

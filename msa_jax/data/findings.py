@@ -34,7 +34,7 @@ def inspect(
     """
     language = KNOWN[name].language if name in KNOWN else None
     findings = compare(name, splits, source_sha256, label_range)
-    findings += [_alignment(splits), _duplicates(splits)]
+    findings += [_labels(splits), _alignment(splits), _duplicates(splits)]
     if splits["train"].transcript is not None:
         findings.append(_language(name, splits, language))
     elif splits["train"].text is not None and splits["train"].text.dtype == np.int32:
@@ -53,6 +53,28 @@ def inspect(
     findings.append(Finding("NaN and infinity", "ok", values))
     order = ("error", "warning", "ok")
     return sorted(findings, key=lambda finding: order.index(finding.verdict))
+
+
+def _labels(splits: Mapping[str, Examples]) -> Finding:
+    """See whether labels differ at all in every split, human unimodal ones too."""
+    lines, zero = [], False
+    for split, examples in splits.items():
+        labels = {"label": examples.label}
+        for i, modality in enumerate(MODALITIES):
+            if examples.unimodal_label is not None:
+                labels[f"label_{modality}"] = examples.unimodal_label[:, i]
+        for key, values in labels.items():
+            if np.all(values == values[0]):
+                zero |= values[0] == 0
+                lines.append(
+                    f"'{key}' is {values[0]:g} in all {len(values)} samples of {split}"
+                )
+    if not lines:
+        return Finding("labels", "ok", "they differ in every split")
+    line = f"{'; '.join(lines)}: Corr has no value there"
+    if zero:
+        line += ", nor have the metrics that leave out labels of 0 (Non0) where it is 0"
+    return Finding("labels", "warning", line)
 
 
 def _alignment(splits: Mapping[str, Examples]) -> Finding:

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data import checks
+from msa_jax.data import checks, containers
 from msa_jax.data.padding import Axis, Padding, contents, settle_padding, tokens_first
 from msa_jax.errors import UserError
 from msa_jax.types import MODALITIES, Examples
 
 _NAMED = 30  # of the arrays that nothing reads
+# Source: pandas, str() of the values that stand for a missing one.
+MISSING = ("nan", "NaN", "None", "<NA>")
 
 
 class Notes(NamedTuple):
@@ -27,16 +29,24 @@ class Notes(NamedTuple):
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of an .npz file, never unpickling anything."""
+    """Read an .npz file, never unpickling anything.
+
+    Returns: the arrays that have a meaning here, and of others the names, each with an
+        empty array.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if not path.is_file() or not _is_archive(path):
         raise UserError(f"{path}: not an .npz file (write one with np.savez)")
     arrays, size = {}, 0
     try:
+        containers.refuse_other_zip(path)
         _check_unfolding(path)
         with np.load(path, allow_pickle=False) as archive:
             for key in archive.files:
+                if key not in checks.RANKS:  # named in the card, whatever it holds
+                    arrays[key] = np.empty(0)
+                    continue
                 arrays[key] = _read_array(path, archive, key)
                 # whoever reads it casts to float32 or int32
                 size += arrays[key].size * max(arrays[key].itemsize, 4)
@@ -99,19 +109,27 @@ def to_splits(
     arrays: Mapping[str, np.ndarray],
     label_range: tuple[float, float],
     side: str = "auto",
+    text: str | None = None,
 ) -> tuple[dict[str, Examples], Notes]:
     """Check plain arrays and cut them into train, valid and test, in file order.
 
     Args:
         side: where sequences are padded, see `padding.settle_padding`.
+        text: which text is read, see `checks.choose_text`.
     """
-    given, assumptions = arrays, []
-    if "text" in arrays and "text_bert" in arrays:
-        arrays = {k: v for k, v in arrays.items() if k not in ("text", "text_length")}
-        assumptions.append("text: 'text_bert' is read, 'text' is not")
+    given = arrays
+    arrays, warnings = checks.drop_absent(arrays)
+    names = {key: key for key in checks.TEXTS.values() if key in arrays}
+    chosen, assumptions = checks.choose_text(names, text)
+    tokens = arrays.get("text_bert")
+    arrays = {k: v for k, v in arrays.items() if k == chosen or k not in names}
     checks.check_layout(arrays)
-    ids, split = arrays["id"], arrays["split"]
-    checks.check_splits(split, ids)
+    ids = arrays["id"]
+    checks.check_ids(ids.tolist())
+    meaning, renamed = checks.check_split_names(arrays["split"].tolist(), ids.tolist())
+    assumptions += renamed
+    split = np.array([meaning[name] for name in arrays["split"].tolist()])
+    checks.check_splits(split, arrays)
     for key in ("label", *checks.UNIMODAL_KEYS):
         if key in arrays:
             checks.check_labels(key, arrays[key], ids, label_range)
@@ -119,11 +137,22 @@ def to_splits(
     if "text" not in arrays and "text_length" in arrays:
         used.discard("text_length")
         assumptions.append("text_length is not used: only 'text' features need it")
-    sequences, padding, stated, warnings = _read_sequences(arrays, side)
+    sequences, padding, stated, warned = _read_sequences(arrays, side, tokens)
     assumptions += stated
+    warnings += warned
+    if "text" in padding and padding["text"].lengths == "mask":
+        used.add("text_bert")
     transcript = arrays.get("transcript")
     if transcript is not None:
         checks.check_transcripts(transcript, ids.tolist())
+        missing = np.isin(np.char.strip(transcript), MISSING)
+        if missing.any():
+            transcript = np.where(missing, "", transcript)
+            warnings.append(
+                f"text: {int(missing.sum())} transcripts are 'nan', 'None' or the "
+                "like, what an empty cell turns into: they are taken as empty (a "
+                "sentence that is this very word looks the same)"
+            )
         empty = int(np.sum(np.char.strip(transcript) == ""))
         if empty:
             warnings.append(f"text: {empty} transcripts are empty")
@@ -151,9 +180,14 @@ def to_splits(
 
 
 def _read_sequences(
-    arrays: Mapping[str, np.ndarray], side: str
+    arrays: Mapping[str, np.ndarray], side: str, tokens: np.ndarray | None
 ) -> tuple[dict[str, np.ndarray | None], dict[str, Padding], list[str], list[str]]:
-    """Return each modality's steps and lengths, padding, assumptions and warnings."""
+    """Return each modality's steps and lengths, padding, assumptions and warnings.
+
+    Args:
+        tokens: `text_bert` of the file, also where vectors are read in its place: those
+            of padding tokens are not zero, its mask tells where they are.
+    """
     ids, assumptions, warnings = arrays["id"], [], []
     keys = (key for m in MODALITIES for key in (m, f"{m}_length"))
     found: dict[str, np.ndarray | None] = dict.fromkeys(keys)
@@ -163,11 +197,14 @@ def _read_sequences(
         for m in features
         if f"{m}_length" in arrays
     }
-    tokens, mask, moved = arrays.get("text_bert"), None, False
-    if tokens is not None:
+    mask, moved, counts = None, False, None
+    if "text_bert" in arrays:
+        assert tokens is not None
         mask = tokens[:, 1]
         tokens, moved = tokens_first(tokens)
         found["text"], found["text_length"] = _read_tokens(tokens, ids)
+    elif "text" in features and "text" not in given and side != "as_stored":
+        features["text"], counts = _masked(features["text"], tokens)
     with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
         settled, axis = settle_padding(features, given, side, mask)
     if moved:
@@ -177,6 +214,9 @@ def _read_sequences(
     stated, warned = _describe_axis(axis, len(ids))
     assumptions += stated
     warnings += warned
+    if counts is not None and np.array_equal(settled["text"][1], counts):
+        sequence, length, padding = settled["text"]
+        settled["text"] = sequence, length, padding._replace(lengths="mask")
     for m, (sequence, length, padding) in settled.items():
         if padding.lengths == "given" and side != "as_stored":
             _check_reach(m, features[m], arrays[f"{m}_length"], ids)
@@ -220,6 +260,26 @@ def _finite(
         )
     checks.check_finite(modality, sequence, length, ids)
     return warnings
+
+
+def _masked(
+    vectors: np.ndarray, tokens: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Set vectors [n, t, d] of padding tokens to zero, by the mask of tokens [n, 3, t].
+
+    Returns: the vectors, and how many each sample has, at least 1; None if the two do
+        not belong together or the mask has gaps.
+    """
+    if tokens is None or tokens.shape != (len(vectors), 3, vectors.shape[1]):
+        return vectors, None
+    mask = tokens[:, 1]
+    later, before = mask[:, 1:], mask[:, :-1]
+    if not np.isin(mask, (0, 1)).all() or not (
+        np.all(later <= before) or np.all(later >= before)
+    ):
+        return vectors, None
+    counts = np.maximum(np.count_nonzero(mask, axis=1), 1)
+    return np.where(mask[:, :, None] > 0, vectors, 0), counts
 
 
 def _read_tokens(
@@ -275,6 +335,8 @@ def _describe(
             f"{modality}: no lengths given, taken from all-zero steps at the "
             f"{found.side if found.side != 'none' else 'back'}"
         )
+    if found.lengths == "mask":
+        assumptions.append("text: lengths are those of the mask in 'text_bert'")
     if found.lengths == "array":
         assumptions.append(f"{modality}: every step counts, padding too (as stored)")
     if found.recomputed:

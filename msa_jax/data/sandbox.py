@@ -63,6 +63,7 @@ def read(
     files: Sequence[Path],
     emotions: Path | None = None,
     limits: Limits | None = None,
+    text: str | None = None,
     *,
     one_clip: bool = False,
 ) -> Iterator[tuple[dict[str, np.ndarray], Found]]:
@@ -72,6 +73,7 @@ def read(
         files: one pickle, or the pickles of one folder that belong together.
         emotions: a pickle of six emotion intensities per clip to join.
         limits: other than those that fit the size.
+        text: which text is read, see `checks.choose_text`.
         one_clip: read a clip without label and split, as `predict` does, and nothing
             else.
     """
@@ -83,7 +85,8 @@ def read(
     scratch.sweep(_PREFIX, place)
     folder, lock = scratch.create(_PREFIX, place)
     try:
-        _run_child(every, emotions, folder, limits or limits_for(size), one_clip)
+        spared = limits or limits_for(size)
+        _run_child(every, emotions, folder, spared, text, one_clip)
         yield _collect(folder)
     finally:
         scratch.remove(folder)
@@ -96,6 +99,7 @@ def _run_child(
     emotions: Path | None,
     folder: Path,
     limits: Limits,
+    text: str | None,
     one_clip: bool,
 ) -> None:
     lifeline, held = (
@@ -104,6 +108,7 @@ def _run_child(
     request = {
         "files": [str(file.resolve()) for file in files if file != emotions],
         "emotions": str(emotions.resolve()) if emotions else None,
+        "text": text,
         "one_clip": one_clip,
         "scratch": str(folder),
         "parent": os.getpid(),

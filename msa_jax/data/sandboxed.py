@@ -47,8 +47,10 @@ def child(request: dict) -> int:
             if rest:
                 notes.append(f"{file.name}: {rest} bytes after the pickle are not read")
         where = f"{Path(request['files'][0]).parent}: " if several else ""
-        recognise = one_clip.recognise if request["one_clip"] else dialects.recognise
-        layout = recognise(trees, budget)
+        if request["one_clip"]:
+            layout = one_clip.recognise(trees, budget)
+        else:
+            layout = dialects.recognise(trees, budget, request["text"])
         if request["emotions"]:
             where = f"{request['emotions']}: "
             tree, _ = unpickle.read(Path(request["emotions"]))
