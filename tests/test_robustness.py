@@ -313,8 +313,8 @@ def test_inputs_are_zeroed_in_every_split(run_folder):
 def test_a_method_that_names_its_modalities_is_reduced_by_its_config():
     config = FrozenConfigDict(defaults.mmcl())
     found = controls.reduced_config(config, ("text", "audio"))
-    assert evaluate.modalities_read(config) == MODALITIES
-    assert evaluate.modalities_read(found) == ("text", "audio")
+    assert defaults.reads(config) == MODALITIES
+    assert defaults.reads(found) == ("text", "audio")
 
 
 def damage_checkpoint(folder):

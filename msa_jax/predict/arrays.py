@@ -9,7 +9,7 @@ import numpy as np
 from msa_jax.data import checks, plain
 from msa_jax.data.padding import settle_padding
 from msa_jax.errors import UserError
-from msa_jax.intake import FEATURES, NONVERBAL, Intake, Sample
+from msa_jax.intake import FEATURES, NONVERBAL, UNREAD, Intake, Sample
 from msa_jax.predict import reading
 from msa_jax.predict.reading import Item
 
@@ -17,13 +17,17 @@ from msa_jax.predict.reading import Item
 def read_arrays(path: Path, intake: Intake) -> Iterator[Item]:
     """Yield the sample, or what is wrong, of each row.
 
-    Arrays that nothing reads (split, label and so on) are passed over. Padding is told
+    Arrays that nothing reads (split, label and so on) are passed over, those of
+    modalities that the run does not read are noted. Padding is told
     as `prepare` tells it: from lengths, else from all-zero steps of the whole file.
 
     Raises:
         UserError: the file as a whole cannot be read.
     """
     arrays = plain.read_npz(path)
+    unread = {m: UNREAD for key, m in _OF.items() if key in arrays}
+    unread = {m: x for m, x in unread.items() if m not in intake.reads}
+    arrays = {key: x for key, x in arrays.items() if _OF.get(key) not in unread}
     try:
         n = _check(arrays, intake)
         columns = {m: _sequences(arrays, m) for m in _features(intake) if m in arrays}
@@ -33,7 +37,7 @@ def read_arrays(path: Path, intake: Intake) -> Iterator[Item]:
         name = str(arrays["id"][i]) if "id" in arrays else None
         try:
             name = None if name is None else reading.checked_id(name)
-            sample = _row(arrays, columns, i, intake)
+            sample = _row(arrays, columns, i, intake)._replace(**unread)
             yield Item(i + 1, name, reading.require_something(sample, intake))
         except UserError as error:
             yield Item(i + 1, name, None, str(error))
@@ -74,7 +78,9 @@ def _check(arrays: Mapping[str, np.ndarray], intake: Intake) -> int:
     return n
 
 
-_KEYS = (*("id", "transcript", "text", "text_bert", *NONVERBAL), *checks.LENGTH_KEYS)
+_OF = reading.OF | {"transcript": "text"}
+_OF |= {key: key.removesuffix("_length") for key in checks.LENGTH_KEYS}
+_KEYS = ("id", *_OF)
 
 
 def _sequences(

@@ -278,7 +278,9 @@ def _uses(place: _Place, entries: Sequence[Entry]) -> dict[str, Any]:
         kind = place.kinds[entry.wanted.task]
         for seed, folder in entry.runs.items():
             results = entry.results[folder]
-            control = (results.get("controls") or {}).get(shuffles.AUDIO_VISION, {})
+            controls = results.get("controls") or {}
+            read = (shuffles.AUDIO_VISION, shuffles.AUDIO, shuffles.VISION)
+            control = next((controls[name] for name in read if name in controls), {})
             lane = results["seeds"].index(seed)
             for key, cell in control.items():
                 metric = metric_names.described(kind, key)

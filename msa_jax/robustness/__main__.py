@@ -85,15 +85,17 @@ def _write(run: Any, out: Path, found: dict[str, Any]) -> Path:
 def _with_progress(run: Any, repeats: int) -> Any:
     from rich.progress import Progress
 
+    from msa_jax.config import reads
     from msa_jax.robustness import evaluate, passes
 
-    read = evaluate.modalities_read(run.config)
-    rows, seeds = passes.make_rows(read, repeats), len(run.results["seeds"])
+    read, seeds = reads(run.config), len(run.results["seeds"])
+    rows = passes.make_rows(read, repeats, passes.noisy_modalities(run.test))
+    kinds = {row.kind for row in rows} - {passes.COMBINATIONS}
     print(
         f"{run.config.method} on {run.dataset.name}: {len(rows)} passes over "
         f"{len(run.label)} test samples with {seeds} seed(s), in one compiled program: "
         f"{len(passes.kept_combinations(read))} combinations of modalities and "
-        f"{len(passes.KINDS)} kinds of corruption, {repeats} draw(s) each"
+        f"{len(kinds)} kinds of corruption, {repeats} draw(s) each"
     )
     with Progress(transient=True) as bar:
         task = bar.add_task("compiling", total=len(rows))
