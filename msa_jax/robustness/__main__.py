@@ -76,7 +76,7 @@ def _write(run: Any, out: Path, found: dict[str, Any]) -> Path:
     from msa_jax.report.tables import cautions
     from msa_jax.robustness import page
 
-    _add_retrained(out, found)
+    _add_retrained(run, out, found)
     workdir.write_json(out / workdir.RESULTS, found)
     written = workdir.read_json(out / workdir.RESULTS)
     return page.write(out, written, cautions(run.results))
@@ -119,7 +119,7 @@ def _retrain(run: Any, out: Path, found: dict[str, Any], data_dir: str | None) -
         reduced.train(run, names, folder, number, data_dir)
 
 
-def _add_retrained(out: Path, found: dict[str, Any]) -> None:
+def _add_retrained(run: Any, out: Path, found: dict[str, Any]) -> None:
     """Put the results of reduced networks beside those zeroed at test."""
     from msa_jax.report.tables import metrics_of
     from msa_jax.robustness import reduced, tables
@@ -129,7 +129,7 @@ def _add_retrained(out: Path, found: dict[str, Any]) -> None:
     for row in found["combinations"][1:]:
         folder = reduced.folder_of(out, tuple(row["kept"]))
         if reduced.is_finished(folder):
-            test = workdir.read_json(folder / workdir.RESULTS)["test"]
+            test = reduced.results_of(run, folder)["test"]
             row["retrained"] = tables.reading(
                 tables.per_seed(full), tables.per_seed(test), metrics
             )
