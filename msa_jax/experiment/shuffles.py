@@ -93,7 +93,8 @@ def answers(
     }
     read = set(reads(config))
     return Answers(
-        own[:, 0], {name: x for name, (of, x) in shuffled.items() if read.issuperset(of)}
+        own[:, 0],
+        {name: x for name, (of, x) in shuffled.items() if read.issuperset(of)},
     )
 
 

@@ -67,9 +67,7 @@ def why_not_comparable(
     for setting in settings:
         weights = str(setting.text.weights)
         bert = setting.text.encoder == "bert" and "text" in reads(setting)
-        if bert and not Path(weights).name.startswith(
-            _COMPARABLE_ENCODER
-        ):
+        if bert and not Path(weights).name.startswith(_COMPARABLE_ENCODER):
             reasons.append(
                 f"text encoder {Path(weights).name}, not {_COMPARABLE_ENCODER}"
             )

@@ -1,7 +1,7 @@
 """Every pass over the test split with every seed's parameters, one compiled program."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
