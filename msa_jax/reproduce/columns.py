@@ -77,10 +77,12 @@ def _columns(part: Part, card: Mapping[str, Any]) -> list[Column | None]:
     own = {c for c in part.columns if c.task in kinds and _has(kinds[c.task], c)}
     found: list[Column | None] = []
     for column in part.columns:
-        read = column if column in own else _instead(kinds.get(column.task), column)
-        twice = read is not column and read is not None
-        twice = twice and any(_same(read, c) for c in (*own, *found))
-        found.append(None if twice else read)
+        read: Column | None = column
+        if column not in own:
+            read = _instead(kinds.get(column.task), column)
+            if read is not None and any(_same(read, c) for c in (*own, *found)):
+                read = None
+        found.append(read)
     return found
 
 
