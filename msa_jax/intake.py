@@ -18,6 +18,8 @@ SCHEMA = 1
 NONVERBAL = MODALITIES[1:]
 _MOST = 1 << 28  # numbers of one sequence: a small file may claim to hold them
 SENTENCES, TOKENS, FEATURES = "sentences", "tokens", "features"
+# In the place of what a sample has of a modality that the run does not read.
+UNREAD = np.zeros((0, 0), np.float32)
 
 
 class Intake(NamedTuple):
@@ -25,7 +27,7 @@ class Intake(NamedTuple):
 
     method, dataset, task, seeds: of the run, for people.
     label_range: lowest and highest label of the data set.
-    reads: the modalities that the network reads.
+    reads: the modalities that the network reads; the others are one zero here.
     text: what a text can be: "sentences" (token ids as well), "tokens" (ids only, of a
         vocabulary that is not known here) or "features".
     steps: per modality the longest sequence of the run, which every sample is padded
@@ -62,6 +64,8 @@ class Intake(NamedTuple):
 class Sample(NamedTuple):
     """One sample as a caller gives it; None: the modality is missing.
 
+    `UNREAD` stands for all that was given of a modality that the run does not read.
+
     text: a sentence, token ids [3, t] (ids, mask of ones, segments) or features [t, d].
     audio, vision: [t, d] float32, before standardisation.
     """
@@ -76,7 +80,7 @@ class Prepared(NamedTuple):
 
     arrays: "text" [n, 3, t] int32 or [n, t, d] float32, "audio" and "vision" [n, t, d]
         float32, and their lengths [n] int32, "text_length" and so on.
-    notes: per sample, what of it was cut off or is unknown to the text encoder.
+    notes: per sample, what of it was cut off, not read, or unknown to the encoder.
     """
 
     arrays: dict[str, np.ndarray]
@@ -187,7 +191,10 @@ def prepare(
         arrays[f"{m}_length"] = np.ones(n, np.int32)
     notes: list[list[str]] = []
     for i, sample in enumerate(samples):
-        cut: list[str] = []
+        given = [m for m in MODALITIES if getattr(sample, m) is not None]
+        unread = [m for m in given if m not in intake.reads]
+        cut = [f"this run does not read {m}" for m in unread]
+        sample = sample._replace(**dict.fromkeys(unread))
         text = _text(intake, tokenizer, sample, cut)
         if sample.text is not None and tokenizer is not None:
             cut += _foreign(tokenizer.unread(text[None]))

@@ -162,6 +162,12 @@ def computing(encoder: Encoder, precision: str, *, remat: bool = False) -> Encod
     return encoder
 
 
+def no_encoder() -> Encoder:
+    """Return what stands in for an encoder where text is not read."""
+    note = "none, text is not read"
+    return Encoder(FeatureEncoder(), None, None, 1 << 30, 0, note, pretrained=False)
+
+
 def tokenize(
     encoder: Encoder, transcripts: Sequence[str], max_tokens: int
 ) -> tuple[np.ndarray, int]:

@@ -33,6 +33,19 @@ def test_missing_modalities_are_one_step_of_zeros():
     assert intake.missing(without, Sample("a")) == ["vision"]
 
 
+@pytest.mark.parametrize("of", [SENTENCES, TOKENS, FEATURES])
+def test_what_is_not_read_is_one_zero_and_noted(of):
+    of = of._replace(reads=("audio",))
+    given = Sample(intake.UNREAD, np.ones((2, 2), np.float32), intake.UNREAD)
+    arrays, notes = prepared(given, Sample(audio=given.audio), of=of)
+    for array in arrays.values():
+        np.testing.assert_array_equal(array[0], array[1])
+    assert arrays["audio"][0, :2].all() and not arrays["vision"].any()
+    said = ["this run does not read text", "this run does not read vision"]
+    assert notes == [said, []]
+    assert intake.missing(of, given) == []
+
+
 def test_what_is_longer_than_the_runs_longest_is_cut():
     x = np.arange(12, dtype=np.float32).reshape(6, 2)
     ids = np.array([[CLS, 4, 5, 6, 4, SEP], [1] * 6, [0] * 6])

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import FrozenConfigDict
+
+from msa_jax import config, main, workdir
+from msa_jax.errors import UserError
+from msa_jax.experiment import controls
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ["--config", "configs/smoke.py"]
@@ -179,12 +184,22 @@ def test_another_config_in_a_finished_workdir_is_refused(finished, data):
     assert "optim.batch_size: 16 there, 8 now" in other.stderr
 
 
+def test_a_run_on_altered_inputs_is_not_shown_as_the_one_asked_for(tmp_path):
+    c = config.base()
+    c.data.dir = str(tmp_path / "none")
+    workdir.write_json(tmp_path / workdir.CONFIG, c.to_dict())
+    results = {"notes": [f"{controls.TRAINED_WITHOUT}audio and vision, as a control."]}
+    workdir.write_json(tmp_path / workdir.RESULTS, results)
+    with pytest.raises(UserError, match="trained without audio and vision.*--workdir"):
+        main._show(FrozenConfigDict(c), tmp_path)
+
+
 MISTAKES = {
     "unknown key": (["--config.optim.batchsize=8"], "did you mean"),
     "wrong type": (["--config.optim.batch_size=many"], "batch_size"),
     "unknown choice": (["--config.text.pooling=max"], "must be one of first, mean"),
     "no seeds": (["--config.seeds=1,1"], "config.seeds"),
-    "missing data": (["--config.data.name=mosi"], "python -m msa_jax.prepare mosi"),
+    "missing data": (["--config.data.name=MOSI"], "python -m msa_jax.prepare mosi"),
     "no weights": (["--config.text.weights=/nowhere/at/all"], "no such folder"),
     "no width": (["--config.model.text_head=0"], "must be at least 1"),
     "no step": (["--config.optim.accumulate_batches=99"], "one optimiser step"),

@@ -10,7 +10,7 @@ import pytest
 from msa_jax import cli
 from msa_jax.data.padding import settle_padding
 from msa_jax.errors import UserError
-from msa_jax.intake import Sample
+from msa_jax.intake import UNREAD, Sample
 from msa_jax.predict import arrays, reading
 from tests.hostile_lines import GOOD, HOSTILE
 from tests.intakes import FEATURES, SENTENCES, TOKENS
@@ -130,6 +130,31 @@ def test_a_run_says_what_it_reads(of, line, expected):
 def test_standard_input_names_no_files(folder):
     (item,) = read('{"audio": "a.npy"}')
     assert "standard input cannot" in item.error
+
+
+def test_what_a_run_does_not_read_may_have_any_shape(tmp_path):
+    of = SENTENCES._replace(reads=("text", "audio"))
+    whole = {"text": "good", "vision": [[1.0] * 9], "audio": [[1.0, 2.0]]}
+    first, second, third = read(
+        *map(json.dumps, (whole, {"vision": [[1]]})), "{}", of=of
+    )
+    assert first.error is None and first.sample.vision is UNREAD
+    assert first.sample.text == "good" and first.sample.audio.shape == (1, 2)
+    for item in (second, third):
+        assert item.error == "nothing to answer from: no text, no audio"
+    silent = SENTENCES._replace(reads=("audio",))
+    for line in ({"text": 7}, {"text_bert": "x"}):
+        (item,) = read(json.dumps(line | {"audio": [[1, 2]]}), of=silent)
+        assert item.error is None and item.sample.text is UNREAD
+    path = tmp_path / "new.npz"
+    vision = {"vision": np.ones((2, 3, 9)), "vision_length": np.array([0.5, 99])}
+    np.savez(
+        path, audio=np.ones((2, 4, 2)), transcript=np.array(["good", ""]), **vision
+    )
+    items = list(arrays.read_arrays(path, of))
+    assert [item.error for item in items] == [None, None]
+    assert all(item.sample.vision is UNREAD for item in items)
+    assert items[1].sample.audio.shape == (4, 2) and items[0].sample.text == "good"
 
 
 def save(path, **content):

@@ -9,7 +9,15 @@ import numpy as np
 from msa_jax.data import checks, plain, sandbox
 from msa_jax.data.padding import contents, settle_padding, tokens_first
 from msa_jax.errors import UserError
-from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake, Sample
+from msa_jax.intake import (
+    FEATURES,
+    NONVERBAL,
+    SENTENCES,
+    TOKENS,
+    UNREAD,
+    Intake,
+    Sample,
+)
 from msa_jax.predict import reading
 from msa_jax.predict.reading import Item
 
@@ -17,7 +25,8 @@ from msa_jax.predict.reading import Item
 def read_arrays(path: Path, intake: Intake) -> Iterator[Item]:
     """Return the sample, or what is wrong, of each row of an .npz file.
 
-    Arrays that nothing reads (split, label and so on) are passed over. Padding is told
+    Arrays that nothing reads (split, label and so on) are passed over, those of
+    modalities that the run does not read are noted. Padding is told
     as `prepare` tells it: from lengths, else from all-zero steps of the whole file.
 
     Raises:
@@ -45,6 +54,9 @@ def read_clip(path: Path, intake: Intake) -> Iterator[Item]:
 def _rows(
     path: Path, arrays: Mapping[str, np.ndarray], intake: Intake
 ) -> Iterator[Item]:
+    unread = {m: UNREAD for key, m in _OF.items() if key in arrays}
+    unread = {m: x for m, x in unread.items() if m not in intake.reads}
+    arrays = {key: x for key, x in arrays.items() if _OF.get(key) not in unread}
     try:
         arrays = _with_one_text(arrays, intake)
         n = _check(arrays, intake)
@@ -59,7 +71,7 @@ def _rows(
             name = str(arrays["id"][i]) if "id" in arrays else None
             try:
                 name = None if name is None else reading.checked_id(name)
-                sample = _row(arrays, columns, i, intake)
+                sample = _row(arrays, columns, i, intake)._replace(**unread)
                 yield Item(i + 1, name, reading.require_something(sample, intake))
             except UserError as error:
                 yield Item(i + 1, name, None, str(error))
@@ -133,7 +145,9 @@ _READ = {
     "transcript": (SENTENCES,),
     "text": (FEATURES,),
 }
-_KEYS = (*("id", "transcript", "text", "text_bert", *NONVERBAL), *checks.LENGTH_KEYS)
+_OF = reading.OF | {"transcript": "text"}
+_OF |= {key: key.removesuffix("_length") for key in checks.LENGTH_KEYS}
+_KEYS = ("id", *_OF)
 
 
 def _sequences(

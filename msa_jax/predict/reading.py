@@ -16,7 +16,8 @@ from msa_jax.intake import FEATURES, SENTENCES, Intake, Sample
 LONGEST = 32 << 20  # bytes of a line; no sequence of the field comes near it
 LARGEST = 256 << 20  # bytes of a .npy file
 BOM = b"\xef\xbb\xbf"  # that some editors put in front of UTF-8
-FIELDS = ("id", "text", "text_bert", "audio", "vision")
+OF = {"text": "text", "text_bert": "text", "audio": "audio", "vision": "vision"}
+FIELDS = ("id", *OF)
 _FLOAT32 = float(np.finfo(np.float32).max)
 _KINDS = {
     bool: "true or false",
@@ -134,6 +135,9 @@ def checked_id(value: Any) -> str | int | None:
 
 
 def _sample(value: dict[str, Any], intake: Intake, folder: Path | None) -> Sample:
+    given = {OF[key] for key in OF if value.get(key) is not None}
+    unread = dict.fromkeys(given - {*intake.reads}, intakes.UNREAD)
+    value = {key: x for key, x in value.items() if OF.get(key) not in unread}
     text = value.get("text")
     if value.get("text_bert") is not None:
         if text is not None:
@@ -146,7 +150,7 @@ def _sample(value: dict[str, Any], intake: Intake, folder: Path | None) -> Sampl
         for m in intakes.NONVERBAL
         if value.get(m) is not None
     }
-    return require_something(Sample(text, **rows), intake)
+    return require_something(Sample(text, **rows)._replace(**unread), intake)
 
 
 def require_something(sample: Sample, intake: Intake) -> Sample:
