@@ -48,7 +48,7 @@ FILES = {
         b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
         "a PyTorch file: load it with torch and save NumPy arrays, tensor.numpy()",
     ),
-    "gzip": (gzip.compress(b"x"), "gzip: unpack it first"),
+    "gzip": (gzip.compress(b"x", mtime=0), "gzip: unpack it first"),
     "bzip2": (b"BZh91AY", "bzip2: unpack it first"),
     "xz": (b"\xfd7zXZ\0", "xz: unpack it first"),
     "zstandard": (b"\x28\xb5\x2f\xfd", "zstandard: unpack it first"),
