@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -150,6 +151,7 @@ def provenance(
         "versions": {p: _version(p) for p in ("msa_jax", *PACKAGES)},
         "device": f"{device.platform}: {device.device_kind}",
         "devices": devices,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "data_sha256": data_sha256,
         "encoder": encoder,
         "precision": f"float32, matmul {precision}",

@@ -15,7 +15,17 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 # A module or package may import those before it in this list, and its own parts.
 ORDER = (
-    *("signals", "errors", "files", "lock", "backend", "types", "hosts", "sealed"),
+    *(
+        "signals",
+        "errors",
+        "files",
+        "lock",
+        "compiler",
+        "backend",
+        "types",
+        "hosts",
+        "sealed",
+    ),
     *("cli", "config"),
     *(
         "data",
