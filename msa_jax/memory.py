@@ -273,7 +273,7 @@ def _limits_of_groups(of_process: Path, mounted: Path) -> Iterator[int]:
             else:
                 continue
             # A container may see its own group as the top, whatever the path says.
-            below = [p for p in Path(inside.lstrip("/")).parts if p != ".."]
+            below = Path(inside.lstrip("/")).parts
             for depth in range(len(below) + 1):
                 with contextlib.suppress(OSError, ValueError):  # or no limit: "max"
                     yield int(top.joinpath(*below[:depth], name).read_text())
