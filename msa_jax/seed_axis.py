@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -22,11 +23,22 @@ def over_seed_axis(
         at_once: with "vmap", a group of so many side by side, group after group; it
             divides the number of seeds. 0: all.
         rest: what is done in its place for a group whose seeds have all ended, which
-            costs nothing; None: they never end.
+            costs nothing; None: they never end. Given, both return a new state and
+            something else; in turn the new state takes the old one's place, so that
+            the whole is there once.
     """
 
     def in_turn(state, *shared):
-        return jax.lax.map(lambda s: one_seed(s, *shared), state)
+        if rest is None:
+            return jax.lax.map(lambda s: one_seed(s, *shared), state)
+
+        def step(whole, i):
+            of_seed = jax.tree.map(lambda x: x[i], whole)
+            new, log = one_seed(of_seed, *shared)
+            return jax.tree.map(lambda x, y: x.at[i].set(y), whole, new), log
+
+        seeds = len(jax.tree.leaves(state)[0])
+        return jax.lax.scan(step, state, jnp.arange(seeds))
 
     def in_parallel(one, state, *shared):
         axes = (0,) + (None,) * len(shared)

@@ -1,6 +1,7 @@
 """The entry point as a user calls it: subprocesses, files, exit codes, errors."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,19 @@ def finished(tmp_path_factory, data):
         assert "Traceback" not in done.stderr
         outputs.append(done.stdout)
     return folders, outputs
+
+
+def test_the_memory_line_is_within_a_quarter_of_the_peak(finished):
+    for folder, printed in zip(*finished, strict=True):
+        said = re.search(r"^memory: about ([\d.]+) ([MG])B at most", printed, re.M)
+        assert said is not None
+        taken = json.loads((folder / "results.json").read_text())["time"]
+        peak = taken["peak_memory_bytes"]
+        lines = (folder / "times.jsonl").read_text().splitlines()
+        rising = [json.loads(line)["peak_memory_bytes"] for line in lines]
+        assert sorted(rising) == rising and 2e8 < rising[0] <= rising[-1] <= peak
+        line = float(said[1]) * {"M": 1e6, "G": 1e9}[said[2]]
+        assert abs(line / peak - 1) < 0.25, (line, peak)
 
 
 def test_writes_everything(finished):
