@@ -3,12 +3,18 @@
 import os
 from pathlib import Path
 
+from msa_jax import compiler
+from msa_jax.errors import UserError
+
 
 def set_up_jax(precision: str) -> None:
     """Choose matmul precision and where compiled programs are kept.
 
     Args:
         precision: see `config.precision`.
+
+    Raises:
+        UserError: a version of jaxlib that nobody has tried computes wrong numbers.
     """
     import jax
 
@@ -18,3 +24,9 @@ def set_up_jax(precision: str) -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path.home() / ".cache" / "msa_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+    if not compiler.is_tried() and (wrong := compiler.wrong()):
+        raise UserError(
+            f"jaxlib {compiler.jaxlib()} computes wrong numbers here "
+            f"({', '.join(wrong)}): install the versions of constraints.txt, or try "
+            f"XLA_FLAGS={compiler.FLAG}="
+        )

@@ -1,7 +1,6 @@
 """What all processes of a run do side by side; process 0, `main`, also writes."""
 
 import json
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from ml_collections import FrozenConfigDict
 from msa_jax import data, hosts, records, tasks, train
 from msa_jax.backend import set_up_jax
 from msa_jax.boards import Epoch
-from msa_jax.data import Dataset
+from msa_jax.data import Dataset, store
 from msa_jax.errors import UserError
 from msa_jax.experiment import shuffles
 from msa_jax.inputs import Inputs, make_inputs
@@ -40,8 +39,8 @@ def load(settings: FrozenConfigDict, change: Callable[[Inputs], Inputs]) -> Read
         settings: the configuration.
         change: what else is done to the inputs.
     """
-    data_dir = settings.data.dir or os.environ.get("MSA_DATA") or "data"
-    dataset = data.load(settings.data.name, data_dir)
+    where = store.data_dir(settings.data.dir)
+    dataset = data.load(settings.data.name, where)
     inputs = change(make_inputs(dataset, settings))
     layout = settings.mesh
     mesh = make_mesh(layout.devices, layout.data, len(settings.seeds))

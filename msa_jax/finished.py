@@ -1,7 +1,6 @@
 """A finished run, opened again: its data, its method and its selected parameters."""
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from ml_collections import FrozenConfigDict
 
 from msa_jax import checkpoint, config, methods, workdir
 from msa_jax.batching import gather
-from msa_jax.data import Dataset, load
+from msa_jax.data import Dataset, load, store
 from msa_jax.errors import UserError
 from msa_jax.experiment.controls import ALTERED
 from msa_jax.inputs import Inputs, make_inputs
@@ -59,9 +58,11 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
             its checkpoint is damaged or does not fit this version.
     """
     results, settings = read_results(folder), read_config(folder)
-    where = data_dir or settings.data.dir or os.environ.get("MSA_DATA") or "data"
+    where = store.data_dir(data_dir or settings.data.dir)
     dataset = load(settings.data.name, where)
-    _require_same_data(folder, results, dataset)
+    now = dataset.card["content_sha256"]
+    advice = "point --data_dir at the data it was trained on"
+    workdir.require_same_data(folder, results, dataset.name, now, advice)
     inputs = make_inputs(dataset, settings)
     label_range = tuple(dataset.card["label_range"])
     method = methods.make(settings, inputs.encoder.module, label_range)
@@ -101,13 +102,25 @@ def read_results(folder: Path) -> dict[str, Any]:
     lacking = [key for key in wanted if key not in results]
     if lacking:
         raise UserError(f"{path}: lacks {', '.join(lacking)}; train again")
-    for note in results["notes"]:
-        if note.startswith(ALTERED):
-            raise UserError(
-                f"{folder}: {note[0].lower()}{note[1:].rstrip('.')}; give the run it "
-                "was made from"
-            )
+    require_own(folder, results, "give the run it was made from")
     return results
+
+
+def require_own(folder: Path, results: dict[str, Any], advice: str) -> None:
+    """Refuse a run whose inputs were not those of its data set (`controls.ALTERED`).
+
+    Args:
+        folder: of the run.
+        results: its results.json.
+        advice: what can be done, the end of a sentence.
+
+    Raises:
+        UserError: they were altered.
+    """
+    for note in results.get("notes", ()):
+        if note.startswith(ALTERED):
+            said = f"{note[0].lower()}{note[1:].rstrip('.')}"
+            raise UserError(f"{folder}: {said}; {advice}")
 
 
 def read_config(folder: Path) -> FrozenConfigDict:
@@ -149,16 +162,6 @@ def _mesh(layout: Any, seeds: int) -> Mesh:
         return make_mesh(layout.devices, layout.data, seeds)
     except UserError:
         return make_mesh(1, 1, seeds)
-
-
-def _require_same_data(folder: Path, results: dict[str, Any], dataset: Dataset) -> None:
-    then = results["provenance"].get("data_sha256")
-    now = dataset.card["content_sha256"]
-    if then != now:
-        raise UserError(
-            f"{folder}: trained on another '{dataset.name}' (content {str(then)[:12]}, "
-            f"here {now[:12]}); point --data_dir at the data it was trained on"
-        )
 
 
 def _read_selection(folder: Path, results: dict[str, Any]) -> Frozen:

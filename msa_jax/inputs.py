@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from msa_jax import text_settings
+from msa_jax import config as configs
+from msa_jax import language, text_settings
 from msa_jax.data import Dataset, standardise
-from msa_jax.data.scaling import Columns, train_columns
+from msa_jax.data.scaling import Columns, far_from_one, of_card, train_columns
 from msa_jax.errors import UserError
 from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
 from msa_jax.sealed import Frozen, Sealed, seal, state_hash
@@ -21,6 +22,7 @@ from msa_jax.text import (
     check_tokens,
     computing,
     load_encoder,
+    no_encoder,
     pool,
     tokenize,
 )
@@ -47,13 +49,20 @@ class Inputs(NamedTuple):
 def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     """Tokenise, standardise and convert a data set as `config` says.
 
+    A modality that the method does not read is put aside before anything is done, so
+    that nothing depends on whether the data set has it.
+
     Raises:
-        UserError: a modality is missing, or text and encoder do not fit.
+        UserError: what the method reads is missing, or text and encoder do not fit.
     """
-    splits, notes = dataset.splits, []
     _require_samples(dataset)
-    _require_modalities(dataset)
-    _require_labels(dataset, config)
+    there = _there(dataset.splits["train"])
+    configs.require(config, dataset.name, there)
+    reads, notes = configs.reads(config), []
+    if said := _left_out(dataset.name, reads, there):
+        notes.append(said)
+    splits = {name: _only(split, reads) for name, split in dataset.splits.items()}
+    dataset = dataset._replace(splits=splits)
     if dataset.card.get("synthetic"):
         notes.append(
             f"SYNTHETIC data: {dataset.name} was made by this program; the numbers "
@@ -61,42 +70,50 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
         )
     train = splits["train"]
     transcripts = [] if train.transcript is None else train.transcript
-    encoder = load_encoder(config.text, list(transcripts))
-    encoder = computing(encoder, config.precision, remat=config.text.remat)
-    _require_text(dataset, config.text.encoder)
+    encoder = no_encoder()
+    if "text" in reads:
+        encoder = load_encoder(config.text, list(transcripts))
+        encoder = computing(encoder, config.precision, remat=config.text.remat)
+        _require_text(dataset, config.text.encoder)
+    bert = "text" in reads and config.text.encoder == "bert"
     if train.transcript is not None:
         splits, cut = _tokenized(splits, encoder, config.text.max_tokens)
         if cut:
             total = sum(len(s.id) for s in splits.values())
             most = config.text.max_tokens
             notes.append(f"{cut} of {total} texts were cut to {most} tokens.")
-    for name, split in splits.items():
-        if config.text.encoder == "bert":
-            check_tokens(
-                _given(split.text), encoder, f"data set {dataset.name}, {name}"
-            )
+    for name, split in splits.items() if bert else ():
+        check_tokens(_given(split.text), encoder, f"data set {dataset.name}, {name}")
+    if bert:
+        notes += language.doubt(dataset, _given(splits["train"].text), encoder)
+    notes += _far_from_one(dataset, config)
+    others = [m for m in NONVERBAL if m in reads]
+    listed, are = " and ".join(others).capitalize(), "are" if others[1:] else "is"
     columns = {}
-    if config.data.standardise == "train":
+    if config.data.standardise == "train" and others:
         columns = train_columns(splits)
         splits = standardise(splits, columns)
-        notes.append("Audio and vision standardised with statistics of train.")
-    if config.data.padding == "front":
+        notes.append(f"{listed} standardised with statistics of train.")
+    if config.data.padding == "front" and others:
         splits = {name: _padded_in_front(split) for name, split in splits.items()}
         notes.append(
-            "Audio and vision are padded in front: zeros first, contents last, every "
+            f"{listed} {are} padded in front: zeros first, contents last, every "
             "step counts."
         )
-    aligned = _aligned(dataset, config.data)
+    if config.data.aligned and "text" not in reads:
+        notes.append(f"Text is not read: {' and '.join(others)} keep their own length.")
+    aligned = _aligned(dataset, config.data, reads)
     if aligned and config.data.aligned is None:
+        every = ", ".join(reads[:-1]).capitalize()
         notes.append(
-            "Text, audio and vision have as many steps: taken for aligned, a row of "
-            "audio and of vision per token."
+            f"{every} and {reads[-1]} have as many steps: taken for aligned, a row of "
+            f"{' and of '.join(others)} per token."
         )
     converted = {
         name: _split(dataset.name, split, aligned) for name, split in splits.items()
     }
     intake = _intake(dataset, config, encoder, converted["train"], columns, aligned)
-    if config.text.encoder == "bert" and not config.text.finetune:
+    if bert and not config.text.finetune:
         if not encoder.pretrained:
             raise UserError(
                 "config.text.finetune = False needs trained weights, not text.weights "
@@ -106,6 +123,46 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
         encoder = encoder._replace(module=FeatureEncoder(), params=None)
     test = converted.pop("test")
     return Inputs(converted, seal(test), encoder, notes, intake)
+
+
+def _far_from_one(dataset: Dataset, config: Any) -> list[str]:
+    """Say of each modality that is read as it is that its columns are far from 1."""
+    features = ("text",) if config.text.encoder == "features" else ()
+    read = features if config.data.standardise == "train" else (*features, *NONVERBAL)
+    train = dataset.splits["train"]
+    there = tuple(m for m in read if getattr(train, m) is not None)
+    measured = of_card(dataset.card) or train_columns(dataset.splits, there)
+    found = [far_from_one(m, measured[m]) for m in there]
+    return [f"{line}." for line in found if line]
+
+
+def _there(train: Examples) -> set[str]:
+    """Return what a data set has of modalities and of labels beside the main ones."""
+    fields = (*MODALITIES, "emotion", "unimodal_label")
+    there = {field for field in fields if getattr(train, field) is not None}
+    return there | ({"text"} if train.transcript is not None else set())
+
+
+def _only(split: Examples, reads: tuple[str, ...]) -> Examples:
+    """Return a split as if it had the modalities alone that are read."""
+    aside = [m for m in MODALITIES if m not in reads]
+    fields = [*aside, *(f"{m}_length" for m in aside)]
+    fields += ["transcript"] * ("text" in aside)
+    return split._replace(**dict.fromkeys(fields))
+
+
+def _left_out(dataset: str, reads: tuple[str, ...], there: set[str]) -> str:
+    """Say what is not read, and what the data set does not have; "" if nothing."""
+    aside = [m for m in MODALITIES if m not in reads]
+    absent = [m for m in MODALITIES if m not in there]
+    if not aside:
+        return ""
+    said = f"The network reads {' and '.join(reads)}, not {' nor '.join(aside)}: "
+    said += f"test is not answered with {' or '.join(aside)} of other samples"
+    if absent:
+        lacks = " and no ".join(absent)
+        said += f"; {dataset} has no {lacks}, so baselines that read it are left out"
+    return f"{said}."
 
 
 def _require_samples(dataset: Dataset) -> None:
@@ -198,8 +255,10 @@ def _tokenized(
 def _padded_in_front(examples: Examples) -> Examples:
     """Move audio's and vision's contents to the last steps; every step counts."""
     moved = {}
-    for name in ("audio", "vision"):
-        sequence = _given(getattr(examples, name))
+    for name in NONVERBAL:
+        sequence = getattr(examples, name)
+        if sequence is None:
+            continue
         n, steps, _ = sequence.shape
         padding = steps - _given(getattr(examples, f"{name}_length"))[:, None]
         source = np.arange(steps) - padding  # the step that comes to lie here
@@ -209,17 +268,20 @@ def _padded_in_front(examples: Examples) -> Examples:
     return examples._replace(**moved)
 
 
-def _aligned(dataset: Dataset, data: Any) -> bool:
+def _aligned(dataset: Dataset, data: Any, reads: tuple[str, ...]) -> bool:
     """Say whether audio and vision have a row per token.
 
-    Text that is tokenised here has no fixed number of steps to compare with.
+    Text that is tokenised here has no fixed number of steps to compare with, text that
+    is not read none at all: audio and vision then have their own lengths.
     """
     train = dataset.splits["train"]
+    if "text" not in reads or len(reads) == 1:
+        return False
     if train.transcript is not None:
         return bool(data.aligned)
     text = _given(train.text)
     steps = {"text": text.shape[-1 if text.dtype.kind in "iu" else 1]}
-    steps |= {m: _given(getattr(train, m)).shape[1] for m in ("audio", "vision")}
+    steps |= {m: getattr(train, m).shape[1] for m in NONVERBAL if m in reads}
     same = len(set(steps.values())) == 1
     if data.aligned and not same:
         listed = ", ".join(f"{name} {count}" for name, count in steps.items())
@@ -233,28 +295,29 @@ def _aligned(dataset: Dataset, data: Any) -> bool:
 
 
 def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
-    text_length = np.maximum(_given(examples.text_length), 1)
-    lengths = {"audio": examples.audio_length, "vision": examples.vision_length}
-    if aligned:
-        for name in lengths:
-            lengths[name] = text_length
-            steps = getattr(examples, name).shape[1]
-            if steps < text_length.max():
+    """Convert a split; of modalities that are not read one step of one zero."""
+    n = len(examples.label)
+    arrays = {m: getattr(examples, m) for m in MODALITIES}
+    lengths = {m: getattr(examples, f"{m}_length") for m in MODALITIES}
+    for m in MODALITIES:
+        if arrays[m] is None:
+            arrays[m], lengths[m] = np.zeros((n, 1, 1), np.float32), np.ones(n)
+        elif m == "text":
+            lengths[m] = np.maximum(lengths[m], 1)
+        elif aligned:
+            steps, lengths[m] = arrays[m].shape[1], lengths["text"]
+            if steps < lengths[m].max():
                 raise UserError(
-                    f"data set {dataset}: config.data.aligned is on, but {name} has "
-                    f"{steps} steps and text up to {text_length.max()}; use aligned "
+                    f"data set {dataset}: config.data.aligned is on, but {m} has "
+                    f"{steps} steps and text up to {lengths[m].max()}; use aligned "
                     "features or --config.data.aligned=False"
                 )
     unimodal, emotion = examples.unimodal_label, examples.emotion
     if unimodal is None:
-        unimodal = np.full((len(examples.label), len(MODALITIES)), np.nan)
+        unimodal = np.full((n, len(MODALITIES)), np.nan)
     return Split(
-        text=jnp.asarray(examples.text),
-        text_length=jnp.asarray(text_length, jnp.int32),
-        audio=jnp.asarray(examples.audio),
-        audio_length=jnp.asarray(lengths["audio"], jnp.int32),
-        vision=jnp.asarray(examples.vision),
-        vision_length=jnp.asarray(lengths["vision"], jnp.int32),
+        **{m: jnp.asarray(x) for m, x in arrays.items()},
+        **{f"{m}_length": jnp.asarray(x, jnp.int32) for m, x in lengths.items()},
         label=jnp.asarray(examples.label, jnp.float32),
         unimodal_label=jnp.asarray(unimodal, jnp.float32),
         emotion=None if emotion is None else jnp.asarray(emotion, jnp.float32),
@@ -272,7 +335,8 @@ def _intake(
     """Say how other samples become what these splits are."""
     width = {m: getattr(train, m).shape[2] for m in NONVERBAL}
     steps = {m: getattr(train, m).shape[1] for m in NONVERBAL}
-    bert, tokenizer = config.text.encoder == "bert", None
+    reads, tokenizer = configs.reads(config), None
+    bert = "text" in reads and config.text.encoder == "bert"
     if bert:
         steps["text"] = train.text.shape[2]
         # A random encoder made its vocabulary itself, not that of ready-made ids.
@@ -289,7 +353,7 @@ def _intake(
         task=config.task,
         seeds=tuple(config.seeds),
         label_range=tuple(dataset.card.get("label_range", ())),
-        reads=tuple(config.model.get("modalities") or MODALITIES),
+        reads=reads,
         text=text,
         steps=steps,
         width=width,
@@ -307,37 +371,6 @@ def _given(array: np.ndarray | None) -> np.ndarray:
     """Return an array whose presence was checked before."""
     assert array is not None
     return array
-
-
-def _require_modalities(dataset: Dataset) -> None:
-    train = dataset.splits["train"]
-    has = {
-        "text": train.text is not None or train.transcript is not None,
-        "audio": train.audio is not None,
-        "vision": train.vision is not None,
-    }
-    missing = [m for m in MODALITIES if not has[m]]
-    if missing:
-        raise UserError(
-            f"data set {dataset.name} has no {' and no '.join(missing)}: the method "
-            "needs text, audio and vision; prepare a file that holds all three"
-        )
-
-
-def _require_labels(dataset: Dataset, config: Any) -> None:
-    if config.task == "emotion" and dataset.splits["train"].emotion is None:
-        raise UserError(
-            f"data set {dataset.name} has no emotions, which config.task = 'emotion' "
-            "asks for; prepare a file that has them (docs/layouts.md), or a twin: "
-            "python -m msa_jax.prepare mosei_emotion --synthetic"
-        )
-    rule = config.ulgm.rule if "ulgm" in config else None
-    if rule == "human" and dataset.splits["train"].unimodal_label is None:
-        raise UserError(
-            f"data set {dataset.name} has no human unimodal labels, which "
-            "config.ulgm.rule = 'human' asks for; prepare a file that has them "
-            "(docs/bring_your_own.md) or generate them: --config.ulgm.rule=self_mm"
-        )
 
 
 def _require_text(dataset: Dataset, encoder: str) -> None:

@@ -18,6 +18,8 @@ SCHEMA = 1
 NONVERBAL = MODALITIES[1:]
 _MOST = 1 << 28  # numbers of one sequence: a small file may claim to hold them
 SENTENCES, TOKENS, FEATURES = "sentences", "tokens", "features"
+# In the place of what a sample has of a modality that the run does not read.
+UNREAD = np.zeros((0, 0), np.float32)
 
 
 class Intake(NamedTuple):
@@ -25,7 +27,7 @@ class Intake(NamedTuple):
 
     method, dataset, task, seeds: of the run, for people.
     label_range: lowest and highest label of the data set.
-    reads: the modalities that the network reads.
+    reads: the modalities that the network reads; the others are one zero here.
     text: what a text can be: "sentences" (token ids as well), "tokens" (ids only, of a
         vocabulary that is not known here) or "features".
     steps: per modality the longest sequence of the run, which every sample is padded
@@ -62,6 +64,8 @@ class Intake(NamedTuple):
 class Sample(NamedTuple):
     """One sample as a caller gives it; None: the modality is missing.
 
+    `UNREAD` stands for all that was given of a modality that the run does not read.
+
     text: a sentence, token ids [3, t] (ids, mask of ones, segments) or features [t, d].
     audio, vision: [t, d] float32, before standardisation.
     """
@@ -76,11 +80,24 @@ class Prepared(NamedTuple):
 
     arrays: "text" [n, 3, t] int32 or [n, t, d] float32, "audio" and "vision" [n, t, d]
         float32, and their lengths [n] int32, "text_length" and so on.
-    notes: per sample, what of it was cut off.
+    notes: per sample, what of it was cut off, not read, or unknown to the encoder.
     """
 
     arrays: dict[str, np.ndarray]
     notes: list[list[str]]
+
+
+class Unread(NamedTuple):
+    """What of some texts an encoder has no entry of its vocabulary for.
+
+    unknown: share of the tokens, [CLS] and [SEP] apart, that are [UNK].
+    broken: share of the words that are [UNK] or read in pieces.
+    words: how many there are.
+    """
+
+    unknown: float
+    broken: float
+    words: int
 
 
 class Tokenizer:
@@ -99,6 +116,16 @@ class Tokenizer:
         except Exception as error:  # the library raises the base class
             raise UserError(f"tokenizer.json: cannot be read ({error})") from error
         self._core.no_padding()
+        model = definition["model"]
+        # What begins a token that goes on with a word; only WordPiece has such a mark.
+        self.prefix = str(model.get("continuing_subword_prefix") or "")
+        name = model.get("unk_token")  # None where every byte has a token
+        self.unknown = None if name is None else self._core.token_to_id(name)
+        self.added = self._core.num_special_tokens_to_add(is_pair=False)
+        self.vocabulary: dict[str, int] = self._core.get_vocab()
+        begins = self.prefix or "\0"
+        inner = [i for word, i in self.vocabulary.items() if word.startswith(begins)]
+        self._inner = np.array(sorted(inner), np.int64)
 
     def ids(self, sentence: str, most: int) -> tuple[list[int], int]:
         """Return the ids, [CLS] and [SEP] included, and how many there are uncut."""
@@ -109,10 +136,26 @@ class Tokenizer:
         self._core.enable_truncation(most)
         return self._core.encode(sentence).ids, len(found)
 
-    @property
-    def unknown(self) -> int:
-        """Return the id of [UNK], or 0."""
-        return self._core.token_to_id("[UNK]") or 0
+    def plain_ids(self, sentence: str) -> list[int]:
+        """Return the ids of a sentence without [CLS] and [SEP]."""
+        self._core.no_truncation()
+        return self._core.encode(sentence, add_special_tokens=False).ids
+
+    def unread(self, tokens: np.ndarray) -> Unread:
+        """Measure what of texts [n, 3, t] (ids, mask, segments) is not read as words.
+
+        Texts of a vocabulary without [UNK] or without marked pieces measure 0 there.
+        """
+        ids, valid = tokens[:, 0], tokens[:, 1] > 0
+        inner = np.isin(ids, self._inner) & valid
+        around = self.added * len(ids)
+        count = max(int(valid.sum()) - around, 1)
+        words = max(int((valid & ~inner).sum()) - around, 1)
+        begun = int((inner[:, 1:] & ~inner[:, :-1]).sum())
+        unknown = 0
+        if self.unknown is not None:
+            unknown = int(((ids == self.unknown) & valid).sum())
+        return Unread(unknown / count, (begun + unknown) / words, words)
 
 
 def make_tokenizer(intake: Intake) -> Tokenizer | None:
@@ -148,8 +191,13 @@ def prepare(
         arrays[f"{m}_length"] = np.ones(n, np.int32)
     notes: list[list[str]] = []
     for i, sample in enumerate(samples):
-        cut: list[str] = []
+        given = [m for m in MODALITIES if getattr(sample, m) is not None]
+        unread = [m for m in given if m not in intake.reads]
+        cut = [f"this run does not read {m}" for m in unread]
+        sample = sample._replace(**dict.fromkeys(unread))
         text = _text(intake, tokenizer, sample, cut)
+        if sample.text is not None and tokenizer is not None:
+            cut += _foreign(tokenizer.unread(text[None]))
         length = text.shape[-1 if intake.text != FEATURES else 0]
         arrays["text_length"][i] = length
         if intake.text == FEATURES:
@@ -210,10 +258,25 @@ def _text(
         if uncut > most:
             cut.append(f"text cut from {uncut} to {most} tokens")
         if text is None and steps > len(ids) >= 2:
-            ids = [ids[0], *[tokenizer.unknown] * (steps - 2), ids[-1]]
+            ids = [ids[0], *[tokenizer.unknown or 0] * (steps - 2), ids[-1]]
     tokens = np.zeros((3, len(ids)), np.int32)
     tokens[0], tokens[1] = ids, 1
     return tokens
+
+
+def _foreign(found: Unread) -> list[str]:
+    """Say of one sentence that most of it means nothing to the text encoder.
+
+    Names and rare words are read in pieces in any language, so that it takes more of
+    those, and a sentence of some length.
+    """
+    if found.unknown > 0.5:
+        share = f"{100 * found.unknown:.0f} % of the text's tokens are"
+        return [f"{share} unknown to the text encoder ([UNK])"]
+    if found.broken > 0.75 and found.words >= 4:
+        share = f"{100 * found.broken:.0f} % of the text's words are"
+        return [f"{share} not in the text encoder's vocabulary"]
+    return []
 
 
 def _cut(name: str, x: np.ndarray, most: int, notes: list[str]) -> np.ndarray:

@@ -7,6 +7,7 @@ split here.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,6 +42,7 @@ class Program(NamedTuple):
     truth: what the validation split answers.
     sizes: of packed text, None where it is not packed.
     needs: a line that says what memory it takes.
+    compilation: seconds that its epoch took to compile.
     start: (seed of each lane, field -> value of each lane, how many of the last lanes
         stand idle) -> state.
     restore: (the same seeds and values, what `checkpoint.on_host` copied) -> state.
@@ -56,6 +58,7 @@ class Program(NamedTuple):
     truth: np.ndarray
     sizes: packing.Sizes | None
     needs: str
+    compilation: float
     start: Callable[..., TrainState]
     restore: Callable[..., TrainState]
     epoch: Callable[[TrainState], tuple[TrainState, step.EpochLog]]
@@ -74,9 +77,7 @@ def prepare(
     *,
     lanes: int = 0,
 ) -> Program:
-    """Make the programs of a training; see `train.fit` for the other arguments.
-
-    Nothing is compiled before the first lanes start, nor again for lanes as many.
+    """Compile an epoch of a training; see `train.fit` for the other arguments.
 
     Args:
         lanes: how many will run together; 0: one per seed.
@@ -99,16 +100,20 @@ def prepare(
     method, optimizer = assemble(config)
     sizes = choose_sizes(config, {"train": train, "valid": valid}, mesh)
     train, valid = hosts.put((train, valid), split_sharding(mesh))
-    lie = state_shardings(
-        mesh, _shapes(method, optimizer, train), shard_text=config.mesh.shard_text
-    )
+    one = _shapes(method, optimizer, train)
+    lie = state_shardings(mesh, one, shard_text=config.mesh.shard_text)
     begin = make_start(method, optimizer, train, encoder.params, mesh, lie)
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
-    at_once, needs = _plan_memory(
-        config, method, optimizer, train, valid, mesh, over_seeds, lanes, lie
-    )
-    of_hyper = dict.fromkeys(traced_values(config), state_sharding(mesh))
-    lie = dataclasses.replace(lie, hyper=of_hyper)
+    lanes = lanes or len(config.seeds)
+    seeds = lanes // mesh.shape["seed"]
+    need = memory.estimate(method, one, train, valid, config.optim.batch_size)
+    need = need._replace(state=_on_one_device(one, lie, mesh))
+    room = memory.capacity()
+    at_once = _at_once(config, need, seeds, mesh, over_seeds, room)
+    hyper = traced_values(config)
+    lie = dataclasses.replace(lie, hyper=dict.fromkeys(hyper, state_sharding(mesh)))
+    of_hyper = jax.ShapeDtypeStruct((), train.label.dtype)
+    one = dataclasses.replace(one, hyper=dict.fromkeys(hyper, of_hyper))
     run_epoch = step.make_epoch(
         method,
         optimizer,
@@ -121,6 +126,17 @@ def prepare(
         lie=lie,
     )
 
+    def many(count):
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), one
+        )
+
+    clock = time.perf_counter()
+    compiled: Any = run_epoch.lower(many(lanes), train, valid).compile()
+    compilation = time.perf_counter() - clock
+    here = len(mesh.local_devices)
+    needed = memory.of_program(compiled, need, seeds, at_once, here)
+
     def start(seeds, values, idle=0):
         state = begin(seeds)
         hyper = {
@@ -132,14 +148,8 @@ def prepare(
         return state if going.all() else going_on(state, going)
 
     def restore(seeds, values, arrays):
-        one = dataclasses.replace(
-            _shapes(method, optimizer, train),
-            hyper={f: jax.ShapeDtypeStruct((), train.label.dtype) for f in values},
-        )
-        like = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((len(seeds), *x.shape), x.dtype), one
-        )
-        return checkpoint.on_devices(arrays, like, lie)
+        del values
+        return checkpoint.on_devices(arrays, many(len(seeds)), lie)
 
     def order(state, lane, epoch):
         n, size = train.label.shape[0], config.optim.batch_size
@@ -154,47 +164,42 @@ def prepare(
         max_epochs=config.selection.max_epochs,
         truth=hosts.to_host(getattr(valid, method.task.labels)),
         sizes=sizes,
-        needs=needs,
+        needs=memory.describe(needed, room, config),
+        compilation=compilation,
         start=start,
         restore=restore,
-        epoch=lambda state: run_epoch(state, train, valid),
+        epoch=lambda state: compiled(state, train, valid),
         order=order,
         accumulate=config.optim.accumulate_batches,
         on_nonfinite=config.on_nonfinite,
     )
 
 
-def _plan_memory(
+def _at_once(
     config: Any,
-    method: Method,
-    optimizer: optax.GradientTransformation,
-    train: Split,
-    valid: Split,
+    need: memory.Memory,
+    seeds: int,
     mesh: Mesh,
     over_seeds: str,
-    lanes: int,
-    lie: TrainState,
-) -> tuple[int, str]:
-    """Choose how many of a device's seeds step at a time; say what that takes."""
+    room: int | None,
+) -> int:
+    """Choose how many of a device's seeds step at a time."""
+    if over_seeds == "map":
+        return 1
+    if mesh.size > 1:  # devices share the work: all of a device's seeds at once
+        return seeds
+    fitting = memory.group_of_seeds(need, seeds, room)
+    return config.mesh.seeds_at_once or fitting
 
-    state = _shapes(method, optimizer, train)
-    need = memory.estimate(method, state, train, valid, config.optim.batch_size)
 
-    def part(x, sharding):  # of one seed, on one device
+def _on_one_device(state: TrainState, lie: TrainState, mesh: Mesh) -> int:
+    """Return the bytes of one seed's state on one device."""
+
+    def part(x, sharding):
         whole = (mesh.shape["seed"], *x.shape)
         return jax.ShapeDtypeStruct(sharding.shard_shape(whole)[1:], x.dtype)
 
-    need = need._replace(state=memory.size_of(jax.tree.map(part, state, lie)))
-    room = memory.capacity()
-    seeds = (lanes or len(config.seeds)) // mesh.shape["seed"]
-    if over_seeds == "map":
-        at_once = 1
-    elif mesh.size > 1:  # devices share the work: all of a device's seeds at once
-        at_once = seeds
-    else:
-        fitting = memory.group_of_seeds(need, seeds, room)
-        at_once = config.mesh.seeds_at_once or fitting
-    return at_once, memory.describe(need, seeds, at_once, room)
+    return memory.size_of(jax.tree.map(part, state, lie))
 
 
 def _shapes(

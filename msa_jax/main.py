@@ -72,6 +72,10 @@ def main(argv: list[str]) -> int:
 def _show(frozen: FrozenConfigDict, folder: Path) -> int:
     """Run, unless it is done; print the results."""
     done = workdir.finished(folder, frozen.to_dict())
+    if done is not None:
+        from msa_jax import finished
+
+        finished.require_own(folder, done, "give another --workdir")
     headline = f"already done in {folder} (delete it to run again)" if done else "done"
     if done is None or not _complete(folder):
         done = run(frozen, workdir.open_workdir(folder))
@@ -147,6 +151,8 @@ def _run(
     writer = outputs.Writer(folder, settings, dataset, inputs, provenance)
     print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     print(f"text: {inputs.encoder.description}")
+    for note in inputs.notes:
+        print(f"note: {note}")
     progress = TrainingProgress(
         seeds, settings.selection.early_stop, settings.selection.max_epochs
     )

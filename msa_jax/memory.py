@@ -1,8 +1,17 @@
-"""What a run needs of the device's memory, from shapes alone, before it is compiled."""
+"""What a run takes of a device's memory: counted, said before it trains, measured.
 
+`estimate` counts from shapes alone how many seeds can step at a time; what the run then
+needs is known from its compiled program (`of_program`). A CPU's memory holds the
+process, too: `resident`, `highest`.
+"""
+
+import contextlib
+import ctypes
 import math
 import os
-from typing import NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +20,9 @@ from msa_jax.batching import DROPOUT_STREAM, gather
 from msa_jax.types import Method, PyTree, Split, TrainState
 
 SHARE = 0.9  # of the device's memory that a run may plan with
+# Of a process that is about to train: programs that start, test and encode, compiled
+# later, and the libraries of baselines and report. Measured, see docs/performance.md.
+COMING = 300_000_000
 
 
 class Memory(NamedTuple):
@@ -71,15 +83,92 @@ def size_of(tree: PyTree) -> int:
     return sum(_bytes(x) for x in jax.tree.leaves(tree))
 
 
+class Need(NamedTuple):
+    """Bytes at the peak of a run: of a device, and of the process where that is a CPU.
+
+    there: what is there beside training: data, and on a CPU interpreter, libraries, the
+        text encoder and compiled programs, those to come included.
+    state: of one seed, see `Memory`.
+    seeds: how many states there are.
+    program: what an epoch's program takes beside its states and the data.
+    least: what was taken already.
+    """
+
+    there: int
+    state: int
+    seeds: int
+    program: int
+    least: int = 0
+
+    def total(self) -> int:
+        """Add up."""
+        return max(self.there + self.seeds * self.state + self.program, self.least)
+
+
+def of_program(
+    compiled: Any, need: Memory, seeds: int, at_once: int, devices: int
+) -> Need:
+    """Return what a run needs, from the compiled program of its epochs.
+
+    Args:
+        compiled: the program; what it says is of one device.
+        need: of this run, from `estimate`: what counts where the compiler says nothing.
+        seeds: of one device.
+        at_once: how many of them step at a time.
+        devices: of this process; those of a CPU share its memory.
+    """
+    said, states = compiled.memory_analysis(), seeds * need.state
+    data, program = need.data, at_once * need.step
+    if said is not None:
+        data = max(said.argument_size_in_bytes - states, 0)
+        program = said.temp_size_in_bytes
+        program += said.output_size_in_bytes - said.alias_size_in_bytes
+    if jax.default_backend() != "cpu":
+        return Need(data, need.state, seeds, program)
+    give_back()
+    return Need(
+        there=resident() + COMING,
+        state=need.state,
+        seeds=seeds * devices,
+        program=program * devices,
+        least=highest(),
+    )
+
+
 def capacity() -> int | None:
-    """Return the bytes that one device has (a CPU: the machine); None if unknown."""
+    """Return the bytes that one device has (a CPU: the process); None if unknown."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
+    limits = [*_limits_of_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))]
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not a Unix
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(limits, default=None)
+
+
+def resident() -> int:
+    """Return the bytes of memory that the process has now."""
+    return _of_status("VmRSS") or highest()
+
+
+def highest() -> int:
+    """Return the most bytes that the process has had; 0 where nobody knows."""
+    if found := _of_status("VmHWM"):
+        return found
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):  # not a Unix
-        return None
+        import resource
+    except ImportError:  # not a Unix
+        return 0
+    import sys
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def give_back() -> None:
+    """Let the C library return to the system what it keeps for later: glibc's alone."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def group_of_seeds(need: Memory, seeds: int, room: int | None) -> int:
@@ -90,23 +179,46 @@ def group_of_seeds(need: Memory, seeds: int, room: int | None) -> int:
     return max(fits, default=1)
 
 
-def describe(need: Memory, seeds: int, at_once: int, room: int | None) -> str:
-    """Say in a line what a run needs, and what to do where that is too much."""
+def describe(need: Need, room: int | None, config: Any) -> str:
+    """Say in a line what a run needs, and what to do where that is too much.
+
+    Args:
+        need: of one device.
+        room: what it has, from `capacity`.
+        config: see `config.base`.
+    """
     line = (
-        f"memory: about {_human(need.total(seeds, at_once))} "
-        f"(data {_human(need.data)}, {seeds} x {_human(need.state)} state, "
-        f"{at_once} x {_human(need.step)} step)"
+        f"memory: about {_human(need.total())} at most "
+        f"({_human(need.there)} are there, {need.seeds} x {_human(need.state)} state, "
+        f"{_human(need.program)} to compute)"
     )
     if room is None:
         return line
     line += f" of {_human(room)}"
-    if need.total(seeds, at_once) > room:
-        line += (
-            "; it may not fit: fewer seeds, --config.text.remat with "
-            "--config.text.implementation=own, or smaller batches with more of "
-            "--config.optim.accumulate_batches"
-        )
+    if need.total() > SHARE * room:
+        line += f"; it may not fit: {', or '.join(_ways(need, SHARE * room, config))}"
     return line
+
+
+def _ways(need: Need, room: float, config: Any) -> Iterator[str]:
+    """List what makes a run smaller, what changes its numbers least first."""
+    alone = need.there + need.program
+    fitting = int((room - alone) // need.state)
+    if 0 < fitting < need.seeds:
+        yield f"--config.seeds with at most {fitting} of them"
+    text = config.text
+    if text.encoder == "bert" and text.finetune and not text.remat:
+        own = text.implementation == "own"
+        other = "" if own else "--config.text.implementation=own with "
+        yield f"{other}--config.text.remat=True"
+    size = config.optim.batch_size
+    if size > 1:
+        more = 2 * config.optim.accumulate_batches
+        yield (
+            f"--config.optim.batch_size={size // 2} with "
+            f"--config.optim.accumulate_batches={more}"
+        )
+    yield f"a machine with {_human(need.total() / SHARE)}"
 
 
 def _divisors(n: int) -> list[int]:
@@ -126,3 +238,42 @@ def _human(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} GB"
+
+
+def _of_status(field: str) -> int:
+    """Read a size of /proc/self/status; 0 where there is none.
+
+    The peak in `resource` can be that of the process that started this one.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _limits_of_groups(of_process: Path, mounted: Path) -> Iterator[int]:
+    """Read the limits of the control groups that this process is in, and those above.
+
+    Args:
+        of_process: /proc/self/cgroup: lines "number:controllers:path".
+        mounted: where the groups lie.
+
+    Source: man 7 cgroups; Linux, Documentation/admin-guide/cgroup-v2.rst (memory.max)
+        and cgroup-v1/memory.rst (memory.limit_in_bytes).
+    """
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in of_process.read_text().splitlines():
+            _, _, rest = line.partition(":")
+            controllers, _, inside = rest.partition(":")
+            if controllers == "":
+                top, name = mounted, "memory.max"
+            elif "memory" in controllers.split(","):
+                top, name = mounted / "memory", "memory.limit_in_bytes"
+            else:
+                continue
+            # A container may see its own group as the top, whatever the path says.
+            below = Path(inside.lstrip("/")).parts
+            for depth in range(len(below) + 1):
+                with contextlib.suppress(OSError, ValueError):  # or no limit: "max"
+                    yield int(top.joinpath(*below[:depth], name).read_text())

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import checkpoint, intake, metrics, nonfinite, tasks, workdir
+from msa_jax import checkpoint, intake, memory, metrics, nonfinite, tasks, workdir
 from msa_jax.batching import gather
 from msa_jax.data import Dataset
 from msa_jax.events import Events
@@ -80,7 +80,11 @@ class Writer:
             "empty_classes": epoch.recorded.get("empty_classes"),
         }
         workdir.append_line(self._folder / workdir.HISTORY, line)
-        spent = {"epoch": epoch.number, "seconds": epoch.seconds}
+        spent = {
+            "epoch": epoch.number,
+            "seconds": epoch.seconds,
+            "peak_memory_bytes": memory.highest(),
+        }
         workdir.append_line(self._folder / workdir.TIMES, spent)
         for i in np.flatnonzero(epoch.active):
             for part in ("train", "valid"):
@@ -177,10 +181,10 @@ class Writer:
         }
         if self._u_labels:
             results |= self._write_u_labels()
-        pace = self._seconds[1:] or self._seconds
         results["time"] = times | {
-            "first_epoch_with_compilation": self._seconds[0],
-            "seconds_per_epoch": float(np.median(pace)),
+            "compilation": fitted.compilation,
+            "seconds_per_epoch": float(np.median(self._seconds)),
+            "peak_memory_bytes": memory.highest(),
         }
         workdir.write_json(folder / workdir.RESULTS, results)
         return json_safe(results)

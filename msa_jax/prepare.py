@@ -4,14 +4,15 @@ example:
   python -m msa_jax.prepare mosi --from features.npz --data_dir data
   python -m msa_jax.prepare sims --from sims.npz
   python -m msa_jax.prepare mosi --from features.npz --check_only
+  python -m msa_jax.prepare mosi --from unaligned_50.pkl --text features
   python -m msa_jax.prepare my_corpus --from folder/
   python -m msa_jax.prepare mosei --synthetic --samples 1000
   python -m msa_jax.prepare mosei_emotion --synthetic --samples 1000
 
-FILE is an .npz, a pickle of the field (MMSA, MMSA-FET, MulT, MAG-BERT), a folder of
-pickles (MISA, TBJE), see docs/data.md, or a folder with a CSV and .npy files, see
-docs/bring_your_own.md; no code in a pickle is ever run. The built-in sets (synthetic,
-synthetic_tiny) and --synthetic need no --from.
+FILE is an .npz, a pickle of the field (MMSA, MMSA-FET, MulT, TFN, MAG-BERT), a folder
+of pickles (MISA, TBJE), see docs/data.md, or a folder with a CSV (also the field's
+label.csv) and .npy files, see docs/bring_your_own.md; no code in a pickle is ever run.
+The built-in sets (synthetic, synthetic_tiny) and --synthetic need no --from.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--padding",
         choices=("auto", "front", "back", "as_stored"),
         default="auto",
-        help="where shorter samples are padded (default: found out per modality)",
+        help="where shorter samples are padded (default: found out from zeros)",
     )
     parser.add_argument(
         "--emotions", metavar="FILE", help="pickle of MOSEI's 6 emotions, joined by id"
@@ -82,8 +83,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--text",
-        choices=("tokens", "sentences", "features"),
-        help="what text a twin has (default: tokens, as MMSA's files; with emotions "
+        choices=("tokens", "features", "sentences"),
+        help="which text of FILE is read (default: the first of these that it has), or "
+        "what text a twin has (default: tokens, as MMSA's files; with emotions "
         "features: word vectors, 300 wide)",
     )
     parser.add_argument(
@@ -108,6 +110,8 @@ def _prepare(args: argparse.Namespace) -> int:
     if args.name in synthetic.SIZES:
         if args.file is not None or args.synthetic:
             raise UserError(f"'{args.name}' is built in: choose another name")
+        if args.text is not None:
+            raise UserError(f"'{args.name}' is built in and has sentences: no --text")
         path, written = store.make_synthetic(
             args.name, args.data_dir, overwrite=args.overwrite, page=_page
         )
@@ -142,9 +146,9 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise UserError("--synthetic makes the data itself: leave --from out")
     if args.synthetic and args.label_range:
         raise UserError("--synthetic has the published labels: leave --label_range out")
-    asked = args.samples is not None or args.aligned or args.text is not None
+    asked = args.samples is not None or args.aligned
     if asked and not args.synthetic:
-        raise UserError("--samples, --aligned and --text go with --synthetic")
+        raise UserError("--samples and --aligned go with --synthetic")
 
 
 def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
@@ -154,19 +158,27 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
     if args.file is None:
         raise UserError("say which file to read: --from FILE")
     file = Path(args.file)
+    chosen = {} if args.text is None else {"text": args.text}
     if file.is_dir() and any(file.glob("*.csv")):
         own = folder.read_folder(file)
         try:
-            splits, notes = plain.to_splits(own.arrays, label_range, args.padding)
+            splits, notes = plain.to_splits(
+                own.arrays, label_range, args.padding, args.text
+            )
         except UserError as error:
             raise UserError(f"{file}: {error}") from None
-        notes = notes._replace(warnings=(*own.warnings, *notes.warnings))
+        notes = notes._replace(
+            assumptions=(*own.assumptions, *notes.assumptions),
+            warnings=(*own.warnings, *notes.warnings),
+        )
         source = {"folder": one_line(file.resolve().name), "sha256": own.sha256}
-        return splits, notes, source | {"layout": "folder of clips"}
+        return splits, notes, source | {"layout": "folder of clips"} | chosen
     emotions = Path(args.emotions) if args.emotions else None
-    with sources.read(file, emotions) as (arrays, found):
+    with sources.read(file, emotions, args.text) as (arrays, found):
         try:
-            splits, notes = plain.to_splits(arrays, label_range, args.padding)
+            splits, notes = plain.to_splits(
+                arrays, label_range, args.padding, args.text
+            )
         except UserError as error:
             raise UserError(f"{file}: {error}") from None
     notes = notes._replace(
@@ -174,7 +186,7 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
         unused=(*notes.unused, *found.unused),
     )
     source = {"file": one_line(file.name), "sha256": sources.sha256(file)}
-    return splits, notes, source | {"layout": found.layout}
+    return splits, notes, source | {"layout": found.layout} | chosen
 
 
 def _twin(args: argparse.Namespace) -> tuple:

@@ -3,8 +3,9 @@
 WORKDIR/checkpoint/epochs/000007.npz   an epoch's numbers, see `records`
 WORKDIR/checkpoint/state/000007/       the state after it, see `checkpoint`
 
-The copy to the host is made at once, hashing and writing in a thread. The last two
-states are kept; the best parameters so far are part of each.
+Hashing and writing is a thread's work, on a CPU from the state's own memory: training
+waits for it a moment, instead of copying a state that is as large as all else. The last
+two states are kept; the best parameters so far are part of each.
 """
 
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from msa_jax import checkpoint, records
@@ -22,6 +24,7 @@ from msa_jax.types import TrainState
 
 KEPT = 2  # states
 _PATIENCE = 3.0  # seconds that training waits for a write, once per write
+_SHARE = 0.2  # of an epoch's time, if that is longer, on a CPU
 _GRACE = 5.0  # seconds that a run that is being stopped waits for it
 
 
@@ -82,25 +85,19 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._waited = self._stopped = False
-        self._quiet = checkpoint.quiet()
 
     def __enter__(self) -> "Saver":
-        """Begin: orbax is slow to import, so that is done beside training, too."""
-        self._quiet.__enter__()
-        self._thread = threading.Thread(target=checkpoint.warm_up, daemon=True)
-        self._thread.start()
+        """Begin."""
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         """Wait for the last write: to its end, or a moment if the run is stopped."""
-        try:
-            if kind is None:
-                self._wait(None)
-            elif self._thread is not None:
-                self._thread.join(_GRACE)
-                self._stopped = True
-        finally:
-            self._quiet.__exit__(kind, error, traceback)
+        del error, traceback
+        if kind is None:
+            self._wait(None)
+        elif self._thread is not None:
+            self._thread.join(_GRACE)
+            self._stopped = True
 
     def keep(self, state: TrainState, epoch: Epoch) -> None:
         """Save the state after an epoch.
@@ -132,6 +129,10 @@ class Saver:
             target=self._write, args=(arrays, about), daemon=True
         )
         self._thread.start()
+        if jax.default_backend() == "cpu":
+            # jax copies what is still read when the next epoch takes its memory.
+            patience = max(_PATIENCE, _SHARE * epoch.seconds)
+            self._waited = not self._wait(patience)
 
     def _ledger(self, state: TrainState) -> dict[str, Any]:
         chosen = state.selection
@@ -148,7 +149,7 @@ class Saver:
             for old in sorted(states.iterdir())[:-KEPT]:
                 if not self._stopped:
                     checkpoint.remove_state(old)
-        except Exception as failure:  # of any kind: orbax wraps the system's
+        except Exception as failure:
             self._failure = self._refused(failure, about["epoch"])
 
     def _wait(self, seconds: float | None) -> bool:
@@ -176,14 +177,8 @@ class Saver:
 
 
 def reason(failure: BaseException) -> str:
-    """Return the system's own words for a failed write, also if orbax wraps them."""
-    seen: BaseException | None = failure
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror
-        seen = seen.__cause__ or seen.__context__
+    """Return the system's own words for a failed write."""
+    if isinstance(failure, OSError) and failure.strerror:
+        return failure.strerror
     said = str(failure)
-    for words in ("No space left on device", "File too large", "Read-only file system"):
-        if words in said:
-            return words
     return said.splitlines()[0][:200] if said else type(failure).__name__

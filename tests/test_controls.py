@@ -48,15 +48,19 @@ def test_the_same_partners_in_every_version():
     assert shuffles.partners(1, 0).tolist() == [0]
 
 
-def answers(method=METHOD, params=PARAMS, split=SPLIT, how="map", devices=(1, 1)):
+def answers(
+    method=METHOD, params=PARAMS, split=SPLIT, how="map", devices=(1, 1), **model
+):
     """Answer `split` with shuffled modalities, as a run does."""
     fitted = SimpleNamespace(method=method, frozen=tiny.make_proof(params))
-    mesh, config = make_mesh(*devices, 2), settings(how)
+    mesh, config = make_mesh(*devices, 2), settings(how, **model)
     return shuffles.answers(config, fitted, seal(split), mesh)
 
 
-def settings(how="map"):
-    return FrozenConfigDict({"mesh": {"over_seeds": how}, "optim": {"batch_size": 17}})
+def settings(how="map", **model):
+    return FrozenConfigDict(
+        {"mesh": {"over_seeds": how}, "optim": {"batch_size": 17}, "model": model}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,20 @@ def test_answers_are_those_to_a_split_shuffled_by_hand(found):
 def test_devices_and_seeds_in_parallel_do_not_matter(found):
     other = answers(how="vmap", devices=(4, 2))
     tiny.assert_close(other, found, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("read", "names"),
+    [
+        (("text", "audio"), [AUDIO, TEXT]),
+        (("audio", "vision"), [AUDIO_VISION, AUDIO, VISION]),
+        (("text",), [TEXT]),
+    ],
+)
+def test_what_is_not_read_is_not_shuffled(read, names):
+    method, params = listening(read[-1])
+    found = answers(method, params, modalities=read)
+    assert list(found.shuffled) == names
 
 
 class Listener(nn.Module):

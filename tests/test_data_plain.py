@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import checks, plain, scaling, standardise
-from msa_jax.data.padding import settle_padding
+from msa_jax.data import checks, plain, scaling, standardise, synthetic
+from msa_jax.data.padding import Padding, settle_padding
 from msa_jax.errors import UserError
 
 N = 6
@@ -71,8 +71,17 @@ BAD = {
     "label range": (with_value("label", (4,), 3.5), "'d_1' is 3.5.*label_range"),
     "label low": (with_value("label", (0,), -3.01), "'a_1' is -3.01"),
     "label nan": (with_value("label", (4,), np.nan), "'label'.*'d_1'.*finite"),
-    "length 0": (with_value("audio_length", (1,), 0), "'a_2' is 0.*at least 1"),
-    "length beyond": (with_value("audio_length", (1,), 5), "'a_2' is 5.*4 steps"),
+    "length 0": (
+        with_value("audio_length", (1,), 0),
+        "'audio_length' of sample 'a_2' is 0, but must be at least 1, its steps are "
+        r"not all zero; --padding as_stored takes 1 \(1 such samples\)",
+    ),
+    "length negative": (with_value("audio_length", (1,), -1), "must not be negative"),
+    "length beyond": (
+        with_value("audio_length", (1,), 5),
+        "'a_2' is 5, but the array has 4 steps; --padding as_stored takes those",
+    ),
+    "length huge": (with_value("audio_length", (1,), 1e300), "as_stored takes those"),
     "length fraction": (with_value("audio_length", (1,), 1.5), "whole number"),
     "length nan": (with_value("audio_length", (1,), np.nan), "whole number"),
     "shared id": (
@@ -83,7 +92,11 @@ BAD = {
         small() | {"id": np.array(["a_1", "a_1", "b_1", "c_1", "d_1", "d_2"])},
         "1 ids stand more than once, first 'a_1' in train",
     ),
-    "split name": (small() | {"split": np.array(["train"] * 5 + ["dev"])}, "'dev'"),
+    "split name": (small() | {"split": np.array(["train"] * 5 + ["more"])}, "'more'"),
+    "two names": (
+        small() | {"split": np.array(["train", "Val", "dev", "test", "test", "test"])},
+        "splits 'Val' and 'dev' both mean valid: keep one",
+    ),
     "empty split": (
         small() | {"split": np.array(["train"] * 5 + ["test"])},
         "split 'valid' is empty",
@@ -93,14 +106,21 @@ BAD = {
         without("transcript", "audio", "vision", "audio_length"),
         "no modality",
     ),
-    "two texts": (small() | {"text_bert": tokens()}, "more than one text"),
     "length alone": (without("audio"), "'audio_length' is there, but 'audio'"),
     "some unimodal": (small() | {"label_text": np.zeros(N)}, "all of"),
     "rank": (small() | {"audio": np.zeros((N, 3))}, "audio.*must be .samples, steps"),
     "rows": (small() | {"label": np.zeros(N - 1)}, "'label' has 5 rows.*6"),
-    "width 0": (small() | {"vision": np.zeros((N, 2, 0))}, "axis of size 0"),
+    "emotions of width 0": (small() | {"emotion": np.zeros((N, 0))}, "axis of size 0"),
+    "classes": (
+        without("label") | {"classification_labels": np.ones(N)},
+        "'classification_labels' holds classes, which are not read",
+    ),
     "scalar": (small() | {"id": np.array("a")}, "'id' has shape"),
     "no rows": ({k: v[:0] for k, v in small().items()}, "'train' is empty"),
+    "no types": (dict.fromkeys(small(), np.array([])), "'train' is empty"),
+    "no labels": (small() | {"label": np.array([])}, "'label' has 0 rows, but 'id'"),
+    "no audio": (small() | {"audio": np.array([])}, "'audio' has 0 rows, but 'id'"),
+    "no split": (small() | {"split": np.array([])}, "'split' has 0 rows, but 'id'"),
     "number ids": (small() | {"id": np.arange(N)}, "'id' must hold strings"),
     "string labels": (small() | {"label": np.array(["a"] * N)}, "must hold numbers"),
     "token negative": (with_tokens((1, 0, 0), -1), "ids of sample 'a_2'.*negative"),
@@ -148,6 +168,14 @@ def test_unimodal_labels_are_stacked_text_audio_vision():
     assert present(splits["valid"].unimodal_label).tolist() == [[0, 1, 2]]
 
 
+def alone(
+    sequence: np.ndarray, length: np.ndarray | None, side: str = "auto"
+) -> tuple[np.ndarray, np.ndarray, Padding]:
+    """Settle the padding of a file of one modality."""
+    lengths = {} if length is None else {"audio": length}
+    return settle_padding({"audio": sequence}, lengths, side)[0]["audio"]
+
+
 def sequence(rows: list[list[int]]) -> np.ndarray:
     """One column; 0 is an all-zero step."""
     return np.array(rows, np.float32)[:, :, None]
@@ -155,7 +183,7 @@ def sequence(rows: list[list[int]]) -> np.ndarray:
 
 def test_front_padding_is_found_and_moved_to_the_back():
     given = sequence([[0, 0, 1, 2], [0, 3, 0, 4], [1, 2, 3, 4], [0, 0, 5, 0]])
-    moved, length, found = settle_padding(given, None)
+    moved, length, found = alone(given, None)
     assert found == ("front", "derived", 0, 0, 0)
     assert length.tolist() == [2, 3, 4, 2]
     assert moved[:, :, 0].tolist() == [
@@ -168,7 +196,7 @@ def test_front_padding_is_found_and_moved_to_the_back():
 
 def test_back_padding_is_derived_and_arrays_are_cut_to_the_longest():
     given = sequence([[1, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 0], [4, 0, 0, 0]])
-    kept, length, found = settle_padding(given, None)
+    kept, length, found = alone(given, None)
     assert found == ("back", "derived", 1, 0, 0)
     assert length.tolist() == [2, 3, 1, 1]
     assert kept.shape == (4, 3, 1)
@@ -176,10 +204,10 @@ def test_back_padding_is_derived_and_arrays_are_cut_to_the_longest():
 
 def test_given_lengths_move_front_padding_only_if_all_samples_agree():
     front = sequence([[0, 0, 1, 2], [0, 3, 0, 4]])
-    moved, _, found = settle_padding(front, np.array([2, 3]))
+    moved, _, found = alone(front, np.array([2, 3]))
     assert found.side == "front" and moved[:, :, 0].tolist() == [[1, 2, 0], [3, 0, 4]]
     mixed = sequence([[1, 0, 1, 2], [7, 3, 0, 4]])
-    kept, _, found = settle_padding(mixed, np.array([2, 3]))
+    kept, _, found = alone(mixed, np.array([2, 3]))
     assert found == ("back", "given", 0, 3, 0)
     assert kept[:, :, 0].tolist() == [[1, 0, 0], [7, 3, 0]]
     assert mixed[0, 2, 0] == 1  # the argument is not changed
@@ -197,7 +225,7 @@ def test_given_lengths_move_front_padding_only_if_all_samples_agree():
 def test_stored_lengths_that_front_padding_contradicts(side, length, found):
     given = sequence([[0, 0, 1, 2], [0, 3, 4, 5], [0, 0, 0, 6]])
     stored = np.array([1, 3, 1]) if side != "back" else None
-    kept, new, told = settle_padding(given, stored, side)
+    kept, new, told = alone(given, stored, side)
     assert new.tolist() == length
     if side == "back":
         assert told.side == "none" and kept.shape[1] == 4
@@ -208,7 +236,7 @@ def test_stored_lengths_that_front_padding_contradicts(side, length, found):
 
 
 def test_without_lengths_as_stored_keeps_every_step():
-    kept, length, found = settle_padding(sequence([[0, 1], [1, 0]]), None, "as_stored")
+    kept, length, found = alone(sequence([[0, 1], [1, 0]]), None, "as_stored")
     assert length.tolist() == [2, 2] and found.lengths == "array"
     assert kept[:, :, 0].tolist() == [[0, 1], [1, 0]]
 
@@ -294,7 +322,7 @@ def test_unreadable_files_are_named(tmp_path):
     assert "'id' is an object array" in message(half)
     with zipfile.ZipFile(half, "w") as archive:
         archive.writestr("id.txt", "a")
-    assert "'id.txt' is not a NumPy array" in message(half)
+    assert "a zip archive of other files ('id.txt'): unpack it" in message(half)
     save(half, small() | {"id": np.array([b"\xff_1"] * N)})
     assert "not UTF-8" in message(half)
     save(half, small() | {"id": np.char.encode(small()["id"])})
@@ -367,3 +395,153 @@ def test_an_archive_behind_something_else_is_refused(tmp_path, begin):
         (tmp_path / "x.npz").write_bytes(hidden)
         with pytest.raises(UserError, match="not an .npz file"):
             plain.read_npz(tmp_path / "x.npz")
+
+
+def scaled(offset, spread, width=3):
+    """Return statistics of columns of values offset +- 2.5 spread, the first normal."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 4, width)).clip(-2.5, 2.5)
+    x[:, :, 1:] = offset + spread * x[:, :, 1:]
+    return scaling.column_statistics(x.astype(np.float32), np.full(50, 4))
+
+
+@pytest.mark.parametrize(
+    "offset, spread, said",
+    [
+        (1000, 100, "audio: columns of train reach 1,2.. .2 of 3 are large.; most net"),
+        (300, 30, "columns of train reach 3.. .2 of 3 are large.; most networks need "),
+        (0, 5e7, "columns of train reach 1.2e.08 .2 of 3 are large."),
+        (-400, 0, "columns of train reach 400 .2 of 3 are large."),  # constant
+        (0, 1e-3, "2 of 3 columns of train stay below 0.0025; most networks need"),
+        (1e-5, 0, ""),  # constant and small: the other check says so
+        (
+            50,
+            0.1,
+            "2 of 3 columns of train hardly leave their mean .one is 50, give or",
+        ),
+        (0.98, 0.01, ""),  # a confidence
+        (120, 40, ""),  # pitch
+        (0, 150, ""),
+        (7, 0, ""),
+        (0, 0.03, ""),
+    ],
+)
+def test_columns_far_from_1_are_named(offset, spread, said):
+    line = scaling.far_from_one("audio", scaled(offset, spread))
+    assert re.search(said, line) and bool(line) == bool(said)
+    assert not line or line.endswith("need --config.data.standardise=train")
+    if line:
+        line = scaling.far_from_one("text", scaled(offset, spread))
+        assert line.endswith(
+            "scale them in the file, data.standardise leaves text alone"
+        )
+
+
+def test_one_value_far_away_is_enough():
+    x = np.zeros((50, 4, 1), np.float32)
+    x[7, 2], x[0, 0] = -3250, 1
+    columns = scaling.column_statistics(x, np.full(50, 4))
+    assert scaling.far_from_one("vision", columns).startswith(
+        "vision: columns of train reach 3,250; most networks"
+    )
+
+
+@pytest.mark.parametrize("name", ["mosi_real", "pom_real"])
+def test_real_features_are_not_far_from_1(name, shared):
+    splits, _ = plain.to_splits(
+        plain.read_npz(shared / "data" / f"{name}.npz"), (-3, 7)
+    )
+    for modality, columns in scaling.train_columns(splits).items():
+        assert scaling.far_from_one(modality, columns) == ""
+
+
+@pytest.mark.parametrize("name", synthetic.SIZES)
+def test_built_in_features_are_not_far_from_1(name):
+    for modality, columns in scaling.train_columns(synthetic.make(name)).items():
+        assert scaling.far_from_one(modality, columns) == ""
+
+
+@pytest.mark.parametrize("names", [("Train", "Val", "TEST"), ("train", "dev", "test")])
+def test_splits_may_be_called_as_in_the_field(names):
+    arrays = small()
+    new = dict(zip(("train", "valid", "test"), names, strict=True))
+    arrays["split"] = np.array([new[name] for name in arrays["split"].tolist()])
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert splits["valid"].id.tolist() == ["c_1"]
+    renamed = [f"'{b}' means {a}" for a, b in new.items() if a != b]
+    assert f"splits: {', '.join(renamed)}" in notes.assumptions
+
+
+def shared(*same: str) -> dict[str, np.ndarray]:
+    """A set whose test samples have ids of train; `same` are the same samples, too."""
+    arrays = small() | {"id": np.array(["a_1", "a_2", "b_1", "c_1", "a_1", "a_2"])}
+    for sample, i, j in (("a_1", 0, 4), ("a_2", 1, 5)):
+        if sample in same:
+            for key, array in arrays.items():
+                if key != "split":
+                    array[j] = array[i]
+    return arrays
+
+
+@pytest.mark.parametrize(
+    "same, rule",
+    [
+        (
+            (),
+            "other samples under the same ids: ids must be unique over all splits, for",
+        ),
+        (("a_1", "a_2"), "they are the same samples: keep each in one split"),
+        (
+            ("a_2",),
+            "1 of 2 times the same sample: keep it in one split; they are other",
+        ),
+    ],
+)
+def test_ids_that_splits_share_may_be_of_other_samples(same, rule):
+    wanted = "splits share 2 ids, first 'a_1' in train and test: "
+    with pytest.raises(UserError, match=wanted) as error:
+        plain.to_splits(shared(*same), (-3, 3))
+    assert rule in str(error.value)
+    assert ("('test_a_1')" in str(error.value)) is (len(same) < 2)
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "<NA>", " nan "])
+def test_words_of_missing_cells_are_empty_sentences(word):
+    arrays = small()
+    arrays["transcript"] = np.array(["one", word, "nan is a word", "", "nano", "none"])
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert present(splits["train"].transcript).tolist() == ["one", "", "nan is a word"]
+    assert present(splits["test"].transcript).tolist() == ["nano", "none"]
+    assert any(
+        "text: 1 transcripts are 'nan', 'None'" in line for line in notes.warnings
+    )
+    assert "text: 2 transcripts are empty" in notes.warnings
+
+
+@pytest.mark.parametrize("shape", [(N, 4, 0), (N, 0, 3)])
+@pytest.mark.parametrize("key", ["audio", "vision", "text"])
+def test_a_modality_without_values_is_read_as_absent(key, shape):
+    arrays = small() | {key: np.zeros(shape), f"{key}_length": np.zeros(N)}
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert getattr(splits["train"], key) is None
+    assert present(splits["train"].transcript).tolist() == ["one two", "so", "é ü"]
+    assert any(f"{key}: of shape {shape}" in line for line in notes.warnings)
+    assert {key, f"{key}_length"} <= set(notes.unused)
+
+
+def test_arrays_of_an_npz_that_nothing_reads_may_hold_anything(tmp_path):
+    more = {
+        "align": np.array([{"a": 1}], object),
+        "when": np.zeros(2, "M8[D]"),
+        "rows": np.zeros(2, "i4,f4"),
+        "complex": np.zeros(2, complex),
+    }
+    save(tmp_path / "x.npz", {**small(), **more})
+    splits, notes = plain.to_splits(plain.read_npz(tmp_path / "x.npz"), (-3, 3))
+    assert notes.unused == ("align", "complex", "rows", "when")
+    assert len(splits["train"].id) == 3
+    save(tmp_path / "x.npz", {**small(), "audio": more["align"]})
+    with pytest.raises(
+        UserError, match="'audio' is an object array; store strings with"
+    ):
+        plain.read_npz(tmp_path / "x.npz")

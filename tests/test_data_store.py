@@ -287,6 +287,25 @@ def test_missing_and_damaged_sets_are_told(tmp_path):
     load("small", tmp_path / "d")
 
 
+@pytest.mark.parametrize(
+    ("asked", "own"),
+    [("MOSI", "mosi"), ("My Films-2", "my_films_2"), ("../x", "x"), ("…", "NAME")],
+)
+def test_a_name_that_cannot_be_gets_one_that_can(tmp_path, capsys, asked, own):
+    with pytest.raises(UserError) as raised:
+        load(asked, tmp_path / "d")
+    said = str(raised.value)
+    assert f"--config.data.name={own}; make it" in said
+    assert f"python -m msa_jax.prepare {own} --from FILE" in said
+    if own != "NAME":  # what is advised is no mistake of its own
+        no_file = f"--from={tmp_path / 'no'}"
+        assert command(own, no_file, f"--data_dir={tmp_path / 'd'}") == 2
+        assert "may only hold" not in capsys.readouterr().err
+        store.dataset_path(own, tmp_path / "d").mkdir(parents=True)
+        with pytest.raises(UserError, match=f"name={own}, which is there$"):
+            load(asked, tmp_path / "d")
+
+
 def test_synthetic_is_made_on_demand_and_twice_the_same(tmp_path):
     dataset = load("synthetic_tiny", tmp_path / "d")
     made = synthetic.make("synthetic_tiny")

@@ -271,3 +271,33 @@ def test_real_mosi_as_each_layout(tmp_path, shared):
             found = dataset.splits[name]
             assert found.id.tolist() == arrays["id"]
             check(found, arrays, lengths=layout == "mmsa")
+
+
+def test_mmsa_fet_with_object_arrays(tmp_path):
+    """What its `align` holds is built, and read by nobody; clips keep their lengths."""
+    data = every()
+    tree = {name: fet(arrays) for name, arrays in data.items()}
+    for arrays, source in zip(tree.values(), data.values(), strict=True):
+        n = len(source["id"])
+        align, clips_ = np.empty(n, object), np.empty(n, object)
+        for i in range(n):
+            align[i] = [{"text": "so", "start": 0.5}] * i
+            clips_[i] = source["audio"][i, : source["audio_length"][i]]
+        arrays["align"], arrays["audio"] = align, clips_
+        del arrays["audio_lengths"]
+    dataset = prepared(dump(tmp_path / "x.pkl", tree))
+    for name, arrays in data.items():
+        check(dataset.splits[name], arrays)
+    assert "align" in dataset.card["unused_arrays"]
+
+
+@pytest.mark.parametrize("steps, width", [(4, 0), (0, 5)])
+def test_clips_without_acoustic_values(tmp_path, steps, width):
+    tree = {
+        name: [((c[0][0], c[0][1], np.zeros((steps, width))), *c[1:]) for c in clips(a)]
+        for name, a in every().items()
+    }
+    dataset = prepared(dump(tmp_path / "x.pkl", tree))
+    assert dataset.splits["train"].audio is None
+    assert dataset.card["audio"] is None
+    assert any(line.startswith("audio: of shape") for line in dataset.card["warnings"])

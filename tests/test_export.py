@@ -4,8 +4,10 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
+from safetensors.numpy import load, save
 
 from msa_jax import config as defaults
 from msa_jax import intake, methods, text
@@ -71,3 +73,15 @@ def test_every_method_is_exported_for_any_batch(make):
     (answer,) = made.out_avals
     assert answer.shape[1:] == ((6,) if make is emotions else ())
     assert not isinstance(answer.shape[0], int)
+
+
+def test_transposed_parameters_come_back_as_they_are():
+    """Weights that PyTorch wrote are; those of an untrained encoder stay so."""
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    params = {"a": {"b": x.T, "c": x[:, ::2]}, "d": np.asarray(np.float32(4))}
+    found = load(save(export.storable(params)))
+    expected = {"a/b": x.T, "a/c": x[:, ::2], "d": np.float32(4)}
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].shape == array.shape

@@ -129,6 +129,10 @@ BROKEN = [
     (array("audio/a_1.npy", np.ones(3)), "a_1.npy: shape (3,), it must be [steps, w"),
     (array("audio/a_1.npy", np.ones((0, 2))), "at least 1 of each"),
     (array("audio/a_2.npy", np.ones((3, 7))), "a_2.npy: width 7, but a_1.npy has 2"),
+    (
+        array("audio/a_1.npy", np.ones((3, 7))),  # most decide, not the first
+        "audio/a_1.npy: width 7, but a_2.npy has 2 (1 such clips)",
+    ),
     (array("vision/a_1.npy", np.array([[{}]])), "an object array or a pickle"),
     (array("vision/a_1.npy", np.array([["x"]])), "must hold numbers, not <U1"),
     (array("vision/c_1.npy", np.full((2, 3), np.nan)), "NaN"),
@@ -154,7 +158,7 @@ BROKEN = [
     (table(HEAD + ",train,1,x\n"), "line 2: id '' must be a file name"),
     (table(HEAD + " a_1,train,1,x\n"), "nor begin or end with blanks"),
     (table(HEAD + "a_1,train,1,x\na_1,train,1,x\n" + REST), "make ids unique"),
-    (table(HEAD + "a_1,dev,1,x\n"), "unknown split name 'dev'"),
+    (table(HEAD + "a_1,held,1,x\n"), "unknown split name 'held'"),
     (table(HEAD[:-1] + ",happy\na_1,train,1,x,1\n"), "missing: sad, anger"),
     (lambda root: (root / "u.csv").write_text("x"), "2 .csv files (t.csv, u.csv)"),
 ]
@@ -251,3 +255,100 @@ def test_the_errors_in_the_doc_are_those_of_the_program(tmp_path, capsys, monkey
         change()
         assert command("x", "--from=my_corpus/", "--label_range=1,7") == 2
         assert capsys.readouterr().err.strip() == line
+
+
+FIELD = ("video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V")
+FIELD += ("annotation", "mode")
+SPLIT = {"a_1": "train", "a_2": "train", "b_1": "Val", "c_1": "test"}
+
+
+def field_rows(*unimodal: str) -> list[tuple]:
+    middle = unimodal or ("1", "0", "-1")
+    return [
+        (*sample.split("_"), f"said, {sample}", "1", *middle, "Positive", split)
+        for sample, split in SPLIT.items()
+    ]
+
+
+def field_folder(root: Path, rows, encoding="utf-8-sig") -> Path:
+    write(root, FIELD, rows, encoding)
+    for modality in ("audio", "vision"):
+        for sample in LENGTHS:
+            file = root / modality / f"{sample}.npy"
+            file.rename(file.with_stem(sample.replace("_", "$_$")))
+    return root
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_the_label_csv_of_the_field_is_read_as_it_stands(tmp_path, capsys, encoding):
+    root = field_folder(tmp_path / "my", field_rows(), encoding)
+    (root / "Raw").mkdir()
+    assert command("my", f"--from={root}", f"--data_dir={tmp_path}/d") == 0
+    data = load("my", tmp_path / "d")
+    assert data.splits["train"].id.tolist() == ["a$_$1", "a$_$2"]
+    valid = data.splits["valid"]
+    assert present(valid.transcript).tolist() == ["said, b_1"]
+    assert present(valid.unimodal_label).tolist() == [[1, 0, -1]]
+    np.testing.assert_array_equal(present(valid.audio)[0], features("b_1", 4, 2))
+    assert data.card["unused_arrays"] == ["annotation"]
+    told = " ".join(data.card["assumptions"])
+    assert "ids are video_id$_$clip_id" in told and "mode as split" in told
+    assert "'Val' means valid" in told and "not read, beside t.csv: Raw" in told
+
+
+@pytest.mark.parametrize("cells", [("", "", ""), ("nan", "", "NaN")])
+def test_unimodal_columns_without_a_value_are_none(tmp_path, cells):
+    root = field_folder(tmp_path / "my", field_rows(*cells))
+    found = folder.read_folder(root)
+    assert not {"label_text", "label_audio", "label_vision"} & set(found.arrays)
+    assert "label_text, label_audio, label_vision: empty in every line" in (
+        " ".join(found.assumptions)
+    )
+    names = (*NAMES, *EMOTIONS)
+    rows = [(*row, *[""] * 6) for row in ROWS]
+    found = folder.read_folder(write(tmp_path / "own", names, rows))
+    assert "emotion" not in found.arrays and len(found.assumptions) == 1
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda rows: rows[2].__setitem__(5, ""),
+            "line 4: label_A is empty, as in 1 of 4",
+        ),
+        (
+            lambda rows: [r.__setitem__(4, "") for r in rows],
+            "label_T is empty, as in 4",
+        ),
+        (lambda rows: rows[1].__setitem__(1, ""), "a$_$.npy is missing (line 3"),
+        (lambda rows: rows[1].__setitem__(0, ".."), "id '..$_$2' must be a file name"),
+        (lambda rows: rows[1].__setitem__(8, "dev"), "'dev' and 'Val' both mean valid"),
+    ],
+)
+def test_mistakes_in_a_label_csv_are_one_line(tmp_path, change, message):
+    rows = [list(row) for row in field_rows()]
+    change(rows)
+    with pytest.raises(UserError) as error:
+        folder.read_folder(field_folder(tmp_path / "my", rows))
+    assert message in str(error.value)
+
+
+def test_a_label_csv_without_a_needed_column_is_one_line(tmp_path):
+    for name in ("label", "mode"):
+        at = FIELD.index(name)
+        rows = [row[:at] + row[at + 1 :] for row in field_rows()]
+        root = write(tmp_path / name, FIELD[:at] + FIELD[at + 1 :], rows)
+        wanted = {"mode": "split"}.get(name, name)
+        with pytest.raises(UserError, match=f"no column '{wanted}'"):
+            folder.read_folder(root)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0)])
+def test_files_without_values_are_an_absent_modality(tmp_path, capsys, shape):
+    root = write(tmp_path / "my")
+    for sample in LENGTHS:
+        np.save(root / "audio" / f"{sample}.npy", np.zeros(shape))
+    assert command("my", f"--from={root}", f"--data_dir={tmp_path}/d") == 0
+    card = load("my", tmp_path / "d").card
+    assert card["audio"] is None and "audio: of shape" in card["warnings"][0]

@@ -12,7 +12,7 @@ from msa_jax.experiment import shuffles
 from msa_jax.experiment.spec import ACC2, MAE, Column, Head, Ours, Table, one, parts
 from msa_jax.experiment.statistics import summarise
 from msa_jax.report import table_page
-from msa_jax.reproduce import cells, entries, gather, readings
+from msa_jax.reproduce import cells, columns, entries, gather, readings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CARD = {
@@ -52,11 +52,11 @@ def prediction(seed, noise):
     return (LABEL + noise * rng.normal(size=N)).astype(np.float32)
 
 
-def pretend(folder, seeds, noise, label=LABEL):
+def pretend(folder, seeds, noise, label=LABEL, kind="mosi"):
     """Write the files of a finished run, seeds in the order given."""
     folder.mkdir(parents=True)
     answers = np.stack([prediction(seed, noise) for seed in seeds])
-    scores = [metrics.score("mosi", p, LABEL) for p in answers]
+    scores = [metrics.score(kind, p, LABEL) for p in answers]
     np.savez(
         folder / "predictions_test.npz",
         id=np.arange(N).astype(str),
@@ -99,8 +99,10 @@ def pretend(folder, seeds, noise, label=LABEL):
 
 
 def plan(root, table=TABLE, card=CARD):
-    chosen = cells.choose_parts(table, "mosi_real")
     cards = {"mosi_real": card}
+    table, chosen = columns.fitting(
+        table, cells.choose_parts(table, "mosi_real"), cards
+    )
     wanted = cells.plan(
         table, chosen, cards, root, CONFIGS, budget="small", controls=False
     )
@@ -349,6 +351,36 @@ def test_other_metrics_stand_in_on_other_data(tmp_path):
     made = collect(tmp_path, table)["parts"][0]
     assert [c["key"] for c in made["columns"]] == ["mae", "acc2_non0"]
     assert made["columns"][1]["title"] == "Acc-2 Non0"
+
+
+def test_on_data_with_the_metrics_of_sims_cells_are_those_of_the_runs(tmp_path):
+    card = CARD | {"metrics": "sims", "label_range": [-1.0, 1.0]}
+    _, _, (m, mt) = plan(tmp_path, card=card)
+    before = collect(tmp_path, card=card)["parts"][0]["columns"]
+    pretend(m.folder / "seeds_1-3", (1, 2, 3), 0.3, kind="sims")
+    pretend(mt.folder / "seeds_1-3", (1, 2, 3), 0.6, kind="sims")
+    found = collect(tmp_path, card=card)
+    (part,) = found["parts"]
+    assert [c["title"] for c in part["columns"]] == ["MAE", "Acc-2"]
+    assert part["columns"] == before
+    results = workdir.read_json(m.folder / "seeds_1-3" / cells.RESULTS)["test"]
+    for column, cell in zip(part["columns"], row(found, "M")["cells"], strict=True):
+        assert cell["mean"] == results[column["key"]]["mean"]
+    said = (
+        "on mosi_real Acc-2 for Acc-2 Has0; mosi_real has no metric for Acc-2 Non0: "
+        "left out"
+    )
+    assert said in found["comparable_why"] and not found["comparable"]
+    table_page.write(tmp_path / "page", found)
+    text = {
+        end: (tmp_path / "page" / f"table.{end}").read_text()
+        for end in ("html", "csv", "md", "tex")
+    }
+    assert said in text["html"] and said in text["csv"]
+    assert said.replace("_", r"\_") in text["md"]
+    tex = text["tex"]
+    assert said.replace("_", r"\_") in tex
+    assert "Non0" not in tex.partition(r"\begin{tabular}")[2]
 
 
 def test_two_numbers_in_a_printed_column():

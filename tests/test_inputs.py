@@ -1,3 +1,6 @@
+import json
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ from tiny import make_proof
 
 from msa_jax import config, inputs, text
 from msa_jax.data import Dataset
+from msa_jax.data.scaling import train_columns
 from msa_jax.errors import UserError
 from msa_jax.types import Examples
 
@@ -148,16 +152,80 @@ def test_front_padding_by_hand():
     np.testing.assert_array_equal(found.audio_length, [3, 3, 3, 3])
 
 
-@pytest.mark.parametrize("missing", ["audio", "vision"])
-def test_a_missing_modality_is_named(missing):
+@pytest.mark.parametrize(("missing", "variant"), [("audio", "tv"), ("vision", "ta")])
+def test_a_missing_modality_is_named_and_what_works_without(missing, variant):
     data = dataset(**{missing: None, f"{missing}_length": None})
-    with pytest.raises(UserError, match=f"^data set movies has no {missing}: the"):
+    said = (
+        f"data set movies has no {missing}, which self_mm reads; UCRN and MMCL can do "
+        f"without {missing}: --config configs/ucrn_mosi_real.py:{variant} or --config "
+        f"configs/mmcl_mosi_real.py:{variant}"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
         inputs.make_inputs(data, settings())
+    for preset in (config.ucrn(), config.mmcl()):  # they read all three here
+        with pytest.raises(UserError, match=f"no {missing}, which .* reads; UCRN"):
+            inputs.make_inputs(data, preset)
+
+
+def named(method, read, **changes):
+    """Return the settings of a method that reads some modalities."""
+    c = getattr(config, method)()
+    c.text.update({"weights": "random", "random_width": 8, "random_layers": 1})
+    c.text.encoder, c.model.modalities = "bert", read
+    c.data.standardise = "train"
+    for path, value in changes.items():
+        section, field = path.split("__")
+        c[section][field] = value
+    return c
+
+
+SETS = [("text",), ("audio",), ("vision",), ("text", "audio"), ("audio", "vision")]
+
+
+@pytest.mark.parametrize("padding", ["back", "front"])
+@pytest.mark.parametrize("aligned", [None, True, False])
+@pytest.mark.parametrize("read", [*SETS, ("text", "vision")])
+def test_nothing_depends_on_what_is_not_read(read, aligned, padding):
+    """With it, without it, with one of other lengths: the same inputs to the bit."""
+    aside = [m for m in ("text", "audio", "vision") if m not in read]
+    whole = with_text(TOKENS) if aligned or aligned is None else dataset()
+    whole = in_steps(whole, 4)
+    gone = {m: None for m in aside} | {f"{m}_length": None for m in aside}
+    gone |= {"transcript": None} if "text" in aside else {}
+    less = whole._replace(
+        splits={name: s._replace(**gone) for name, s in whole.splits.items()}
+    )
+    c = named("mmcl", read, data__aligned=aligned, data__padding=padding)
+    one, two = (inputs.make_inputs(data, c) for data in (whole, less))
+    for name, split in opened(one).items():
+        for field, value in vars(split).items():
+            np.testing.assert_array_equal(value, getattr(opened(two)[name], field))
+        for m in aside:
+            assert getattr(split, m).shape == (4, 1, 1) and not getattr(split, m).any()
+    assert one.intake._replace(columns={}) == two.intake._replace(columns={})
+    assert one.intake.columns.keys() == {"audio", "vision"} & {*read}
+    assert one.intake.reads == read
+    assert one.encoder.description == two.encoder.description
+    assert [n.split(";")[0].rstrip(".") for n in two.notes[:1]] == [
+        n.rstrip(".") for n in one.notes[:1]
+    ]
+    assert one.notes[1:] == two.notes[1:]
+    lacks = " and no ".join(aside)
+    assert f"movies has no {lacks}, so baselines" in two.notes[0]
+    assert f"reads {' and '.join(read)}, not {' nor '.join(aside)}" in one.notes[0]
+
+
+def test_no_encoder_is_loaded_for_text_that_is_not_read():
+    c = named("ucrn", ("audio",), text__weights="/nowhere/at/all")
+    data = dataset(transcript=None, vision=None, vision_length=None)
+    found = inputs.make_inputs(data, c)
+    assert found.encoder.params is None and "not read" in found.encoder.description
+    assert found.intake.text == "features" and found.intake.tokenizer is None
 
 
 def test_several_missing_modalities_are_named():
     data = dataset(transcript=None, vision=None, vision_length=None)
-    with pytest.raises(UserError, match="has no text and no vision"):
+    with pytest.raises(UserError, match="has no text and no vision, which .*py:a or"):
         inputs.make_inputs(data, settings())
 
 
@@ -307,3 +375,25 @@ def test_human_labels_must_be_there():
     given = np.arange(12.0, dtype=np.float32).reshape(4, 3)
     found = inputs.make_inputs(dataset(unimodal_label=given), c)
     np.testing.assert_array_equal(found.splits["train"].unimodal_label, given)
+
+
+def test_columns_far_from_1_that_are_read_as_they_are_are_noted():
+    audio = examples(0).audio
+    loud = dataset(audio=1000 * audio)
+    (note,) = inputs.make_inputs(loud, settings()).notes
+    assert re.fullmatch(r"audio: columns of train reach \d+,\d+; most .*=train\.", note)
+    found = inputs.make_inputs(loud, settings(data__standardise="train"))
+    assert len(found.notes) == 1 and "standardised" in found.notes[0]
+    columns = train_columns(dataset(audio=-4000 * np.ones_like(audio)).splits)
+    described = {m: c._asdict() for m, c in columns.items()}
+    stored = json.loads(
+        json.dumps({"normaliser": described}, default=np.ndarray.tolist)
+    )
+    (note,) = inputs.make_inputs(dataset()._replace(card=stored), settings()).notes
+    assert note.startswith("audio: columns of train reach 4,000; most")  # as the card
+
+
+def test_text_features_far_from_1_are_noted_whatever_is_standardised():
+    c = settings(text__encoder="features", data__standardise="train")
+    found = inputs.make_inputs(with_text(1000 * FEATURES), c)
+    assert "text: columns of train reach 95,000; scale them in" in found.notes[0]

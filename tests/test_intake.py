@@ -9,7 +9,7 @@ from msa_jax import intake
 from msa_jax.data.scaling import column_statistics
 from msa_jax.errors import UserError
 from msa_jax.intake import Sample
-from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS, UNK
+from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS, UNK, WORDS
 
 
 def prepared(*samples, of=SENTENCES):
@@ -31,6 +31,19 @@ def test_missing_modalities_are_one_step_of_zeros():
     assert intake.missing(SENTENCES, Sample("a")) == ["audio", "vision"]
     without = SENTENCES._replace(reads=("text", "vision"))
     assert intake.missing(without, Sample("a")) == ["vision"]
+
+
+@pytest.mark.parametrize("of", [SENTENCES, TOKENS, FEATURES])
+def test_what_is_not_read_is_one_zero_and_noted(of):
+    of = of._replace(reads=("audio",))
+    given = Sample(intake.UNREAD, np.ones((2, 2), np.float32), intake.UNREAD)
+    arrays, notes = prepared(given, Sample(audio=given.audio), of=of)
+    for array in arrays.values():
+        np.testing.assert_array_equal(array[0], array[1])
+    assert arrays["audio"][0, :2].all() and not arrays["vision"].any()
+    said = ["this run does not read text", "this run does not read vision"]
+    assert notes == [said, []]
+    assert intake.missing(of, given) == []
 
 
 def test_what_is_longer_than_the_runs_longest_is_cut():
@@ -110,3 +123,37 @@ def test_no_intake_at_all():
             intake.from_json(value, None)
     with pytest.raises(UserError, match="tokenizer.json: cannot be read"):
         intake.Tokenizer({"model": {"type": "Nothing"}})
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("nie gesehen film", "67 % of the text's tokens are unknown to the text enc"),
+        ("good nie", ""),
+        (np.array([[CLS, UNK, UNK, 4, SEP], [1] * 5, [0] * 5]), "67 % of the text's"),
+        (None, ""),
+        ("", ""),
+    ],
+)
+def test_a_sentence_that_is_mostly_unknown_is_noted(text, said):
+    _, (notes,) = prepared(Sample(text, np.ones((2, 2))))
+    assert len(notes) == bool(said) and "".join(notes).startswith(said)
+    assert prepared(Sample(np.ones((3, 5), np.int32)), of=TOKENS)[1] == [[]]
+
+
+def test_a_sentence_in_pieces_is_noted():
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "max_input_chars_per_word": 9}
+    words = [*WORDS, "e", "##e"]
+    definition = SENTENCES.tokenizer | {
+        "model": model
+        | {"continuing_subword_prefix": "##"}
+        | {"vocab": {word: i for i, word in enumerate(words)}}
+    }
+    of = SENTENCES._replace(tokenizer=definition, steps={**SENTENCES.steps, "text": 20})
+    _, notes = prepared(
+        *map(Sample, ("ee nie eee eeee good", "ee", "ee ee good e")), of=of
+    )
+    assert notes[1:] == [[], []]
+    assert notes[0] == [
+        "80 % of the text's words are not in the text encoder's vocabulary"
+    ]

@@ -140,10 +140,16 @@ def test_killed_in_a_step_a_write_the_evaluation_and_the_report(tmp_path):
     smoke = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
     for name in ("one", "two"):
         if name == "two":
-            written = f"right(*given, **more); {KILL}"
+            removed = "(given[0] / 'manifest.json').unlink()"
+            written = f"right(*given, **more); {removed}; {KILL}"
             for module, function, at, do in (
                 ("nonfinite", "find", 2, KILL),  # epoch 2 has been computed
-                ("checkpoint", "save", 1, written),  # arrays are there, no manifest
+                (
+                    "checkpoint",
+                    "write_state",
+                    1,
+                    written,
+                ),  # arrays are there, no manifest
                 ("train", "evaluate", 1, KILL),
                 ("report.rendering", "write_file", 3, KILL),
             ):

@@ -1,5 +1,7 @@
 """Known data sets, and the checks that leave a line in the card."""
 
+import re
+
 import numpy as np
 import pytest
 from test_data_plain import N, save, small, tokens
@@ -7,6 +9,7 @@ from test_data_store import command
 
 from msa_jax.data import findings, known, plain
 from msa_jax.data.known import KNOWN, Features, Known
+from msa_jax.data.scaling import train_columns
 from msa_jax.types import Examples
 
 MOSI = KNOWN["mosi"]
@@ -53,8 +56,8 @@ def compare(splits, name="mosi", sha256=None, label_range=None):
     return {finding.check: finding for finding in found}
 
 
-def inspect(splits, name="mosi", constant=None):
-    found = findings.inspect(name, splits, None, (-3.0, 3.0), constant or {})
+def inspect(splits, name="mosi"):
+    found = findings.inspect(name, splits, None, (-3.0, 3.0), {})
     return {finding.check: finding for finding in found}
 
 
@@ -201,16 +204,18 @@ def test_alignment_is_told_by_the_lengths():
 
 def test_single_steps_and_constant_columns_are_seen():
     splits = three((40, 4, 4))
-    found = inspect(splits, constant={"audio": 2, "vision": 0})
-    lines = {
-        f.line: f.verdict
-        for f in findings.inspect(
-            "mosi", splits, None, (-3.0, 3.0), {"audio": 2, "vision": 0}
-        )
-    }
+    given(splits["train"].audio)[:, :, :2] = 7
+    given(splits["train"].audio)[0, 0, 4] = -2000
+    columns = train_columns(splits)
+    found = findings.inspect("mosi", splits, None, (-3.0, 3.0), columns)
+    lines = {f.line: f.verdict for f in found}
     assert lines["audio: 2 of 5 never change in train"] == "warning"
     assert lines["vision: 0 of 20 never change in train"] == "ok"
-    assert found["lengths"].verdict == "ok"
+    scales = [(f.verdict, f.line) for f in found if f.check == "feature scale"]
+    assert scales[0][0] == "warning" and scales[1][0] == "ok"
+    assert scales[0][1].startswith("audio: columns of train reach 2,000 (1 of 5")
+    assert re.fullmatch(r"vision: columns of train reach \d\.\d+", scales[1][1])
+    assert inspect(splits)["lengths"].verdict == "ok"
     given(splits["train"].audio_length)[:20] = 1
     found = findings.inspect("mosi", splits, None, (-3.0, 3.0), {})
     assert found[0].verdict == "warning"  # warnings before what is well
@@ -269,3 +274,33 @@ def test_a_set_with_emotions_misses_them_and_knows_the_files_of_mosei():
     assert "emotions" not in compare(rated, "mosei_emotion")
     # nobody published sums of TBJE's files: nothing to compare with
     assert "SHA-256" not in compare(rated, "mosei_tbje", sha256="0" * 64)
+
+
+def test_labels_of_one_value_are_a_warning():
+    assert inspect(three())["labels"] == (
+        "labels",
+        "ok",
+        "they differ in every split",
+    )
+    splits = three()
+    zeros = np.zeros_like(splits["test"].label)
+    splits["test"] = splits["test"]._replace(label=zeros)
+    found = inspect(splits)["labels"]
+    assert found.verdict == "warning"
+    n = len(zeros)
+    assert found.line.startswith(
+        f"'label' is 0 in all {n} samples of test: Corr has no"
+    )
+    assert "(Non0)" in found.line
+    splits["test"] = splits["test"]._replace(label=zeros + 1)
+    assert "is 1 in all" in inspect(splits)["labels"].line
+    assert "Non0" not in inspect(splits)["labels"].line
+
+
+def test_unimodal_labels_of_one_value_are_a_warning():
+    splits = three()
+    for name, part in splits.items():
+        own = np.stack([part.label, part.label, 0 * part.label + 2], axis=1)
+        splits[name] = part._replace(unimodal_label=own)
+    line = inspect(splits)["labels"].line
+    assert "'label_vision' is 2 in all" in line and "'label_text'" not in line

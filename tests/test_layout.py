@@ -15,7 +15,17 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 # A module or package may import those before it in this list, and its own parts.
 ORDER = (
-    *("signals", "errors", "files", "lock", "backend", "types", "hosts", "sealed"),
+    *(
+        "signals",
+        "errors",
+        "files",
+        "lock",
+        "compiler",
+        "backend",
+        "types",
+        "hosts",
+        "sealed",
+    ),
     *("cli", "config"),
     *(
         "data",
@@ -26,6 +36,7 @@ ORDER = (
         "text",
         "text_settings",
         "intake",
+        "language",
         "inputs",
     ),
     *("layers", "losses", "contrastive", "contrastive_total", "divergence"),
@@ -199,6 +210,13 @@ def test_training_and_answering_cannot_reach_the_pickle_reader(start):
         reached |= todo
         todo = {other for name in todo for other in GRAPH.get(name, ())} - reached
     assert start in GRAPH and PICKLE_READER not in reached
+
+
+def test_only_the_sandboxed_process_imports_the_pickle_reader():
+    """`sandbox` starts it by name; it is the only one, and nobody imports it."""
+    inside = "msa_jax.data.sandboxed"
+    assert {m for m, others in GRAPH.items() if PICKLE_READER in others} == {inside}
+    assert {m for m, others in GRAPH.items() if inside in others} == set()
 
 
 def test_answering_runs_nothing_that_it_reads():

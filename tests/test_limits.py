@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layouts import SPLITS, Arrays, every, mult
-from test_data_plain import N, save, small, tokens, without
+from test_data_plain import N, alone, save, small, tokens, without
 
 from msa_jax.data import checks, findings, folder, landlock, plain, sandbox, sources
-from msa_jax.data.padding import settle_padding
 from msa_jax.errors import UserError
 
 
@@ -120,7 +119,7 @@ def test_the_language_is_told_from_a_bounded_sample(monkeypatch):
     monkeypatch.setattr(findings, "_CHARACTERS", 3)
     monkeypatch.setattr(findings, "_TRANSCRIPTS", 2)
     seen: list[str] = []
-    monkeypatch.setattr(findings, "_is_chinese", lambda c: bool(seen.append(c)))
+    monkeypatch.setattr(findings, "is_chinese", lambda c: bool(seen.append(c)))
     lines = np.array(["好好好好", "x", "好好好好"])  # every second of the three is read
     splits["train"] = splits["train"]._replace(transcript=lines)
     findings._language("mine", splits, None)
@@ -178,7 +177,7 @@ def test_settling_takes_the_memory_of_one_float32_copy():
     size = given.size * 4
     for sequence in (given, front):
         tracemalloc.start()
-        settled, length, _ = settle_padding(sequence, None)
+        settled, length, _ = alone(sequence, None)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert settled.dtype == np.float32 and settled.shape == (40, 900, 500)

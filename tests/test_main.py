@@ -1,12 +1,18 @@
 """The entry point as a user calls it: subprocesses, files, exit codes, errors."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import FrozenConfigDict
+
+from msa_jax import config, main, workdir
+from msa_jax.errors import UserError
+from msa_jax.experiment import controls
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ["--config", "configs/smoke.py"]
@@ -63,6 +69,19 @@ def finished(tmp_path_factory, data):
     return folders, outputs
 
 
+def test_the_memory_line_is_within_a_quarter_of_the_peak(finished):
+    for folder, printed in zip(*finished, strict=True):
+        said = re.search(r"^memory: about ([\d.]+) ([MG])B at most", printed, re.M)
+        assert said is not None
+        taken = json.loads((folder / "results.json").read_text())["time"]
+        peak = taken["peak_memory_bytes"]
+        lines = (folder / "times.jsonl").read_text().splitlines()
+        rising = [json.loads(line)["peak_memory_bytes"] for line in lines]
+        assert sorted(rising) == rising and 2e8 < rising[0] <= rising[-1] <= peak
+        line = float(said[1]) * {"M": 1e6, "G": 1e9}[said[2]]
+        assert abs(line / peak - 1) < 0.25, (line, peak)
+
+
 def test_writes_everything(finished):
     (folder, _), (printed, _) = finished
     for name in (
@@ -72,6 +91,7 @@ def test_writes_everything(finished):
     ).split():
         assert (folder / name).exists(), name
     assert "MAE" in printed and str(folder / "report.html") in printed
+    assert "note: SYNTHETIC data" in printed.partition("epoch")[0]
     results = json.loads((folder / "results.json").read_text())
     assert results["seeds"] == [1, 2]
     assert set(results["state_sha256"]) == {"1", "2"}
@@ -178,12 +198,22 @@ def test_another_config_in_a_finished_workdir_is_refused(finished, data):
     assert "optim.batch_size: 16 there, 8 now" in other.stderr
 
 
+def test_a_run_on_altered_inputs_is_not_shown_as_the_one_asked_for(tmp_path):
+    c = config.base()
+    c.data.dir = str(tmp_path / "none")
+    workdir.write_json(tmp_path / workdir.CONFIG, c.to_dict())
+    results = {"notes": [f"{controls.TRAINED_WITHOUT}audio and vision, as a control."]}
+    workdir.write_json(tmp_path / workdir.RESULTS, results)
+    with pytest.raises(UserError, match="trained without audio and vision.*--workdir"):
+        main._show(FrozenConfigDict(c), tmp_path)
+
+
 MISTAKES = {
     "unknown key": (["--config.optim.batchsize=8"], "did you mean"),
     "wrong type": (["--config.optim.batch_size=many"], "batch_size"),
     "unknown choice": (["--config.text.pooling=max"], "must be one of first, mean"),
     "no seeds": (["--config.seeds=1,1"], "config.seeds"),
-    "missing data": (["--config.data.name=mosi"], "python -m msa_jax.prepare mosi"),
+    "missing data": (["--config.data.name=MOSI"], "python -m msa_jax.prepare mosi"),
     "no weights": (["--config.text.weights=/nowhere/at/all"], "no such folder"),
     "no width": (["--config.model.text_head=0"], "must be at least 1"),
     "no step": (["--config.optim.accumulate_batches=99"], "one optimiser step"),

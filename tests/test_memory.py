@@ -1,12 +1,15 @@
-"""Memory counted from shapes: sizes from closed forms, groups of seeds, the line."""
+"""Memory: counted from shapes, of programs and the process; limits, the line."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import tiny
+from ml_collections import ConfigDict
 
+from msa_jax import config as defaults
 from msa_jax import memory
-from msa_jax.memory import Memory
+from msa_jax.memory import Memory, Need
 
 GB = 10**9
 
@@ -33,14 +36,125 @@ def test_seeds_step_in_the_largest_group_that_fits(room, expected):
     assert memory.group_of_seeds(need, 8, room) == expected
 
 
-def test_says_what_is_needed_and_what_to_do():
-    need = Memory(data=GB // 2, state=GB, step=3 * GB)
-    line = memory.describe(need, seeds=5, at_once=5, room=80 * GB)
+NEED = Need(there=GB // 2, state=GB, seeds=5, program=3 * GB)
+
+
+def config(**changes):
+    found = ConfigDict(defaults.base())
+    found.update_from_flattened_dict(changes)
+    return found
+
+
+def test_adds_up_to_the_peak():
+    assert NEED.total() == 8.5 * GB
+    assert NEED._replace(least=10 * GB).total() == 10 * GB  # compiling took more
+
+
+def test_says_what_is_needed():
+    line = memory.describe(NEED, 80 * GB, config())
     assert line == (
-        "memory: about 20.5 GB (data 500 MB, 5 x 1 GB state, 5 x 3 GB step) of 80 GB"
+        "memory: about 8.5 GB at most (500 MB are there, 5 x 1 GB state, 3 GB to "
+        "compute) of 80 GB"
     )
-    line = memory.describe(need, seeds=5, at_once=1, room=8 * GB)
-    assert "1 x 3 GB step) of 8 GB; it may not fit: fewer seeds, --config" in line
+    assert memory.describe(NEED, None, config()) == line.removesuffix(" of 80 GB")
+
+
+def test_says_what_to_do_where_it_does_not_fit():
+    own = {"text.implementation": "own", "optim.batch_size": 32}
+    said = memory.describe(NEED, 7 * GB, config(**own, **{"text.remat": False}))
+    assert said.endswith(
+        "of 7 GB; it may not fit: --config.seeds with at most 2 of them, or "
+        "--config.text.remat=True, or --config.optim.batch_size=16 with "
+        "--config.optim.accumulate_batches=8, or a machine with 9.44 GB"
+    )
+    # What is done already, or cannot be done, is not advised.
+    done = {"text.remat": True, "optim.batch_size": 1}
+    said = memory.describe(NEED, 3 * GB, config(**done))
+    assert said.endswith("it may not fit: a machine with 9.44 GB")
+    frozen = memory.describe(NEED, 3 * GB, config(**{"text.finetune": False}))
+    assert "remat" not in frozen and "seeds with" not in frozen
+    other = memory.describe(NEED, 3 * GB, config(**{"text.implementation": "other"}))
+    assert "--config.text.implementation=own with --config.text.remat=True" in other
+
+
+class Compiled:
+    """What a program of 6 GB of arguments, 5 of them states, says of itself."""
+
+    argument_size_in_bytes = 6 * GB
+    output_size_in_bytes = 5 * GB + 7
+    alias_size_in_bytes = 5 * GB
+    temp_size_in_bytes = 2 * GB
+
+    def __init__(self, known):
+        self.known = known
+
+    def memory_analysis(self):
+        return self if self.known else None
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_program_says_what_it_takes(monkeypatch, known):
+    """Of an accelerator the device alone counts; a CPU's memory holds the process."""
+    counted = Memory(data=GB, state=GB, step=4 * GB)
+    program = 2 * GB + 7 if known else 8 * GB
+
+    def need(devices=1):
+        return memory.of_program(Compiled(known), counted, 5, 2, devices)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert need() == Need(there=GB, state=GB, seeds=5, program=program)
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    monkeypatch.setattr(memory, "resident", lambda: 3 * GB)
+    monkeypatch.setattr(memory, "highest", lambda: 4 * GB)
+    found = need(devices=2)
+    there = 3 * GB + memory.COMING
+    assert found == Need(there, GB, seeds=10, program=2 * program, least=4 * GB)
+
+
+def test_counts_the_memory_of_this_process():
+    before = memory.resident()
+    block = np.ones(25_000_000)
+    assert memory.resident() > before + 0.9 * block.nbytes
+    assert memory.highest() >= before + 0.9 * block.nbytes
+    del block
+    memory.give_back()
+    assert memory.resident() < before + 0.5 * 8 * 25_000_000 <= memory.highest()
+
+
+def limits(tmp_path, text, files):
+    (tmp_path / "cgroup").write_text(text)
+    for name, content in files.items():
+        path = tmp_path / "fs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return list(memory._limits_of_groups(tmp_path / "cgroup", tmp_path / "fs"))
+
+
+def test_reads_limits_of_containers(tmp_path):
+    """Version 2 and 1; the groups above count; what is no limit does not."""
+    found = limits(
+        tmp_path,
+        "0::/a/b\n",
+        {"memory.max": "max\n", "a/memory.max": "700\n", "a/b/memory.max": "800\n"},
+    )
+    assert found == [700, 800]
+    found = limits(
+        tmp_path,
+        "5:cpu:/x\n4:memory,other:/c:d\n0::/\n",
+        {"memory/c:d/memory.limit_in_bytes": "900", "memory.max": "5000"},
+    )
+    assert sorted(found) == [900, 5000]
+    # A container may not see the path that its own file names.
+    found = limits(tmp_path, "0::/../../elsewhere\n", {"memory.max": "600"})
+    assert found == [600]
+    assert list(memory._limits_of_groups(tmp_path / "none", tmp_path)) == []
+
+
+def test_a_container_has_its_own_limit(monkeypatch):
+    of_machine = memory.capacity()
+    assert of_machine is not None
+    monkeypatch.setattr(memory, "_limits_of_groups", lambda *_: iter([12345, 1 << 62]))
+    assert memory.capacity() == 12345
 
 
 def test_estimates_what_a_training_keeps():

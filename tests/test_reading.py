@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from msa_jax import cli
+from msa_jax.data.padding import settle_padding
 from msa_jax.errors import UserError
-from msa_jax.intake import Sample
+from msa_jax.intake import UNREAD, Sample
 from msa_jax.predict import arrays, reading
 from tests.hostile_lines import GOOD, HOSTILE
 from tests.intakes import FEATURES, SENTENCES, TOKENS
@@ -113,7 +114,8 @@ def test_every_float32_survives_its_decimals():
 @pytest.mark.parametrize(
     "of, line, expected",
     [
-        (FEATURES, GOOD, "no readable .npy|which a line of standard input cannot"),
+        (FEATURES, GOOD, "this run reads text features, no sentences"),
+        (FEATURES, '{"text": "a.npy"}', "which a line of standard input cannot"),
         (FEATURES, '{"text_bert": [[2], [1], [0]]}', "reads text features, no token"),
         (FEATURES, '{"text": [[1, 2, 3]]}', "has 3 numbers per row, this run reads 4"),
         (TOKENS, GOOD, 'reads "text_bert" token ids, no sentences'),
@@ -128,6 +130,31 @@ def test_a_run_says_what_it_reads(of, line, expected):
 def test_standard_input_names_no_files(folder):
     (item,) = read('{"audio": "a.npy"}')
     assert "standard input cannot" in item.error
+
+
+def test_what_a_run_does_not_read_may_have_any_shape(tmp_path):
+    of = SENTENCES._replace(reads=("text", "audio"))
+    whole = {"text": "good", "vision": [[1.0] * 9], "audio": [[1.0, 2.0]]}
+    first, second, third = read(
+        *map(json.dumps, (whole, {"vision": [[1]]})), "{}", of=of
+    )
+    assert first.error is None and first.sample.vision is UNREAD
+    assert first.sample.text == "good" and first.sample.audio.shape == (1, 2)
+    for item in (second, third):
+        assert item.error == "nothing to answer from: no text, no audio"
+    silent = SENTENCES._replace(reads=("audio",))
+    for line in ({"text": 7}, {"text_bert": "x"}):
+        (item,) = read(json.dumps(line | {"audio": [[1, 2]]}), of=silent)
+        assert item.error is None and item.sample.text is UNREAD
+    path = tmp_path / "new.npz"
+    vision = {"vision": np.ones((2, 3, 9)), "vision_length": np.array([0.5, 99])}
+    np.savez(
+        path, audio=np.ones((2, 4, 2)), transcript=np.array(["good", ""]), **vision
+    )
+    items = list(arrays.read_arrays(path, of))
+    assert [item.error for item in items] == [None, None]
+    assert all(item.sample.vision is UNREAD for item in items)
+    assert items[1].sample.audio.shape == (4, 2) and items[0].sample.text == "good"
 
 
 def save(path, **content):
@@ -176,6 +203,46 @@ def test_a_bad_row_is_one_sentence_and_the_others_are_read(tmp_path):
         strict=True,
     ):
         assert expected in error and bool(expected) == bool(error)
+
+
+def test_rows_of_one_axis_stay_side_by_side(tmp_path):
+    audio, vision = np.zeros((3, 4, 2)), np.zeros((3, 4, 3))
+    audio[:, 1:] = vision[:, 1:] = [[1], [2], [3]]
+    vision[0, 1:3] = 0  # no face
+    found = save(tmp_path / "a.npz", audio=audio, vision=vision)
+    assert found[0].sample.audio[:, 0].tolist() == [1, 2, 3]
+    assert found[0].sample.vision[:, 0].tolist() == [0, 0, 3]
+    # as `prepare` reads the same file
+    sequences = {"audio": audio, "vision": vision}
+    settled, _ = settle_padding(sequences, {})
+    for i, item in enumerate(found):
+        for m, (rows, length, _) in settled.items():
+            same = getattr(item.sample, m)
+            np.testing.assert_array_equal(same, rows[i, : length[i]])
+
+
+def test_a_wrong_length_says_nothing_of_the_other_rows(tmp_path):
+    audio = np.zeros((3, 4, 2))
+    audio[0, 2:], audio[1, 1:], audio[2, 1:] = 1, 2, 3
+    found = save(tmp_path / "a.npz", audio=audio, audio_length=[3, 3, 9])
+    assert "whole number from 1 to 4, or 0" in found[2].error
+    assert found[0].sample.audio[:, 0].tolist() == [0, 1, 1]  # from the back
+    assert found[1].sample.audio[:, 0].tolist() == [2, 2, 2]
+
+
+def test_a_length_of_0_is_a_step_of_zeros(tmp_path):
+    audio = np.ones((3, 4, 2))
+    audio[0] = 0
+    found = save(tmp_path / "a.npz", audio=audio, audio_length=[0, 4, 0])
+    assert found[0].sample.audio.tolist() == [[0, 0]]
+    assert "or 0 where all steps are zero" in found[2].error
+
+
+def test_tokens_in_front_are_moved(tmp_path):
+    row = [[0, 2, 3], [0, 1, 1], [0, 0, 0]]
+    np.savez(tmp_path / "a.npz", text_bert=[row, row])
+    (item, _) = arrays.read_arrays(tmp_path / "a.npz", TOKENS)
+    assert item.sample.text.tolist() == [[2, 3], [1, 1], [0, 0]]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from layouts import SIZES, SPLITS, Arrays, every, mmsa, mult
 
+from msa_jax.data import pickled_arrays
 from msa_jax.data.columns import Budget, Layout
 from msa_jax.data.dialects import recognise
 from msa_jax.errors import UserError
@@ -99,25 +100,7 @@ def test_three_tokens_are_not_transposed():
     tokens = token_rows([101, 7, 0], [1, 1, 0])
     found = with_tokens(tokens)
     np.testing.assert_array_equal(found.splits["test"]["text_bert"], tokens["test"])
-    assert not told(found, "transposed") and not told(found, "moved")
-
-
-def test_full_masks_are_not_called_front_padding():
-    assert not told(with_tokens(token_rows([101, 7], [1, 1])), "moved")
-
-
-def test_front_padding_is_seen_in_all_splits_or_none():
-    tokens = token_rows([101, 7, 8, 9], [1, 1, 1, 1])
-    tokens["test"] = token_rows([101, 7, 0, 0], [1, 1, 0, 0])["test"]
-    found = with_tokens(tokens)
-    assert not told(found, "moved")
-    np.testing.assert_array_equal(found.splits["test"]["text_bert"], tokens["test"])
-
-
-def test_front_padding_is_counted_by_the_mask():
-    found = with_tokens(token_rows([0, 0, 101, 0, 9], [0, 0, 1, 1, 1]))
-    rows = np.asarray(found.splits["train"]["text_bert"])
-    assert rows[0].tolist() == [[101, 0, 9, 0, 0], [1, 1, 1, 0, 0], [0] * 5]
+    assert not told(found, "transposed")
 
 
 def test_missing_splits_and_keys_are_named():
@@ -166,10 +149,65 @@ def test_tokens_are_read_before_features_and_features_before_transcripts():
     assert told(found, "'text' is read, 'raw_text' is not")
 
 
-def test_empty_splits_are_named():
+def test_one_clip_of_three_tokens_does_not_keep_all_from_being_transposed():
+    tokens = token_rows([101, 7, 8, 102], [1, 1, 1, 1])
+    turned = {name: rows.transpose(0, 2, 1) for name, rows in tokens.items()}
+    lists = {name: list(rows) for name, rows in turned.items()}
+    lists["train"][0] = np.array([[101, 1, 0], [7, 1, 0], [102, 1, 0]])
+    for given in (turned, turned | {"test": turned["test"][:, :3]}, lists):
+        found = with_tokens(given)
+        assert told(found, "transposed")
+        assert {np.shape(row)[0] for row in found.splits["test"]["text_bert"]} == {3}
+    assert not told(with_tokens({n: list(t) for n, t in tokens.items()}), "transposed")
+
+
+EMPTY = {
+    "no rows": lambda arrays: {key: value[:0] for key, value in arrays.items()},
+    "lists": lambda arrays: dict.fromkeys(arrays, []),
+    "floats": lambda arrays: dict.fromkeys(arrays, np.array([])),
+    "no ids": lambda arrays: arrays | {"id": np.array([])},
+    "some axes": lambda arrays: {"audio": np.zeros((0, 5, 3)), "labels": []},
+    "fewer keys": lambda arrays: {"labels": np.array([]), "text": np.ones((2, 2, 2))},
+    "no keys": lambda arrays: {},
+    "unknown keys": lambda arrays: {"x": []},
+    "list": lambda arrays: [],
+    "array": lambda arrays: np.array([]),
+    "nothing": lambda arrays: None,
+}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("change", EMPTY.values(), ids=EMPTY)
+def test_empty_splits_are_named_before_anything_in_them(split, change):
     made = tree()
-    made["test"] = {key: value[:0] for key, value in made["test"].items()}
-    with pytest.raises(UserError, match="split 'test' is empty"):
+    made[split] = change(made[split])
+    with pytest.raises(UserError, match=f"split '{split}' is empty"):
+        read(made)
+    with pytest.raises(UserError, match=f"split '{split}' is empty"):
+        recognise(made, Budget(1 << 20))  # a folder of three files
+
+
+@pytest.mark.parametrize("key", ["audio", "labels"])
+@pytest.mark.parametrize("value", [[], np.array([]), np.zeros((0, 5, 3))])
+def test_an_empty_array_among_others_is_named_with_its_rows(key, value):
+    made = tree()
+    made["valid"][key] = value
+    with pytest.raises(UserError, match=f"'{key}' has 0 rows in valid, 'id' has 3"):
+        read(made)
+
+
+def test_texts_that_are_missing_are_empty():
+    made = tree()
+    for arrays in made.values():
+        del arrays["text"]
+        arrays["raw_text"] = ["good"] * len(arrays["id"])
+    made["train"]["raw_text"][:5] = [None, float("nan"), [], ["a", b"b"], ""]
+    made["valid"]["raw_text"] = np.full(3, np.nan)
+    found = read(made)
+    assert found.splits["train"]["transcript"] == ["", "", "", "a b", "", "good"]
+    assert found.splits["valid"]["transcript"] == ["", "", ""]
+    made["test"]["raw_text"][1] = 7
+    with pytest.raises(UserError, match=r"'test/raw_text\[1\]' must hold strings"):
         read(made)
 
 
@@ -180,3 +218,105 @@ def test_bracketed_ids_are_renamed():
     found = each(change)
     assert found.splits["valid"]["id"] == ["valid_0", "valid_1", "valid_2"]
     assert told(found, "video[3] is written video_3")
+
+
+@pytest.mark.parametrize("name", ["Valid", "VAL", " Dev "])
+def test_names_of_splits_in_capitals(name):
+    made = tree()
+    made["Train"], made[name] = made.pop("train"), made.pop("valid")
+    found = read(made)
+    assert set(found.splits) == set(SPLITS)
+    assert f"splits: 'Train' means train, '{name}' means valid" in found.assumptions
+    assert not told(read(tree()), "splits")
+
+
+def test_two_names_of_one_split_are_one_line():
+    made = tree()
+    made["dev"] = made["valid"]
+    with pytest.raises(UserError, match="'valid' and 'dev' both mean valid: keep one"):
+        read(made)
+    with pytest.raises(UserError, match="'valid' and 'dev' both mean valid"):
+        recognise({**{n: {"a": 1} for n in SPLITS}, "dev": {}}, Budget(1 << 30))
+
+
+def test_the_naming_of_tfn_and_lmf():
+    names = {"glove": "text", "covarep": "audio", "facet": "vision", "label": "labels"}
+    made = tree()
+    for arrays in made.values():
+        for new, old in names.items():
+            arrays[new] = arrays.pop(old)
+        del arrays["id"]
+    found, data = read(made), tree()
+    assert found.name == "TFN pickle (glove, covarep, facet)"
+    for split in SPLITS:
+        for new, old in (("text", "text"), ("audio", "audio"), ("vision", "vision")):
+            np.testing.assert_array_equal(found.splits[split][new], data[split][old])
+        wanted = data[split]["labels"][:, 0, 0]
+        assert np.asarray(found.splits[split]["label"]).tolist() == wanted.tolist()
+
+
+def test_of_two_keys_for_one_array_one_is_read_and_both_are_named():
+    found = each(lambda name, arrays: arrays.update(covarep=np.ones((1, 1, 1))))
+    assert "'covarep' is not read, 'audio' is" in found.assumptions
+    assert "covarep" in found.unused
+    np.testing.assert_array_equal(
+        found.splits["test"]["audio"], tree()["test"]["audio"]
+    )
+
+
+def test_classes_alone_are_no_labels():
+    def change(name: str, arrays: Arrays) -> None:
+        arrays["classification_labels"] = arrays.pop("labels")
+
+    with pytest.raises(UserError, match="'classification_labels' holds classes, which"):
+        each(change)
+
+
+@pytest.mark.parametrize("steps, width", [(6, 0), (0, 8)])
+def test_a_modality_without_values_is_absent(steps, width):
+    def change(name: str, arrays: Arrays) -> None:
+        arrays["audio"] = np.zeros((SIZES[name], steps, width))
+        arrays["audio_lengths"] = [0] * SIZES[name]
+        arrays["vision"] = None if width else [None] * SIZES[name]
+
+    found = each(change)
+    assert not {"audio", "audio_length", "vision"} & set(found.splits["train"])
+    assert told(found, "'audio' holds no value in any split and is not read")
+    assert {"audio", "audio_lengths", "vision"} <= set(found.unused)
+
+
+def test_sentences_are_read_where_vectors_hold_no_value():
+    made = tree(mmsa)
+    for arrays in made.values():
+        arrays["text"] = arrays["text"][:, :, :0]
+        del arrays["text_bert"]
+    assert read(made).splits["train"]["transcript"] == every()["train"]["raw_text"]
+
+
+def test_missing_sentences_are_counted_whatever_stands_for_them():
+    made = tree(mmsa)
+    for arrays in made.values():
+        del arrays["text"], arrays["text_bert"]
+    made["valid"]["raw_text"] = [float("nan"), None, "nan"]
+    assert read(made).splits["valid"]["transcript"] == ["", "", "nan"]
+    made["valid"]["raw_text"] = ["a", 2.5, "b"]
+    with pytest.raises(
+        UserError, match="'valid/raw_text' must hold strings, it holds fl"
+    ):
+        read(made)
+
+
+def test_arrays_that_nothing_reads_may_hold_anything():
+    strange = [[{"a": [1]}], pickled_arrays.Other("M8"), np.array(["x"]), None, {}, 3]
+    for value in strange:
+        made = tree()
+        for arrays in made.values():
+            arrays["align"] = value
+        assert "align" in read(made).unused
+    made["train"]["audio"] = pickled_arrays.Other("M8")
+    with pytest.raises(
+        UserError, match="'train/audio' must hold numbers, it holds an a"
+    ):
+        read(made)
+    with pytest.raises(UserError, match="'train' is an array of dtype M8"):
+        read({name: pickled_arrays.Other("M8") for name in SPLITS})

@@ -150,6 +150,32 @@ def test_a_configuration_that_cannot_be_does_not_stop_the_others(tmp_path):
     assert all(w.folder for w in wanted[1:])
 
 
+def test_rows_that_read_what_the_data_lack_are_told_before_training(tmp_path):
+    card = CARD | {"vision": None, "unimodal_label": None, "emotion": None}
+    rows = {
+        "all": Ours("ucrn"),
+        "T, A": Ours("ucrn", {"model.modalities": ("text", "audio")}),
+        "V": Ours("mmcl", {"model.modalities": ("vision",)}),
+        "human": Ours("self_mm", {"ulgm.rule": "human"}),
+    }
+    own = parts({"mosi": (MAE,)}, "\n".join(f"{row} | 1" for row in rows))
+    table = TABLE._replace(parts=own, ours=rows, main="all", against="all")
+    chosen = cells.choose_parts(table, "mosi_real")
+    found = cells.plan(
+        *(table, chosen, {"mosi_real": card}, tmp_path, CONFIGS),
+        **{"budget": "small", "controls": False},
+    )
+    why = {want.row: want.why for want in found}
+    assert "no vision, which ucrn reads" in why["all"] and why["T, A"] == ""
+    assert "no vision, which mmcl reads" in why["V"]
+    assert "no vision" in why["human"]
+    for field, task in (("emotion", "emotion"), ("unimodal_label", "sentiment")):
+        lacks = CARD | {field: None}
+        ours = rows["human" if task == "sentiment" else "all"]
+        with pytest.raises(UserError, match="no (emotions|human unimodal labels)"):
+            recipe(ours, lacks, CONFIGS, task=task)
+
+
 def test_parts_of_other_data_are_the_first_ones():
     two = TABLE._replace(parts=parts({"mosi": (MAE,), "mosei": (MAE,)}, "M | 1 | 2"))
     assert [d for *_, d in cells.choose_parts(two, None)] == ["mosi", "mosei"]

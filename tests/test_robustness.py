@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -124,6 +125,22 @@ def test_every_kind_and_level_is_a_row():
     assert by_level["frames", 0.9] == np.float32(0.9)
     assert by_level["gaussian", 20.0] == pytest.approx(0.1)
     assert by_level["gaussian", None] == 0
+
+
+@pytest.mark.parametrize(
+    ("read", "noisy", "left_out"),
+    [
+        (("text",), ("audio", "vision"), {"bernoulli", "gaussian"}),
+        (("audio", "vision"), MODALITIES, {"tokens"}),
+        (("text", "audio"), ("audio", "vision"), set()),
+    ],
+)
+def test_kinds_that_touch_nothing_that_is_read_are_left_out(read, noisy, left_out):
+    rows = passes.make_rows(read, 1, noisy)
+    kinds = {row.kind for row in rows} - {passes.COMBINATIONS}
+    assert kinds == {kind.name for kind in passes.KINDS} - left_out
+    for kind in passes.KINDS:
+        assert set(passes.touched(kind, read, noisy)) <= set(read)
 
 
 def test_combinations_of_a_run_that_reads_two():
@@ -289,6 +306,9 @@ def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeyp
         note == "Trained without audio and vision, to measure robustness."
         for note in own["notes"]
     )
+    others = SimpleNamespace(name="tiny", card={"content_sha256": "0" * 64})
+    with pytest.raises(UserError, match="retrained.* was trained on another 'tiny'"):
+        command._add_retrained(SimpleNamespace(dataset=others), page.parent, found)
     html = page.read_text()
     assert "text, trained without" in html and "text, zeroed at test" in html
     # Again: nothing is trained; and a reduced run is not measured by itself.
@@ -313,8 +333,8 @@ def test_inputs_are_zeroed_in_every_split(run_folder):
 def test_a_method_that_names_its_modalities_is_reduced_by_its_config():
     config = FrozenConfigDict(defaults.mmcl())
     found = controls.reduced_config(config, ("text", "audio"))
-    assert evaluate.modalities_read(config) == MODALITIES
-    assert evaluate.modalities_read(found) == ("text", "audio")
+    assert defaults.reads(config) == MODALITIES
+    assert defaults.reads(found) == ("text", "audio")
 
 
 def damage_checkpoint(folder):

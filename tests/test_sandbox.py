@@ -144,7 +144,7 @@ def test_truncated_files(tmp_path, scratch):
 
 def test_the_child_imports_no_jax():
     code = (
-        "import sys; from msa_jax.data import sandbox, unpickle, dialects; "
+        "import sys; from msa_jax.data import sandboxed; "
         "sys.exit(any(m in sys.modules for m in ('jax', 'flax', 'etils')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=HERE).returncode == 0

@@ -64,3 +64,30 @@ def test_any_groups_may_go_on(how, at_once):
         expected = state.params * (1 + active[:, None])
         np.testing.assert_array_equal(found.params, expected)
         np.testing.assert_array_equal(log, state.params[:, 0])
+
+
+def test_in_turn_states_are_there_once():
+    """The program takes the states' memory over, and room for one seed, not for all."""
+
+    def work(state, more):
+        added = dataclasses.replace(state, params=2 * state.params + more)
+        return added, state.params.max()
+
+    def ended(state, more):
+        return state.params.max()
+
+    seeds, numbers = 8, 250_000
+    state = states(jnp.arange(seeds) != 3)
+    value = jnp.arange(float(seeds * numbers)).reshape(seeds, numbers)
+    # A program that takes memory over: no two leaves may share theirs.
+    state = jax.tree.map(jnp.array, dataclasses.replace(state, params=value))
+    expected, largest = 2 * np.asarray(value) + 1, value.max(axis=1)
+    expected[3] = value[3]
+    program = jax.jit(seed_axis.over_groups(work, ended, "map"), donate_argnums=0)
+    compiled = program.lower(state, 1.0).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 3 * 4 * numbers
+    address = state.params.unsafe_buffer_pointer()
+    found, log = compiled(state, 1.0)
+    assert found.params.unsafe_buffer_pointer() == address
+    np.testing.assert_array_equal(found.params, expected)
+    np.testing.assert_array_equal(log, largest)

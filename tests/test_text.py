@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import huggingface_hub
 import jax
@@ -275,6 +276,45 @@ def test_a_folder_without_one_of_its_files_is_refused(folder, missing):
     (folder / missing).unlink()
     with pytest.raises(UserError, match="^text.weights = .*give a folder with"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "there, said",
+    [
+        ("pytorch_model.bin", "pytorch_model.bin is a pickle and not read"),
+        ("tf_model.h5", "tf_model.h5 is TensorFlow's .*from_tf=True"),
+        ("model.safetensors.index.json", "in several files .*max_shard_size"),
+        ("pytorch_model.bin.index.json", "in several files .*max_shard_size"),
+    ],
+)
+def test_weights_of_another_kind_are_named_with_their_conversion(folder, there, said):
+    (folder / "model.safetensors").rename(folder / there)
+    with pytest.raises(UserError, match=f"no model.safetensors or .*{said}") as error:
+        load(folder)
+    (program,) = re.findall('python -c "(.*)"$', str(error.value))
+    compile(program, "", "exec")
+    assert "config.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_says_what_it_holds_instead(folder):
+    (folder / "vocab.txt").rename(folder / "vocabulary.txt")
+    with pytest.raises(
+        UserError, match="no tokenizer.json or vocab.txt in there .found"
+    ):
+        load(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=r"no config.json in there \(found: nothing\)"):
+        load(folder)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=r"msgpack in there \(found: config.json\); give"
+    ):
+        load(folder)
+    with pytest.raises(
+        UserError, match="a file; give the folder that holds config.json"
+    ):
+        load(folder / "config.json")
 
 
 def damage(folder):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import pickle_machine, unpickle
+from msa_jax.data import pickle_machine, pickled_arrays, unpickle
 from msa_jax.errors import UserError
 
 
@@ -34,7 +34,6 @@ VALUES = {
     "strings": np.array(["x", "yé", "中文"]),
     "swapped": np.array(["ab", "c"], ">U2"),
     "bytes": np.array([b"a", b"bc"]),
-    "objects": np.array([["a", "long"], ["", "b"]], object),
     "bools": np.array([True, False]),
     "large": np.arange(100_000, dtype=np.float32),
     "scalar": np.float32(2.5),
@@ -89,6 +88,14 @@ class Calls:
         return self.call
 
 
+def object_array(items: list) -> np.ndarray:
+    """One item each, which `np.array` would not keep of arrays of one shape."""
+    array = np.empty(len(items), object)
+    for i, item in enumerate(items):
+        array[i] = item
+    return array
+
+
 def canary(place: Path) -> str:
     return f"open({str(place)!r}, 'w').write('ran')"
 
@@ -105,8 +112,6 @@ def hostile(place: Path) -> dict[str, tuple[bytes, str]]:
     holder[0] = Calls(os.system, shell)
     outer = np.empty(1, object)
     outer[0] = [{"a": holder}]
-    numbers = np.empty(2, object)
-    numbers[:] = [np.zeros(2), np.zeros(3)]
     array = pickle.dumps(np.zeros(3), 2)
     frame = b"\x80\x04"
     dumps = pickle.dumps
@@ -144,22 +149,12 @@ def hostile(place: Path) -> dict[str, tuple[bytes, str]]:
         "list state": (b"](S'a'\nI1\ndb.", "inside of an object"),
         "object reducer": (dumps(holder), "'posix.system'"),
         "nested objects": (dumps(outer), "'posix.system'"),
-        "objects of arrays": (dumps(numbers), "object array that holds"),
         "in a cycle": (dumps(cycle), "'posix.system'"),
         "object dtype scalar": (
             frame + b"cnumpy._core.multiarray\nscalar\ncnumpy\ndtype\n"
             b"(\x8c\x02O8\x89\x88tRC\x08aaaaaaaa\x86R.",
             "object",
         ),
-        "structured": (dumps(np.zeros(2, "i4,f4")), "dtype"),
-        "fields in a state": (
-            b"\x80\x02cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NU\x01aNJ\xff\xff"
-            b"\xff\xffJ\xff\xff\xff\xffK\x00tb.",
-            "structured",
-        ),
-        "dates": (dumps(np.zeros(2, "M8[D]")), "dtype"),
-        "complex": (dumps(np.zeros(2, complex)), "dtype"),
-        "long double": (dumps(np.zeros(2, np.longdouble)), "dtype"),
         "shape": (array.replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85", 1), "claims"),
         "negative shape": (
             array.replace(b"K\x03\x85", b"J\xff\xff\xff\xff\x85", 1),
@@ -211,10 +206,17 @@ def hostile(place: Path) -> dict[str, tuple[bytes, str]]:
             "'torch._utils._reb",
         ),
         "pandas": (b"\x80\x02cpandas.core.frame\nDataFrame\n.", "'pandas.core.frame.D"),
-        "gzip": (b"\x1f\x8b\x08aaaa", "gzip"),
-        "zip": (b"PK\x03\x04aaaa", "zip"),
-        "hdf5": (b"\x89HDF\r\n", "HDF5"),
-        "text": (b"id,label\na,1\n", "not a pickle"),
+        "factory that runs": (
+            dumps(collections.defaultdict(list)).replace(
+                b"\x8c\x04list", b"\x8c\x04eval"
+            ),
+            "'builtins.eval'",
+        ),
+        "default called": (b"c__builtin__\nint\n(I1\ntR.", "damaged"),
+        "objects of a shape": (
+            dumps(object_array([1, 2, 3]), 2).replace(b"K\x03\x85", b"K\x04\x85", 1),
+            "damaged",
+        ),
         "zeros": (b"\0" * 1000, "not a pickle"),
         "protocol 9": (b"\x80\x09N.", "protocol 9"),
         "empty": (b"", "empty"),
@@ -231,6 +233,84 @@ def test_hostile_pickles_are_refused_in_one_line(tmp_path, file, name):
     assert time.perf_counter() - start < 5
     assert wanted in str(error.value) and "\n" not in str(error.value)
     assert not place.exists()
+
+
+OBJECTS = {
+    "strings": (
+        np.array([["a", "long"], ["", "b"]], object),
+        [["a", "long"], ["", "b"]],
+    ),
+    "Fortran": (
+        np.array([["a", "b"], ["c", "d"]], object, order="F"),
+        [["a", "b"], ["c", "d"]],
+    ),
+    "three axes": (
+        np.arange(6).reshape(1, 2, 3).astype(object),
+        [[[0, 1, 2], [3, 4, 5]]],
+    ),
+    "no axis": (np.array({"a": 1}, object), {"a": 1}),
+    "none": (np.empty((0, 3), object), []),
+    "mixed": (
+        object_array([None, 1.5, [{"a": [2]}], (3,)]),
+        [None, 1.5, [{"a": [2]}], (3,)],
+    ),
+}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("name", OBJECTS)
+def test_object_arrays_are_the_lists_that_they_are(file, name, protocol):
+    array, wanted = OBJECTS[name]
+    assert read(file, pickle.dumps([array, array], protocol)) == [wanted, wanted]
+
+
+def test_arrays_in_object_arrays_are_read(file):
+    inner = object_array([np.ones((2, 3)), np.zeros((4, 3))])
+    found = read(file, pickle.dumps(object_array([inner, np.arange(2)])))
+    assert [a.shape for a in found[0]] == [(2, 3), (4, 3)] and found[1].tolist() == [
+        0,
+        1,
+    ]
+
+
+def test_an_object_array_in_itself_is_no_list(file):
+    cycle = object_array([1, 2])
+    cycle[1] = cycle
+    found = read(file, pickle.dumps(cycle))
+    assert found[0] == 1 and isinstance(found[1], pickled_arrays.Pending)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros(2, "i4,f4"),
+        np.zeros(2, "M8[D]"),
+        np.zeros(2, complex),
+        np.zeros(2, np.longdouble),
+        np.zeros(2, [("a", object)]),
+        np.datetime64("2026-01-01"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_arrays_of_other_dtypes_are_named_and_not_read(file, value, protocol):
+    found = read(file, pickle.dumps({"a": value, "b": 1}, protocol))
+    assert isinstance(found["a"], pickled_arrays.Other) and found["b"] == 1
+
+
+def test_fields_make_another_dtype_of_a_known_one():
+    kind = pickled_arrays.Kind("f4")
+    kind.set_state((3, "<", None, ("a",), {"a": (kind, 0)}, -1, -1, 0))
+    assert isinstance(kind.dtype(), pickled_arrays.Other)
+    assert pickled_arrays.make_array((2,), kind, False, b"12345678") is not None
+
+
+def test_counters_and_dicts_with_a_default_are_dicts(file):
+    for factory in (list, int, None, dict, str):
+        table = collections.defaultdict(factory, a=[1])
+        for protocol in range(6):
+            found = read(file, pickle.dumps(table, protocol))
+            assert type(found) is dict and found == {"a": [1]}
+    assert read(file, pickle.dumps(collections.Counter("aab"))) == {"a": 2, "b": 1}
 
 
 def test_shared_and_cyclic_lists_are_read_without_unfolding(file):

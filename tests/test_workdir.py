@@ -1,13 +1,35 @@
 import json
 import os
+import re
 
 import numpy as np
 import pytest
 
 from msa_jax import sealed, workdir
+from msa_jax.data import store
 from msa_jax.errors import UserError
 
-CONFIG = {"seeds": (1, 2), "optim": {"rate": 1e-3, "batch": 32}, "cut": None}
+CONFIG = {
+    "seeds": (1, 2),
+    "optim": {"rate": 1e-3, "batch": 32},
+    "cut": None,
+    "data": {"name": "movies", "dir": None},
+}
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    """Where data sets lie; there are none at first."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("MSA_DATA", str(folder))
+    return folder
+
+
+def put_card(folder, content):
+    """Pretend that a data set is there: no more than its card is read."""
+    path = store.dataset_path("movies", folder)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "card.json").write_text(content)
 
 
 def finish(folder, config):
@@ -47,7 +69,8 @@ def test_a_finished_run_is_recognised(tmp_path):
 
 def test_another_configuration_is_told_field_by_field(tmp_path):
     finish(tmp_path, CONFIG)
-    other = {"seeds": (1, 3), "optim": {"rate": 1e-3, "batch": 16}, "cut": 4}
+    changes = {"seeds": (1, 3), "optim": {"rate": 1e-3, "batch": 16}, "cut": 4}
+    other = CONFIG | changes
     with pytest.raises(UserError) as caught:
         workdir.finished(tmp_path, other)
     message = str(caught.value)
@@ -58,6 +81,25 @@ def test_another_configuration_is_told_field_by_field(tmp_path):
     more = {**other, "new": 1}
     with pytest.raises(UserError, match=r"optim.batch.* \.\.\.\)"):
         workdir.finished(tmp_path, more)
+
+
+def test_a_finished_run_on_other_data_is_refused(tmp_path, data):
+    results = {"provenance": {"data_sha256": "a" * 64}}
+    workdir.write_json(tmp_path / workdir.CONFIG, CONFIG)
+    workdir.write_json(tmp_path / workdir.RESULTS, results)
+    assert workdir.finished(tmp_path, CONFIG) == results  # the data are gone
+    put_card(data, json.dumps({"content_sha256": "a" * 64}))
+    assert workdir.finished(tmp_path, CONFIG) == results
+    put_card(data, json.dumps({"content_sha256": "b" * 64}))
+    said = (
+        f"{tmp_path} was trained on another 'movies' (content {'a' * 12}, here "
+        f"{'b' * 12}); give another --workdir or delete it"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        workdir.finished(tmp_path, CONFIG)
+    elsewhere = {**CONFIG, "data": {"name": "movies", "dir": str(tmp_path / "other")}}
+    workdir.write_json(tmp_path / workdir.CONFIG, elsewhere)
+    assert workdir.finished(tmp_path, elsewhere) == results  # none of that name there
 
 
 @pytest.mark.parametrize("content", [None, '{"seeds": [1,'])

@@ -4,6 +4,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from msa_jax.config.needs import reads
 from msa_jax.errors import UserError
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
@@ -136,6 +137,8 @@ def check(config: ConfigDict) -> None:
 def against_packing(config: ConfigDict) -> str:
     """Say why a run's text cannot be packed (`text.packing`); "" where it can."""
     text = config.text
+    if "text" not in reads(config):
+        return f"packs text, which {config.method} does not read here"
     for name, needed in (
         ("encoder", "bert"),
         ("finetune", True),

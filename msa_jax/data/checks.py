@@ -3,7 +3,8 @@
 The arrays are those of the plain layout (docs/data.md), one row per sample.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,21 @@ MAX_WIDTH = 20_000
 MAX_CHARACTERS = 20_000  # of one transcript
 _SMALL, _MANY = 512 << 20, 24  # bytes any file may unfold to, and times its size
 _LARGE, _FEW = 1536 << 20, 8  # twice as much is held at once: under 4 GB
-TEXT_KEYS = ("transcript", "text", "text_bert")
+# What --text calls the arrays of text, in the order in which they are preferred.
+TEXTS = {"tokens": "text_bert", "features": "text", "sentences": "transcript"}
+SPLIT_NAMES = {
+    "train": "train",
+    **dict.fromkeys(("valid", "val", "dev", "validation"), "valid"),
+    "test": "test",
+}
 UNIMODAL_KEYS = ("label_text", "label_audio", "label_vision")
 # Source: order of the labels in CMU-MOSEI (CMU-MultimodalSDK, "All Labels").
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+_CLASS_KEY = "classification_labels"
+CLASSES = (
+    f" ('{_CLASS_KEY}' holds classes, which are not read: one sentiment score per "
+    "sample is needed)"
+)
 LENGTH_KEYS = ("text_length", "audio_length", "vision_length")
 RANKS = {
     **dict.fromkeys(("id", "split", "transcript", "label"), 1),
@@ -44,11 +56,9 @@ def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
     for key in ("id", "split", "label"):
         if key not in arrays:
             found = listed(sorted(arrays))
-            raise UserError(f"array '{key}' is missing; found: {found}")
-    texts = [key for key in TEXT_KEYS if key in arrays]
-    if len(texts) > 1:
-        raise UserError(f"more than one text array ({', '.join(texts)}): keep one")
-    if not texts and "audio" not in arrays and "vision" not in arrays:
+            hint = CLASSES if key == "label" and _CLASS_KEY in arrays else ""
+            raise UserError(f"array '{key}' is missing{hint}; found: {found}")
+    if not {*TEXTS.values(), "audio", "vision"} & set(arrays):
         raise UserError(
             "no modality: give at least one of transcript, text, text_bert, audio, "
             "vision"
@@ -64,12 +74,21 @@ def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
         if key in arrays and modality not in arrays and modality != "text":
             raise UserError(f"'{key}' is there, but '{modality}' is not")
     n = len(arrays["id"]) if arrays["id"].ndim else 0
+    if not any(arrays[key].size for key in RANKS if key in arrays):
+        raise UserError(empty_split(SPLITS[0]))
     for key in RANKS:
         if key in arrays:
             _check_array(key, arrays[key], n)
 
 
+def empty_split(name: str) -> str:
+    """Return the line that says so."""
+    return f"split '{name}' is empty: give it at least one sample"
+
+
 def _check_array(key: str, array: np.ndarray, n: int) -> None:
+    if array.ndim and len(array) != n:  # an empty array has any dtype and shape
+        raise UserError(f"'{key}' has {len(array)} rows, but 'id' has {n}")
     if key in ("id", "split", "transcript"):
         if array.dtype.kind != "U":
             raise UserError(f"'{key}' must hold strings, its dtype is {array.dtype}")
@@ -78,8 +97,6 @@ def _check_array(key: str, array: np.ndarray, n: int) -> None:
     if array.ndim != RANKS[key]:
         wanted = _SHAPES.get(key, "[samples]")
         raise UserError(f"'{key}' has shape {array.shape}, it must be {wanted}")
-    if len(array) != n:
-        raise UserError(f"'{key}' has {len(array)} rows, but 'id' has {n}")
     check_sizes(key, n, array.shape[2] if key in ("text", "audio", "vision") else 1)
     if n and 0 in array.shape:
         raise UserError(f"'{key}' has an axis of size 0: shape {array.shape}")
@@ -123,6 +140,17 @@ def check_transcripts(transcripts: Iterable[str], ids: Iterable[str]) -> None:
             )
 
 
+def odd_ones(values: Sequence[Hashable]) -> tuple[int, int, int]:
+    """Return the first that is not as most are, the first that is, how many are not.
+
+    Of two that are equally frequent, the first (train's) is how most are. The values
+    must not all be equal.
+    """
+    usual = Counter(values).most_common(1)[0][0]
+    odd = [i for i, value in enumerate(values) if value != usual]
+    return odd[0], values.index(usual), len(odd)
+
+
 def listed(names: Iterable[Any], most: int = 5) -> str:
     """Name the first few of what may be very many names."""
     names = list(names)
@@ -149,52 +177,166 @@ def check_ids(ids: Sequence[str], where: str = "") -> None:
             raise UserError(f"id {sample[:30]!a}{where} is no printable short name")
 
 
-def check_split_names(split: Sequence[str], ids: Sequence[str]) -> None:
-    """Check that every sample stands in one of the three splits."""
+def name_splits(names: Iterable[Any]) -> tuple[dict[Any, str], list[str]]:
+    """Tell which names mean a split: `SPLIT_NAMES`, in capitals or not.
+
+    Returns: the split that each name means (others are left out), and notes on those
+        that are not called as here.
+    Raises: UserError if two names mean one split.
+    """
+    meaning: dict[Any, str] = {}
+    for name in names:
+        plain = name.strip().lower() if isinstance(name, str) else None
+        if plain in SPLIT_NAMES:
+            split = SPLIT_NAMES[plain]
+            if split in meaning.values():
+                other = next(key for key in meaning if meaning[key] == split)
+                raise UserError(
+                    f"splits '{shown(other)}' and '{shown(name)}' both mean {split}: "
+                    "keep one, or give both one name"
+                )
+            meaning[name] = split
+    renamed = [f"'{shown(n)}' means {s}" for n, s in meaning.items() if n != s]
+    return meaning, [f"splits: {', '.join(renamed)}"] if renamed else []
+
+
+def check_split_names(
+    split: Sequence[str], ids: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Check that every sample stands in one of the splits; return `name_splits`."""
+    meaning, notes = name_splits(dict.fromkeys(split))
     for sample, name in zip(ids, split, strict=True):
-        if name not in SPLITS:
+        if name not in meaning:
             raise UserError(
                 f"unknown split name '{shown(name)}' (first at sample '{sample}'); use "
                 f"{', '.join(SPLITS)}"
             )
+    return meaning, notes
 
 
-def check_splits(split: np.ndarray, ids: np.ndarray) -> None:
+def check_splits(split: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
     """Check that the three splits are there, not empty, and share no id."""
-    check_ids(ids.tolist())
-    check_split_names(split.tolist(), ids.tolist())
+    names, ids = split.tolist(), arrays["id"].tolist()
     for name in SPLITS:
-        if not np.any(split == name):
-            raise UserError(f"split '{name}' is empty: give it at least one sample")
-    seen: dict[str, str] = {}
+        if name not in names:
+            raise UserError(empty_split(name))
+    first: dict[str, int] = {}
     shared, twice = [], []
-    for sample, name in zip(ids.tolist(), split.tolist(), strict=True):
-        if sample in seen:
-            (twice if seen[sample] == name else shared).append(sample)
-        seen.setdefault(sample, name)
+    for i, sample in enumerate(ids):
+        before = first.setdefault(sample, i)
+        if before != i:
+            (twice if names[before] == names[i] else shared).append((before, i))
     if shared:
-        others = sorted(set(split[ids == shared[0]].tolist()), key=SPLITS.index)
+        sample = ids[shared[0][0]]
+        pairs = zip(ids, names, strict=True)
+        there = {name for other, name in pairs if other == sample}
         raise UserError(
-            f"splits share {len(set(shared))} ids, first '{shared[0]}' in "
-            f"{' and '.join(others)}: keep each sample in one split"
+            f"splits share {len({ids[i] for _, i in shared})} ids, first '{sample}' in "
+            f"{' and '.join(name for name in SPLITS if name in there)}: "
+            + _shared_rule(shared, arrays)
         )
     if twice:
+        sample, name = ids[twice[0][0]], names[twice[0][0]]
         raise UserError(
-            f"{len(set(twice))} ids stand more than once, first '{twice[0]}' in "
-            f"{seen[twice[0]]}: make ids unique"
+            f"{len({ids[i] for _, i in twice})} ids stand more than once, first "
+            f"'{sample}' in {name}: make ids unique"
         )
 
 
-def check_lengths(
-    key: str, length: np.ndarray, steps: int, ids: np.ndarray
-) -> np.ndarray:
-    """Check that lengths are whole numbers in 1..steps; return them as int32."""
+def _shared_rule(
+    shared: Sequence[tuple[int, int]], arrays: Mapping[str, np.ndarray]
+) -> str:
+    """Say what to do about ids in two splits: are they the same samples?"""
+    same = sum(_equal_rows(arrays, *pair) for pair in shared)
+    if same == len(shared):
+        return "they are the same samples: keep each in one split"
+    rule = (
+        "they are other samples under the same ids: ids must be unique over all "
+        "splits, for example with the split's name in front "
+        f"('test_{arrays['id'][shared[0][0]]}')"
+    )
+    if not same:
+        return rule
+    return (
+        f"{same} of {len(shared)} times the same sample: keep it in one split; {rule}"
+    )
+
+
+def _equal_rows(arrays: Mapping[str, np.ndarray], i: int, j: int) -> bool:
+    """Tell whether two samples are one: equal in all but id and split."""
+    keys = [key for key in RANKS if key in arrays and key not in ("id", "split")]
+    return all(np.array_equal(arrays[key][i], arrays[key][j]) for key in keys)
+
+
+def choose_text(
+    names: Mapping[str, str], wanted: str | None
+) -> tuple[str | None, list[str]]:
+    """Choose which text is read: tokens, else features, else sentences, or as asked.
+
+    Args:
+        names: what the file calls its arrays of `TEXTS`, by their plain names.
+        wanted: a key of `TEXTS`.
+
+    Returns: the plain name of the array to read, and notes that name the others.
+    """
+    there = [key for key in TEXTS.values() if key in names]
+    if wanted is not None and TEXTS[wanted] not in names:
+        kinds = {key: kind for kind, key in TEXTS.items()}
+        found = " and ".join(f"{kinds[key]} ('{names[key]}')" for key in there)
+        raise UserError(
+            f"--text {wanted}: there are no {wanted} in it; its text is "
+            f"{found or 'absent'}"
+        )
+    if not there:
+        return None, []
+    chosen = there[0] if wanted is None else TEXTS[wanted]
+    read = f"text: '{names[chosen]}' is read"
+    return chosen, [f"{read}, '{names[key]}' is not" for key in there if key != chosen]
+
+
+def drop_absent(
+    arrays: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Leave out modalities without one step or column; return warnings about them."""
+    kept, warnings = dict(arrays), []
+    for key in ("text", "text_bert", "audio", "vision"):
+        if key in kept and is_absent(kept[key]):
+            shape = kept.pop(key).shape
+            kept.pop(f"{key}_length", None)
+            warnings.append(
+                f"{key}: of shape {shape}, so without any value: it is absent, and "
+                "the set is read without it"
+            )
+    return kept, warnings
+
+
+def is_absent(array: np.ndarray) -> bool:
+    """Tell whether sequences [n, t, d] have samples, but no value in any."""
+    return array.ndim == 3 and len(array) > 0 and 0 in array.shape[1:]
+
+
+def check_lengths(key: str, length: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Check that lengths are whole numbers from 0; return them as int64."""
     whole = np.isfinite(length) & (length == np.floor(length))
     _raise_where(~whole, ids, f"'{key}'", length, "must be a whole number")
-    _raise_where(length < 1, ids, f"'{key}'", length, "must be at least 1")
-    rule = f"the array has {steps} steps"
+    _raise_where(length < 0, ids, f"'{key}'", length, "must not be negative")
+    return np.minimum(length, _INT32).astype(np.int64)
+
+
+def check_reach(
+    key: str, length: np.ndarray, steps: int, used: np.ndarray, ids: np.ndarray
+) -> None:
+    """Check that lengths end in the array, and are 0 for samples of zeros only.
+
+    Args:
+        used: samples of length 0 that have contents, by number.
+    """
+    beside = np.zeros(len(length), bool)
+    beside[used] = True
+    rule = "must be at least 1, its steps are not all zero; --padding as_stored takes 1"
+    _raise_where(beside, ids, f"'{key}'", length, rule)
+    rule = f"the array has {steps} steps; --padding as_stored takes those"
     _raise_where(length > steps, ids, f"'{key}'", length, rule)
-    return length.astype(np.int32)
 
 
 def check_finite(

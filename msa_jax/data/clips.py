@@ -1,13 +1,30 @@
 """Layouts that keep one record per clip: MISA's, MAG-BERT's and TBJE's."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from msa_jax.data.checks import check_ids, check_sizes
-from msa_jax.data.columns import Budget, Layout, numbers, strings, text
+from msa_jax.data.checks import (
+    SPLITS,
+    check_ids,
+    check_sizes,
+    empty_split,
+    name_splits,
+    odd_ones,
+    shown,
+)
+from msa_jax.data.columns import (
+    Budget,
+    Layout,
+    is_nothing,
+    numbers,
+    sentence,
+    strings,
+    text,
+)
 from msa_jax.errors import UserError
 
 EMOTIONS = 6
@@ -19,15 +36,16 @@ _MELS = 80  # Source: TBJE (Delbrouck et al. 2020), section 2.2
 
 
 def is_clip_list(tree: Any) -> bool:
-    """Tell whether this is a list of ((words, visual, acoustic, ...), label, ...)."""
-    if not isinstance(tree, list | tuple) or not tree:
-        return False
-    first = tree[0]
+    """Tell whether this lists ((words, visual, acoustic, ...), label, ...) at all."""
+    return isinstance(tree, list | tuple) and any(map(_is_clip, tree))
+
+
+def _is_clip(value: Any) -> bool:
     return (
-        isinstance(first, list | tuple)
-        and len(first) in (2, 3, 4)
-        and isinstance(first[0], list | tuple)
-        and len(first[0]) in (3, 4)
+        isinstance(value, list | tuple)
+        and len(value) in (2, 3, 4)
+        and isinstance(value[0], list | tuple)
+        and len(value[0]) in (3, 4)
     )
 
 
@@ -38,69 +56,122 @@ def from_clip_lists(splits: Mapping[str, Sequence], budget: Budget) -> Layout:
     github.com/WasifurRahman/BERT_multimodal_transformer (README, dataset format).
     """
     check_sizes("id", sum(map(len, splits.values())))  # before any is read
-    notes = {"audio and vision are aligned with the words, one row per word"}
-    found = {s: _read_clips(s, clips, notes, budget) for s, clips in splits.items()}
+    notes: set[str] = set()
+    uneven: list[str] = []  # clips without one row per word
+    found = {
+        s: _read_clips(s, clips, notes, uneven, budget) for s, clips in splits.items()
+    }
+    notes.add(_alignment(uneven, sum(map(len, splits.values()))))
     tables = list(found.values())
-    readable = all(all(t["transcript"]) for t in tables)
-    misa = any(len(clip[0]) == 4 for clip in splits["train"][:1])
-    if not readable:
+    misa = any(len(clip[0]) == 4 for clip in splits["train"])
+    notes |= {*_settle_words(tables), *_settle_ids(found)}
+    counts = [n for table in tables for n in table.pop("rows")]
+    if len(set(counts)) == 1 and counts[0]:  # else the arrays' own lengths tell
         for table in tables:
-            del table["transcript"]
-        notes.add(
-            "text: words are numbers of a dictionary that is not in the file, so "
-            "text is not read"
-        )
-    with_ids = all(table["id"] for table in tables)
-    if with_ids:
-        for split, table in found.items():
-            check_ids(table["id"], f" of {split}")
-        notes |= set(rename_ids(tables))
-    else:
-        notes.add("ids are not in the file: samples are numbered, videos unknown")
-        for split, table in found.items():
-            table["id"] = [f"{split}{i}" for i in range(len(table["label"]))]
+            rows = np.full(len(table["id"]), counts[0])
+            table |= {"audio_length": rows, "vision_length": rows}
     name = "MISA tuple lists" if misa else "MAG-BERT tuple lists"
     return Layout(name, found, tuple(sorted(notes)), ())
 
 
+def _settle_words(tables: list[dict[str, Any]]) -> list[str]:
+    """Drop text if all words are numbers (None), else say in how many clips."""
+    said = [line for table in tables for line in table["transcript"]]
+    numbered = said.count(None)
+    if numbered and not any(said):
+        for table in tables:
+            del table["transcript"]
+        return [
+            "text: words are numbers of a dictionary that is not in the file, so "
+            "text is not read"
+        ]
+    for table in tables:
+        table["transcript"] = [line or "" for line in table["transcript"]]
+    if not numbered:
+        return []
+    return [
+        f"text: the words of {numbered} clips are numbers of a dictionary that is not "
+        "in the file, so these are empty"
+    ]
+
+
+def _settle_ids(found: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Number the clips that have no id (None)."""
+    every = [i for table in found.values() for i in table["id"]]
+    missing = every.count(None)
+    if missing == len(every):
+        notes = ["ids are not in the file: samples are numbered, videos unknown"]
+    else:
+        notes = rename_ids(list(found.values()))
+        more = f"ids: {missing} clips have none and are numbered, their videos unknown"
+        notes += [more] if missing else []
+    for split, table in found.items():
+        ids = enumerate(table["id"])
+        table["id"] = [f"{split}{i}" if name is None else name for i, name in ids]
+        check_ids(table["id"], f" of {split}")
+    return notes
+
+
 def _read_clips(
-    split: str, clips: Sequence, notes: set[str], budget: Budget
+    split: str, clips: Sequence, notes: set[str], uneven: list[str], budget: Budget
 ) -> dict[str, Any]:
-    words, ids, labels, audio, vision = [], [], [], [], []
+    words, ids, labels, audio, vision, rows = [], [], [], [], [], []
     for i, clip in enumerate(clips):
         where = f"{split}[{i}]"
-        if not is_clip_list([clip]):
+        if not _is_clip(clip):
             raise UserError(
                 f"{where} is not ((words, visual, acoustic), label, segment)"
             )
         parts = clip[0]
         spoken = parts[3] if len(parts) == 4 else parts[0]
-        if not _are_numbers(spoken):
-            words.append(" ".join(strings(f"{where} words", spoken, budget)))
-        else:
-            words.append("")
+        numbered = _are_numbers(spoken)
+        words.append(None if numbered else sentence(f"{where} words", spoken, budget))
         vision.append(_matrix(f"{where} visual", parts[1], budget))
         audio.append(_matrix(f"{where} acoustic", parts[2], budget))
+        apart = isinstance(spoken, list | tuple | np.ndarray)
+        said = len(spoken) if apart else 0
+        there = [part[-1] for part in (vision, audio) if part[-1].shape[1]]
+        counts = {said, *map(len, there)}
+        rows.append(said if len(counts) == 1 else 0)  # 0: padded, perhaps
+        if apart and len(counts) > 1:
+            uneven.append(
+                f"{where}: {said} words, {len(vision[-1])} visual and "
+                f"{len(audio[-1])} acoustic rows"
+            )
         labels.append(_row(where, clip[1], budget))
-        if len(clip) > 2 and isinstance(clip[2], str | bytes):
-            ids.append(text(clip[2]))
+        named = len(clip) > 2 and isinstance(clip[2], str | bytes)
+        ids.append(text(clip[2]) if named else None)
     widths = {len(label) for label in labels}
     if widths not in ({1}, {1 + EMOTIONS}):
-        raise UserError(f"labels of {split} have {sorted(widths)} columns, not 1 or 7")
+        line = f"labels of {split} have {sorted(widths)} columns, not 1 or 7"
+        if len(widths) > 1:
+            odd, _, count = odd_ones([len(label) for label in labels])
+            line += f": {split}[{odd}] has {len(labels[odd])} ({count} such clips)"
+        raise UserError(line)
     label = np.stack(labels)
-    table = {"id": ids if len(ids) == len(words) else [], "label": label[:, 0]}
+    table = {"id": ids, "label": label[:, 0]}
     if widths != {1}:
         table["emotion"] = label[:, 1:]
         notes |= {SEVEN, ORDER}
-    return {**table, "transcript": words, "audio": audio, "vision": vision}
+    table |= {"transcript": words, "audio": audio, "vision": vision}
+    return {**table, "rows": rows}
+
+
+def _alignment(uneven: Sequence[str], total: int) -> str:
+    if not uneven:
+        return "audio and vision are aligned with the words, one row per word"
+    return (
+        f"audio and vision are not aligned with the words: {len(uneven)} of {total} "
+        f"clips do not have one row per word, first {uneven[0]}"
+    )
 
 
 def _are_numbers(value: Any) -> bool:
+    """Tell whether these are numbers; where nothing is, nothing tells."""
     if isinstance(value, np.ndarray):
-        return value.dtype.kind in "iuf"
-    return isinstance(value, list | tuple) and all(
-        type(v) in (int, float) for v in value
-    )
+        return value.dtype.kind in "iuf" and value.size > 0
+    numeric = isinstance(value, list | tuple) and {type(v) for v in value}
+    return bool(numeric) and numeric <= {int, float}
 
 
 def _row(where: str, value: Any, budget: Budget) -> np.ndarray:
@@ -108,7 +179,10 @@ def _row(where: str, value: Any, budget: Budget) -> np.ndarray:
 
 
 def _matrix(where: str, value: Any, budget: Budget) -> np.ndarray:
-    array = one_array(where, numbers(where, value, budget))
+    """Return [steps, width]; None and an empty list are no steps."""
+    array = one_array(where, numbers(where, [] if value is None else value, budget))
+    if array.shape == (0,):
+        return array.reshape(0, 0)
     if array.ndim != 2:
         raise UserError(f"{where} has shape {array.shape}, not [steps, width]")
     return array
@@ -117,22 +191,32 @@ def _matrix(where: str, value: Any, budget: Budget) -> np.ndarray:
 def one_array(where: str, value: Any) -> np.ndarray:
     """Return numbers that must be rectangular."""
     if isinstance(value, list):
-        if len({row.shape for row in value}) > 1:
-            raise UserError(f"'{where}' is ragged: its rows differ in length")
+        shapes = [row.shape for row in value]
+        if len(set(shapes)) > 1:
+            odd, usual, count = odd_ones(shapes)
+            raise UserError(
+                f"'{where}' is ragged: row {odd} has shape {shapes[odd]}, row {usual} "
+                f"{shapes[usual]} ({count} such rows)"
+            )
         return np.stack(value)
     return value
 
 
 def keyed_files(
-    trees: Mapping[str, Any], aliases: Mapping[str, str]
-) -> dict[str, dict[str, dict]] | None:
-    """Sort TBJE's files, train_sentences, train_mels, ..., by split; None if others."""
+    trees: Mapping[str, Any],
+) -> tuple[dict[str, dict[str, dict]] | None, list[str]]:
+    """Sort TBJE's files, train_sentences, train_mels, ..., by split.
+
+    Returns: None if they are others; notes on the names of splits.
+    """
+    parts = {stem: stem.partition("_") for stem in trees}
+    meaning, notes = name_splits(dict.fromkeys(part[0] for part in parts.values()))
     sorted_: dict[str, dict[str, dict]] = {}
     for stem, tree in trees.items():
-        split, _, role = stem.partition("_")
-        if split in aliases and role and isinstance(tree, dict) and tree:
-            sorted_.setdefault(aliases[split], {})[role] = tree
-    return sorted_ if sorted_.keys() == set(aliases.values()) else None
+        split, _, role = parts[stem]
+        if split in meaning and role and isinstance(tree, dict):
+            sorted_.setdefault(meaning[split], {})[role] = tree
+    return (sorted_ if sorted_.keys() == {*SPLITS} else None), notes
 
 
 def from_keyed_files(splits: Mapping[str, dict[str, dict]], budget: Budget) -> Layout:
@@ -143,11 +227,20 @@ def from_keyed_files(splits: Mapping[str, dict[str, dict]], budget: Budget) -> L
 
     Source: github.com/jbdel/MOSEI_UMONS, mosei_dataset.py.
     """
-    notes: set[str] = set()
     found = {}
+    for split, files in splits.items():
+        check_sizes("id", max(map(len, files.values())))
+        nothing = [role for role, tree in files.items() if not tree]
+        if nothing:
+            raise UserError(f"{empty_split(split)} in *_{nothing[0]}")
+    kinds = _kinds(splits)
+    notes = {
+        f"{kind}: taken from the files *_{name}"
+        for name, kind in kinds.items()
+        if kind in ("audio", "vision")
+    }
     for split in ("train", "valid", "test"):
-        check_sizes("id", max(map(len, splits[split].values())))
-        roles = _roles(split, splits[split], notes)
+        roles = _roles(split, splits[split], kinds)
         if "label" not in roles:
             raise UserError(f"no file of sentiment scores for {split}")
         keys = [k for k in roles["label"] if all(k in tree for tree in roles.values())]
@@ -156,23 +249,20 @@ def from_keyed_files(splits: Mapping[str, dict[str, dict]], budget: Budget) -> L
             notes.add(f"{split}: {dropped} clips are not in every file and left out")
         if not keys:
             raise UserError(f"split '{split}' is empty: no clip is in all of its files")
+        names = [shown(key) for key in keys]
         table: dict[str, Any] = {"id": strings(f"{split} ids", keys, budget)}
         check_ids(table["id"], f" of {split}")
         for role, tree in roles.items():
-            values = [tree[key] for key in keys]
-            where = f"{split} {role}"
+            pairs = zip(names, keys, strict=True)
+            values = {f"{split} {role} of {name}": tree[key] for name, key in pairs}
             if role == "transcript":
-                table[role] = [_sentence(where, value, budget) for value in values]
+                table[role] = [sentence(w, v, budget) for w, v in values.items()]
             elif role in ("audio", "vision"):
-                table[role] = [_matrix(where, value, budget) for value in values]
+                table[role] = [_matrix(w, v, budget) for w, v in values.items()]
             else:
-                rows = [
-                    np.ravel(one_array(where, numbers(where, v, budget)))
-                    for v in values
-                ]
+                rows = [_row(w, v, budget) for w, v in values.items()]
                 wanted = EMOTIONS if role == "emotion" else 1
-                if {len(row) for row in rows} != {wanted}:
-                    raise UserError(f"{where}: not {wanted} number(s) for every clip")
+                _check_columns(f"{split} {role}", rows, wanted, names)
                 stacked = np.stack(rows)
                 table[role] = stacked if role == "emotion" else stacked[:, 0]
         found[split] = table
@@ -184,24 +274,36 @@ def from_keyed_files(splits: Mapping[str, dict[str, dict]], budget: Budget) -> L
     return Layout("TBJE (UMONS) MOSEI files", found, tuple(sorted(notes)), ())
 
 
+def _check_columns(
+    where: str, rows: list[np.ndarray], wanted: int, names: Sequence[str]
+) -> None:
+    bad = [i for i, row in enumerate(rows) if len(row) != wanted]
+    if bad:
+        raise UserError(
+            f"{where}: not {wanted} number(s) for every clip, '{names[bad[0]]}' has "
+            f"{len(rows[bad[0]])} ({len(bad)} such clips)"
+        )
+
+
+def _kinds(splits: Mapping[str, dict[str, dict]]) -> dict[str, str]:
+    """Tell what files of a name hold, by most of their values in all splits."""
+    votes: dict[str, Counter[str]] = {}
+    for files in splits.values():
+        for name, tree in files.items():
+            found = votes.setdefault(name, Counter())
+            found.update(_kind(name, value) for value in tree.values())
+    for found in votes.values():
+        if len(found) > 1:
+            del found[""]
+    return {n: v.most_common(1)[0][0] or "transcript" for n, v in votes.items()}
+
+
 def _roles(
-    split: str, files: Mapping[str, dict], notes: set[str]
+    split: str, files: Mapping[str, dict], kinds: Mapping[str, str]
 ) -> dict[str, Mapping[Any, Any]]:
     roles: dict[str, Mapping[Any, Any]] = {}
     for name, tree in sorted(files.items()):
-        value = next(iter(tree.values()))
-        if isinstance(value, np.ndarray) and value.ndim == 2:
-            audio = value.shape[1] == _MELS or re.search("mel|audio|acoustic", name)
-            role = "audio" if audio else "vision"
-            notes.add(f"{role}: taken from the files *_{name}")
-        elif isinstance(value, str | bytes) or (
-            isinstance(value, list | tuple) and not _are_numbers(value)
-        ):
-            role = "transcript"
-        elif np.size(value) == EMOTIONS:
-            role = "emotion"
-        else:
-            role = "label"
+        role = kinds[name]
         if role in roles:
             raise UserError(
                 f"two files of {split} hold {role}: remove '{split}_{name}'"
@@ -210,30 +312,33 @@ def _roles(
     return roles
 
 
-def _sentence(where: str, value: Any, budget: Budget) -> str:
+def _kind(name: str, value: Any) -> str:
+    """Tell what one value is; "" for those that say nothing."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "USO":
+        value = value.tolist()
+    if isinstance(value, np.ndarray) and value.ndim == 2:
+        audio = value.shape[1] == _MELS or re.search("mel|audio|acoustic", name)
+        return "audio" if audio else "vision"
+    if is_nothing(value):
+        return ""
     if isinstance(value, str | bytes):
-        return text(value)
-    return " ".join(strings(where, value, budget))
+        return "transcript"
+    if isinstance(value, list | tuple) and not _are_numbers(value):
+        return "transcript"
+    return "emotion" if np.size(value) == EMOTIONS else "label"
 
 
 def read_ids(where: str, value: Any, budget: Budget) -> list[str]:
     """Read ids: strings, numbers, or rows of (video, start, end) as MulT has them."""
-    if isinstance(value, np.ndarray):
-        if value.ndim == 2 and value.shape[1] in (1, 3):
-            rows = [[_name(item) for item in row] for row in value.tolist()]
-            return [r[0] if len(r) == 1 else f"{r[0]}_{r[1]}-{r[2]}" for r in rows]
-        if value.ndim == 1 and value.dtype.kind in "iu":
-            return [str(item) for item in value.tolist()]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuUSO" and value.ndim < 3:
+        value = value.tolist()
     if isinstance(value, list | tuple) and value:
-        if all(isinstance(item, list | tuple) and len(item) == 3 for item in value):
-            rows = [[_name(part) for part in item] for item in value]
-            return [f"{r[0]}_{r[1]}-{r[2]}" for r in rows]
         if all(type(item) is int for item in value):
             return [str(item) for item in value]
-        if all(isinstance(item, np.ndarray) for item in value):
-            rows = [[_name(part) for part in item.ravel().tolist()] for item in value]
-            if all(len(r) == 3 for r in rows):
-                return [f"{r[0]}_{r[1]}-{r[2]}" for r in rows]
+        rows = [v.ravel().tolist() if isinstance(v, np.ndarray) else v for v in value]
+        if all(isinstance(row, list | tuple) and len(row) in (1, 3) for row in rows):
+            names = [[_name(part) for part in row] for row in rows]
+            return [r[0] if len(r) == 1 else f"{r[0]}_{r[1]}-{r[2]}" for r in names]
     return strings(where, value, budget)
 
 
@@ -244,10 +349,11 @@ def _name(item: Any) -> str:
 def rename_ids(tables: list[dict[str, Any]]) -> list[str]:
     """Write clip ids video[3] as video_3: the video stands before the last _."""
     pattern = re.compile(r"(.+)\[(\d+)\]")
-    if not all(pattern.fullmatch(i) for table in tables for i in table["id"]):
+    every = [i for table in tables for i in table["id"] if i is not None]
+    if not all(map(pattern.fullmatch, every)):
         return []
     for table in tables:
-        table["id"] = [pattern.sub(r"\1_\2", sample) for sample in table["id"]]
+        table["id"] = [i and pattern.sub(r"\1_\2", i) for i in table["id"]]
     return ["ids: video[3] is written video_3"]
 
 
@@ -265,27 +371,28 @@ def drop_empty_unimodal(tables: list[dict[str, Any]]) -> list[str]:
 
 def is_emotion_table(tree: Any) -> bool:
     """Tell whether this maps clips, or videos and then clips, to six numbers."""
-    if not isinstance(tree, dict) or not tree:
+    if not isinstance(tree, dict):
         return False
-    value = next(iter(tree.values()))
-    if isinstance(value, dict) and value:
-        value = next(iter(value.values()))
-    return _are_numbers(value) and np.size(np.asarray(value)) == EMOTIONS
+    values = (value for _, value in _flat(tree))
+    return any(_are_numbers(v) and np.size(v) == EMOTIONS for v in values)
+
+
+def _flat(tree: dict) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        name = text(key) if isinstance(key, str | bytes) else str(key)
+        for segment, inner in (
+            value.items() if isinstance(value, dict) else [(None, value)]
+        ):
+            yield name if segment is None else f"{name}_{segment}", inner
 
 
 def emotions_of(tree: Any, budget: Budget) -> tuple[list[str], np.ndarray]:
     """Read a table of six emotion intensities per clip; see `is_emotion_table`."""
     if not is_emotion_table(tree):
         raise UserError("no emotion labels: a dict from clip to 6 numbers is expected")
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        inner = value.items() if isinstance(value, dict) else [(None, value)]
-        for segment, numbers_ in inner:
-            name = text(key) if isinstance(key, str | bytes) else str(key)
-            flat[name if segment is None else f"{name}_{segment}"] = numbers_
+    flat = dict(_flat(tree))
     rows = [_row(key, value, budget) for key, value in flat.items()]
-    if any(len(row) != EMOTIONS for row in rows):
-        raise UserError("emotion labels: not 6 numbers for every clip")
+    _check_columns("emotion labels", rows, EMOTIONS, [*map(shown, flat)])
     return list(flat), np.stack(rows).astype(np.float64)
 
 

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msa_jax.data import pickled_arrays
-from msa_jax.data.checks import check_sizes, check_transcripts
+from msa_jax.data.checks import check_sizes, check_transcripts, odd_ones, shown
 from msa_jax.errors import UserError
 
 SEQUENCES = ("text", "audio", "vision")
+_TIME = {**dict.fromkeys(SEQUENCES, 0), "text_bert": 1}  # the axis of a row
 _ROWS = 128  # of a block that is padded at once
 
 Part = np.ndarray | list[np.ndarray] | list[str]
@@ -44,7 +45,10 @@ class Budget:
 
 
 def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
-    """Return numbers as one array, or as a list of arrays if rows differ in shape."""
+    """Return numbers as one array, or as a list of arrays if rows differ in shape.
+
+    An empty list among matrices is one without rows.
+    """
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "fiub":
             raise UserError(f"'{key}' must hold numbers, it holds strings")
@@ -52,7 +56,7 @@ def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
     if type(value) in (bool, int, float):
         return np.asarray(value)
     if not isinstance(value, list | tuple) or depth > 3:
-        what = "nested lists" if depth > 3 else type(value).__name__
+        what = "nested lists" if depth > 3 else kind(value)
         raise UserError(f"'{key}' must hold numbers, it holds {what}")
     budget.spend(key, 16 * len(value))
     kinds = {type(item) for item in value}
@@ -64,28 +68,71 @@ def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
     rows = [numbers(key, item, budget, depth + 1) for item in value]
     if any(isinstance(row, list) for row in rows):
         raise UserError(f"'{key}' is ragged on more than one axis")
+    rank = max(row.ndim for row in rows)
+    rows = [row if row.size else row.reshape(_without_steps(row, rank)) for row in rows]
     shapes = {row.shape for row in rows}
     if len({len(shape) for shape in shapes}) > 1:
-        raise UserError(f"'{key}' mixes rows of {_listed(shapes)}")
+        odd, usual, count = odd_ones([row.ndim for row in rows])
+        raise UserError(
+            f"'{key}' mixes rows of shapes {rows[usual].shape} and {rows[odd].shape}: "
+            f"row {odd} is the first of {count} that differ from most"
+        )
     if len(shapes) == 1 and rows[0].ndim < 2:
         budget.spend(key, 8 * len(rows) * rows[0].size)
         return np.stack(rows)
     return rows
 
 
+def _without_steps(row: np.ndarray, rank: int) -> tuple[int, ...]:
+    return row.shape if row.ndim == rank else (0,) * rank
+
+
+def sentences(key: str, value: Any, budget: Budget) -> list[str]:
+    """Return what each clip says: strings, or lists of words, which are joined.
+
+    None, NaN and a list of no words say nothing: "".
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "Of":
+        budget.spend(key, value.dtype.itemsize * value.size)
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        value = [sentence(f"{key}[{i}]", said, budget) for i, said in enumerate(value)]
+    return strings(key, value, budget)
+
+
+def sentence(where: str, value: Any, budget: Budget) -> str:
+    """Return what one clip says, see `sentences`."""
+    if is_nothing(value):
+        return ""
+    if isinstance(value, str | bytes | memoryview):
+        return text(value)
+    return " ".join(strings(where, value, budget))
+
+
+def is_nothing(value: Any) -> bool:
+    """Tell whether a value is None, NaN or without items: it tells no kind."""
+    if isinstance(value, np.ndarray):
+        return not value.size
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (
+        isinstance(value, str | bytes | list | tuple) and not value
+    )
+
+
 def strings(key: str, value: Any, budget: Budget) -> list[str]:
     """Return strings as a list; Python 2's and HDF5's bytes become text."""
     if isinstance(value, np.ndarray):
         if value.ndim != 1 or value.dtype.kind not in "USO":
-            kind = value.dtype.kind.replace("O", "str")
-            raise UserError(f"'{key}' must hold strings: {kind}{value.shape} is there")
+            there = f"{value.dtype.kind}{value.shape}"
+            raise UserError(f"'{key}' must hold strings: {there} is there")
         budget.spend(key, value.dtype.itemsize * value.size)
         value = value.tolist()
     if not isinstance(value, list | tuple):
-        raise UserError(f"'{key}' must hold strings, it holds {type(value).__name__}")
+        raise UserError(f"'{key}' must hold strings, it holds {kind(value)}")
     for item in value:
         if type(item) not in (str, bytes, memoryview):
-            raise UserError(f"'{key}' must hold strings, it holds {_kind(item)} too")
+            raise UserError(f"'{key}' must hold strings, it holds {kind(item)} too")
     found = [text(item) for item in value]
     budget.spend(key, 4 * len(found) * max(map(len, found), default=0))
     try:
@@ -100,12 +147,11 @@ def text(value: str | bytes | memoryview) -> str:
     return value if isinstance(value, str) else pickled_arrays.text(bytes(value))
 
 
-def _kind(item: Any) -> str:
-    return "None" if item is None else type(item).__name__
-
-
-def _listed(shapes: set[tuple[int, ...]]) -> str:
-    return "shapes " + " and ".join(map(str, sorted(shapes, key=len)[:2]))
+def kind(value: Any) -> str:
+    """Name what is there in place of numbers or strings."""
+    if isinstance(value, pickled_arrays.Other):
+        return f"an array of dtype {value.dtype}"
+    return "None" if value is None else type(value).__name__
 
 
 def write(layout: Layout, folder: Path, budget: Budget) -> tuple[str, ...]:
@@ -115,6 +161,7 @@ def write(layout: Layout, folder: Path, budget: Budget) -> tuple[str, ...]:
     """
     splits, notes = list(layout.splits), []
     first = layout.splits[splits[0]]
+    _check_keys(layout.splits)
     check_sizes("id", sum(len(table["id"]) for table in layout.splits.values()))
     names = [s for s in splits for _ in range(len(layout.splits[s]["id"]))]
     np.save(folder / "split.npy", np.array(names))
@@ -136,8 +183,16 @@ def write(layout: Layout, folder: Path, budget: Budget) -> tuple[str, ...]:
         if key in SEQUENCES and f"{key}_length" not in first:
             note = _write_lengths(folder, key, parts)
             notes += [note] if note else []
-        _write_array(folder / f"{key}.npy", key, parts, splits, budget)
+        _write_array(folder / f"{key}.npy", key, parts, layout, budget)
     return tuple(notes)
+
+
+def _check_keys(splits: Mapping[str, Mapping[str, Part]]) -> None:
+    for key in dict.fromkeys(key for table in splits.values() for key in table):
+        there = [split for split, table in splits.items() if key in table]
+        without = [split for split in splits if split not in there]
+        if without:
+            raise UserError(f"'{key}' is in {there[0]}, but not in {without[0]}")
 
 
 def _write_lengths(folder: Path, key: str, parts: Sequence[Any]) -> str | None:
@@ -152,34 +207,14 @@ def _write_lengths(folder: Path, key: str, parts: Sequence[Any]) -> str | None:
 
 
 def _write_array(
-    path: Path, key: str, parts: Sequence[Any], splits: Sequence[str], budget: Budget
+    path: Path, key: str, parts: Sequence[Any], layout: Layout, budget: Budget
 ) -> None:
-    time = 1 if key == "text_bert" else 0  # of a row
-    shapes = {
-        split: {row.shape for row in part}
-        if isinstance(part, list)
-        else {part.shape[1:]}
-        for split, part in zip(splits, parts, strict=True)
-    }
-    every = set().union(*shapes.values())
-    if len({len(shape) for shape in every}) > 1:
-        raise UserError(f"'{key}' mixes rows of {_listed(every)}")
-    row = list(next(iter(every)))
-    for split, there in shapes.items():
-        for shape in there:
-            for axis, size in enumerate(shape):
-                if axis == time:
-                    row[axis] = max(row[axis], size)
-                elif row[axis] != size:
-                    raise UserError(
-                        f"'{key}' has {size} columns in {split}, but {row[axis]} before"
-                    )
+    row = _row_shape(key, parts, layout)
     rows = sum(len(part) for part in parts)
     if key in SEQUENCES and len(row) == 2:
         check_sizes(key, rows, row[1])
-    if row and any(isinstance(part, list) for part in parts):
-        row[time] = max(row[time], 1)  # clips without any step
-    kinds = [a.dtype for part in parts for a in _arrays(part)]
+    arrays = [a for part in parts for a in _arrays(part)]
+    kinds = [a.dtype for a in arrays if a.size] or [a.dtype for a in arrays]
     dtype = np.result_type(*kinds).newbyteorder("=")
     # whoever reads it casts to float32
     budget.spend(key, math.prod([rows, *row]) * max(dtype.itemsize, 4))
@@ -191,6 +226,57 @@ def _write_array(
                 stream.write(block.tobytes())
 
 
+def _row_shape(key: str, parts: Sequence[Any], layout: Layout) -> list[int]:
+    """Return the shape that all rows are padded to; their widths must be equal.
+
+    A clip without steps has no width of its own.
+    """
+    time = _TIME.get(key)
+    shapes = [s for part in parts for s in _shapes(part)]
+    telling = [i for i, s in enumerate(shapes) if time is None or 0 not in s]
+    telling = telling or [max(range(len(shapes)), key=lambda i: shapes[i])]
+    if len({len(shapes[i]) for i in telling}) > 1:
+        raise UserError(_odd_clip(key, "shape", shapes, telling, layout))
+    widths = [tuple(n for a, n in enumerate(s) if a != time) for s in shapes]
+    if len({widths[i] for i in telling}) > 1:
+        raise UserError(_odd_clip(key, "columns", widths, telling, layout))
+    row = list(shapes[telling[0]])
+    if time is not None and row:
+        row[time] = max(shape[time] for shape in shapes)
+    return row
+
+
+def _odd_clip(
+    key: str, what: str, values: Sequence[Any], telling: Sequence[int], layout: Layout
+) -> str:
+    """Say which clips differ from most, or which splits if whole ones do."""
+    splits = [s for s, table in layout.splits.items() for _ in table["id"]]
+    ids = [i for table in layout.splits.values() for i in table["id"]]
+    odd, usual, count = odd_ones([values[i] for i in telling])
+    odd, usual = telling[odd], telling[usual]
+    has, wanted = (
+        f"{v[0]} columns" if what == "columns" and len(v) == 1 else f"{what} {v}"
+        for v in (values[odd], values[usual])
+    )
+    wanted = wanted.removesuffix(" columns")
+    of = {split: {values[i] for i in telling if splits[i] == split} for split in splits}
+    if all(len(found) == 1 for found in of.values()):
+        wrong = [split for split, found in of.items() if found == {values[odd]}]
+        return f"'{key}' has {has} in {' and '.join(wrong)}, but {wanted} in " + next(
+            split for split, found in of.items() if found == {values[usual]}
+        )
+    return (
+        f"'{key}' has {has} in '{shown(ids[odd])}' ({splits[odd]}), but {wanted} in "
+        f"'{shown(ids[usual])}' ({count} such clips)"
+    )
+
+
+def _shapes(part: Any) -> list[tuple[int, ...]]:
+    if isinstance(part, list):
+        return [row.shape for row in part]
+    return [part.shape[1:]] * len(part)
+
+
 def _arrays(part: Any) -> Sequence[np.ndarray]:
     return part if isinstance(part, list) else [part]
 
@@ -200,5 +286,6 @@ def _blocks(part: Any, row: tuple[int, ...], dtype: np.dtype) -> Iterator[np.nda
         rows = part[start : start + _ROWS]
         block = np.zeros((len(rows), *row), dtype)
         for i, value in enumerate(rows):
-            block[(i, *map(slice, np.shape(value)))] = value
+            if np.size(value):  # a clip without steps may have any width
+                block[(i, *map(slice, np.shape(value)))] = value
         yield block

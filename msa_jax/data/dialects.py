@@ -5,17 +5,25 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import clips
-from msa_jax.data.checks import check_ids, listed, shown
-from msa_jax.data.columns import Budget, Layout, numbers, strings
+from msa_jax.data import clips, one_clip, pickled_arrays
+from msa_jax.data.checks import (
+    CLASSES,
+    RANKS,
+    SPLITS,
+    TEXTS,
+    check_ids,
+    choose_text,
+    empty_split,
+    is_absent,
+    listed,
+    name_splits,
+    shown,
+)
+from msa_jax.data.columns import Budget, Layout, kind, numbers, sentences
 from msa_jax.errors import UserError
 
-ALIASES = {
-    "train": "train",
-    **dict.fromkeys(("valid", "val", "dev", "validation"), "valid"),
-    "test": "test",
-}
-# What the field's files call the plain layout's arrays (docs/data.md).
+# What the field's files call the plain layout's arrays (docs/data.md), besides by their
+# plain names; of two keys for one array, the first is read.
 KEYS = {
     "id": "id",
     "raw_text": "transcript",
@@ -31,35 +39,48 @@ KEYS = {
     "regression_labels_T": "label_text",
     "regression_labels_A": "label_audio",
     "regression_labels_V": "label_vision",
-    "emotion": "emotion",
     "emotion_labels": "emotion",
+    # Source: the pickles of TFN (Zadeh et al. 2017), LMF (Liu et al. 2018) and the
+    # first MAG-BERT, by their public loaders.
+    "glove": "text",
+    "covarep": "audio",
+    "facet": "vision",
+    **{key: key for key in RANKS if key != "split"},
 }
+_KINDS = {key: kind for kind, key in TEXTS.items()}
+_FUSION = ("glove", "covarep", "facet")
 _SEQUENCES = ("text", "text_bert", "audio", "vision")
 _KNOWN = (
-    "known are MMSA, MMSA-FET, MulT, MISA, MAG-BERT and TBJE files and .npz "
+    "known are MMSA, MMSA-FET, MulT, TFN, MISA, MAG-BERT and TBJE files and .npz "
     "(docs/data.md)"
 )
 
 
-def recognise(trees: Mapping[str, Any], budget: Budget) -> Layout:
-    """Turn the contents of one file, or of a folder's files by name, into a layout."""
+def recognise(
+    trees: Mapping[str, Any], budget: Budget, text: str | None = None
+) -> Layout:
+    """Turn the contents of one file, or of a folder's files by name, into a layout.
+
+    Args:
+        text: which text is read, see `checks.choose_text`; `plain.to_splits` has the
+            last word.
+    """
     if len(trees) == 1:
         ((_, tree),) = trees.items()
-        return _recognise_one(tree, budget)
-    whole = {ALIASES[stem]: t for stem, t in trees.items() if stem in ALIASES}
-    if whole.keys() == set(ALIASES.values()):
-        others = [stem for stem in trees if stem not in ALIASES]
-        return _with_unused(_by_split(whole, budget), others)
-    keyed = clips.keyed_files(trees, ALIASES)
+        return _recognise_one(tree, budget, text)
+    if {*name_splits(trees)[0].values()} == {*SPLITS}:
+        return _by_split(trees, budget, text)
+    keyed, renamed = clips.keyed_files(trees)
     if keyed is not None:
-        return clips.from_keyed_files(keyed, budget)
+        layout = clips.from_keyed_files(keyed, budget)
+        return layout._replace(assumptions=(*renamed, *layout.assumptions))
     raise UserError(
         f"no known layout in a folder of {listed(trees)}: expected train, valid (or "
         "dev) and test, or train_sentences, train_mels, train_sentiment and so on"
     )
 
 
-def _recognise_one(tree: Any, budget: Budget) -> Layout:
+def _recognise_one(tree: Any, budget: Budget, text: str | None) -> Layout:
     if clips.is_clip_list(tree):
         raise UserError(
             "one split only: MISA keeps train.pkl, dev.pkl and test.pkl apart; give "
@@ -67,12 +88,13 @@ def _recognise_one(tree: Any, budget: Budget) -> Layout:
         )
     if not isinstance(tree, dict) or not tree:
         raise UserError(f"no known layout: {_short(tree)}; {_KNOWN}")
-    splits = {ALIASES[key]: tree[key] for key in tree if key in ALIASES}
-    if not splits:
-        if {"audio", "vision"} & tree.keys():
+    found = name_splits(tree)[0].values()
+    if not found:
+        if one_clip.is_one(tree):
             raise UserError(
                 "features without splits (one clip of MMSA-FET?): train, valid and "
-                "test are needed, each with labels"
+                "test are needed, each with labels; a finished run answers one clip: "
+                "python -m msa_jax.predict --workdir RUN --input FILE"
             )
         if clips.is_emotion_table(tree):
             raise UserError(
@@ -80,11 +102,10 @@ def _recognise_one(tree: Any, budget: Budget) -> Layout:
                 "join them, --from FEATURES --emotions FILE"
             )
         raise UserError(f"no known layout: {_short(tree)}; {_KNOWN}")
-    missing = [s for s in ("train", "valid", "test") if s not in splits]
+    missing = [s for s in SPLITS if s not in found]
     if missing:
         raise UserError(f"split '{missing[0]}' is missing; found: {listed(tree)}")
-    layout = _by_split(splits, budget)
-    return _with_unused(layout, [key for key in tree if key not in ALIASES])
+    return _by_split(tree, budget, text)
 
 
 def _with_unused(layout: Layout, names: Sequence[Any]) -> Layout:
@@ -94,36 +115,99 @@ def _with_unused(layout: Layout, names: Sequence[Any]) -> Layout:
     return layout._replace(unused=(*layout.unused, *first, *more))
 
 
-def _by_split(splits: Mapping[str, Any], budget: Budget) -> Layout:
-    ordered = {name: splits[name] for name in ("train", "valid", "test")}
+def _by_split(trees: Mapping[Any, Any], budget: Budget, text: str | None) -> Layout:
+    """Read the three splits of a mapping that may hold other things, too."""
+    meaning, renamed = name_splits(trees)
+    named = {split: trees[name] for name, split in meaning.items()}
+    splits = {name: named[name] for name in SPLITS}
+    for name, split in splits.items():
+        if _is_empty(split):
+            raise UserError(empty_split(name))
+    layout = _read_splits(splits, budget, text)
+    layout = layout._replace(assumptions=(*renamed, *layout.assumptions))
+    return _with_unused(layout, [name for name in trees if name not in meaning])
+
+
+def _read_splits(
+    ordered: Mapping[str, Any], budget: Budget, text: str | None
+) -> Layout:
     if all(isinstance(split, dict) for split in ordered.values()):
-        return _from_arrays(ordered, budget)
+        return _from_arrays(ordered, budget, text)
     if all(clips.is_clip_list(split) for split in ordered.values()):
         return clips.from_clip_lists(ordered, budget)
     wrong = next((k, v) for k, v in ordered.items() if not isinstance(v, dict))
     raise UserError(f"no known layout: '{wrong[0]}' is {_short(wrong[1])}; {_KNOWN}")
 
 
-def _from_arrays(splits: Mapping[str, dict], budget: Budget) -> Layout:
-    """Read splits that are dicts of arrays: MMSA, MMSA-FET and MulT."""
+def _is_empty(split: Any) -> bool:
+    """Tell whether a split has no sample, whatever else it holds or lacks."""
+    if not isinstance(split, dict):
+        return _rows(split) == 0
+    rows = {KEYS.get(key, key): _rows(value) for key, value in split.items()}
+    return not rows.get("id", rows.get("label", max(rows.values(), default=0)))
+
+
+def _rows(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim else 1
+    return len(value) if isinstance(value, list | tuple) else int(value is not None)
+
+
+def _choose_keys(
+    splits: Mapping[str, dict], text: str | None
+) -> tuple[dict[str, str], list[str]]:
+    """Choose which of a file's arrays are read, and say which of them are not."""
     train, notes = splits["train"], []
-    keys = {key: plain for key, plain in KEYS.items() if key in train}
+    names: dict[str, str] = {}  # of the file's keys, by what they mean
+    for key, plain in KEYS.items():
+        if key not in train:
+            continue
+        values = [arrays.get(key) for arrays in splits.values()]
+        if all(_is_absent(value) for value in values):
+            notes.append(f"'{key}' holds no value in any split and is not read")
+        elif plain in names:
+            notes.append(f"'{key}' is not read, '{names[plain]}' is")
+        else:
+            names[plain] = key
+    texts = {key: names[key] for key in TEXTS.values() if key in names}
+    chosen, _ = choose_text(texts, text)
+    if chosen == "text":  # the mask of its tokens still tells how long each one is
+        texts.pop("text_bert", None)
+    for key in texts:
+        if key != chosen:
+            del names[key]
+    _, unread = choose_text(texts, None if chosen is None else _KINDS[chosen])
+    for modality in ("text", "audio", "vision"):
+        if modality not in names:
+            names.pop(f"{modality}_length", None)
+    return {key: plain for plain, key in names.items()}, [*notes, *unread]
+
+
+def _is_absent(value: Any) -> bool:
+    """Tell whether a split has a key, but nothing under it."""
+    if isinstance(value, np.ndarray):
+        return is_absent(value)
+    rows = value if isinstance(value, list) and value else [value]
+    return all(row is None for row in rows)
+
+
+def _from_arrays(
+    splits: Mapping[str, dict], budget: Budget, text: str | None
+) -> Layout:
+    """Read splits that are dicts of arrays: MMSA, MMSA-FET, MulT and TFN."""
+    train = splits["train"]
+    keys, notes = _choose_keys(splits, text)
     for split, arrays in splits.items():
         for key in keys:
             if key not in arrays:
                 raise UserError(f"'{key}' is missing in {split}; it is in train")
     if "label" not in keys.values():
+        hint = CLASSES if "classification_labels" in train else ""
         raise UserError(
-            "labels are missing: neither 'regression_labels' nor 'labels' is in "
+            f"labels are missing{hint}: neither 'regression_labels' nor 'labels' is in "
             f"train; found: {listed(train)}"
         )
-    if "regression_labels" in keys and keys.pop("labels", None):
-        notes.append("'labels' is not read, 'regression_labels' is")
     mult = "labels" in keys
-    preferred = [key for key in ("text_bert", "text", "raw_text") if key in keys]
-    for key in preferred[1:]:
-        del keys[key]
-        notes.append(f"text: '{preferred[0]}' is read, '{key}' is not")
     found = {
         split: _read_arrays(split, splits[split], keys, budget) for split in splits
     }
@@ -137,6 +221,8 @@ def _from_arrays(splits: Mapping[str, dict], budget: Budget) -> Layout:
     notes += _settle_text(tables)
     notes += clips.drop_empty_unimodal(tables)
     name = "MulT pickle" if mult else "MMSA pickle"
+    if {*_FUSION} & {*keys}:
+        name = f"TFN pickle ({', '.join(_FUSION)})"
     if not mult and train.get("annotations") is not None and "text" in train:
         labels = "classification_labels" in train
         name += "" if labels else " (MMSA-FET writes the same layout)"
@@ -152,9 +238,13 @@ def _read_arrays(
         if plain == "id":
             table["id"] = clips.read_ids(where, arrays[key], budget)
         elif plain == "transcript":
-            table["transcript"] = strings(where, arrays[key], budget)
+            table["transcript"] = sentences(where, arrays[key], budget)
         else:
             value = numbers(where, arrays[key], budget)
+            if "id" in table and _rows(value) == 0:  # of any shape
+                raise UserError(
+                    f"'{key}' has 0 rows in {split}, 'id' has {len(table['id'])}"
+                )
             rank = 2 if isinstance(value, list) else value.ndim - 1
             if plain in _SEQUENCES and rank != 2:
                 shape = getattr(value, "shape", "?")
@@ -166,7 +256,7 @@ def _read_arrays(
         count = len(table["label"]) if np.ndim(table["label"]) else 0
         table["id"] = [f"{split}{i}" for i in range(count)]
     if not table["id"]:
-        raise UserError(f"split '{split}' is empty")
+        raise UserError(empty_split(split))
     check_ids(table["id"], f" of {split}")
     return table
 
@@ -196,34 +286,21 @@ def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
 
 
 def _settle_text(tables: list[dict[str, Any]]) -> list[str]:
-    """Bring tokens [n, t, 3] to [n, 3, t], and front padding to the back."""
-    if not all(isinstance(table.get("text_bert"), np.ndarray) for table in tables):
+    """Bring tokens [n, t, 3] to [n, 3, t]; a clip of three tokens does not tell."""
+    tokens = [table["text_bert"] for table in tables if "text_bert" in table]
+    shapes = {np.shape(row) for part in tokens for row in part}
+    turned = all(shape[1] == 3 for shape in shapes)
+    if not shapes or not turned or all(shape[0] == 3 for shape in shapes):
         return []
-    notes, tokens = [], [table["text_bert"] for table in tables]
-    if all(t.shape[1] != 3 and t.shape[2] == 3 for t in tokens):
-        tokens = [t.transpose(0, 2, 1) for t in tokens]
-        notes.append("text: 'text_bert' was [samples, tokens, 3]; it was transposed")
-    masks = [t[:, 1] for t in tokens if t.shape[1] == 3]
-    # no difference: that of unsigned numbers wraps
-    at_front = all(np.all(mask[:, 1:] >= mask[:, :-1]) for mask in masks)
-    if len(masks) == len(tokens) and at_front and any(np.any(m == 0) for m in masks):
-        tokens = [_front_to_back(t) for t in tokens]
-        notes.append("text: tokens were padded at the front and moved to the back")
-    for table, moved in zip(tables, tokens, strict=True):
-        table["text_bert"] = moved
-    return notes
-
-
-def _front_to_back(tokens: np.ndarray) -> np.ndarray:
-    """Move each sample's tokens [3, t] to the start; MMSA-FET can pad there."""
-    steps = tokens.shape[2]
-    padding = np.sum(tokens[:, 1] == 0, axis=1)
-    index = (np.arange(steps) + padding[:, None]) % steps
-    return np.take_along_axis(tokens, index[:, None, :], axis=2)
+    for table, part in zip(tables, tokens, strict=True):
+        one = isinstance(part, np.ndarray)
+        table["text_bert"] = part.transpose(0, 2, 1) if one else [t.T for t in part]
+    return ["text: 'text_bert' was [samples, tokens, 3]; it was transposed"]
 
 
 def _short(tree: Any) -> str:
     if isinstance(tree, dict):
         return f"a dict with keys {listed(tree)}" if tree else "an empty dict"
-    size = f" of {len(tree)}" if isinstance(tree, list | tuple | str | set) else ""
-    return f"a {type(tree).__name__}{size}"
+    if isinstance(tree, list | tuple | str | set):
+        return f"a {kind(tree)} of {len(tree)}"
+    return kind(tree) if isinstance(tree, pickled_arrays.Other) else f"a {kind(tree)}"

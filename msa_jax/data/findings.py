@@ -5,11 +5,13 @@ What must hold at all is in `checks`; what is known of single sets in `known`.
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from msa_jax.data import scaling
 from msa_jax.data.known import KNOWN, Finding, compare, longest_steps
+from msa_jax.data.scaling import Columns
 from msa_jax.types import MODALITIES, Examples
 
 # Source: the vocabularies of bert-base-uncased and bert-base-chinese.
@@ -23,30 +25,56 @@ def inspect(
     splits: Mapping[str, Examples],
     source_sha256: str | None,
     label_range: tuple[float, float],
-    constant: Mapping[str, int],
+    columns: Mapping[str, Columns],
 ) -> list[Finding]:
     """Run every check; errors come first, then warnings.
 
     Args:
-        constant: columns that never change in train, per modality.
+        columns: train's statistics, per modality that arrives as features.
     """
     language = KNOWN[name].language if name in KNOWN else None
     findings = compare(name, splits, source_sha256, label_range)
-    findings += [_alignment(splits), _duplicates(splits)]
+    findings += [_labels(splits), _alignment(splits), _duplicates(splits)]
     if splits["train"].transcript is not None:
         findings.append(_language(name, splits, language))
     elif splits["train"].text is not None and splits["train"].text.dtype == np.int32:
         findings.append(_tokens(splits, language))
     findings += _lengths(splits)
-    for modality, count in constant.items():
-        width = getattr(splits["train"], modality).shape[2]
+    for modality, measured in columns.items():
+        count, width = int(measured.constant.sum()), len(measured.mean)
         line = f"{modality}: {count} of {width} never change in train"
         findings.append(Finding("constant columns", "warning" if count else "ok", line))
+        far = scaling.far_from_one(modality, measured)
+        reach = max(-measured.low.min(), measured.high.max())
+        line = far or f"{modality}: columns of train reach {reach:.3g}"
+        findings.append(Finding("feature scale", "warning" if far else "ok", line))
     findings.append(Finding("ids", "ok", "none stands in two splits"))
     values = "none in labels and features"
     findings.append(Finding("NaN and infinity", "ok", values))
     order = ("error", "warning", "ok")
     return sorted(findings, key=lambda finding: order.index(finding.verdict))
+
+
+def _labels(splits: Mapping[str, Examples]) -> Finding:
+    """See whether labels differ at all in every split, human unimodal ones too."""
+    lines, zero = [], False
+    for split, examples in splits.items():
+        labels = {"label": examples.label}
+        for i, modality in enumerate(MODALITIES):
+            if examples.unimodal_label is not None:
+                labels[f"label_{modality}"] = examples.unimodal_label[:, i]
+        for key, values in labels.items():
+            if np.all(values == values[0]):
+                zero |= values[0] == 0
+                lines.append(
+                    f"'{key}' is {values[0]:g} in all {len(values)} samples of {split}"
+                )
+    if not lines:
+        return Finding("labels", "ok", "they differ in every split")
+    line = f"{'; '.join(lines)}: Corr has no value there"
+    if zero:
+        line += ", nor have the metrics that leave out labels of 0 (Non0) where it is 0"
+    return Finding("labels", "warning", line)
 
 
 def _alignment(splits: Mapping[str, Examples]) -> Finding:
@@ -116,15 +144,7 @@ def _language(
     name: str, splits: Mapping[str, Examples], language: str | None
 ) -> Finding:
     """Tell the language by the share of Chinese characters among the letters."""
-    letters = chinese = 0
-    for examples in splits.values():
-        transcripts = _given(examples.transcript)
-        some = transcripts[:: -(-len(transcripts) // _TRANSCRIPTS)]
-        for character in "".join(line[:_CHARACTERS] for line in some):
-            if character.isalpha():
-                letters += 1
-                chinese += character > "\u2e7f" and _is_chinese(character)
-    share = chinese / max(letters, 1)
+    share = chinese_share([_given(s.transcript) for s in splits.values()]) or 0.0
     line = f"{100 * share:.0f} % of the letters are Chinese characters"
     if (language == "cn" and share < 0.5) or (language == "en" and share > 0.1):
         spoken = {"en": "English", "cn": "Chinese"}[language]
@@ -133,7 +153,26 @@ def _language(
     return Finding("language", "ok", line)
 
 
-def _is_chinese(character: str) -> bool:
+def chinese_share(parts: Sequence[np.ndarray]) -> float | None:
+    """Return the share of Chinese characters among the letters of sentences [n].
+
+    Args:
+        parts: sentences, of each split; some of each are looked at.
+
+    Returns: from 0 to 1; None where there is no letter.
+    """
+    letters = chinese = 0
+    for transcripts in parts:
+        some = transcripts[:: -(-len(transcripts) // _TRANSCRIPTS)]
+        for character in "".join(line[:_CHARACTERS] for line in some):
+            if character.isalpha():
+                letters += 1
+                chinese += character > "\u2e7f" and is_chinese(character)
+    return chinese / letters if letters else None
+
+
+def is_chinese(character: str) -> bool:
+    """Tell whether one character is a Chinese one."""
     return unicodedata.name(character, "").startswith("CJK")
 
 

@@ -17,6 +17,7 @@ from msa_jax.data.checks import (
     check_transcripts,
     listed,
     most_unfolded,
+    odd_ones,
 )
 from msa_jax.errors import UserError
 
@@ -26,13 +27,23 @@ _LARGEST = 64 << 30  # bytes of one padded modality; more is a mistake in a file
 _NAME = 255  # bytes of a file name
 _TEXTS = ("id", "split", "transcript")
 _TABLE = 128 << 20  # bytes of a CSV
-_NEEDED = ("id", "split", "label")
+_NEEDED = ("split", "label")
+# Source: thuiar/MMSA and CH-SIMS, label.csv.
+_FIELD_ID = ("video_id", "clip_id")
+_FIELD = {
+    "text": "transcript",
+    "mode": "split",
+    "label_T": "label_text",
+    "label_A": "label_audio",
+    "label_V": "label_vision",
+}
 
 
 class Folder(NamedTuple):
     """A folder as read: arrays of the plain layout, and what to tell about it."""
 
     arrays: dict[str, np.ndarray]
+    assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
     sha256: str  # of the CSV and every feature file, by name and content
 
@@ -44,6 +55,7 @@ def read_folder(folder: Path) -> Folder:
     """
     table = _find_table(folder)
     columns, lines = _read_table(table)
+    columns, assumptions = _plain_columns(table, columns, lines)
     for line, sample in zip(lines, columns["id"], strict=True):
         _check_id(table, line, sample)
     _check_cells(table, columns)
@@ -75,7 +87,10 @@ def read_folder(folder: Path) -> Folder:
                 f"{modality}: {len(extra)} files have no line in {table.name}, first "
                 f"'{min(extra)}'"
             )
-    return Folder(arrays, tuple(warnings), digest.hexdigest())
+    others = {item.name for item in folder.iterdir()} - {table.name, *MODALITIES}
+    if others:
+        assumptions.append(f"not read, beside {table.name}: {listed(sorted(others))}")
+    return Folder(arrays, tuple(assumptions), tuple(warnings), digest.hexdigest())
 
 
 def _find_table(folder: Path) -> Path:
@@ -118,7 +133,7 @@ def _read_table(table: Path) -> tuple[dict[str, list[str]], list[int]]:
         raise UserError(f"{table}: line {reader.line_num}: {error}") from None
     if len(rows) < 2:
         raise UserError(f"{table}: holds no samples below a line of column names")
-    names = [name.strip() for name in rows[0]]
+    names = _plain_names([name.strip() for name in rows[0]])
     _check_names(table, names)
     for line, row in zip(lines[1:], rows[1:], strict=True):
         if len(row) != len(names):
@@ -130,8 +145,62 @@ def _read_table(table: Path) -> tuple[dict[str, list[str]], list[int]]:
     return {n: list(c) for n, c in zip(names, columns, strict=True)}, lines[1:]
 
 
+def _plain_names(names: list[str]) -> list[str]:
+    """Rename the columns of the field's label.csv, which has no `id`, to ours."""
+    if "id" in names or not {*_FIELD_ID} <= {*names}:
+        return names
+    return [
+        new if (new := _FIELD.get(name, name)) not in names else name for name in names
+    ]
+
+
+def _plain_columns(
+    table: Path, columns: dict[str, list[str]], lines: list[int]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Make ids of the field's two columns; leave optional columns out that are empty.
+
+    Returns: the columns, and notes on both.
+    """
+    columns, notes = dict(columns), []
+    called = {key: key for key in columns}
+    if "id" not in columns:
+        called |= {new: old for old, new in _FIELD.items()}
+        parts = [columns.pop(name) for name in _FIELD_ID]
+        columns["id"] = ["$_$".join(pair) for pair in zip(*parts, strict=True)]
+        read = ", ".join(f"{old} as {new}" for old, new in _FIELD.items())
+        notes.append(
+            f"{table.name}: read as the field's label.csv: ids are video_id$_$clip_id, "
+            f"as in MMSA's pickles; {read}"
+        )
+    for keys in (UNIMODAL_KEYS, EMOTIONS):
+        there = [key for key in keys if key in columns]
+        empty = {
+            key: [i for i, cell in enumerate(columns[key]) if not _filled(cell)]
+            for key in there
+        }
+        if there and all(len(empty[key]) == len(lines) for key in there):
+            notes.append(f"{', '.join(there)}: empty in every line and not read")
+            for key in there:
+                del columns[key]
+            continue
+        for key in there:
+            if empty[key]:
+                raise UserError(
+                    f"{table}: line {lines[empty[key][0]]}: {called[key]} is empty, as "
+                    f"in {len(empty[key])} of {len(lines)} lines: fill "
+                    f"{', '.join(called[k] for k in there)} in every line, or in none"
+                )
+    return columns, notes
+
+
+def _filled(cell: str) -> bool:
+    return cell.strip().lower() not in ("", "nan")
+
+
 def _check_names(table: Path, names: list[str]) -> None:
-    missing = [name for name in _NEEDED if name not in names]
+    needed = _FIELD_ID if "id" not in names and {*_FIELD_ID} <= {*names} else ("id",)
+    needed = (*needed, *_NEEDED)
+    missing = [name for name in needed if name not in names]
     if missing:
         hint = ""
         if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
@@ -248,27 +317,31 @@ def _open(file: Path) -> np.ndarray:
 def _stack(files: list[Path], most: int) -> tuple[np.ndarray, np.ndarray]:
     """Read every file into one padded array, in the widest type that is needed.
 
-    Shapes are looked at first: nothing is read before all files fit together.
+    Shapes are looked at first: nothing is read before all files fit together. Where
+    no clip has a step, or a column, neither has the array.
 
     Args:
         most: bytes that the array may take.
     """
-    lengths, kinds, width = np.zeros(len(files), np.int64), set(), 0
-    for i, file in enumerate(files):
-        array = _open(file)  # one at a time: each open file costs a descriptor
-        if array.ndim != 2 or 0 in array.shape:
+    # one at a time: each open file costs a descriptor
+    heads = [(array.shape, array.dtype) for array in map(_open, files)]
+    if all(len(shape) == 2 and 0 in shape for shape, _ in heads):
+        return np.zeros((len(files), 0, 0), np.float32), np.zeros(len(files), np.int64)
+    for file, (shape, _) in zip(files, heads, strict=True):
+        if len(shape) != 2 or 0 in shape:
             raise UserError(
-                f"{file}: shape {array.shape}, it must be [steps, width], at least 1 "
-                "of each"
+                f"{file}: shape {shape}, it must be [steps, width], at least 1 of each"
             )
-        width = width or array.shape[1]
-        if array.shape[1] != width:
-            raise UserError(
-                f"{file}: width {array.shape[1]}, but {files[0].name} has {width}"
-            )
-        lengths[i] = len(array)
-        kinds.add(array.dtype)
-    kind = np.result_type(*kinds, np.float32)
+    widths = [shape[1] for shape, _ in heads]
+    width = widths[0]
+    if len(set(widths)) > 1:
+        odd, usual, count = odd_ones(widths)
+        raise UserError(
+            f"{files[odd]}: width {widths[odd]}, but {files[usual].name} has "
+            f"{widths[usual]} ({count} such clips)"
+        )
+    lengths = np.array([shape[0] for shape, _ in heads], np.int64)
+    kind = np.result_type(*{dtype for _, dtype in heads}, np.float32)
     size = len(files) * int(lengths.max()) * width * kind.itemsize
     if size > min(_LARGEST, most):
         raise UserError(

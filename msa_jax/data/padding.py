@@ -1,5 +1,10 @@
-"""Lengths of padded sequences, and moving front padding to the back."""
+"""Lengths of padded sequences, and moving front padding to the back.
 
+Modalities of one time axis (aligned files) are moved together: a row of vision stays
+beside the word that it belongs to.
+"""
+
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,58 +15,178 @@ class Padding(NamedTuple):
 
     side: str  # "front", "back" or "none"
     lengths: str  # "given", "derived" from all-zero steps, "recomputed" or "array"
-    blank: int  # samples without one non-zero step; their length is 1 if derived
+    blank: int  # samples without one non-zero step; alone, their length is 1 if derived
     dropped: int  # non-zero steps beyond the given lengths, set to zero
     recomputed: int = 0  # given lengths that the padding contradicts
 
 
+class Axis(NamedTuple):
+    """The time axis that several modalities of a file share.
+
+    names: those that are on it, text also as tokens; () if padding is each one's own.
+    apart: samples in which one of the features begins or ends with zeros of its own.
+    elsewhere: tokens have as many steps, but most contents lie outside of their mask.
+    """
+
+    names: tuple[str, ...] = ()
+    apart: int = 0
+    elsewhere: bool = False
+
+
+Settled = tuple[np.ndarray, np.ndarray, Padding]
+
 _CHUNK = 1 << 22  # values at a time
-SIDES = ("auto", "front", "back", "as_stored")
 
 
 def settle_padding(
-    sequence: np.ndarray, length: np.ndarray | None, side: str = "auto"
-) -> tuple[np.ndarray, np.ndarray, Padding]:
+    sequences: Mapping[str, np.ndarray],
+    lengths: Mapping[str, np.ndarray],
+    side: str = "auto",
+    mask: np.ndarray | None = None,
+) -> tuple[dict[str, Settled], Axis]:
     """Bring sequences [n, t, d] to back padding with exact zeros after each length.
 
-    The result is one new float32 array; nothing else as large is made on the way.
+    The results are new float32 arrays, cut to the longest; nothing else as large is
+    made on the way. Lengths [n] are int32 and at least 1.
 
     Without lengths, a sample's padding is its run of all-zero steps at the side where
-    more samples have one; zero steps inside and at the other side are kept. Given
-    lengths are believed. They count from the back only if, for every sample, all
-    steps before that are zero and some sample has contents after its length. If they
-    fit neither way and zeros come first in more samples than last, they are
-    recomputed: an LSTM that stops after a stored length of 1 would see padding only.
+    it is the longer one in more samples; zero steps inside and at the other side are
+    kept (as a row of zeros for [CLS] in front of back padding). Given
+    lengths are believed, 0 as 1 and those beyond the array as all its steps. They
+    count from the back only if, for every sample, all steps before that are zero and
+    some sample has contents after its length. If they fit neither way and the zeros say
+    front, they are recomputed: an LSTM that stops after a stored length of 1 would see
+    padding only.
+
+    Modalities share a time axis if all in the file have equally many steps and none has
+    lengths. If only some have as many, or have lengths, they do if these and the zeros
+    of most samples end in the same places. What is told from zeros
+    is told of the axis: padding is what is zero in every modality at once (and beyond
+    lengths, where one has lengths), so that equal steps stay side by side.
 
     Args:
+        lengths: [n], of the modalities that have them, 0 or more.
         side: where padding is: "auto" finds out as above, "front" and "back" are
             taken as said. "as_stored" believes lengths to count from the front, or
             takes all steps without lengths, zeros or not, as the originals do.
-
-    Returns: sequences cut to the longest, lengths [n] int32 (at least 1), findings.
+        mask: [n, t], where tokens are; on the axis unless, in most samples, features
+            stand where no token does.
     """
+    used = {m: contents(x) for m, x in sequences.items()}
+    told = {m: _tell(u, u, lengths.get(m), side) for m, u in used.items()}
+    axis, shared = _shared_axis(used, told, mask)
+    for m in set(axis.names) & set(used):
+        told[m] = _tell(used[m], shared, lengths.get(m), side)
+    return {m: _move(x, *told[m]) for m, x in sequences.items()}, axis
+
+
+def _shared_axis(
+    used: Mapping[str, np.ndarray],
+    told: Mapping[str, tuple[bool, np.ndarray, Padding]],
+    mask: np.ndarray | None,
+) -> tuple[Axis, np.ndarray]:
+    """Find the modalities of one time axis, and the steps [n, t] with contents there.
+
+    A file of few modalities has at most one: text, audio and vision are three.
+    """
+    nothing = Axis(), np.zeros((0, 0), bool)
+    counts = [u.shape[1] for u in used.values()]
+    counts += [] if mask is None else [mask.shape[1]]
+    steps = max(counts, key=counts.count, default=0)
+    names = [m for m, u in used.items() if u.shape[1] == steps]
+    from_zeros = [told[m][2].lengths in ("derived", "recomputed") for m in names]
+    if counts.count(steps) < 2 or not any(from_zeros):
+        return nothing
+    extents = [_extent(used[m], *told[m]) for m in names]
+    features = np.logical_or.reduce(extents)
+    same = np.all([_ends(e) == _ends(features) for e in extents], axis=(0, 1))
+    certain = counts.count(steps) == len(counts) and all(from_zeros)
+    if not certain and 2 * same.sum() <= len(same):
+        return nothing
+    alone = Axis(tuple(names) if len(names) > 1 else (), int(np.sum(~same)))
+    if mask is None or mask.shape[1] != steps:
+        return alone, features
+    token = mask > 0
+    if 2 * np.sum((features & ~token).any(axis=1)) > len(token):
+        return alone._replace(elsewhere=True), features
+    return alone._replace(names=("text", *names)), features | token
+
+
+def _extent(
+    used: np.ndarray, front: bool, length: np.ndarray, found: Padding
+) -> np.ndarray:
+    """Return the steps [n, t] that given lengths cover, else those with contents."""
+    if found.lengths != "given":
+        return used
+    position, steps = np.arange(used.shape[1]), used.shape[1]
+    if front:
+        return position >= steps - length[:, None]
+    return position < length[:, None]
+
+
+def _ends(used: np.ndarray) -> np.ndarray:
+    """Return the first step with contents and how many follow the last, [2, n]."""
+    return np.stack([used.argmax(axis=1), used[:, ::-1].argmax(axis=1)]) + (
+        np.where(used.any(axis=1), 0, -1)
+    )
+
+
+def contents(sequence: np.ndarray) -> np.ndarray:
+    """Tell which steps of [n, t, d] are not all zero, [n, t]; NaN is no zero."""
+    used = np.zeros(sequence.shape[:2], bool)
+    for part in _chunks(sequence):  # after the cast: it can turn values into zeros
+        used[part] = (sequence[part].astype(np.float32, copy=False) != 0).any(axis=-1)
+    return used
+
+
+def _chunks(sequence: np.ndarray) -> list[slice]:
+    n, steps, width = sequence.shape
+    chunk = max(1, _CHUNK // (steps * width))
+    return [slice(i, i + chunk) for i in range(0, n, chunk)]
+
+
+def _move(
+    sequence: np.ndarray, front: bool, length: np.ndarray, found: Padding
+) -> Settled:
     n, steps, width = sequence.shape
     position = np.arange(steps)
-    chunk = max(1, _CHUNK // (steps * width))
-    chunks = [slice(i, i + chunk) for i in range(0, n, chunk)]
-    used = np.zeros((n, steps), bool)  # NaN counts as contents
-    for part in chunks:  # after the cast: it can turn values into zeros
-        used[part] = (sequence[part].astype(np.float32, copy=False) != 0).any(axis=-1)
-    some = used.any(axis=1)
-    blank = int(n - some.sum())
-    first = used.argmax(axis=1)  # 0 if blank
-    last = np.where(some, steps - used[:, ::-1].argmax(axis=1), 1)
-    at_front = int(np.sum(first > 0))
-    at_back = int(np.sum(last[some] < steps))
-    front = side == "front" or (side == "auto" and at_front > at_back)
+    longest = int(length.max())
+    settled = np.zeros((n, longest, width), np.float32)
+    for part in _chunks(sequence):
+        block = sequence[part, :longest]
+        if front:
+            start = steps - length[part]
+            index = np.minimum(start[:, None] + position[:longest], steps - 1)
+            block = np.take_along_axis(sequence[part], index[:, :, None], axis=1)
+        settled[part] = block
+        settled[part][position[:longest] >= length[part, None]] = 0
+    return settled, length, found
+
+
+def _tell(
+    used: np.ndarray, shared: np.ndarray, length: np.ndarray | None, side: str
+) -> tuple[bool, np.ndarray, Padding]:
+    """Tell from the steps with contents, [n, t], what `settle_padding` has to do.
+
+    Returns: whether padding is at the front, lengths [n] int32, findings.
+    """
+    n, steps = used.shape
+    position = np.arange(steps)
+    blank = int(n - used.any(axis=1).sum())
+    some = shared.any(axis=1)
+    first = shared.argmax(axis=1)  # 0 if blank
+    last = np.where(some, steps - shared[:, ::-1].argmax(axis=1), 1)
+    after_last = np.where(some, steps - last, 0)
+    at_front, at_back = np.sum(first > after_last), np.sum(after_last > first)
+    front = side == "front" or (side == "auto" and bool(at_front > at_back))
     own = np.where(some, steps - first, 1) if front else last  # by all-zero steps
     dropped = recomputed = 0
     if length is None:
         lengths = "array" if side == "as_stored" else "derived"
         length = np.full(n, steps) if side == "as_stored" else own
-        padded = at_front if front else at_back
+        padded = (first if front else after_last).any()
     else:
-        lengths = "given"
+        lengths, length = "given", np.clip(length, 1, steps)
         after = used & (position >= length[:, None])
         before_tail = used & (position < steps - length[:, None])
         from_back = bool(after.any() and not before_tail.any())
@@ -71,23 +196,21 @@ def settle_padding(
         else:
             lengths, recomputed = "recomputed", int(np.sum(length != own))
             length = own
-        padded = int(np.sum(length < steps))
-    found = Padding(
-        ("front" if front else "back") if padded else "none",
-        lengths,
-        blank,
-        dropped,
-        recomputed,
-    )
-    length = length.astype(np.int32)
-    longest = int(length.max())
-    settled = np.zeros((n, longest, width), np.float32)
-    for part in chunks:
-        block = sequence[part, :longest]
-        if front:
-            start = steps - length[part]
-            index = np.minimum(start[:, None] + position[:longest], steps - 1)
-            block = np.take_along_axis(sequence[part], index[:, :, None], axis=1)
-        settled[part] = block
-        settled[part][position[:longest] >= length[part, None]] = 0
-    return settled, length, found
+        padded = (length < steps).any()
+    where = ("front" if front else "back") if padded else "none"
+    found = Padding(where, lengths, blank, dropped, recomputed)
+    return front, length.astype(np.int32), found
+
+
+def tokens_first(tokens: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Move tokens [n, 3, t] to the start where every mask is zeros, then ones.
+
+    Returns: the tokens, and whether they were moved. MMSA-FET can pad at the front.
+    """
+    mask = tokens[:, 1]
+    # no difference: that of unsigned numbers wraps
+    if not np.any(mask == 0) or not np.all(mask[:, 1:] >= mask[:, :-1]):
+        return tokens, False
+    steps = tokens.shape[2]
+    index = (np.arange(steps) + np.sum(mask == 0, axis=1)[:, None]) % steps
+    return np.take_along_axis(tokens, index[:, None, :], axis=2), True

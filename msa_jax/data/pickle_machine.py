@@ -41,7 +41,7 @@ class Machine:
     def run(self) -> Any:
         """Follow the opcodes to STOP and return what is then on top."""
         view, end, stack = self.view, len(self.view), self.stack
-        for count in range(MAX_OPCODES):
+        for _ in range(MAX_OPCODES):
             if self.at >= end:
                 raise Truncated
             code = view[self.at]
@@ -50,8 +50,6 @@ class Machine:
                 return stack.pop()
             handler = _HANDLERS[code]
             if handler is None:
-                if count < 2:
-                    raise UserError("not a pickle, or a damaged one (unknown start)")
                 raise ValueError
             handler(self)
             if len(stack) > MAX_STACK or len(self.memo) > MAX_MEMO:

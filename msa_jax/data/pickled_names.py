@@ -11,6 +11,7 @@ from msa_jax.errors import UserError
 
 _CORES = ("numpy.core", "numpy._core")
 _BUILTINS = ("set", "frozenset", "list", "tuple", "dict", "bytes", "bytearray")
+_DEFAULTS = ("int", "long", "float", "str", "unicode", "bool")
 NAMES = {
     **{(f"{core}.multiarray", "_reconstruct"): "reconstruct" for core in _CORES},
     **{(f"{core}.multiarray", "scalar"): "scalar" for core in _CORES},
@@ -19,8 +20,28 @@ NAMES = {
     ("numpy", "dtype"): "dtype",
     ("_codecs", "encode"): "encode",
     ("collections", "OrderedDict"): "dict",
+    ("collections", "Counter"): "dict",
+    ("collections", "defaultdict"): "defaultdict",
     **{("builtins", name): name for name in _BUILTINS},
     **{("__builtin__", name): name for name in _BUILTINS},
+    # named as what a defaultdict makes of a missing key; nothing is made here
+    **{("builtins", name): "default" for name in _DEFAULTS},
+    **{("__builtin__", name): "default" for name in _DEFAULTS},
+}
+# What to do about objects of other packages, by the package's name.
+_INSTEAD = {
+    "torch": "it holds PyTorch tensors: save NumPy arrays, tensor.numpy()",
+    "pandas": "it holds pandas objects: save NumPy arrays, .to_numpy()",
+    "joblib": "joblib wrote it: load it with joblib and save it with pickle.dump",
+    "scipy": "it holds SciPy objects: save NumPy arrays, .toarray()",
+    "tensorflow": "it holds TensorFlow tensors: save NumPy arrays, tensor.numpy()",
+    "jax": "it holds JAX arrays: save NumPy arrays, numpy.asarray(array)",
+    "jaxlib": "it holds JAX arrays: save NumPy arrays, numpy.asarray(array)",
+    "numpy": "save plain arrays, numpy.asarray(array)",
+    **dict.fromkeys(
+        ("__main__", "copyreg", "copy_reg", "datetime", "pathlib", "types"),
+        "it holds objects of a class: save dicts, lists and NumPy arrays",
+    ),
 }
 
 
@@ -35,7 +56,11 @@ def find(module: str, name: str) -> Name:
     kind = NAMES.get((module, name))
     if kind is None:
         wanted = ascii(f"{module}.{name}"[:80])
-        raise UserError(f"refused: it wants to call {wanted}; arrays need no such name")
+        instead = _INSTEAD.get(module.partition(".")[0])
+        raise UserError(
+            f"refused: it wants to call {wanted}; arrays need no such name"
+            + (f"; {instead}" if instead else "")
+        )
     return Name(kind)
 
 
@@ -58,6 +83,10 @@ def call(kind: str, arguments: tuple) -> Any:
             return string.encode("latin-1")
         case "dict", ():
             return {}
+        case "defaultdict", (() | (Name(),) | (None,)):
+            return {}
+        case "dict", (dict() as table,):  # a Counter
+            return dict(table)
         case "dict", (list() as pairs,):
             return {flat_key(key): value for key, value in pairs}
         case (("set" | "frozenset"), ()):

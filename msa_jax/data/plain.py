@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data import checks
-from msa_jax.data.padding import Padding, settle_padding
+from msa_jax.data import checks, containers
+from msa_jax.data.padding import Axis, Padding, contents, settle_padding, tokens_first
 from msa_jax.errors import UserError
-from msa_jax.types import Examples
+from msa_jax.types import MODALITIES, Examples
 
 _NAMED = 30  # of the arrays that nothing reads
+# Source: pandas, str() of the values that stand for a missing one.
+MISSING = ("nan", "NaN", "None", "<NA>")
 
 
 class Notes(NamedTuple):
@@ -27,16 +29,24 @@ class Notes(NamedTuple):
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of an .npz file, never unpickling anything."""
+    """Read an .npz file, never unpickling anything.
+
+    Returns: the arrays that have a meaning here, and of others the names, each with an
+        empty array.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if not path.is_file() or not _is_archive(path):
         raise UserError(f"{path}: not an .npz file (write one with np.savez)")
     arrays, size = {}, 0
     try:
+        containers.refuse_other_zip(path)
         _check_unfolding(path)
         with np.load(path, allow_pickle=False) as archive:
             for key in archive.files:
+                if key not in checks.RANKS:  # named in the card, whatever it holds
+                    arrays[key] = np.empty(0)
+                    continue
                 arrays[key] = _read_array(path, archive, key)
                 # whoever reads it casts to float32 or int32
                 size += arrays[key].size * max(arrays[key].itemsize, 4)
@@ -99,42 +109,50 @@ def to_splits(
     arrays: Mapping[str, np.ndarray],
     label_range: tuple[float, float],
     side: str = "auto",
+    text: str | None = None,
 ) -> tuple[dict[str, Examples], Notes]:
     """Check plain arrays and cut them into train, valid and test, in file order.
 
     Args:
         side: where sequences are padded, see `padding.settle_padding`.
+        text: which text is read, see `checks.choose_text`.
     """
-    given, assumptions, warnings, padding = arrays, [], [], {}
-    if "text" in arrays and "text_bert" in arrays:
-        arrays = {k: v for k, v in arrays.items() if k not in ("text", "text_length")}
-        assumptions.append("text: 'text_bert' is read, 'text' is not")
+    given = arrays
+    arrays, warnings = checks.drop_absent(arrays)
+    names = {key: key for key in checks.TEXTS.values() if key in arrays}
+    chosen, assumptions = checks.choose_text(names, text)
+    tokens = arrays.get("text_bert")
+    arrays = {k: v for k, v in arrays.items() if k == chosen or k not in names}
     checks.check_layout(arrays)
-    ids, split = arrays["id"], arrays["split"]
-    checks.check_splits(split, ids)
+    ids = arrays["id"]
+    checks.check_ids(ids.tolist())
+    meaning, renamed = checks.check_split_names(arrays["split"].tolist(), ids.tolist())
+    assumptions += renamed
+    split = np.array([meaning[name] for name in arrays["split"].tolist()])
+    checks.check_splits(split, arrays)
     for key in ("label", *checks.UNIMODAL_KEYS):
         if key in arrays:
             checks.check_labels(key, arrays[key], ids, label_range)
-    sequences: dict[str, np.ndarray | None] = {}
-    for modality in ("text", "audio", "vision"):
-        sequences[modality] = sequences[f"{modality}_length"] = None
-        if modality in arrays:
-            sequence, length, found, more = _read_sequence(arrays, modality, side)
-            sequences[modality] = sequence
-            sequences[f"{modality}_length"] = length
-            padding[modality] = found
-            stated, warned = _describe(modality, arrays[modality], found)
-            assumptions += stated
-            warnings += warned + more
     used = set(checks.RANKS) & set(arrays)
     if "text" not in arrays and "text_length" in arrays:
         used.discard("text_length")
         assumptions.append("text_length is not used: only 'text' features need it")
-    if "text_bert" in arrays:
-        sequences["text"], sequences["text_length"] = _read_tokens(arrays)
+    sequences, padding, stated, warned = _read_sequences(arrays, side, tokens)
+    assumptions += stated
+    warnings += warned
+    if "text" in padding and padding["text"].lengths == "mask":
+        used.add("text_bert")
     transcript = arrays.get("transcript")
     if transcript is not None:
         checks.check_transcripts(transcript, ids.tolist())
+        missing = np.isin(np.char.strip(transcript), MISSING)
+        if missing.any():
+            transcript = np.where(missing, "", transcript)
+            warnings.append(
+                f"text: {int(missing.sum())} transcripts are 'nan', 'None' or the "
+                "like, what an empty cell turns into: they are taken as empty (a "
+                "sentence that is this very word looks the same)"
+            )
         empty = int(np.sum(np.char.strip(transcript) == ""))
         if empty:
             warnings.append(f"text: {empty} transcripts are empty")
@@ -161,16 +179,74 @@ def to_splits(
     return {name: _rows(whole, split == name) for name in checks.SPLITS}, notes
 
 
-def _read_sequence(
-    arrays: Mapping[str, np.ndarray], modality: str, side: str
-) -> tuple[np.ndarray, np.ndarray, Padding, list[str]]:
-    ids, sequence = arrays["id"], arrays[modality]
-    steps = sequence.shape[1]
-    length = arrays.get(f"{modality}_length")
-    if length is not None:
-        length = checks.check_lengths(f"{modality}_length", length, steps, ids)
+def _read_sequences(
+    arrays: Mapping[str, np.ndarray], side: str, tokens: np.ndarray | None
+) -> tuple[dict[str, np.ndarray | None], dict[str, Padding], list[str], list[str]]:
+    """Return each modality's steps and lengths, padding, assumptions and warnings.
+
+    Args:
+        tokens: `text_bert` of the file, also where vectors are read in its place: those
+            of padding tokens are not zero, its mask tells where they are.
+    """
+    ids, assumptions, warnings = arrays["id"], [], []
+    keys = (key for m in MODALITIES for key in (m, f"{m}_length"))
+    found: dict[str, np.ndarray | None] = dict.fromkeys(keys)
+    features = {m: arrays[m] for m in MODALITIES if m in arrays}
+    given = {
+        m: checks.check_lengths(f"{m}_length", arrays[f"{m}_length"], ids)
+        for m in features
+        if f"{m}_length" in arrays
+    }
+    mask, moved, counts = None, False, None
+    if "text_bert" in arrays:
+        assert tokens is not None
+        mask = tokens[:, 1]
+        tokens, moved = tokens_first(tokens)
+        found["text"], found["text_length"] = _read_tokens(tokens, ids)
+    elif "text" in features and "text" not in given and side != "as_stored":
+        features["text"], counts = _masked(features["text"], tokens)
     with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
-        sequence, length, found = settle_padding(sequence, length, side)
+        settled, axis = settle_padding(features, given, side, mask)
+    if moved:
+        assumptions.append(
+            "text: tokens were padded at the front and moved to the back"
+        )
+    stated, warned = _describe_axis(axis, len(ids))
+    assumptions += stated
+    warnings += warned
+    if counts is not None and np.array_equal(settled["text"][1], counts):
+        sequence, length, padding = settled["text"]
+        settled["text"] = sequence, length, padding._replace(lengths="mask")
+    for m, (sequence, length, padding) in settled.items():
+        if padding.lengths == "given" and side != "as_stored":
+            _check_reach(m, features[m], arrays[f"{m}_length"], ids)
+        stated, warned = _describe(m, features[m], given.get(m), padding, axis)
+        assumptions += stated
+        warnings += warned + _finite(m, sequence, length, ids)
+        found |= {m: sequence, f"{m}_length": length}
+    if moved and axis.names[:1] == ("text",):
+        early = int(np.sum(settled[axis.names[1]][1] > found["text_length"]))
+        if early:
+            warnings.append(
+                f"text: in {early} samples {' or '.join(axis.names[1:])} begins before "
+                "the first token, which became the first step: moved apart"
+            )
+    return found, {m: p for m, (_, _, p) in settled.items()}, assumptions, warnings
+
+
+def _check_reach(
+    m: str, sequence: np.ndarray, length: np.ndarray, ids: np.ndarray
+) -> None:
+    """Check that lengths end in the array, and that those of 0 have only zeros."""
+    none = np.flatnonzero(length < 1)
+    wrong = none[contents(sequence[none]).any(axis=1)]
+    checks.check_reach(f"{m}_length", length, sequence.shape[1], wrong, ids)
+
+
+def _finite(
+    modality: str, sequence: np.ndarray, length: np.ndarray, ids: np.ndarray
+) -> list[str]:
+    """Set -inf of audio to 0, in place, and refuse what is not finite otherwise."""
     warnings = []
     # the minimum needs no memory, and is NaN where one is
     maybe = modality == "audio" and not np.isfinite(sequence.min())
@@ -183,20 +259,72 @@ def _read_sequence(
             "to 0, as the originals do"
         )
     checks.check_finite(modality, sequence, length, ids)
-    return sequence, length, found, warnings
+    return warnings
 
 
-def _read_tokens(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    checks.check_tokens(arrays["text_bert"], arrays["id"])
-    tokens = arrays["text_bert"].astype(np.int32)
+def _masked(
+    vectors: np.ndarray, tokens: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Set vectors [n, t, d] of padding tokens to zero, by the mask of tokens [n, 3, t].
+
+    Returns: the vectors, and how many each sample has, at least 1; None if the two do
+        not belong together or the mask has gaps.
+    """
+    if tokens is None or tokens.shape != (len(vectors), 3, vectors.shape[1]):
+        return vectors, None
+    mask = tokens[:, 1]
+    later, before = mask[:, 1:], mask[:, :-1]
+    if not np.isin(mask, (0, 1)).all() or not (
+        np.all(later <= before) or np.all(later >= before)
+    ):
+        return vectors, None
+    counts = np.maximum(np.count_nonzero(mask, axis=1), 1)
+    return np.where(mask[:, :, None] > 0, vectors, 0), counts
+
+
+def _read_tokens(
+    text_bert: np.ndarray, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    checks.check_tokens(text_bert, ids)
+    tokens = text_bert.astype(np.int32)
     length = tokens[:, 1].sum(axis=1, dtype=np.int32)
     tokens = tokens[:, :, : int(length.max())]
     keep = np.arange(tokens.shape[2]) < length[:, None]
     return tokens * keep[:, None], length
 
 
+def _describe_axis(axis: Axis, samples: int) -> tuple[list[str], list[str]]:
+    """Say that modalities were taken to be aligned, and what speaks against it."""
+    assumptions, warnings = [], []
+    names = ", ".join(axis.names)
+    if axis.names:
+        assumptions.append(
+            f"{names}: as many steps each, so taken to be aligned step by step: "
+            "padding is what is zero in all of them at once; if they are not, give "
+            "lengths"
+        )
+    apart = (
+        f"{names}: in {axis.apart} of {samples} samples one of them begins or ends "
+        "with zeros of its own, which are kept"
+    )
+    if axis.names and 2 * axis.apart > samples:
+        warnings.append(f"{apart}; are they aligned at all? If not, give lengths")
+    elif axis.names and axis.apart:
+        assumptions.append(apart)
+    if axis.elsewhere:
+        assumptions.append(
+            "text: as many tokens as there are steps of features, but in most samples "
+            "features stand where no token is: not taken to be aligned with them"
+        )
+    return assumptions, warnings
+
+
 def _describe(
-    modality: str, array: np.ndarray, found: Padding
+    modality: str,
+    array: np.ndarray,
+    length: np.ndarray | None,
+    found: Padding,
+    axis: Axis,
 ) -> tuple[list[str], list[str]]:
     """Say in words what was assumed about a modality and what looks wrong."""
     assumptions, warnings = [], []
@@ -207,6 +335,8 @@ def _describe(
             f"{modality}: no lengths given, taken from all-zero steps at the "
             f"{found.side if found.side != 'none' else 'back'}"
         )
+    if found.lengths == "mask":
+        assumptions.append("text: lengths are those of the mask in 'text_bert'")
     if found.lengths == "array":
         assumptions.append(f"{modality}: every step counts, padding too (as stored)")
     if found.recomputed:
@@ -215,10 +345,23 @@ def _describe(
             "zeros in front of the contents and were recomputed; --padding as_stored "
             "keeps them"
         )
+    if length is not None and found.lengths == "given":
+        none, beyond = int(np.sum(length < 1)), int(np.sum(length > array.shape[1]))
+        if none:
+            warnings.append(
+                f"{modality}: {none} lengths of 0 became 1, a step of zeros"
+            )
+        if beyond:
+            warnings.append(
+                f"{modality}: {beyond} lengths lie beyond the array and became its "
+                f"{array.shape[1]} steps"
+            )
     if found.side == "front":
         assumptions.append(f"{modality}: front padding was moved to the back")
     if found.blank:
         lengths = " and keep length 1" if found.lengths == "derived" else ""
+        if modality in axis.names:
+            lengths = " and stay as long as the others"
         warnings.append(f"{modality}: {found.blank} samples are all zero{lengths}")
     if found.dropped:
         warnings.append(

@@ -2,13 +2,13 @@
 
 The child has limits on memory, time and file size, an empty environment, a scratch
 folder to work in and, where the kernel has Landlock, no right to write elsewhere, to
-execute or to connect. What it hands back are .npy files; nothing is unpickled here.
+execute or to connect. What it hands back are .npy files; nothing is unpickled here, and
+nothing here imports what runs there, `sandboxed`.
 """
 
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -29,9 +29,9 @@ _PREFIX = "msa_prepare_"
 _START = (
     "import json, sys; request = json.load(sys.stdin.buffer); "
     "sys.path[:] = request['path']; "
-    "from msa_jax.data.sandbox import child; sys.exit(child(request))"
+    "from msa_jax.data.sandboxed import child; sys.exit(child(request))"
 )
-_MISTAKE = 2
+MISTAKE = 2
 
 
 class Found(NamedTuple):
@@ -60,7 +60,12 @@ def limits_for(size: int) -> Limits:
 
 @contextlib.contextmanager
 def read(
-    files: Sequence[Path], emotions: Path | None = None, limits: Limits | None = None
+    files: Sequence[Path],
+    emotions: Path | None = None,
+    limits: Limits | None = None,
+    text: str | None = None,
+    *,
+    one_clip: bool = False,
 ) -> Iterator[tuple[dict[str, np.ndarray], Found]]:
     """Yield the plain arrays of pickles; they live until the context is left.
 
@@ -68,6 +73,9 @@ def read(
         files: one pickle, or the pickles of one folder that belong together.
         emotions: a pickle of six emotion intensities per clip to join.
         limits: other than those that fit the size.
+        text: which text is read, see `checks.choose_text`.
+        one_clip: read a clip without label and split, as `predict` does, and nothing
+            else.
     """
     every = [*files, emotions] if emotions else list(files)
     size = sum(file.stat().st_size for file in every)
@@ -77,7 +85,8 @@ def read(
     scratch.sweep(_PREFIX, place)
     folder, lock = scratch.create(_PREFIX, place)
     try:
-        _run_child(every, emotions, folder, limits or limits_for(size))
+        spared = limits or limits_for(size)
+        _run_child(every, emotions, folder, spared, text, one_clip)
         yield _collect(folder)
     finally:
         scratch.remove(folder)
@@ -86,7 +95,12 @@ def read(
 
 
 def _run_child(
-    files: Sequence[Path], emotions: Path | None, folder: Path, limits: Limits
+    files: Sequence[Path],
+    emotions: Path | None,
+    folder: Path,
+    limits: Limits,
+    text: str | None,
+    one_clip: bool,
 ) -> None:
     lifeline, held = (
         os.pipe()
@@ -94,6 +108,8 @@ def _run_child(
     request = {
         "files": [str(file.resolve()) for file in files if file != emotions],
         "emotions": str(emotions.resolve()) if emotions else None,
+        "text": text,
+        "one_clip": one_clip,
         "scratch": str(folder),
         "parent": os.getpid(),
         "lifeline": lifeline,
@@ -121,7 +137,7 @@ def _run_child(
         os.close(held)
     if done.returncode == 0:
         return
-    if done.returncode == _MISTAKE and done.stdout:
+    if done.returncode == MISTAKE and done.stdout:
         line = done.stdout[:2000].decode("utf-8", "replace")
         line = "".join(c if c.isprintable() else " " for c in line)
         raise UserError(line if len(files) > 1 else f"{shown}: {line}")
@@ -148,57 +164,3 @@ def _collect(folder: Path) -> tuple[dict[str, np.ndarray], Found]:
         tuple(found["unused"]),
         found["write_protected"],
     )
-
-
-def child(request: dict) -> int:
-    """Read the files of a request into .npy files; runs in the child process."""
-    # everything is imported before rights are given up
-    from msa_jax.data import clips, columns, dialects, landlock, lifeline, unpickle
-
-    lifeline.die_with(request["parent"], request["lifeline"])
-    limits, folder = Limits(*request["limits"]), Path(request["scratch"])
-    budget = columns.Budget(limits.budget)
-    # a second of grace: at the hard limit it would be SIGKILL, which says nothing
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 1))
-    for what, most in (
-        (resource.RLIMIT_FSIZE, limits.budget),
-        (resource.RLIMIT_AS, limits.memory),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(what, (most, most))
-    protected = landlock.restrict_to(folder)
-    several = len(request["files"]) > 1
-    where = ""
-    try:
-        trees, notes = {}, []
-        for file in map(Path, request["files"]):
-            where = f"{file}: " if several else ""
-            if file.stem in trees:
-                raise UserError(f"another pickle here is called '{file.stem}', too")
-            trees[file.stem], rest = unpickle.read(file)
-            if rest:
-                notes.append(f"{file.name}: {rest} bytes after the pickle are not read")
-        where = f"{Path(request['files'][0]).parent}: " if several else ""
-        layout = dialects.recognise(trees, budget)
-        if request["emotions"]:
-            where = f"{request['emotions']}: "
-            tree, _ = unpickle.read(Path(request["emotions"]))
-            names, values = clips.emotions_of(tree, budget)
-            layout = clips.join_emotions(layout, names, values)
-        notes = [*layout.assumptions, *notes]
-        notes += columns.write(layout, folder, budget)
-        found = Found(layout.name, tuple(notes), layout.unused, protected)
-        (folder / "found.json").write_text(json.dumps(found._asdict()))
-        return 0
-    except UserError as error:
-        line = str(error)
-    except MemoryError:
-        line = f"refused: it needs more than {limits.memory >> 20} MiB of memory"
-    except RecursionError:
-        line = "refused: nested too deeply"
-    except OSError as error:
-        line = f"its arrays cannot be written to {folder} ({error.strerror})"
-    except Exception as error:  # a file nobody thought of must not end in a traceback
-        line = f"no known layout ({type(error).__name__}: {error})"
-    sys.stdout.buffer.write(f"{where}{line}".encode("utf-8", "replace"))
-    return _MISTAKE

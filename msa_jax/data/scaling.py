@@ -7,6 +7,12 @@ import numpy as np
 
 from msa_jax.types import Examples
 
+# What is far from 1. The field's own files stay inside and are read as they are:
+# COVAREP's pitch reaches 500, CMU-MOSI's openSMILE vectors 356 at a root mean square of
+# 202, means are up to 18 deviations away. eGeMAPS's frequencies reach thousands.
+_REACH, _LARGE = 1000.0, 250.0  # largest value, root mean square
+_SMALL = 0.01  # largest value
+_OFFSET, _DEVIATIONS = 3.0, 50.0  # mean at least, and this many deviations
 _CHUNK = 64 << 20  # bytes at a time: float64 copies of a whole split may not fit
 
 
@@ -22,6 +28,48 @@ class Columns(NamedTuple):
     def constant(self) -> np.ndarray:
         """Which columns never change, by their values and not by a rounded std."""
         return self.low == self.high
+
+
+def of_card(card: Mapping) -> dict[str, Columns]:
+    """Return the statistics of train that a data card holds, per modality."""
+    return {
+        m: Columns(**{k: np.asarray(v, np.float64) for k, v in c.items()})
+        for m, c in card.get("normaliser", {}).items()
+    }
+
+
+def far_from_one(modality: str, columns: Columns) -> str:
+    """Say which columns are of a size that networks do not learn from; "" if none.
+
+    Columns that never change have a check of their own, unless they are large.
+    """
+    reach = np.maximum(np.abs(columns.low), np.abs(columns.high))
+    large = (reach > _REACH) | (np.hypot(columns.mean, columns.std) > _LARGE)
+    rest = ~large & ~columns.constant
+    small = rest & (reach < _SMALL)
+    size = np.abs(columns.mean)
+    offset = rest & (size > _OFFSET) & (size > _DEVIATIONS * columns.std)
+    width, found = len(reach), []
+    if large.any():
+        most = reach.max()
+        shown = f"{most:,.0f}" if most < 1e7 else f"{most:.1e}"
+        count = f" ({large.sum()} of {width} are large)" if not large.all() else ""
+        found.append(f"columns of train reach {shown}{count}")
+    if small.any():
+        most = f"{reach[small].max():.2g}"
+        found.append(f"{small.sum()} of {width} columns of train stay below {most}")
+    if offset.any():
+        i = int(np.argmax(np.where(offset, size, 0)))
+        found.append(
+            f"{offset.sum()} of {width} columns of train hardly leave their mean (one "
+            f"is {columns.mean[i]:.4g}, give or take {columns.std[i]:.2g})"
+        )
+    if not found:
+        return ""
+    advice = "scale them in the file, data.standardise leaves text alone"
+    if modality != "text":
+        advice = "most networks need --config.data.standardise=train"
+    return f"{modality}: {', '.join(found)}; {advice}"
 
 
 def valid_steps(steps: int, length: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from msa_jax.data import plain, sandbox
+from msa_jax.data.checks import listed
 from msa_jax.data.sandbox import Found
 from msa_jax.errors import UserError
 
@@ -17,13 +18,14 @@ _PICKLES = (".pkl", ".pickle", ".p")
 
 @contextlib.contextmanager
 def read(
-    path: Path, emotions: Path | None = None
+    path: Path, emotions: Path | None = None, text: str | None = None
 ) -> Iterator[tuple[dict[str, np.ndarray], Found]]:
     """Yield the plain arrays of a source; they live until the context is left.
 
     Args:
         path: an .npz or a pickle, told apart by contents, or a folder of pickles.
         emotions: a pickle of six emotion intensities per clip, joined by id.
+        text: which text is read, see `checks.choose_text`.
     """
     for file in (path, emotions):
         if file is not None and not file.exists():
@@ -33,7 +35,7 @@ def read(
     if path.is_dir():
         files = pickles_in(path)
         if not files:
-            raise UserError(f"{path}: no .pkl, .pickle or .p file in this folder")
+            raise UserError(_no_features(path))
     elif not path.is_file():
         raise UserError(f"{path}: not a file")
     else:
@@ -43,13 +45,24 @@ def read(
             raise UserError("--emotions goes with pickles; an .npz holds 'emotion'")
         yield plain.read_npz(path), Found("plain .npz", (), ())
         return
-    with sandbox.read(files, emotions) as (arrays, found):
+    with sandbox.read(files, emotions, text=text) as (arrays, found):
         protected = "yes" if found.write_protected else "no, this system has none"
         line = (
             "pickles: read in a sandbox: memory, time and file-size limits; kernel "
             f"write protection: {protected}"
         )
         yield arrays, found._replace(assumptions=(*found.assumptions, line))
+
+
+def _no_features(folder: Path) -> str:
+    """Say what a folder lacks, and what in it could be given itself."""
+    names = sorted(item.name for item in folder.iterdir())
+    line = f"{folder}: no .pkl, .pickle or .p file in this folder, nor a table of clips"
+    archives = [name for name in names if name.endswith(".npz")]
+    if archives:
+        return f"{line}; give the file itself: --from {folder / archives[0]}"
+    found = listed(names) or "nothing"
+    return f"{line} (.csv, docs/bring_your_own.md); found: {found}"
 
 
 def pickles_in(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,11 @@ class Dataset(NamedTuple):
     name: str
     splits: dict[str, Examples]
     card: dict
+
+
+def data_dir(given: str | None) -> str:
+    """Return where data sets lie: where the user says, else $MSA_DATA, else data."""
+    return given or os.environ.get("MSA_DATA") or "data"
 
 
 def dataset_path(name: str, data_dir: str | Path) -> Path:
@@ -152,8 +158,34 @@ def read_card(path: Path) -> dict:
         ) from None
 
 
-def _twin(name: str) -> str:
-    return ", or make one up: --synthetic in place of --from FILE" * (name in KNOWN)
+def content_hash(name: str, data_dir: str | Path) -> str | None:
+    """Return the hash of a data set's contents, as its card has it; None without one.
+
+    Nothing of the data themselves is read.
+    """
+    path = dataset_path(name, data_dir)
+    return str(read_card(path).get("content_sha256")) if path.exists() else None
+
+
+def absent(name: str, data_dir: str | Path, flag: str = "--config.data.name") -> str:
+    """Say that there is no data set of a name, and the command that makes one.
+
+    Args:
+        name: asked for.
+        data_dir: where it was looked for.
+        flag: how it was asked for; said where the name is one that cannot be.
+    """
+    own = re.sub("[^a-z0-9_]+", "_", name.lower()).strip("_") or "NAME"
+    said = f"no data set '{name}' at {dataset_path(name, data_dir)}"
+    if own != name:
+        said += f"; names hold a-z, 0-9 and _ only: {flag}={own}"
+        if own != "NAME" and dataset_path(own, data_dir).exists():
+            return f"{said}, which is there"
+    twin = ", or make one up: --synthetic in place of --from FILE" * (own in KNOWN)
+    return (
+        f"{said}; make it from its feature file (docs/layouts.md): python -m "
+        f"msa_jax.prepare {own} --from FILE --data_dir {data_dir}{twin}"
+    )
 
 
 def load(name: str, data_dir: str | Path) -> Dataset:
@@ -166,11 +198,7 @@ def load(name: str, data_dir: str | Path) -> Dataset:
     if name in synthetic.SIZES:
         make_synthetic(name, data_dir)
     if not path.exists():
-        raise UserError(
-            f"no data set '{name}' at {path}; make it from its feature file "
-            f"(docs/layouts.md): python -m msa_jax.prepare {name} --from FILE "
-            f"--data_dir {data_dir}{_twin(name)}"
-        )
+        raise UserError(absent(name, data_dir))
     card = read_card(path)
     try:
         splits = _read_splits(path, card)

@@ -5,17 +5,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from msa_jax.data import containers
 from msa_jax.data.pickle_machine import Machine, Truncated
 from msa_jax.errors import UserError
-
-_OTHERS = (
-    (b"\x1f\x8b", "gzip: unpack it first"),
-    (b"PK", "a zip archive, damaged or no .npz"),
-    (b"\x89HDF", "HDF5"),
-    (b"BZh", "bzip2: unpack it first"),
-    (b"\xfd7zXZ", "xz: unpack it first"),
-    (b"\x93NUMPY", ".npy: one array without names"),
-)
 
 
 def read(path: Path) -> tuple[Any, int]:
@@ -27,12 +19,12 @@ def read(path: Path) -> tuple[Any, int]:
     """
     try:
         with path.open("rb") as stream:
-            start = stream.read(8)
-            if not start:
-                raise UserError("the file is empty")
-            for magic, what in _OTHERS:
-                if start.startswith(magic):
-                    raise UserError(f"not a pickle but {what}")
+            head = stream.read(containers.HEAD)
+            if not head:
+                raise UserError("the file is empty: was it fully downloaded?")
+            other = containers.recognise(head)
+            if other is not None:
+                raise UserError(f"not a pickle but {other}")
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})") from None
@@ -44,5 +36,12 @@ def read(path: Path) -> tuple[Any, int]:
             f"the file ends early, after {len(data)} bytes: truncated?"
         ) from None
     except (LookupError, ValueError, TypeError, struct.error, OverflowError) as error:
+        if containers.as_text(head) is not None and data[-1:] != b".":
+            raise UserError(
+                "not a pickle but a text file: features are an .npz, a pickle of the "
+                "field (docs/data.md) or a folder (docs/bring_your_own.md)"
+            ) from None
         what = f"{type(error).__name__} at byte {machine.at}"
-        raise UserError(f"not a pickle, or a damaged one ({what})") from None
+        raise UserError(
+            f"not a pickle, or a damaged one ({what}): fetch or write it again"
+        ) from None

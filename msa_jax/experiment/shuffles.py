@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from msa_jax import hosts, metrics, seed_axis, train
 from msa_jax.batching import batches, gather
+from msa_jax.config import reads
 from msa_jax.experiment.statistics import summarise
 from msa_jax.sealed import Sealed
 from msa_jax.train_state import lying, split_sharding, state_sharding
@@ -56,7 +57,7 @@ def partners(n: int, draw: int) -> np.ndarray:
 def answers(
     config: Any, fitted: train.Fitted, test: Sealed[Split], mesh: Mesh
 ) -> Answers:
-    """Answer test with shuffled modalities, `DRAWS` times each.
+    """Answer test with shuffled modalities, those that are read, `DRAWS` times each.
 
     Args:
         config: see `config.base`.
@@ -84,8 +85,17 @@ def answers(
     # Text of j with audio and vision of i: an answer for j whose audio and vision are
     # shuffled, and for i whose text is. So shuffled text needs no passes of its own.
     text = [both[:, draw][:, np.argsort(cycle)] for draw, cycle in enumerate(cycles)]
-    shuffled = {AUDIO_VISION: both, AUDIO: audio, VISION: vision}
-    return Answers(own[:, 0], shuffled | {TEXT: np.stack(text, axis=1)})
+    shuffled = {
+        AUDIO_VISION: (("audio", "vision"), both),
+        AUDIO: (("audio",), audio),
+        VISION: (("vision",), vision),
+        TEXT: (("text",), np.stack(text, axis=1)),
+    }
+    read = set(reads(config))
+    return Answers(
+        own[:, 0],
+        {name: x for name, (of, x) in shuffled.items() if read.issuperset(of)},
+    )
 
 
 def make_program(

@@ -72,12 +72,15 @@ class Part(NamedTuple):
     columns: from left to right.
     published: row -> values as printed, None where the paper has none.
     aligned: whether the paper used the aligned files; None: it does not matter.
+    differs: how its columns depart from the paper's, which they do on data with other
+        metrics (`reproduce.columns`).
     """
 
     dataset: str
     columns: tuple[Column, ...]
     published: Mapping[str, tuple[str | None, ...]]
     aligned: bool | None = None
+    differs: tuple[str, ...] = ()
 
 
 class Table(NamedTuple):

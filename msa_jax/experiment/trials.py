@@ -15,7 +15,7 @@ from ml_collections import FrozenConfigDict
 
 from msa_jax import hosts, lanes, learning, tasks
 from msa_jax.boards import Epoch
-from msa_jax.config import with_values
+from msa_jax.config import reads, with_values
 from msa_jax.data import Dataset
 from msa_jax.experiment.search import Group, Trial
 from msa_jax.inputs import make_inputs
@@ -83,7 +83,7 @@ def looking(dataset: Dataset) -> Look:
 
     def look(config: Any) -> Seen:
         rule = config.ulgm.rule if "ulgm" in config else None  # human: needs labels
-        read = config.data.to_dict(), config.text.to_dict(), rule
+        read = config.data.to_dict(), config.text.to_dict(), rule, reads(config)
         key = json.dumps(read, sort_keys=True)
         if key not in made:
             made.clear()

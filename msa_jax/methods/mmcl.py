@@ -141,7 +141,9 @@ class CrossModalPrediction(nn.Module):
 class Mmcl(nn.Module):
     """The network; see the classes above for its parts.
 
-    modalities: the others' representations are zeros (Table 4); the architecture stays.
+    modalities: which are read. The others' representations are zeros (Table 4), of
+        text as wide as the common width; what follows them stays, so that predictions
+        do not depend on what a data set has of them.
 
     Source: MMCL, section 3 and Figure 1.
     """
@@ -171,31 +173,26 @@ class Mmcl(nn.Module):
         """
         over_time = self.cnn_axis == "time"
         with_targets = train or self.is_initializing()
-        tokens = self.text_encoder(batch.text, train=train)
-        sentence = self._present("text", pool(tokens, batch.text_length, self.pooling))
-        text = self._present("text", tokens) if over_time else sentence
+        # Over time all sequences have the steps of the first modality that is read.
+        first = next(m for m in MODALITIES if m in self.modalities)
+        to = getattr(batch, f"{first}_length")
+        if first == "text":
+            tokens = self.text_encoder(batch.text, train=train)
+            sentence = pool(tokens, to, self.pooling)
+        else:
+            steps = getattr(batch, first).shape[1]
+            tokens = jnp.zeros((to.shape[0], steps, self.width))
+            sentence = tokens[:, 0]
+        steps = tokens.shape[1]
+        text = tokens if over_time else sentence
         common = {"text": Linear(self.width, name="text_map")(text)}
         features: dict[str, Array] = {}
         for name in PREDICTED:
-            sequence, length = getattr(batch, name), getattr(batch, f"{name}_length")
-            coding = UnimodalCoding(
-                2 * self.sequence_width,
-                self.cutoff,
-                self.encoder,
-                self.layers,
-                self.heads,
-                self.dropout,
-                name=f"{name}_coding",
-            )
-            views = self._present(name, coding(sequence, length, train=train))
-            valid = jnp.arange(sequence.shape[1])[None] < length[:, None]
-            vector = mean_step(views[:, 0], valid)
-            if train:
-                features[f"{name}_feature"] = vector
-                features[f"{name}_augmented"] = mean_step(views[:, 1], valid)
-            if over_time:
-                steps, to = tokens.shape[1], batch.text_length
-                vector = match_steps(views[:, 0], length, steps, to)
+            if name in self.modalities:
+                vector = self._coded(name, batch, features, (steps, to), train)
+            else:
+                shape = (*text.shape[:-1], 2 * self.sequence_width)
+                vector = jnp.zeros(shape, text.dtype)
             common[name] = Linear(self.width, name=f"{name}_map")(vector)
         predicted = {}
         for name, other in zip(PREDICTED, reversed(PREDICTED), strict=True):
@@ -211,7 +208,7 @@ class Mmcl(nn.Module):
                 common["text"],
                 common[other],
                 common[name] if with_targets else None,
-                batch.text_length if over_time else None,
+                to if over_time else None,
                 train=train,
             )
             if train and code is not None:
@@ -223,8 +220,37 @@ class Mmcl(nn.Module):
         fused = nn.Dropout(self.dropout, deterministic=not train)(fused)
         return Outputs(Linear(1, name="score")(fused).T, features)
 
-    def _present(self, name: str, x: Array) -> Array:
-        return x if name in self.modalities else jnp.zeros_like(x)
+    def _coded(
+        self,
+        name: str,
+        batch: Batch,
+        features: dict[str, Array],
+        shape: tuple[int, Int[Array, " b"]],
+        train: bool,
+    ) -> Array:
+        """Return a modality's code, [b d]; over time [b t d] of `shape`'s lengths.
+
+        In training its two vectors are put into `features`.
+        """
+        sequence, length = getattr(batch, name), getattr(batch, f"{name}_length")
+        coding = UnimodalCoding(
+            2 * self.sequence_width,
+            self.cutoff,
+            self.encoder,
+            self.layers,
+            self.heads,
+            self.dropout,
+            name=f"{name}_coding",
+        )
+        views = coding(sequence, length, train=train)
+        valid = jnp.arange(sequence.shape[1])[None] < length[:, None]
+        vector = mean_step(views[:, 0], valid)
+        if train:
+            features[f"{name}_feature"] = vector
+            features[f"{name}_augmented"] = mean_step(views[:, 1], valid)
+        if self.cnn_axis == "time":
+            return match_steps(views[:, 0], length, *shape)
+        return vector
 
 
 def group(path: str) -> str:

@@ -35,7 +35,8 @@ class Ucrn(nn.Module):
     collapse: "last" valid step, or "mix": learned weights of the steps.
     respect_lengths: padding is neither attended to nor mixed in, the last step is the
         last valid one. False: padded steps are steps (zeros before the projection).
-    absent_maps: also create the projections of the modalities that are not read.
+    absent_maps: also create the projections of the modalities that are not read; runs
+        hand those over as one zero, whatever the data have.
     text_dropout: of text features before the projection.
     attention_dropout: of text's and the crossmodal stack; audio's and vision's follow.
 

@@ -5,16 +5,18 @@
 
 Replays every reference file it knows in the folder and prints, per quantity, the
 largest error. An entry passes if |ours - reference| <= tolerance * (1 + |reference|).
+One line says whether programs that versions of jax's compiler got wrong come out right.
 Exit code 1 if anything fails.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax import cli
+from msa_jax import cli, compiler
 from msa_jax.errors import UserError
 from msa_jax.parity.compare import Comparison, Row
 
@@ -163,10 +165,20 @@ def main() -> int:
         print(f"{name:<30} not covered")
     for note in notes:
         print(f"note: {note}")
+    miscompiled = compiler.wrong()
+    print(_compiler_line(miscompiled))
     failed = sum(not row.passed for row in rows)
     passed = len(rows) - failed
     print(f"{passed} passed, {failed} failed, {len(unknown)} not covered")
-    return 1 if failed else 0
+    return 1 if failed or miscompiled else 0
+
+
+def _compiler_line(wrong: list[str]) -> str:
+    import jax
+
+    verdict = f"WRONG in {', '.join(wrong)}" if wrong else "right"
+    where = f"jaxlib {compiler.jaxlib()} on {jax.default_backend()}"
+    return f"compiler: {verdict} ({where}, XLA_FLAGS={os.environ.get('XLA_FLAGS', '')})"
 
 
 def _print(rows: list[Row], failures: bool) -> None:

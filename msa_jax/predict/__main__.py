@@ -32,7 +32,9 @@ def command() -> int:
     parser.add_argument("--workdir", help="a finished run")
     parser.add_argument("--model", help="the folder of an export, in place of a run")
     parser.add_argument(
-        "--input", help="JSONL, or .npz in the plain layout (default: -, line by line)"
+        "--input",
+        help="JSONL, .npz in the plain layout, or one clip of MMSA-FET, a pickle "
+        "(default: -, line by line)",
     )
     parser.add_argument("--output", default="-", help="JSONL (default: -)")
     parser.add_argument("--seed", type=int, help="one seed's answers (default: all)")
@@ -67,24 +69,20 @@ def answer(predictor: "Predictor", source: str, target: str) -> "Counts":
         UserError: a file cannot be read or written.
     """
     from msa_jax.predict.answers import answer_all
-    from msa_jax.predict.arrays import read_arrays
+    from msa_jax.predict.opening import items_of, refuse_binary
     from msa_jax.predict.reading import read_lines
 
     found = predictor.intake
-    if source != "-" and not Path(source).is_file():
-        raise UserError(f"--input {source}: no such file")
     if "-" not in (source, target) and Path(target).exists():
-        if Path(source).samefile(target):
+        if Path(source).exists() and Path(source).samefile(target):
             raise UserError(f"--output {target} is the input")
     with contextlib.ExitStack() as stack:
         if source == "-":
-            items, size = read_lines(sys.stdin.buffer, found, None), 1
-        elif source.endswith(".npz"):
-            items, size = read_arrays(Path(source), found), predictor.size
+            stream: Any = sys.stdin.buffer
+            refuse_binary(stream.peek())
+            items, size = read_lines(stream, found, None), 1
         else:
-            file = stack.enter_context(open(source, "rb"))
-            items = read_lines(file, found, Path(source).parent)
-            size = predictor.size
+            items, size = items_of(Path(source), found, stack), predictor.size
         write = stack.enter_context(_writer(target))
         return answer_all(predictor, items, write, size)
 

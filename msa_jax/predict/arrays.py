@@ -1,4 +1,4 @@
-"""Rows of an .npz file in the plain layout, without labels, to samples."""
+"""Arrays to samples: rows of the plain layout without labels, or one clip."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,37 +6,98 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import checks, plain
-from msa_jax.data.padding import settle_padding
+from msa_jax.data import checks, plain, sandbox
+from msa_jax.data.padding import contents, settle_padding, tokens_first
 from msa_jax.errors import UserError
-from msa_jax.intake import FEATURES, NONVERBAL, Intake, Sample
+from msa_jax.intake import (
+    FEATURES,
+    NONVERBAL,
+    SENTENCES,
+    TOKENS,
+    UNREAD,
+    Intake,
+    Sample,
+)
 from msa_jax.predict import reading
 from msa_jax.predict.reading import Item
 
 
 def read_arrays(path: Path, intake: Intake) -> Iterator[Item]:
-    """Yield the sample, or what is wrong, of each row.
+    """Return the sample, or what is wrong, of each row of an .npz file.
 
-    Arrays that nothing reads (split, label and so on) are passed over. Padding is told
+    Arrays that nothing reads (split, label and so on) are passed over, those of
+    modalities that the run does not read are noted. Padding is told
     as `prepare` tells it: from lengths, else from all-zero steps of the whole file.
 
     Raises:
         UserError: the file as a whole cannot be read.
     """
-    arrays = plain.read_npz(path)
+    return _rows(path, plain.read_npz(path), intake)
+
+
+def read_clip(path: Path, intake: Intake) -> Iterator[Item]:
+    """Return the sample that a pickle of one clip holds; see `data.one_clip`.
+
+    A sandboxed process reads the pickle; the arrays that it hands back are all that
+    comes here.
+
+    Raises:
+        UserError: the file as a whole cannot be read.
+    """
+    with sandbox.read([path], one_clip=True) as (arrays, _):
+        items = list(_rows(path, arrays, intake))
+    if items[0].error is not None:
+        raise UserError(f"{path}: {items[0].error}")
+    return iter(items)
+
+
+def _rows(
+    path: Path, arrays: Mapping[str, np.ndarray], intake: Intake
+) -> Iterator[Item]:
+    unread = {m: UNREAD for key, m in _OF.items() if key in arrays}
+    unread = {m: x for m, x in unread.items() if m not in intake.reads}
+    arrays = {key: x for key, x in arrays.items() if _OF.get(key) not in unread}
     try:
+        arrays = _with_one_text(arrays, intake)
         n = _check(arrays, intake)
-        columns = {m: _sequences(arrays, m) for m in _features(intake) if m in arrays}
+        arrays, columns = _sequences(
+            arrays, [m for m in _features(intake) if m in arrays]
+        )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    for i in range(n):
-        name = str(arrays["id"][i]) if "id" in arrays else None
-        try:
-            name = None if name is None else reading.checked_id(name)
-            sample = _row(arrays, columns, i, intake)
-            yield Item(i + 1, name, reading.require_something(sample, intake))
-        except UserError as error:
-            yield Item(i + 1, name, None, str(error))
+
+    def items() -> Iterator[Item]:
+        for i in range(n):
+            name = str(arrays["id"][i]) if "id" in arrays else None
+            try:
+                name = None if name is None else reading.checked_id(name)
+                sample = _row(arrays, columns, i, intake)._replace(**unread)
+                yield Item(i + 1, name, reading.require_something(sample, intake))
+            except UserError as error:
+                yield Item(i + 1, name, None, str(error))
+
+    return items()
+
+
+def _with_one_text(
+    arrays: Mapping[str, np.ndarray], intake: Intake
+) -> dict[str, np.ndarray]:
+    """Leave out texts of a kind that the run does not read, if there is one it reads.
+
+    Raises:
+        UserError: there are texts, but none that it reads.
+    """
+    there = [key for key in _TEXTS if key in arrays]
+    key = next(
+        (key for key in _TEXTS if key in there and intake.text in _READ[key]), ""
+    )
+    if there and not key:
+        wanted = {SENTENCES: "sentences or token ids", TOKENS: "token ids"}
+        raise UserError(
+            f"'{there[0]}' holds {_TEXTS[there[0]]}, this run reads "
+            f"{wanted.get(intake.text, 'text features')}; leave it out, or give those"
+        )
+    return {k: x for k, x in arrays.items() if k not in _TEXTS or k == key}
 
 
 def _features(intake: Intake) -> tuple[str, ...]:
@@ -74,25 +135,50 @@ def _check(arrays: Mapping[str, np.ndarray], intake: Intake) -> int:
     return n
 
 
-_KEYS = (*("id", "transcript", "text", "text_bert", *NONVERBAL), *checks.LENGTH_KEYS)
+_TEXTS = {
+    "text_bert": "token ids",
+    "transcript": "sentences",
+    "text": "text features",
+}
+_READ = {
+    "text_bert": (SENTENCES, TOKENS),
+    "transcript": (SENTENCES,),
+    "text": (FEATURES,),
+}
+_OF = reading.OF | {"transcript": "text"}
+_OF |= {key: key.removesuffix("_length") for key in checks.LENGTH_KEYS}
+_KEYS = ("id", *_OF)
 
 
 def _sequences(
-    arrays: Mapping[str, np.ndarray], m: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a modality's sequences, its lengths, and which lengths cannot be."""
-    array, given = arrays[m], arrays.get(f"{m}_length")
-    wrong = np.zeros(len(array), bool)
-    length = None
-    if given is not None:
-        wrong = ~(np.isfinite(given) & (given == np.floor(given)))
-        wrong |= (given < 1) | (given > array.shape[1])
-        length = np.where(wrong, 1, given).astype(np.int64)
+    arrays: dict[str, np.ndarray], names: list[str]
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Settle the padding of every modality, as `prepare` does.
+
+    Returns: the arrays with tokens at their start, and per modality its sequences, its
+        lengths and which lengths cannot be.
+    """
+    mask, lengths, wrong = None, {}, {}
+    tokens = arrays.get("text_bert")
+    if tokens is not None and tokens.shape[1] == 3:
+        mask = tokens[:, 1]
+        arrays = {**arrays, "text_bert": tokens_first(tokens)[0]}
+    for m in names:
+        given, steps = arrays.get(f"{m}_length"), arrays[m].shape[1]
+        wrong[m] = np.zeros(len(arrays[m]), bool)
+        if given is not None:
+            wrong[m] = ~(np.isfinite(given) & (given == np.floor(given)))
+            wrong[m] |= (given < 0) | (given > steps)
+            none = np.flatnonzero(given == 0)
+            wrong[m][none] = contents(arrays[m][none]).any(axis=1)
+            # the whole array says nothing of where others are padded
+            lengths[m] = np.where(wrong[m], steps, given).astype(np.int64)
     with np.errstate(over="ignore"):  # an overflow becomes inf and is refused
-        array, length, _ = settle_padding(array, length)
-    if m == "audio":
-        array[np.isneginf(array)] = 0  # as `prepare` does
-    return array, length, wrong
+        settled, _ = settle_padding({m: arrays[m] for m in names}, lengths, mask=mask)
+        if "audio" in settled:
+            array = settled["audio"][0]
+            array[np.isneginf(array)] = 0  # as `prepare` does
+    return arrays, {m: (*settled[m][:2], wrong[m]) for m in names}
 
 
 def _row(
@@ -106,7 +192,8 @@ def _row(
     for m, (array, length, wrong) in columns.items():
         if wrong[i]:
             raise UserError(
-                f"'{m}_length' must be a whole number from 1 to {arrays[m].shape[1]}"
+                f"'{m}_length' must be a whole number from 1 to {arrays[m].shape[1]}, "
+                "or 0 where all steps are zero"
             )
         found[m] = reading.features(m, array[i, : length[i]], intake.width[m])
     return Sample(**found)

@@ -65,13 +65,11 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
     """Write program, parameters and description; return the description."""
     encoder = {}
     if live.frozen is not None:
-        encoder = flat({FROZEN: jax.tree.map(np.asarray, live.frozen[1])})
+        encoder = storable({FROZEN: live.frozen[1]})
         (folder / ENCODER).write_bytes(save(encoder))
     files = {}
     for i, seed in enumerate(live.seeds):
-        params = flat(
-            jax.tree.map(lambda x, i=i: np.ascontiguousarray(x[i]), live.params)
-        )
+        params = storable(jax.tree.map(lambda x, i=i: x[i], live.params))
         files[str(seed)] = seed_file(seed)
         (folder / seed_file(seed)).write_bytes(save(params))
     arrays = intake.blank(live.intake)
@@ -101,6 +99,14 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
 
 def _shape(x: Any) -> dict[str, Any]:
     return {"shape": ["batch", *map(int, x.shape[1:])], "dtype": str(x.dtype)}
+
+
+def storable(params: PyTree) -> dict[str, np.ndarray]:
+    """Return flat parameters as safetensors stores them.
+
+    It writes the memory of an array as it lies: of a transposed one other numbers.
+    """
+    return flat(jax.tree.map(lambda x: np.asarray(x, order="C"), params))
 
 
 def program(

@@ -15,7 +15,9 @@ from msa_jax.intake import FEATURES, SENTENCES, Intake, Sample
 
 LONGEST = 32 << 20  # bytes of a line; no sequence of the field comes near it
 LARGEST = 256 << 20  # bytes of a .npy file
-FIELDS = ("id", "text", "text_bert", "audio", "vision")
+BOM = b"\xef\xbb\xbf"  # that some editors put in front of UTF-8
+OF = {"text": "text", "text_bert": "text", "audio": "audio", "vision": "vision"}
+FIELDS = ("id", *OF)
 _FLOAT32 = float(np.finfo(np.float32).max)
 _KINDS = {
     bool: "true or false",
@@ -53,6 +55,7 @@ def read_lines(stream: BinaryIO, intake: Intake, folder: Path | None) -> Iterato
     number = 0
     while line := stream.readline(LONGEST + 1):
         number += 1
+        line = line.removeprefix(BOM) if number == 1 else line
         if len(line) > LONGEST and not line.endswith(b"\n"):
             while line and not line.endswith(b"\n"):
                 line = stream.readline(LONGEST)
@@ -64,7 +67,7 @@ def read_lines(stream: BinaryIO, intake: Intake, folder: Path | None) -> Iterato
 def _item(number: int, line: bytes, intake: Intake, folder: Path | None) -> Item:
     name = None
     try:
-        value = _object(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+        value = _object(line)
         name = checked_id(value.get("id"))
         return Item(number, name, _sample(value, intake, folder))
     except UserError as error:
@@ -132,6 +135,9 @@ def checked_id(value: Any) -> str | int | None:
 
 
 def _sample(value: dict[str, Any], intake: Intake, folder: Path | None) -> Sample:
+    given = {OF[key] for key in OF if value.get(key) is not None}
+    unread = dict.fromkeys(given - {*intake.reads}, intakes.UNREAD)
+    value = {key: x for key, x in value.items() if OF.get(key) not in unread}
     text = value.get("text")
     if value.get("text_bert") is not None:
         if text is not None:
@@ -144,7 +150,7 @@ def _sample(value: dict[str, Any], intake: Intake, folder: Path | None) -> Sampl
         for m in intakes.NONVERBAL
         if value.get(m) is not None
     }
-    return require_something(Sample(text, **rows), intake)
+    return require_something(Sample(text, **rows)._replace(**unread), intake)
 
 
 def require_something(sample: Sample, intake: Intake) -> Sample:
@@ -160,6 +166,8 @@ def require_something(sample: Sample, intake: Intake) -> Sample:
 
 def _text(value: Any, intake: Intake, folder: Path | None) -> str | np.ndarray | None:
     if intake.text == FEATURES:
+        if isinstance(value, str) and not value.endswith(".npy"):
+            return sentence(value, intake)
         return _sequence("text", value, intake.width["text"], folder)
     if not isinstance(value, str):
         raise UserError(f'"text" must be a sentence (a string), not {_kind(value)}')

@@ -13,7 +13,6 @@ rows with --config.FIELD=VALUE. Without --dataset the paper's own data sets are 
 far as they are prepared. How to read the page: docs/tables.md, docs/statistics.md.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -65,6 +64,7 @@ def command() -> None:
     parser.add_argument("--configs", type=Path, help="folder of config files")
     mine, overrides = cli.split_overrides(sys.argv[1:])
     given = parser.parse_args(mine)
+    from msa_jax.data import store
     from msa_jax.experiment import catalogue
     from msa_jax.reproduce import listing
 
@@ -88,7 +88,7 @@ def command() -> None:
         budget=given.budget or ("small" if given.dataset == "demo" else "full"),
         controls=not given.no_controls,
         out=given.out,
-        data_dir=given.data_dir or os.environ.get("MSA_DATA") or "data",
+        data_dir=store.data_dir(given.data_dir),
         configs=configs,
         overrides=overrides,
     )

@@ -88,7 +88,7 @@ def plan(
 
     Args:
         table: the table.
-        parts: from `choose_parts`.
+        parts: from `choose_parts`, with columns from `columns.fitting`.
         cards: data set -> its data card.
         root: folder of all runs of tables.
         configs: folder of config files.

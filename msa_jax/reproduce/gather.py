@@ -14,13 +14,6 @@ from msa_jax.reproduce.entries import Entry
 from msa_jax.workdir import HISTORY
 
 SCHEMA = 1
-# On other data the metrics may have other names: what is shown instead.
-_INSTEAD = {
-    "acc2": "acc2_non0",
-    "f1": "f1_non0",
-    "acc2_non0": "acc2",
-    "f1_non0": "f1",
-}
 
 
 def table(
@@ -38,8 +31,8 @@ def table(
 
     Args:
         paper: "sugrm".
-        asked: the table.
-        parts: from `cells.choose_parts`, those whose data are there.
+        asked: the table, from `columns.fitting` like its parts.
+        parts: from `columns.fitting`.
         wanted: from `cells.plan`.
         cards: data set -> data card.
         seeds: asked for.
@@ -185,13 +178,12 @@ def _others(
 
 
 def _column(place: _Place, column: Column) -> dict[str, Any]:
-    key = _key(place, column)
-    metric = metric_names.described(place.kinds[column.task], key)
+    metric = metric_names.described(place.kinds[column.task], column.key)
     shown = metric is not None and column.reading == "mean"
     at = place.part.columns.index(column)
     return {
-        "title": column.title if key == column.key or not metric else metric.title,
-        "key": key,
+        "title": column.title,
+        "key": column.key,
         "task": column.task,
         "reading": column.reading,
         "percent": metric.percent if shown and metric else False,
@@ -206,12 +198,6 @@ def _decimals(printed: Sequence[str | None]) -> int:
     return max(
         (len(text.partition(".")[2]) for text in printed if text is not None), default=3
     )
-
-
-def _key(place: _Place, column: Column) -> str:
-    """Return the metric of a column; of another data set's, the nearest there is."""
-    known = metric_names.described(place.kinds[column.task], column.key)
-    return column.key if known else _INSTEAD.get(column.key, column.key)
 
 
 def _row(
@@ -278,7 +264,9 @@ def _uses(place: _Place, entries: Sequence[Entry]) -> dict[str, Any]:
         kind = place.kinds[entry.wanted.task]
         for seed, folder in entry.runs.items():
             results = entry.results[folder]
-            control = (results.get("controls") or {}).get(shuffles.AUDIO_VISION, {})
+            controls = results.get("controls") or {}
+            read = (shuffles.AUDIO_VISION, shuffles.AUDIO, shuffles.VISION)
+            control = next((controls[name] for name in read if name in controls), {})
             lane = results["seeds"].index(seed)
             for key, cell in control.items():
                 metric = metric_names.described(kind, key)

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from msa_jax import cli, config
 from msa_jax.errors import UserError
 from msa_jax.experiment.spec import Ours
+from msa_jax.types import MODALITIES
 
 ALIASES = {"demo": "synthetic"}  # what people call the built-in set
 BUDGETS = ("full", "small")
@@ -54,7 +55,8 @@ def recipe(
         change: what the user sets on top, before the row's own changes.
 
     Raises:
-        UserError: there is no such config file, or no run can use the configuration.
+        UserError: there is no such config file, no run can use the configuration, or
+            the data set lacks what it reads.
     """
     settings, file, differs = _own(ours.method, card["name"], configs)
     settings.task = task
@@ -67,6 +69,9 @@ def recipe(
     for field, value in ours.changes.items():
         set_field(settings, field, value)
     config.check(settings)
+    parts = (*MODALITIES, "emotion", "unimodal_label")
+    there = {part for part in parts if card.get(part, True) is not None}
+    config.require(settings, card["name"], there)
     return Recipe(settings, file, tuple(differs))
 
 
@@ -111,7 +116,7 @@ def _own(method: str, dataset: str, configs: Path) -> tuple[ConfigDict, str, lis
 def _text(settings: ConfigDict, card: Mapping[str, Any]) -> list[str]:
     """Let the configuration read the text that the data set has."""
     if card["text"] is None:
-        return []  # refused, with all that is missing, when the run begins
+        return []  # a method that reads it is refused below
     given = "features" if card["text"]["kind"] == "features" else "bert"
     if settings.text.encoder == given:
         return []

@@ -11,7 +11,7 @@ from msa_jax import cli, workdir
 from msa_jax.data import store, synthetic
 from msa_jax.errors import UserError
 from msa_jax.experiment.spec import Table
-from msa_jax.reproduce import cells, extras, gather, listing
+from msa_jax.reproduce import cells, columns, extras, gather, listing
 from msa_jax.reproduce.cells import Wanted
 
 RUNS = "runs"  # folder, beside the pages, of all runs of tables
@@ -59,6 +59,8 @@ def reproduce(asked: Asked, *, train: bool = True) -> Path:
     """
     rows = cells.rows_named(asked.table, asked.only)
     parts, cards = _available(asked)
+    table, parts = columns.fitting(asked.table, parts, cards)
+    asked = asked._replace(table=table)
     workdir.open_workdir(asked.out)
     wanted = cells.plan(
         asked.table,
@@ -198,11 +200,8 @@ def _available(
         parts.append((index, part, dataset))
     names = ", ".join(dict.fromkeys(missing))
     if not parts:
-        raise UserError(
-            f"{asked.name}: no data set {names} in {asked.data_dir}; prepare it "
-            f"(python -m msa_jax.prepare {missing[0]} --from FILE, or --synthetic), or "
-            "use another: --dataset demo"
-        )
+        why = store.absent(missing[0], asked.data_dir, "--dataset")
+        raise UserError(f"{asked.name}: {why}, or use another: --dataset demo")
     if missing:
         print(f"left out, because not prepared in {asked.data_dir}: {names}")
     return parts, cards

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msa_jax.config import reads
 from msa_jax.experiment import compare
 from msa_jax.experiment.spec import Part
 from msa_jax.reproduce.cells import Wanted
@@ -59,14 +60,14 @@ def why_not_comparable(
     for _, part, dataset in parts:
         if dataset != part.dataset:
             reasons.append(f"data set {dataset}, the paper's is {part.dataset}")
+        reasons += part.differs
         if cards[dataset].get("synthetic"):
             reasons.append(f"the data of {dataset} are made up")
     settings = [want.recipe.settings for want in wanted if want.recipe]
     for setting in settings:
         weights = str(setting.text.weights)
-        if setting.text.encoder == "bert" and not Path(weights).name.startswith(
-            _COMPARABLE_ENCODER
-        ):
+        bert = setting.text.encoder == "bert" and "text" in reads(setting)
+        if bert and not Path(weights).name.startswith(_COMPARABLE_ENCODER):
             reasons.append(
                 f"text encoder {Path(weights).name}, not {_COMPARABLE_ENCODER}"
             )

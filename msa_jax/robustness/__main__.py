@@ -76,7 +76,7 @@ def _write(run: Any, out: Path, found: dict[str, Any]) -> Path:
     from msa_jax.report.tables import cautions
     from msa_jax.robustness import page
 
-    _add_retrained(out, found)
+    _add_retrained(run, out, found)
     workdir.write_json(out / workdir.RESULTS, found)
     written = workdir.read_json(out / workdir.RESULTS)
     return page.write(out, written, cautions(run.results))
@@ -85,15 +85,17 @@ def _write(run: Any, out: Path, found: dict[str, Any]) -> Path:
 def _with_progress(run: Any, repeats: int) -> Any:
     from rich.progress import Progress
 
+    from msa_jax.config import reads
     from msa_jax.robustness import evaluate, passes
 
-    read = evaluate.modalities_read(run.config)
-    rows, seeds = passes.make_rows(read, repeats), len(run.results["seeds"])
+    read, seeds = reads(run.config), len(run.results["seeds"])
+    rows = passes.make_rows(read, repeats, passes.noisy_modalities(run.test))
+    kinds = {row.kind for row in rows} - {passes.COMBINATIONS}
     print(
         f"{run.config.method} on {run.dataset.name}: {len(rows)} passes over "
         f"{len(run.label)} test samples with {seeds} seed(s), in one compiled program: "
         f"{len(passes.kept_combinations(read))} combinations of modalities and "
-        f"{len(passes.KINDS)} kinds of corruption, {repeats} draw(s) each"
+        f"{len(kinds)} kinds of corruption, {repeats} draw(s) each"
     )
     with Progress(transient=True) as bar:
         task = bar.add_task("compiling", total=len(rows))
@@ -117,7 +119,7 @@ def _retrain(run: Any, out: Path, found: dict[str, Any], data_dir: str | None) -
         reduced.train(run, names, folder, number, data_dir)
 
 
-def _add_retrained(out: Path, found: dict[str, Any]) -> None:
+def _add_retrained(run: Any, out: Path, found: dict[str, Any]) -> None:
     """Put the results of reduced networks beside those zeroed at test."""
     from msa_jax.report.tables import metrics_of
     from msa_jax.robustness import reduced, tables
@@ -127,7 +129,7 @@ def _add_retrained(out: Path, found: dict[str, Any]) -> None:
     for row in found["combinations"][1:]:
         folder = reduced.folder_of(out, tuple(row["kept"]))
         if reduced.is_finished(folder):
-            test = workdir.read_json(folder / workdir.RESULTS)["test"]
+            test = reduced.results_of(run, folder)["test"]
             row["retrained"] = tables.reading(
                 tables.per_seed(full), tables.per_seed(test), metrics
             )

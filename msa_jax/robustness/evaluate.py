@@ -1,17 +1,17 @@
 """Every pass over the test split with every seed's parameters, one compiled program."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from msa_jax import metrics, step, train
+from msa_jax.config import reads
 from msa_jax.finished import FinishedRun
 from msa_jax.robustness import passes
 from msa_jax.robustness.passes import Passes, Row
 from msa_jax.train_state import split_sharding, state_sharding
-from msa_jax.types import MODALITIES
 
 ROWS_A_CALL = 8  # rows of the table that one call of the program takes
 
@@ -29,12 +29,6 @@ class Evaluated(NamedTuple):
     replacement: str
 
 
-def modalities_read(config: Any) -> tuple[str, ...]:
-    """Return the modalities that a run reads."""
-    named = config.model.get("modalities")
-    return MODALITIES if named is None else tuple(named)
-
-
 def evaluate(
     run: FinishedRun, repeats: int, on_call: Callable[[int, int], None]
 ) -> Evaluated:
@@ -45,8 +39,8 @@ def evaluate(
         repeats: draws of every random corruption.
         on_call: told how many passes are done, and of how many.
     """
-    read = modalities_read(run.config)
-    rows = passes.make_rows(read, repeats)
+    read = reads(run.config)
+    rows = passes.make_rows(read, repeats, passes.noisy_modalities(run.test))
     table = passes.tabulate(rows, read)
     token, number = replacement(run)
     program = make_program(run, number)
@@ -114,7 +108,7 @@ def largest_difference(run: FinishedRun, evaluated: Evaluated) -> tuple[int, flo
     Returns: how many passes there are, and the largest difference: 0 says that all
         are the same to the bit.
     """
-    read = set(modalities_read(run.config))
+    read = set(reads(run.config))
     clean = [
         evaluated.prediction[i]
         for i, row in enumerate(evaluated.rows)

@@ -70,7 +70,7 @@ def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
         else ""
     )
     for kind in found["kinds"]:
-        touched = ", ".join(kind["modalities"]) or "nothing that the run reads"
+        touched = ", ".join(kind["modalities"])
         yield Drawn(
             kind["name"],
             kind["title"],
@@ -248,6 +248,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ("draws per random level", str(found["repeats"])),
         ("missing features", "become 0"),
         ("missing text", gone or "features become 0"),
+        ("left out: nothing that the run reads", "; ".join(found["left_out"])),
         ("draws", "fixed by kind, draw, sample and modality; nested over severities"),
         *found["provenance"].items(),
         *found["time"].items(),

@@ -119,15 +119,42 @@ class Row:
     repeat: int = 0
 
 
-def make_rows(read: tuple[str, ...], repeats: int) -> list[Row]:
+def touched(
+    kind: Kind, read: tuple[str, ...], noisy: tuple[str, ...] = MODALITIES
+) -> tuple[str, ...]:
+    """Return what a kind does something to, of the modalities that the run reads.
+
+    Args:
+        kind: one of `KINDS`.
+        read: the modalities that the run reads.
+        noisy: those that noise can be added to (`noisy_modalities`).
+    """
+    match kind.name:
+        case "bernoulli" | "gaussian":
+            of_kind = noisy
+        case "tokens":
+            of_kind = ("text",)
+        case _:
+            of_kind = MODALITIES
+    return tuple(m for m in of_kind if m in read)
+
+
+def make_rows(
+    read: tuple[str, ...], repeats: int, noisy: tuple[str, ...] = MODALITIES
+) -> list[Row]:
     """List every pass: combinations, then each kind without and with corruption.
+
+    Kinds that would touch nothing are left out.
 
     Args:
         read: the modalities that the run reads.
         repeats: draws of each level.
+        noisy: see `touched`.
     """
     rows = [Row(COMBINATIONS, kept) for kept in kept_combinations(read)]
     for kind in KINDS:
+        if not touched(kind, read, noisy):
+            continue
         rows.append(Row(kind.name, MODALITIES))
         rows += [
             Row(kind.name, MODALITIES, level, repeat)

@@ -56,11 +56,13 @@ def train(
         moved.data.dir = data_dir
         settings = FrozenConfigDict(moved)
     if is_finished(folder):
-        return _finished(folder, settings)
+        return _finished(run, folder, settings)
     return main.run(settings, workdir.open_workdir(folder), change)
 
 
-def _finished(folder: Path, settings: FrozenConfigDict) -> dict[str, Any]:
+def _finished(
+    run: FinishedRun, folder: Path, settings: FrozenConfigDict
+) -> dict[str, Any]:
     """Return the results of a reduced run that is there, if it is the one wanted."""
     there = workdir.read_json(folder / workdir.CONFIG)
     now = json.loads(json.dumps(settings.to_dict()))  # tuples are lists there
@@ -74,4 +76,17 @@ def _finished(folder: Path, settings: FrozenConfigDict) -> dict[str, Any]:
             f"{folder} was trained with another configuration ({', '.join(found[:3])}"
             " differs); delete it to train again"
         )
-    return workdir.read_json(folder / workdir.RESULTS)
+    return results_of(run, folder)
+
+
+def results_of(run: FinishedRun, folder: Path) -> dict[str, Any]:
+    """Return the results of a reduced run that is there.
+
+    Raises:
+        UserError: it was trained on other data than the run is.
+    """
+    results = workdir.read_json(folder / workdir.RESULTS)
+    now = run.dataset.card["content_sha256"]
+    advice = "delete it to train again"
+    workdir.require_same_data(folder, results, run.dataset.name, now, advice)
+    return results

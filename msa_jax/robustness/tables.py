@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.config import reads
 from msa_jax.experiment.statistics import summarise
 from msa_jax.finished import FinishedRun
 from msa_jax.metric_names import Metric
 from msa_jax.report.tables import metrics_of
-from msa_jax.robustness import evaluate, measures
+from msa_jax.robustness import evaluate, measures, passes
 from msa_jax.robustness.evaluate import Evaluated
-from msa_jax.robustness.passes import COMBINATIONS, KINDS, Kind, noisy_modalities
-from msa_jax.types import MODALITIES
+from msa_jax.robustness.passes import COMBINATIONS, KINDS, Kind
 
 PerSeed = dict[str, list[float]]  # metric -> a value per seed
 
@@ -29,7 +29,7 @@ def tabulate(run: FinishedRun, evaluated: Evaluated, repeats: int) -> dict[str, 
         by_row.setdefault((row.kind, kept, row.level), []).append(per_seed)
     means = {place: mean_of_draws(found) for place, found in by_row.items()}
     full = next(iter(means.values()))  # the first combination lacks nothing
-    passes, largest = evaluate.largest_difference(run, evaluated)
+    clean, largest = evaluate.largest_difference(run, evaluated)
     return {
         "schema": 1,
         "method": run.results["method"],
@@ -41,7 +41,7 @@ def tabulate(run: FinishedRun, evaluated: Evaluated, repeats: int) -> dict[str, 
         "samples": len(run.label),
         "replacement": evaluated.replacement,
         "zero_corruption": {
-            "passes": passes,
+            "passes": clean,
             "largest_difference": largest,
             "equals_own_test_result": largest == 0
             and _same_scores(full, run.results["test"]),
@@ -52,7 +52,12 @@ def tabulate(run: FinishedRun, evaluated: Evaluated, repeats: int) -> dict[str, 
             for (kind, kept, _), found in means.items()
             if kind == COMBINATIONS
         ],
-        "kinds": [_of_kind(kind, means, full, metrics, run) for kind in KINDS],
+        "kinds": [
+            _of_kind(kind, means, full, metrics, run)
+            for kind in KINDS
+            if (kind.name, None, None) in means
+        ],
+        "left_out": [k.title for k in KINDS if (k.name, None, None) not in means],
         "provenance": run.results["provenance"],
     }
 
@@ -108,24 +113,14 @@ def _of_kind(
         "axis": kind.axis,
         "meaning": kind.meaning,
         "decibels": kind.decibels,
-        "modalities": list(_touched(kind, run)),
+        "modalities": list(
+            passes.touched(kind, reads(run.config), passes.noisy_modalities(run.test))
+        ),
         "levels": [
             {"level": level} | reading(full, found, metrics) for level, found in levels
         ],
         "area": reading(full, areas, metrics),
     }
-
-
-def _touched(kind: Kind, run: FinishedRun) -> tuple[str, ...]:
-    read = evaluate.modalities_read(run.config)
-    match kind.name:
-        case "bernoulli" | "gaussian":
-            of_kind = noisy_modalities(run.test)
-        case "tokens":
-            of_kind = ("text",)
-        case _:
-            of_kind = MODALITIES
-    return tuple(m for m in of_kind if m in read)
 
 
 def _drops(full: PerSeed, found: PerSeed, metrics: list[Metric]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ command again after a kill, or with more --trials, and it goes on. Any field of 
 config can be set on the command line. More: docs/tuning.md.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +59,9 @@ def main(argv: list[str]) -> int:
     plan = search.plan(space, frozen, _SEARCH.value, _TRIALS.value, _SEED.value)
     folder = workdir.open_workdir(Path(_WORKDIR.value or _default_workdir()))
     set_up_jax(frozen.precision)
-    from msa_jax.data import load
+    from msa_jax.data import load, store
     from msa_jax.tune.searching import Asked, search_and_write
 
-    data_dir = frozen.data.dir or os.environ.get("MSA_DATA") or "data"
     asked = Asked(
         config=_CONFIG.value,
         config_file=_config_file(),
@@ -76,7 +74,8 @@ def main(argv: list[str]) -> int:
         search_seed=_SEED.value if _SEARCH.value == "random" else None,
         lanes=_LANES.value,
     )
-    found = search_and_write(asked, load(frozen.data.name, data_dir), folder)
+    where = store.data_dir(frozen.data.dir)
+    found = search_and_write(asked, load(frozen.data.name, where), folder)
     best = found["best"]
     print(f"{found['budget']['sentence']}; test was not read")
     print(f"best: trial {best['trial']}, validation loss {best['score']:.4f}")

@@ -1,0 +1,75 @@
+"""What runs in `sandbox`'s child process: pickles in, .npy files out.
+
+Everything is imported before rights are given up.
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+from msa_jax.data import (
+    clips,
+    columns,
+    dialects,
+    landlock,
+    lifeline,
+    one_clip,
+    unpickle,
+)
+from msa_jax.data.sandbox import MISTAKE, Found, Limits
+from msa_jax.errors import UserError
+
+
+def child(request: dict) -> int:
+    """Read the files of a request into .npy files; runs in the child process."""
+    lifeline.die_with(request["parent"], request["lifeline"])
+    limits, folder = Limits(*request["limits"]), Path(request["scratch"])
+    budget = columns.Budget(limits.budget)
+    # a second of grace: at the hard limit it would be SIGKILL, which says nothing
+    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 1))
+    for what, most in (
+        (resource.RLIMIT_FSIZE, limits.budget),
+        (resource.RLIMIT_AS, limits.memory),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    protected = landlock.restrict_to(folder)
+    several = len(request["files"]) > 1
+    where = ""
+    try:
+        trees, notes = {}, []
+        for file in map(Path, request["files"]):
+            where = f"{file}: " if several else ""
+            if file.stem in trees:
+                raise UserError(f"another pickle here is called '{file.stem}', too")
+            trees[file.stem], rest = unpickle.read(file)
+            if rest:
+                notes.append(f"{file.name}: {rest} bytes after the pickle are not read")
+        where = f"{Path(request['files'][0]).parent}: " if several else ""
+        if request["one_clip"]:
+            layout = one_clip.recognise(trees, budget)
+        else:
+            layout = dialects.recognise(trees, budget, request["text"])
+        if request["emotions"]:
+            where = f"{request['emotions']}: "
+            tree, _ = unpickle.read(Path(request["emotions"]))
+            names, values = clips.emotions_of(tree, budget)
+            layout = clips.join_emotions(layout, names, values)
+        notes = [*layout.assumptions, *notes]
+        notes += columns.write(layout, folder, budget)
+        found = Found(layout.name, tuple(notes), layout.unused, protected)
+        (folder / "found.json").write_text(json.dumps(found._asdict()))
+        return 0
+    except UserError as error:
+        line = str(error)
+    except MemoryError:
+        line = f"refused: it needs more than {limits.memory >> 20} MiB of memory"
+    except RecursionError:
+        line = "refused: nested too deeply"
+    except OSError as error:
+        line = f"its arrays cannot be written to {folder} ({error.strerror})"
+    except Exception as error:  # a file nobody thought of must not end in a traceback
+        line = f"no known layout ({type(error).__name__}: {error})"
+    sys.stdout.buffer.write(f"{where}{line}".encode("utf-8", "replace"))
+    return MISTAKE
