@@ -71,13 +71,6 @@ def test_the_data_are_not_copied_for_every_seed(make):
     assert {f"5x{shape}" for shape in DATA} & shapes == set()
 
 
-def test_no_array_ends_in_an_axis_of_two_half_words():
-    """It would be padded to 128 lanes."""
-    text = lowered_for("tpu", of_mmcl, 1)
-    assert "xui16>" in text
-    assert "x2xui16>" not in text
-
-
 def test_attention_goes_sample_by_sample_on_a_cpu_only():
     x = jnp.ones((3, 2, 8, 4))
     seen = jnp.ones((3, 1, 8), bool)
