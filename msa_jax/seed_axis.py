@@ -1,12 +1,10 @@
 """Programs of one seed, laid over the seed axis, and batches over devices."""
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax.lax import dynamic_slice_in_dim, dynamic_update_slice_in_dim
-from jax.lax import optimization_barrier as barrier
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -36,10 +34,10 @@ def over_groups(
 ) -> Callable:
     """Turn a training program of one seed into one that goes on with every seed.
 
-    Groups of seeds step one after another, in the memory of one state: each takes its
-    seeds out of the state and puts them back. A group whose seeds have all ended costs
-    nothing: the loop is as long as there are others. There is no `cond`, which under
-    `vmap` computes both sides and copies what is shared for every seed.
+    Groups of seeds step one after another, in the memory of one state: each is taken
+    out of it and put back. A group whose seeds have all ended costs nothing. That is a
+    choice for a group as a whole: under `vmap` a choice for each seed would compute
+    both sides, and copy what is shared for every seed.
 
     Args:
         one_seed: (state of one seed, *shared) -> (state, log). Side by side with others
@@ -48,35 +46,42 @@ def over_groups(
         how: "map" (groups of one) or "vmap" (side by side).
         at_once: with "vmap", seeds in a group, a divisor of their number; 0: all.
     """
-    side_by_side = over_seed_axis(one_seed, "vmap")
+
+    alone = how == "map"
+
+    def rest(state, *shared):
+        return state, ended(state, *shared)
 
     def one_group(state, *shared):
-        if how == "vmap":
-            return side_by_side(state, *shared)
-        # Barriers: how many others there are must not change how a seed is computed.
-        alone = barrier(jax.tree.map(lambda x: x[0], state))
-        return jax.tree.map(lambda x: x[None], barrier(one_seed(alone, *shared)))
+        programs = one_seed, rest
+        if not alone:
+            programs = (over_seed_axis(program, "vmap") for program in programs)
+        going = state.selection.active.any()
+        return jax.lax.cond(going, *programs, state, *shared)
 
     def all_seeds(state, *shared):
         seeds = len(jax.tree.leaves(state)[0])
-        size = 1 if how == "map" else at_once or seeds
-        if how == "vmap" and size == seeds:
-            return side_by_side(state, *shared)
-        going = state.selection.active.reshape(-1, size).any(axis=1)
-        (groups,) = jnp.nonzero(going, size=len(going))
+        size = 1 if alone else at_once or seeds
+        if not alone and size == seeds:
+            return over_seed_axis(one_seed, "vmap")(state, *shared)
 
-        def step(turn, whole):
-            start = groups[turn] * size
-            cut = partial(dynamic_slice_in_dim, start_index=start, slice_size=size)
-            done = one_group(jax.tree.map(cut, whole[0]), *shared)
-            return jax.tree.map(
-                lambda x, part: dynamic_update_slice_in_dim(x, part, start, axis=0),
-                whole,
-                done,
-            )
+        def take(x, start):
+            part = dynamic_slice_in_dim(x, start, size)
+            return part[0] if alone else part
 
-        logs = over_seed_axis(ended, "vmap")(state, *shared)
-        return jax.lax.fori_loop(0, going.sum(), step, (state, logs))
+        def put(x, part, start):
+            part = part[None] if alone else part
+            return dynamic_update_slice_in_dim(x, part, start, axis=0)
+
+        def step(whole, start):
+            group = jax.tree.map(lambda x: take(x, start), whole)
+            new, log = one_group(group, *shared)
+            return jax.tree.map(lambda x, y: put(x, y, start), whole, new), log
+
+        state, logs = jax.lax.scan(step, state, jnp.arange(0, seeds, size))
+        if not alone:
+            logs = jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), logs)
+        return state, logs
 
     return all_seeds
 

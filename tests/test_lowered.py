@@ -5,7 +5,6 @@ in the numbers that a CPU computes.
 """
 
 import re
-from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ import pytest
 import tiny
 from test_mmcl import settings as mmcl_settings
 
-from msa_jax import config, lanes
+from msa_jax import config, lanes, step
 from msa_jax.layers import block_attention
 from msa_jax.layers.encoder_stack import EncoderStack
 from msa_jax.text import Encoder, FeatureEncoder
@@ -38,34 +37,53 @@ def of_mmcl(seeds: int):
     return c
 
 
-@cache
-def epoch(make, seeds: int, devices: int = 1, data: int = 1):
-    """Return the program of an epoch and a state that it takes."""
+class Epoch:
+    """Stands for an epoch's program: keeps what it is compiled for, and is not."""
+
+    def __init__(self, program):
+        self.program = program
+
+    def lower(self, *given):
+        self.given = given
+        return self
+
+    def compile(self):
+        return self
+
+    def memory_analysis(self):
+        return None
+
+
+def epoch(monkeypatch, make, seeds: int, devices: int = 1) -> Epoch:
+    """Return the program of an epoch as `lanes.prepare` asks for it."""
     c = make(seeds)
     c.mesh.over_seeds = "vmap"
-    mesh = make_mesh(devices, data, seeds)
+    mesh = make_mesh(devices, 1, seeds)
     encoder = Encoder(FeatureEncoder(), None, None, 0, 0, "features")
-    program = lanes.prepare(c, TRAIN, VALID, encoder, mesh, (-3.0, 3.0))
-    values = {f: [v] * seeds for f, v in program.values.items()}
-    return jax.jit(program.epoch), program.start(c.seeds, values)
+    found, make_epoch = [], step.make_epoch
+
+    def keep(*given, **named):
+        found.append(Epoch(make_epoch(*given, **named)))
+        return found[0]
+
+    monkeypatch.setattr(step, "make_epoch", keep)
+    lanes.prepare(c, TRAIN, VALID, encoder, mesh, (-3.0, 3.0))
+    return found[0]
 
 
-def lowered_for(platform: str, make, seeds: int) -> str:
-    program, state = epoch(make, seeds)
-    return program.trace(state).lower(lowering_platforms=(platform,)).as_text()
-
-
-def test_seeds_on_several_devices_step_at_once():
+def test_seeds_on_several_devices_step_at_once(monkeypatch):
     """A device's own seeds are its own: nothing of them is gathered or sent."""
-    program, state = epoch(of_self_mm, 8, devices=8)
-    text = program.lower(state).compile().as_text()
+    found = epoch(monkeypatch, of_self_mm, 8, devices=8)
+    text = found.program.lower(*found.given).compile().as_text()
     sent = re.findall(r"(all-gather|all-to-all|collective-permute)\(", text)
     assert sent == []
 
 
 @pytest.mark.parametrize("make", [of_self_mm, of_mmcl])
-def test_the_data_are_not_copied_for_every_seed(make):
-    text = lowered_for("tpu", make, 5)
+def test_the_data_are_not_copied_for_every_seed(monkeypatch, make):
+    found = epoch(monkeypatch, make, 5)
+    traced = found.program.trace(*found.given)
+    text = traced.lower(lowering_platforms=("tpu",)).as_text()
     shapes = set(re.findall(r"tensor<([0-9x]+)xf32>", text))
     assert DATA <= shapes  # the data themselves are seen
     assert {f"5x{shape}" for shape in DATA} & shapes == set()
