@@ -128,6 +128,18 @@ def test_masks_that_do_not_fit_tell_no_lengths(change):
     assert ("mask" in " ".join(notes.assumptions)) is (change == "no token")
 
 
+@pytest.mark.parametrize("front", [False, True])
+def test_a_mask_on_the_other_side_than_the_vectors_hides_none(front):
+    rows = np.array([[0, 0, 1, 2, 3]] * N if front else [[1, 2, 3, 0, 0]] * N)
+    arrays = three() | {"text": np.repeat(rows[:, :, None], 2, axis=2).astype("f4")}
+    if not front:
+        arrays["text_bert"] = arrays["text_bert"][:, :, ::-1]
+    arrays["text"][0] = 0  # one clip does not decide
+    splits, notes = plain.to_splits(arrays, (-3, 3), text="features")
+    assert present(splits["train"].text)[1, :, 0].tolist() == [1, 2, 3]
+    assert "mask" not in " ".join(notes.assumptions)
+
+
 @pytest.mark.parametrize(
     "arrays, wanted, line",
     [
