@@ -259,6 +259,15 @@ def test_rows_are_those_that_prepare_reads_from_the_same_file(tmp_path, text, re
             np.testing.assert_array_equal(same, rows[:length])
 
 
+def test_what_is_not_read_tells_of_padding_too(tmp_path):
+    audio, vision = np.ones((2, 4, 2)), np.ones((2, 4, 3))
+    audio[0, 2:] = audio[1, 3:] = vision[0, 3:] = vision[1, 3:] = 0
+    np.savez(tmp_path / "a.npz", audio=audio, vision=vision)
+    of = SENTENCES._replace(reads=("audio",))
+    (item, _) = arrays.read_arrays(tmp_path / "a.npz", of)
+    assert item.sample.audio[:, 0].tolist() == [1, 1, 0]  # vision has three rows
+
+
 def test_a_modality_without_a_value_is_missing(tmp_path):
     content = {"audio": np.ones((2, 4, 2)), "vision": np.ones((2, 4, 0))}
     (item, _) = save(tmp_path / "a.npz", **content, vision_length=[4, 4])
