@@ -27,7 +27,7 @@ def tree_with(name: str, **changes: Any) -> Arrays:
 
 NAN = np.array([0, np.nan, 0, 0, 0, 0])
 BROKEN = {
-    "no label": (tree_with("train", regression_labels=None), "labels are missing"),
+    "no label": (tree_with("train", regression_labels=None), "missing in train; it is"),
     "no audio": (tree_with("valid", audio=None), "'audio' is missing in valid"),
     "no test": ({k: v for k, v in tree_with("test").items() if k != "test"}, "'test'"),
     "nan labels": (tree_with("train", regression_labels=NAN), "must be finite"),

@@ -22,8 +22,6 @@ from msa_jax.errors import UserError
 from msa_jax.types import MODALITIES, Examples
 
 _NAMED = 30  # of the arrays that nothing reads
-# Source: pandas, str() of the values that stand for a missing one.
-MISSING = ("nan", "NaN", "None", "<NA>")
 
 
 class Notes(NamedTuple):
@@ -67,7 +65,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def is_missing(sentences: np.ndarray) -> np.ndarray:
     """Tell which sentences [n] are what pandas makes of an empty cell, [n]."""
-    return np.isin(np.char.strip(sentences), MISSING)
+    return np.isin(np.char.strip(sentences), checks.MISSING)
 
 
 def _is_archive(path: Path) -> bool:
@@ -135,6 +133,8 @@ def to_splits(
     chosen, assumptions = checks.choose_text(names, text)
     tokens = arrays.get("text_bert")
     arrays = {k: v for k, v in arrays.items() if k == chosen or k not in names}
+    arrays, dropped = checks.drop_empty_unimodal(arrays)
+    assumptions += dropped
     checks.check_layout(arrays)
     ids = arrays["id"]
     checks.check_ids(ids.tolist())
