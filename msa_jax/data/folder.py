@@ -241,8 +241,8 @@ def _check_id(table: Path, line: int, sample: str, name: str = "id") -> None:
     """Refuse ids that are no plain file name: they would lead out of the folder."""
     if not sample or sample.startswith(".") or set(sample) & set("/\\\0:"):
         raise UserError(
-            f"{table}: line {line}: {name} {sample!r} must be a file name without / \\ : "
-            "and not begin with a dot"
+            f"{table}: line {line}: {name} {sample!r} must be a file name without / "
+            "\\ : and not begin with a dot"
         )
     if sample != sample.strip() or not sample.isprintable() or len(sample) > 200:
         raise UserError(
