@@ -459,3 +459,16 @@ def test_files_that_are_none_of_the_layouts_are_named():
     del files["valid_r21d"], files["test_r21d"]
     unused = dialects.recognise(files, BUDGET).unused
     assert unused == ("train_r21d", "glove")
+
+
+def test_one_number_in_the_place_of_words_is_one_word():
+    made = lists()
+    clip = made["train"][1]
+    made["train"][1] = ((np.array(3.0), *clip[0][1:]), *clip[1:])
+    told = " ".join(read_lists(made).assumptions)
+    assert "first train[1]: 1 words, 4 visual" in told
+    made["train"][1] = (clip[0], 10**30, clip[2])
+    with pytest.raises(
+        UserError, match=r"'train\[1\]' holds an integer beyond 64 bits"
+    ):
+        read_lists(made)

@@ -155,10 +155,11 @@ def _read_clips(
         words.append(None if numbered else sentence(f"{where} words", spoken, budget))
         vision.append(_matrix(f"{where} visual", parts[1], budget))
         audio.append(_matrix(f"{where} acoustic", parts[2], budget))
-        apart = isinstance(spoken, list | tuple | np.ndarray)
-        said.append(len(spoken if apart else words[-1].split()))
+        if not isinstance(spoken, list | tuple | np.ndarray):
+            spoken = words[-1].split()
+        said.append(len(np.atleast_1d(spoken) if numbered else spoken))
         labels.append(_row(where, clip[1], budget))
-        named = len(clip) > 2 and isinstance(clip[2], str | bytes | int)
+        named = len(clip) > 2 and type(clip[2]) in (str, bytes, int)
         ids.append(_name(clip[2]) if named else None)
     widths = {len(label) for label in labels}
     if widths not in ({1}, {1 + EMOTIONS}):
@@ -332,8 +333,9 @@ def _kind(name: str, value: Any) -> str:
     """Tell what one value is; "" for those that say nothing."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "USO":
         value = value.tolist()
-    if isinstance(value, list | tuple) and value and _are_numbers(value[0]):
-        shape = (len(value), len(value[0]))  # a matrix as nested lists
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    if _are_numbers(first) and np.ndim(first):
+        shape = (len(value), len(first))  # a matrix as nested lists
     else:
         shape = value.shape if isinstance(value, np.ndarray) else ()
     if len(shape) == 2 and shape not in ((1, 1), (1, EMOTIONS)):

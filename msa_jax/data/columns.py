@@ -54,7 +54,7 @@ def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
             raise UserError(f"'{key}' must hold numbers, it holds strings")
         return value
     if type(value) in (bool, int, float):
-        return np.asarray(value)
+        return np.asarray(numbers(key, [value], budget, depth)[0])
     if value is None and depth:
         return np.zeros(0)
     if not isinstance(value, list | tuple) or depth > 3:

@@ -241,6 +241,8 @@ def _read_arrays(
             table["transcript"] = sentences(where, arrays[key], budget)
         else:
             value = numbers(where, arrays[key], budget)
+            if isinstance(value, np.ndarray) and not value.ndim:
+                raise UserError(f"'{where}' is one number, not one per sample")
             if "id" in table and _rows(value) == 0:  # of any shape
                 raise UserError(
                     f"'{key}' has 0 rows in {split}, 'id' has {len(table['id'])}"
@@ -267,11 +269,11 @@ def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
         for key in ("label", "label_text", "label_audio", "label_vision"):
             if key in table:
                 value = clips.one_array(key, table[key])
-                value = value.reshape(len(value), -1) if value.ndim else value
-                if key == "label" and value.ndim == 2 and value.shape[1] == 7:
+                value = value.reshape(len(value), -1)
+                if key == "label" and value.shape[1] == 7:
                     table["emotion"] = value[:, 1:]
                     notes.add(clips.SEVEN)
-                elif value.ndim != 2 or value.shape[1] != 1:
+                elif value.shape[1] != 1:
                     raise UserError(
                         f"'{key}' has shape {np.shape(table[key])}: one sentiment "
                         "score per sample is needed (classes are not supported)"
@@ -279,7 +281,7 @@ def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
                 table[key] = value[:, 0]
         if "emotion" in table:
             value = clips.one_array("emotion", table["emotion"])
-            table["emotion"] = value.reshape(len(value), -1) if value.ndim else value
+            table["emotion"] = value.reshape(len(value), -1)
             notes.add(clips.ORDER)
     return sorted(notes)
 
