@@ -136,7 +136,8 @@ def test_a_mask_on_the_other_side_than_the_vectors_hides_none(front):
         arrays["text_bert"] = arrays["text_bert"][:, :, ::-1]
     arrays["text"][0], arrays["text"][-1] = 0, 1  # one clip does not decide
     splits, notes = plain.to_splits(arrays, (-3, 3), text="features")
-    assert present(splits["train"].text)[1, :, 0].tolist() == [1, 2, 3]
+    assert present(splits["train"].text)[1, :, 0].tolist() == [1, 2, 3, 0, 0]
+    assert present(splits["train"].text_length).tolist() == [1, 3, 3]
     assert "mask" not in " ".join(notes.assumptions)
 
 
