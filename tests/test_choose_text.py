@@ -107,6 +107,10 @@ def test_an_npz_is_no_different(wanted, kind, unread):
     assert kind is None or present(train.text).dtype == kind
     assert notes.unused == unread
     if wanted == "features":
+        one = three()
+        one["text"][0] = 0  # a clip without vectors does not decide for all
+        ends = plain.to_splits(one, (-3, 3), text=wanted)[0]["train"].text_length
+        assert present(ends).tolist() == [1, 3, 3]
         assert present(train.text_length).tolist() == [3, 3, 3]
         assert present(train.text).shape == (3, 3, 2)
 

@@ -320,7 +320,7 @@ def _masked(
     ):
         return vectors, None
     without = ((mask > 0) & ~contents(vectors)).any(axis=1)
-    if 2 * without.sum() > len(without):
+    if np.mean(without) > 0.5:
         return vectors, None
     counts = np.maximum(np.count_nonzero(mask, axis=1), 1)
     return np.where(mask[:, :, None] > 0, vectors, 0), counts
