@@ -333,9 +333,9 @@ def _kind(name: str, value: Any) -> str:
     """Tell what one value is; "" for those that say nothing."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "USO":
         value = value.tolist()
-    listed = isinstance(value, list | tuple) and len(value) > 0
-    if listed and _are_numbers(value[0]) and np.ndim(value[0]):
-        shape = (len(value), len(value[0]))  # a matrix as nested lists
+    first = next(iter(value), None) if isinstance(value, list | tuple) else None
+    if _are_numbers(first) and np.ndim(first):
+        shape = (len(value), np.size(first))  # a matrix as nested lists
     else:
         shape = value.shape if isinstance(value, np.ndarray) else ()
     if len(shape) == 2 and shape not in ((1, 1), (1, EMOTIONS)):
