@@ -333,11 +333,11 @@ def _kind(name: str, value: Any) -> str:
     """Tell what one value is; "" for those that say nothing."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "USO":
         value = value.tolist()
-    first = next(iter(value), None) if isinstance(value, list | tuple) else None
-    if _are_numbers(first) and np.ndim(first):
-        shape = (len(value), np.size(first))  # a matrix as nested lists
-    else:
-        shape = value.shape if isinstance(value, np.ndarray) else ()
+    shape = value.shape if isinstance(value, np.ndarray) else ()
+    if isinstance(value, list | tuple):
+        first = next(iter(value), 0)
+        if _are_numbers(first) and np.size(first) and np.ndim(first):
+            shape = (len(value), np.size(first))  # a matrix as nested lists
     if len(shape) == 2 and shape not in ((1, 1), (1, EMOTIONS)):
         audio = shape[1] == _MELS or re.search("mel|audio|acoustic", name)
         return "audio" if audio else "vision"
