@@ -63,7 +63,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--padding",
         choices=("auto", "front", "back", "as_stored"),
-        default="auto",
         help="where shorter samples are padded (default: found out from zeros)",
     )
     parser.add_argument(
@@ -112,6 +111,11 @@ def _prepare(args: argparse.Namespace) -> int:
             raise UserError(f"'{args.name}' is built in: choose another name")
         if args.text is not None:
             raise UserError(f"'{args.name}' is built in and has sentences: no --text")
+        for flag in ("check_only", "emotions", "label_range", "metrics", "padding"):
+            if getattr(args, flag):
+                raise UserError(
+                    f"'{args.name}' is built in: --{flag} goes with files or twins"
+                )
         path, written = store.make_synthetic(
             args.name, args.data_dir, overwrite=args.overwrite, page=_page
         )
@@ -146,6 +150,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise UserError("--synthetic makes the data itself: leave --from out")
     if args.synthetic and args.label_range:
         raise UserError("--synthetic has the published labels: leave --label_range out")
+    if args.synthetic and args.padding:
+        raise UserError("--padding goes with --from")
     asked = args.samples is not None or args.aligned
     if asked and not args.synthetic:
         raise UserError("--samples and --aligned go with --synthetic")
@@ -157,14 +163,14 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
 
     if args.file is None:
         raise UserError("say which file to read: --from FILE")
-    file = Path(args.file)
+    file, padding = Path(args.file), args.padding or "auto"
     chosen = {} if args.text is None else {"text": args.text}
     if file.is_dir() and any(file.glob("*.csv")):
+        if args.emotions:
+            raise UserError("--emotions goes with pickles; a table has columns of them")
         own = folder.read_folder(file)
         try:
-            splits, notes = plain.to_splits(
-                own.arrays, label_range, args.padding, args.text
-            )
+            splits, notes = plain.to_splits(own.arrays, label_range, padding, args.text)
         except UserError as error:
             raise UserError(f"{file}: {error}") from None
         notes = notes._replace(
@@ -176,9 +182,7 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
     emotions = Path(args.emotions) if args.emotions else None
     with sources.read(file, emotions, args.text) as (arrays, found):
         try:
-            splits, notes = plain.to_splits(
-                arrays, label_range, args.padding, args.text
-            )
+            splits, notes = plain.to_splits(arrays, label_range, padding, args.text)
         except UserError as error:
             raise UserError(f"{file}: {error}") from None
     notes = notes._replace(

@@ -1,15 +1,16 @@
 """Feature files that are broken end in one line and leave nothing behind."""
 
+import random
 from typing import Any
 
 import numpy as np
 import pytest
-from layouts import SPLITS, Arrays, clips, every, mmsa, split
+from layouts import SPLITS, Arrays, clips, every, mmsa, mult, split, tbje
 from test_columns import within
 from test_dialects import dump
 
 from msa_jax import prepare
-from msa_jax.data import sandbox
+from msa_jax.data import columns, plain, sandbox
 from msa_jax.data.columns import Budget
 from msa_jax.data.dialects import recognise
 from msa_jax.errors import UserError
@@ -27,7 +28,7 @@ def tree_with(name: str, **changes: Any) -> Arrays:
 
 NAN = np.array([0, np.nan, 0, 0, 0, 0])
 BROKEN = {
-    "no label": (tree_with("train", regression_labels=None), "labels are missing"),
+    "no label": (tree_with("train", regression_labels=None), "missing in train; it is"),
     "no audio": (tree_with("valid", audio=None), "'audio' is missing in valid"),
     "no test": ({k: v for k, v in tree_with("test").items() if k != "test"}, "'test'"),
     "nan labels": (tree_with("train", regression_labels=NAN), "must be finite"),
@@ -105,3 +106,66 @@ def test_keys_that_are_not_read_are_listed_in_plain_letters():
     tree = tree_with("train", **{f"\x1b{i}\ud800": 1 for i in range(99)})
     unused = recognise({"x": tree}, Budget(1 << 20)).unused
     assert "".join(unused).isascii() and len(unused) == 31
+
+
+ODD = (
+    *(None, [], (), {}, "", "x", b"x", 1, -1.5, True, 10**30, float("nan"), {"a": 1}),
+    *([[]], [None], [1, "a"], [[1, 2], [3]], ["nan"], [np.zeros(2), None]),
+    *(np.array("s"), np.array(3.0), np.zeros(0), np.zeros((0, 5)), np.zeros((5, 0))),
+    *(np.zeros((1, 1)), np.zeros((2, 3)), np.zeros((2, 3, 4)), np.array(["a", "b"])),
+    [np.array(3.0)],
+)
+
+
+def lists(arrays: Arrays) -> Arrays:
+    """A list of clips under every key."""
+    return {key: list(value) for key, value in mmsa(arrays, lengths=False).items()}
+
+
+def one_file(kind) -> dict[str, Any]:
+    return {"x": {name: kind(arrays) for name, arrays in every().items()}}
+
+
+LAYOUTS = {
+    **{kind.__name__: one_file(kind) for kind in (mmsa, lists, mult, clips)},
+    "misa": {name: clips(arrays, misa=True) for name, arrays in every().items()},
+    "tbje": {f"{s}_{r}": t for s, a in every().items() for r, t in tbje(a).items()},
+}
+
+
+def places(tree: Any) -> list[tuple]:
+    """Return the ways to everything in a tree, arrays as a whole."""
+    if not isinstance(tree, dict | list | tuple):
+        return [()]
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return [(), *((key, *way) for key, value in pairs for way in places(value))]
+
+
+def with_odd(tree: Any, way: tuple, odd: Any) -> Any:
+    if not way:
+        return odd
+    if isinstance(tree, dict):
+        return tree | {way[0]: with_odd(tree[way[0]], way[1:], odd)}
+    inner = list(tree)
+    inner[way[0]] = with_odd(inner[way[0]], way[1:], odd)
+    return type(tree)(inner)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_an_odd_value_anywhere_is_read_or_one_line(tmp_path, name):
+    draw = random.Random(name)
+    ways = [way for way in places(LAYOUTS[name]) if way]
+    for depth in range(1, 1 + max(map(len, ways))):  # few ways lead to whole splits
+        alike = [way for way in ways if len(way) == depth]
+        for odd in ODD:
+            made = with_odd(LAYOUTS[name], draw.choice(alike), odd)
+            try:
+                columns.write(
+                    recognise(made, Budget(1 << 28)), tmp_path, Budget(1 << 28)
+                )
+                arrays = {f.stem: np.load(f) for f in tmp_path.glob("*.npy")}
+                plain.to_splits(arrays, (-3, 3))
+            except UserError as error:
+                assert "\n" not in str(error)
+            for file in tmp_path.glob("*.npy"):
+                file.unlink()

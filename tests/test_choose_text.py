@@ -107,6 +107,10 @@ def test_an_npz_is_no_different(wanted, kind, unread):
     assert kind is None or present(train.text).dtype == kind
     assert notes.unused == unread
     if wanted == "features":
+        one = three()
+        one["text"][0] = 0  # a clip without vectors does not decide for all
+        ends = plain.to_splits(one, (-3, 3), text=wanted)[0]["train"].text_length
+        assert present(ends).tolist() == [1, 3, 3]
         assert present(train.text_length).tolist() == [3, 3, 3]
         assert present(train.text).shape == (3, 3, 2)
 
@@ -126,6 +130,19 @@ def test_masks_that_do_not_fit_tell_no_lengths(change):
     wanted = {"no token": [1, 3, 3], "given": [4, 4, 4]}.get(change, [5, 5, 5])
     assert present(splits["train"].text_length).tolist() == wanted
     assert ("mask" in " ".join(notes.assumptions)) is (change == "no token")
+
+
+@pytest.mark.parametrize("front", [False, True])
+def test_a_mask_on_the_other_side_than_the_vectors_hides_none(front):
+    rows = np.array([[0, 0, 1, 2, 3]] * N if front else [[1, 2, 3, 0, 0]] * N)
+    arrays = three() | {"text": np.repeat(rows[:, :, None], 2, axis=2).astype("f4")}
+    if not front:
+        arrays["text_bert"] = arrays["text_bert"][:, :, ::-1]
+    arrays["text"][0], arrays["text"][-1] = 0, 1  # one clip does not decide
+    splits, notes = plain.to_splits(arrays, (-3, 3), text="features")
+    assert present(splits["train"].text)[1, :, 0].tolist() == [1, 2, 3, 0, 0]
+    assert present(splits["train"].text_length).tolist() == [1, 3, 3]
+    assert "mask" not in " ".join(notes.assumptions)
 
 
 @pytest.mark.parametrize(

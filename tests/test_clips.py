@@ -7,6 +7,7 @@ import pytest
 from layouts import SPLITS, clips, every, split, tbje
 
 from msa_jax.data import clips as reader
+from msa_jax.data import dialects
 from msa_jax.data.checks import MAX_SAMPLES
 from msa_jax.data.columns import Budget, Layout
 from msa_jax.errors import UserError
@@ -147,12 +148,20 @@ def test_a_clip_that_is_none_is_named_wherever_it_stands(i):
         read_lists(made)
 
 
-def test_only_a_set_of_bracketed_ids_is_renamed():
+def test_one_other_id_keeps_no_bracketed_ones():
     made = lists()
     made["test"][3] = (*made["test"][3][:2], "other")
     found = read_lists(made)
-    assert found.splits["train"]["id"][1] == "train0[1]"
-    assert not any("is written video_3" in line for line in found.assumptions)
+    assert found.splits["train"]["id"][1] == "train0_1"
+    assert found.splits["test"]["id"][3] == "other"
+    assert any("is written video_3" in line for line in found.assumptions)
+
+
+def test_whole_numbers_are_ids():
+    made = lists()
+    for name, part in made.items():
+        made[name] = [(*clip[:2], 10 * len(name) + i) for i, clip in enumerate(part)]
+    assert read_lists(made).splits["test"]["id"] == ["40", "41", "42", "43"]
 
 
 def test_absurd_numbers_of_clips_are_refused_before_one_is_read():
@@ -203,7 +212,7 @@ def test_rows_of_different_lengths_are_no_array():
 
 def test_files_of_three_splits_are_needed():
     files = {f"{s}_{r}": tree for s, t in keyed().items() for r, tree in t.items()}
-    found, notes = reader.keyed_files(files)
+    found, notes, _ = reader.keyed_files(files)
     assert notes == []
     assert found is not None and found.keys() == set(SPLITS)
     less = {name: tree for name, tree in files.items() if "test_" not in name}
@@ -381,14 +390,85 @@ def test_a_modality_of_width_0_says_nothing_about_alignment():
         for name, part in lists().items()
     }
     told = " ".join(read_lists(made).assumptions)
-    assert "are aligned with the words, one row per word" in told
+    assert "vision is aligned with the words, one row per word" in told
+
+
+@pytest.mark.parametrize("change", ["no words", "no rows", "a longer sentence"])
+def test_a_clip_of_nothing_is_not_aligned_either(change):
+    made = lists()
+    clip = made["train"][1]
+    words, visual, acoustic = clip[0]
+    if change == "no words":
+        words = None
+    elif change == "no rows":
+        acoustic = None
+    else:
+        words = " ".join([*words, "more"])
+    made["train"][1] = ((words, visual, acoustic), *clip[1:])
+    told = " ".join(read_lists(made).assumptions)
+    said = {"no words": 0, "no rows": 4}.get(change, 5)
+    rows = 0 if change == "no rows" else 4
+    assert "not aligned with the words: 1 of 13 clips" in told
+    assert f"first train[1]: {said} words, 4 visual and {rows} acoustic rows" in told
+
+
+def test_sentences_have_a_row_per_word_too():
+    made = {
+        split: [((" ".join(c[0][0]), *c[0][1:]), *c[1:]) for c in part]
+        for split, part in lists().items()
+    }
+    told = " ".join(read_lists(made).assumptions)
+    assert "audio and vision are aligned with the words, one row per word" in told
+
+
+def test_a_word_that_pandas_lost_is_left_out():
+    made = lists()
+    clip = made["train"][1]
+    words = ["a", float("nan"), None, "b"]
+    made["train"][1] = ((words, *clip[0][1:]), *clip[1:])
+    assert read_lists(made).splits["train"]["transcript"][1] == "a b"
 
 
 def test_names_of_splits_before_roles():
     files = {f"{s}_{r}": tree for s, t in keyed().items() for r, tree in t.items()}
     files = {name.replace("valid", "Dev"): tree for name, tree in files.items()}
-    found, notes = reader.keyed_files(files)
+    found, notes, _ = reader.keyed_files(files)
     assert found is not None and notes == ["splits: 'Dev' means valid"]
     files |= {name.replace("Dev", "val"): tree for name, tree in files.items()}
     with pytest.raises(UserError, match="both mean valid"):
         reader.keyed_files(files)
+
+
+def test_matrices_as_nested_lists_and_scores_as_matrices():
+    made = keyed()
+    for files in made.values():
+        files["r21d"] = {k: v.tolist() for k, v in files["r21d"].items()}
+        files["sentiment"] = {k: np.array([[v]]) for k, v in files["sentiment"].items()}
+    found, plain = read_keyed(made), read_keyed(keyed())
+    for name, table in found.splits.items():
+        wanted = plain.splits[name]
+        np.testing.assert_array_equal(table["label"], wanted["label"])
+        np.testing.assert_allclose(table["vision"][1], wanted["vision"][1])
+
+
+def test_files_that_are_none_of_the_layouts_are_named():
+    files = {f"{s}_{r}": tree for s, t in keyed().items() for r, tree in t.items()}
+    files |= {"train_r21d": [1, 2], "glove": {}}
+    _, _, others = reader.keyed_files(files)
+    assert others == ["train_r21d", "glove"]
+    del files["valid_r21d"], files["test_r21d"]
+    unused = dialects.recognise(files, BUDGET).unused
+    assert unused == ("train_r21d", "glove")
+
+
+def test_one_number_in_the_place_of_words_is_one_word():
+    made = lists()
+    clip = made["train"][1]
+    made["train"][1] = ((np.array(3.0), *clip[0][1:]), *clip[1:])
+    told = " ".join(read_lists(made).assumptions)
+    assert "first train[1]: 1 words, 4 visual" in told
+    made["train"][1] = (clip[0], 10**30, clip[2])
+    with pytest.raises(
+        UserError, match=r"'train\[1\]' holds an integer beyond 64 bits"
+    ):
+        read_lists(made)

@@ -245,13 +245,25 @@ def test_an_empty_clip_has_no_width_and_no_type_of_its_own(tmp_path):
     assert arrays["audio_length"].tolist() == [1, 2, 1] and "2 empty ones" in notes[0]
 
 
-@pytest.mark.parametrize("nothing", [[], np.array([]), np.zeros((0, 2))])
+def test_a_clip_or_split_without_columns_has_another_width(tmp_path):
+    clips = [np.ones((2, 4)), np.ones((2, 0)), np.ones((1, 4))]
+    with pytest.raises(UserError, match=r"'audio' has 0 columns in .*\(1 such clips\)"):
+        written(tmp_path, layout(audio=clips))
+    what = layout(audio=np.ones((3, 2, 4)))
+    what.splits["test"]["audio"] = np.ones((2, 2, 0))  # pyright: ignore
+    with pytest.raises(UserError, match="4 columns in train, but 0 in test"):
+        write(what, tmp_path, Budget(GiB))
+
+
+@pytest.mark.parametrize("nothing", [None, [], np.array([]), np.zeros((0, 2))])
 @pytest.mark.parametrize("place", [0, 1])
 def test_an_empty_list_among_matrices_is_one_without_rows(nothing, place):
     rows: list = [np.ones((3, 2)), np.ones((1, 2))]
     rows.insert(place, nothing)
     found = numbers("x", rows, Budget(GiB))
-    assert [len(row) for row in found] == [0, 3, 1] if place == 0 else [3, 0, 1]
+    wanted = [3, 1]
+    wanted.insert(place, 0)
+    assert [len(row) for row in found] == wanted
     assert {row.ndim for row in found} == {2}
 
 

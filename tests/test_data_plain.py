@@ -493,7 +493,7 @@ def shared(*same: str) -> dict[str, np.ndarray]:
         (("a_1", "a_2"), "they are the same samples: keep each in one split"),
         (
             ("a_2",),
-            "1 of 2 times the same sample: keep it in one split; they are other",
+            "1 of 2 times the same sample: keep it in one split; the others are other",
         ),
     ],
 )
@@ -545,3 +545,14 @@ def test_arrays_of_an_npz_that_nothing_reads_may_hold_anything(tmp_path):
         UserError, match="'audio' is an object array; store strings with"
     ):
         plain.read_npz(tmp_path / "x.npz")
+
+
+def test_unimodal_labels_without_one_number_are_none():
+    nothing = {key: np.full(N, np.nan) for key in checks.UNIMODAL_KEYS}
+    splits, notes = plain.to_splits(small() | nothing, (-3, 3))
+    assert splits["train"].unimodal_label is None
+    assert "unimodal labels are all NaN and not read" in notes.assumptions
+    assert notes.unused == tuple(sorted(nothing))
+    nothing["label_audio"][1] = 0
+    with pytest.raises(UserError, match="'label_text' .* is nan, but must be finite"):
+        plain.to_splits(small() | nothing, (-3, 3))

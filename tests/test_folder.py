@@ -11,7 +11,7 @@ import pytest
 from test_data_plain import present
 from test_data_store import command
 
-from msa_jax.data import folder, load
+from msa_jax.data import folder, load, plain
 from msa_jax.data.checks import EMOTIONS
 from msa_jax.errors import UserError
 
@@ -127,7 +127,7 @@ BROKEN = [
     (lambda root: (root / "audio/c_1.npy").unlink(), "c_1.npy is missing (line 6 of"),
     (lambda root: (root / "audio/b_1.npy").unlink(), "b_1.npy is missing (line 4 of"),
     (array("audio/a_1.npy", np.ones(3)), "a_1.npy: shape (3,), it must be [steps, w"),
-    (array("audio/a_1.npy", np.ones((0, 2))), "at least 1 of each"),
+    (array("audio/a_1.npy", np.ones((3, 0))), "a_1.npy: width 0, but a_2.npy has 2"),
     (array("audio/a_2.npy", np.ones((3, 7))), "a_2.npy: width 7, but a_1.npy has 2"),
     (
         array("audio/a_1.npy", np.ones((3, 7))),  # most decide, not the first
@@ -321,8 +321,16 @@ def test_unimodal_columns_without_a_value_are_none(tmp_path, cells):
             lambda rows: [r.__setitem__(4, "") for r in rows],
             "label_T is empty, as in 4",
         ),
-        (lambda rows: rows[1].__setitem__(1, ""), "a$_$.npy is missing (line 3"),
-        (lambda rows: rows[1].__setitem__(0, ".."), "id '..$_$2' must be a file name"),
+        (lambda rows: rows[1].__setitem__(1, ""), "line 3: clip_id '' must be a file"),
+        (lambda rows: rows[1].__setitem__(1, " 2"), "line 3: clip_id ' 2' must not be"),
+        (
+            lambda rows: rows[1].__setitem__(0, ".."),
+            "video_id '..' must be a file name",
+        ),
+        (
+            lambda rows: [row.__setitem__(6, "None") for row in rows[1:]],
+            "line 3: label_V is empty, as in 3 of 4",
+        ),
         (lambda rows: rows[1].__setitem__(8, "dev"), "'dev' and 'Val' both mean valid"),
     ],
 )
@@ -339,9 +347,51 @@ def test_a_label_csv_without_a_needed_column_is_one_line(tmp_path):
         at = FIELD.index(name)
         rows = [row[:at] + row[at + 1 :] for row in field_rows()]
         root = write(tmp_path / name, FIELD[:at] + FIELD[at + 1 :], rows)
-        wanted = {"mode": "split"}.get(name, name)
-        with pytest.raises(UserError, match=f"no column '{wanted}'"):
+        wanted = {"mode": "'split' or 'mode'"}.get(name, f"'{name}'")
+        found = "found: video_id, clip_id, text, "
+        with pytest.raises(UserError, match=f"no column {wanted}; {found}"):
             folder.read_folder(root)
+    at = FIELD.index("label_T")
+    rows = [row[:at] + row[at + 1 :] for row in field_rows()]
+    root = write(tmp_path / "T", FIELD[:at] + FIELD[at + 1 :], rows)
+    with pytest.raises(UserError, match="of label_T, label_A, label_V all.*: label_T$"):
+        folder.read_folder(root)
+
+
+def test_classes_alone_are_named(tmp_path):
+    names = [{"label": "classification_labels"}.get(name, name) for name in NAMES]
+    with pytest.raises(UserError, match=r"no column 'label' \('classification_labels'"):
+        folder.read_folder(write(tmp_path / "my", names, ROWS))
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (0, 0), (0,)])
+def test_a_clip_without_steps_has_length_0(tmp_path, shape):
+    root = write(tmp_path / "my")
+    np.save(root / "audio" / "a_2.npy", np.ones(shape))
+    arrays = folder.read_folder(root).arrays
+    lengths = arrays["audio_length"].tolist()
+    assert lengths[1] == 0 and arrays["audio"].shape[2] == 2
+    splits, notes = plain.to_splits(arrays, (-3, 3))
+    assert present(splits["train"].audio_length).tolist()[1] == 1
+    assert "audio: 1 lengths of 0 became 1, a step of zeros" in notes.warnings
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["synthetic_tiny", "--check_only"], "is built in: --check_only goes with"),
+        (["synthetic_tiny", "--padding=front"], "is built in: --padding goes with"),
+        (["synthetic_tiny", "--label_range=-1,1"], "--label_range goes with"),
+        (["mosi", "--synthetic", "--padding=auto"], "--padding goes with --from"),
+        (["my", "--emotions=x", "--from"], "--emotions goes with pickles"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(tmp_path, capsys, arguments, message):
+    if arguments[-1] == "--from":
+        arguments = [*arguments, str(write(tmp_path / "my"))]
+    assert command(*arguments, f"--data_dir={tmp_path}/d") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0)])

@@ -200,6 +200,16 @@ def test_alignment_is_told_by_the_lengths():
     assert inspect(splits)["alignment"].line.startswith("unaligned")
     same = {s: e._replace(vision_length=e.audio_length) for s, e in splits.items()}
     assert inspect(same)["alignment"].line.startswith("audio and vision are al")
+    # text of as many steps at most, but of other lengths
+    words = np.zeros((len(splits["train"].id), 9, 3), np.float32)
+    for added, wanted in ((1, "unaligned: text has its own"), (0, "aligned: their")):
+        text = {
+            s: e._replace(
+                text=words[: len(e.id)], text_length=given(e.audio_length) + added
+            )
+            for s, e in same.items()
+        }
+        assert inspect(text)["alignment"].line.startswith(wanted)
 
 
 def test_single_steps_and_constant_columns_are_seen():

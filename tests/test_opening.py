@@ -147,6 +147,14 @@ def test_what_a_clip_lacks_is_missing(tmp_path):
     assert [line["missing"] for line in lines] == [["vision"]]
     (item,) = items(tmp_path / "c.pkl", clip(text=None, text_bert=None))
     assert item.sample.text is None
+    for words in (["good", "film"], np.array(["good", "film"])):
+        (item,) = items(
+            tmp_path / "c.pkl", clip(text=None, text_bert=None, raw_text=words)
+        )
+        assert item.sample.text == "good film"
+    given = clip(vision=np.zeros((3, 0)), raw_text=None, text=None, text_bert=None)
+    (item,) = items(tmp_path / "c.pkl", given)
+    assert item.sample.vision is None and item.sample.text is None
 
 
 def save(folder: Path, content) -> Path:

@@ -95,7 +95,8 @@ def test_rows_of_one_axis_stay_side_by_side(rows, start, lost, side):
         first[start + step] = 0
     said = {"auto": "auto", "said": "front" if start else "back"}[side]
     settled, axis = settle_padding(aligned(rows, first), {}, said)
-    assert axis == (("text", "audio", "vision"), int(bool(set(lost) & {0, 2})), False)
+    apart = len(lost) < 3 and bool({*lost} & {0, 2})  # all lost: it is blank
+    assert axis == (("text", "audio", "vision"), int(apart), False, ())
     kept = [0 if step in lost else step + 1 for step in range(3)]
     for name, (found, length, padding) in settled.items():
         wanted = kept if name == "vision" else [1, 2, 3]
@@ -110,7 +111,7 @@ def test_most_samples_may_lack_rows_in_one_modality():
     made = aligned(FRONT, [0] * 6)
     made["vision"][:, :4] = 0
     settled, axis = settle_padding(made, {})
-    assert axis.apart == 3
+    assert axis.apart == 2  # the first is blank
     assert settled["vision"][0][1, :, 0].tolist() == [0, 0, 0, 4, 5]
 
 
@@ -124,7 +125,7 @@ def test_other_numbers_of_steps_are_other_axes():
     text, audio = sequence([[0, 1, 2, 3]] * 3), sequence([[0, 0, 0, 1, 2]] * 3)
     vision = sequence([[0, 1, 2, 3, 4]] * 3)
     settled, axis = settle_padding({"text": text, "audio": audio}, {})
-    assert axis == ((), 0, False) and settled["audio"][1].tolist() == [2] * 3
+    assert axis[:3] == ((), 0, False) and settled["audio"][1].tolist() == [2] * 3
     # equally many steps by chance: the text's say that nothing is aligned
     settled, axis = settle_padding({"text": text, "audio": audio, "vision": vision}, {})
     assert axis.names == () and settled["audio"][1].tolist() == [2] * 3
@@ -161,7 +162,8 @@ def test_lengths_of_one_modality_tell_the_others(given):
 def test_lengths_of_one_modality_tell_of_no_axis_if_they_differ():
     made = {m: sequence(BACK) for m in ("text", "audio", "vision")}
     settled, axis = settle_padding(made, {"audio": np.array([6, 6, 6])})
-    assert axis == Axis() and settled["vision"][1].tolist() == [3, 5, 4]
+    assert axis == Axis(unlike=("text", "audio", "vision"))
+    assert settled["vision"][1].tolist() == [3, 5, 4]
 
 
 def test_recomputed_lengths_are_those_of_the_axis():
@@ -195,7 +197,7 @@ def test_a_zero_row_for_the_first_token_is_no_front_padding():
     made = {m: sequence(rows) for m in ("audio", "vision")}
     tokens = mask([[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 0, 0], [1] * 6])
     settled, axis = settle_padding(made, {}, mask=tokens)
-    assert axis == (("text", "audio", "vision"), 0, False)
+    assert axis[:3] == (("text", "audio", "vision"), 0, False)
     assert settled["audio"][0][:, :, 0].tolist() == rows
     assert settled["audio"][1].tolist() == [5, 4, 6]  # as many as tokens
     _, axis = settle_padding({"audio": made["audio"]}, {}, mask=tokens)
@@ -206,7 +208,7 @@ def test_tokens_on_the_other_side_are_not_on_the_axis():
     made = aligned(FRONT, [0, 0, 0, 0, 2, 3])
     del made["text"]
     settled, axis = settle_padding(made, {}, mask=mask([[1, 1, 0, 0, 0, 0]] * 3))
-    assert axis == (("audio", "vision"), 1, True)
+    assert axis[:3] == (("audio", "vision"), 1, True)
     assert settled["vision"][0][0, :, 0].tolist() == [0, 2, 3, 0, 0]
     _, axis = settle_padding({"audio": made["audio"]}, {}, mask=mask([[1] * 5] * 3))
     assert axis == Axis()
@@ -226,7 +228,7 @@ def test_front_padding_of_tokens_is_counted_by_the_mask():
     assert not tokens_first(mixed)[1]  # in all samples or none
 
 
-def with_front(early: bool = False) -> tuple[dict, list[str]]:
+def with_front(early: bool = False, side: str = "auto") -> tuple[dict, list[str]]:
     """Tokens, audio and vision of one axis, padded at the front."""
     steps = np.tile([0, 0, 1, 2, 3], (N, 1))
     arrays = without("transcript", "audio_length") | {
@@ -238,7 +240,7 @@ def with_front(early: bool = False) -> tuple[dict, list[str]]:
     arrays["vision"][0, 3] = 0
     if early:
         arrays["audio"][0, 1] = 5
-    splits, notes = plain.to_splits(arrays, (-3, 3))
+    splits, notes = plain.to_splits(arrays, (-3, 3), side)
     return splits, [*notes.warnings, *notes.assumptions]
 
 
@@ -257,6 +259,15 @@ def test_tokens_are_moved_with_the_rows_beside_them():
     assert any(told in line for line in lines)
 
 
+@pytest.mark.parametrize("side", ["back", "as_stored"])
+def test_rows_that_stay_while_tokens_are_moved_are_counted(side):
+    splits, lines = with_front(side=side)
+    assert splits["train"].text[0, 0].tolist() == [101, 7, 102]
+    assert splits["train"].audio[0, :, 0].tolist() == [0, 0, 0, 2, 3]
+    told = "text: in 6 samples audio or vision begins before the first token"
+    assert any(told in line for line in lines)
+
+
 def test_what_is_taken_to_be_aligned_is_said():
     def said(vision: list[list[int]]) -> str:
         arrays = without("audio_length", "transcript") | {
@@ -268,11 +279,20 @@ def test_what_is_taken_to_be_aligned_is_said():
     taken = "text, audio, vision: as many steps each, so taken to be aligned"
     assert taken in said([[1, 2]] * N) and "of its own" not in said([[1, 2]] * N)
     some = said([[0, 2], [0, 0], *[[1, 2]] * (N - 2)])
-    assert "in 2 of 6 samples one of them begins or ends with zeros of its own" in some
+    assert "in 1 of 6 samples one of them begins or ends with zeros of its own" in some
     assert "are they aligned at all" not in some
     assert "vision: 1 samples are all zero and stay as long as the others" in some
     assert "are they aligned at all? If not, give lengths" in said([[1, 0]] * N)
+    blank = said([[0, 0]] * N)
+    assert "of its own" not in blank and "6 samples are all zero and stay" in blank
     assert taken not in told()
+    text = sequence([[1, 2, 3]] * N)
+    line = told(
+        base=without("audio_length", "transcript") | {"text": text},
+        audio=sequence([[1, 2]] * N),
+        vision=sequence([[1, 0]] * N),
+    )
+    assert "vision: as many steps each, but in most samples their contents" in line
     elsewhere = token_rows([101, 0], [1, 0])
     arrays = without("audio_length", "transcript") | {"text_bert": elsewhere}
     line = told(

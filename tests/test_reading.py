@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from msa_jax import cli
+from msa_jax.data import checks, plain
 from msa_jax.data.padding import settle_padding
 from msa_jax.errors import UserError
 from msa_jax.intake import UNREAD, Sample
@@ -221,6 +222,64 @@ def test_rows_of_one_axis_stay_side_by_side(tmp_path):
             np.testing.assert_array_equal(same, rows[i, : length[i]])
 
 
+def beside(steps: int = 5) -> dict:
+    """Tokens, their vectors (that of [PAD], too), and frames of one axis."""
+    mask = np.zeros((3, steps), int)
+    for i, length in enumerate((3, 4, 5)):
+        mask[i, :length] = 1
+    frames = mask[:, :, None] * np.arange(1, 1 + steps)[:, None]
+    frames[:, 0] = frames[0, 2] = 0  # nothing for [CLS], and a face that is not found
+    return {
+        "text_bert": np.stack([6 * mask, mask, 0 * mask], axis=1),
+        "text": np.arange(1.0, 61).reshape(3, steps, 4),
+        "audio": np.repeat(frames, 2, axis=2).astype(float),
+        "vision": np.repeat(frames, 3, axis=2).astype(float),
+    }
+
+
+@pytest.mark.parametrize("text", ["features", "tokens"])
+@pytest.mark.parametrize("reads", [("text", "audio", "vision"), ("audio",), ("text",)])
+def test_rows_are_those_that_prepare_reads_from_the_same_file(tmp_path, text, reads):
+    content = beside()
+    np.savez(tmp_path / "a.npz", **content)
+    intake = {"features": FEATURES, "tokens": TOKENS}[text]._replace(reads=reads)
+    found = list(arrays.read_arrays(tmp_path / "a.npz", intake))
+    assert [item.error for item in found] == [None] * 3
+    names = {"id": np.array(["a", "b", "c"]), "split": np.array(checks.SPLITS)}
+    splits, _ = plain.to_splits(
+        content | names | {"label": np.ones(3)}, (-3, 3), text=text
+    )
+    for item, split in zip(found, splits.values(), strict=True):
+        for m in reads:
+            rows = getattr(split, m)[0]
+            rows = rows.T if rows.dtype == np.int32 else rows
+            same = getattr(item.sample, m)
+            same = same.T if m == "text" and text == "tokens" else same
+            length = getattr(split, f"{m}_length")[0]
+            np.testing.assert_array_equal(same, rows[:length])
+
+
+def test_what_is_not_read_tells_of_padding_too(tmp_path):
+    audio, vision = np.ones((2, 4, 2)), np.ones((2, 4, 3))
+    audio[0, 2:] = audio[1, 3:] = vision[0, 3:] = vision[1, 3:] = 0
+    np.savez(tmp_path / "a.npz", audio=audio, vision=vision)
+    of = SENTENCES._replace(reads=("audio",))
+    (item, _) = arrays.read_arrays(tmp_path / "a.npz", of)
+    assert item.sample.audio[:, 0].tolist() == [1, 1, 0]  # vision has three rows
+
+
+def test_a_modality_without_a_value_is_missing(tmp_path):
+    content = {"audio": np.ones((2, 4, 2)), "vision": np.ones((2, 4, 0))}
+    (item, _) = save(tmp_path / "a.npz", **content, vision_length=[4, 4])
+    assert item.sample.vision is None and item.sample.audio.shape == (4, 2)
+
+
+def test_what_pandas_makes_of_an_empty_cell_is_no_sentence(tmp_path):
+    audio = np.ones((3, 4, 2))
+    found = save(tmp_path / "a.npz", audio=audio, transcript=["nan", " None", "good"])
+    assert [item.sample.text for item in found] == [None, None, "good"]
+
+
 def test_a_wrong_length_says_nothing_of_the_other_rows(tmp_path):
     audio = np.zeros((3, 4, 2))
     audio[0, 2:], audio[1, 1:], audio[2, 1:] = 1, 2, 3
@@ -252,7 +311,7 @@ def test_tokens_in_front_are_moved(tmp_path):
         ({"id": ["a"], "label": [1.0]}, "no modality"),
         ({"audio": np.ones((2, 3, 7))}, "'audio' has 7 columns, this run reads 2"),
         ({"audio": np.ones((2, 3))}, "'audio' has shape"),
-        ({"audio": np.ones((2, 0, 2))}, "'audio' has shape"),
+        ({"audio": np.ones((2, 0, 2))}, "no modality"),
         ({"audio": np.ones((2, 3, 2)), "id": ["a"]}, "and 2 rows as|and 1 rows as"),
         ({"transcript": [1, 2]}, "'transcript' must hold strings"),
         ({"vision": np.array([[["a"] * 3]])}, "'vision' must hold numbers"),

@@ -79,7 +79,7 @@ def test_flat_sequences_are_named_with_their_split():
     def change(name: str, arrays: Arrays) -> None:
         arrays["vision"] = np.zeros((SIZES[name], 4))
 
-    with pytest.raises(UserError, match=r"'train/vision' has shape \(6, 4\)"):
+    with pytest.raises(UserError, match=r"'train/vision' has rows of shape \(4,\)"):
         each(change)
 
 
@@ -122,14 +122,47 @@ def test_what_is_not_read_is_named():
     assert "notes" in named.unused
 
 
-def test_unimodal_labels_without_one_number_are_dropped():
+def test_a_clip_that_is_none_has_no_steps_and_one_label_names_its_row():
+    made = tree(mmsa)
+    audio = made["valid"]["audio"]
+    del made["valid"]["audio_lengths"], made["test"]["audio_lengths"]
+    del made["train"]["audio_lengths"]
+    made["valid"]["audio"] = [audio[0], None, audio[2]]
+    found = read(made).splits["valid"]["audio"]
+    assert [len(rows) for rows in found] == [7, 0, 7]
+    made["valid"]["regression_labels"] = [1.0, None, 2.0]
+    with pytest.raises(
+        UserError, match=r"labels\[1\]' must hold numbers, it holds None"
+    ):
+        read(made)
+    for nothing in (None, []):
+        for name, arrays in made.items():
+            arrays["audio"] = [nothing] * len(arrays["id"])
+            arrays["regression_labels"] = every()[name]["label"]
+        assert "audio" in read(made).unused
+
+
+def test_one_empty_clip_does_not_turn_the_tokens():
     made = tree(mmsa)
     for arrays in made.values():
-        for key in "TAV":
-            arrays[f"regression_labels_{key}"] = np.full(len(arrays["id"]), np.nan)
-    assert "label_text" not in read(made).splits["train"]
-    made["test"]["regression_labels_A"][1] = 0
-    assert "label_text" in read(made).splits["train"]
+        arrays["text_bert"] = [tokens.T for tokens in arrays["text_bert"]]
+    made["train"]["text_bert"][1] = []
+    found = read(made).splits["train"]["text_bert"]
+    assert [np.shape(rows) for rows in found[:3]] == [(3, 6), (0, 0), (3, 6)]
+
+
+def test_what_only_train_lacks_is_missing_there():
+    made = tree(mmsa)
+    del made["train"]["vision"]
+    with pytest.raises(UserError, match="'vision' is missing in train; it is in valid"):
+        read(made)
+
+
+def test_ragged_vectors_are_no_sequences():
+    made = tree(mmsa)
+    made["train"]["text_bert"] = [np.ones(2), np.ones(3)] * 3
+    with pytest.raises(UserError, match=r"'train/text_bert' has rows of shape \(2,\)"):
+        read(made)
 
 
 def test_bad_ids_are_named_with_their_split():
@@ -301,7 +334,7 @@ def test_missing_sentences_are_counted_whatever_stands_for_them():
     assert read(made).splits["valid"]["transcript"] == ["", "", "nan"]
     made["valid"]["raw_text"] = ["a", 2.5, "b"]
     with pytest.raises(
-        UserError, match="'valid/raw_text' must hold strings, it holds fl"
+        UserError, match=r"'valid/raw_text\[1\]' must hold strings, it holds fl"
     ):
         read(made)
 

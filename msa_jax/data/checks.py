@@ -4,7 +4,7 @@ The arrays are those of the plain layout (docs/data.md), one row per sample.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,8 @@ UNIMODAL_KEYS = ("label_text", "label_audio", "label_vision")
 # Source: order of the labels in CMU-MOSEI (CMU-MultimodalSDK, "All Labels").
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 _CLASS_KEY = "classification_labels"
-CLASSES = (
-    f" ('{_CLASS_KEY}' holds classes, which are not read: one sentiment score per "
-    "sample is needed)"
-)
+# Source: pandas, str() of the values that stand for a missing one.
+MISSING = ("nan", "NaN", "None", "<NA>")
 LENGTH_KEYS = ("text_length", "audio_length", "vision_length")
 RANKS = {
     **dict.fromkeys(("id", "split", "transcript", "label"), 1),
@@ -56,7 +54,7 @@ def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
     for key in ("id", "split", "label"):
         if key not in arrays:
             found = listed(sorted(arrays))
-            hint = CLASSES if key == "label" and _CLASS_KEY in arrays else ""
+            hint = no_scores(arrays) if key == "label" else ""
             raise UserError(f"array '{key}' is missing{hint}; found: {found}")
     if not {*TEXTS.values(), "audio", "vision"} & set(arrays):
         raise UserError(
@@ -79,6 +77,16 @@ def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
     for key in RANKS:
         if key in arrays:
             _check_array(key, arrays[key], n)
+
+
+def no_scores(names: Container[str]) -> str:
+    """Return what to add where labels are missing, but classes are among the names."""
+    if _CLASS_KEY not in names:
+        return ""
+    return (
+        f" ('{_CLASS_KEY}' holds classes, which are not read: one sentiment score per "
+        "sample is needed)"
+    )
 
 
 def empty_split(name: str) -> str:
@@ -257,6 +265,7 @@ def _shared_rule(
     )
     if not same:
         return rule
+    rule = rule.replace("they", "the others", 1)
     return (
         f"{same} of {len(shared)} times the same sample: keep it in one split; {rule}"
     )
@@ -308,6 +317,17 @@ def drop_absent(
                 "the set is read without it"
             )
     return kept, warnings
+
+
+def drop_empty_unimodal(
+    arrays: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Leave out unimodal labels of which there is not one; return a note on it."""
+    there = [arrays[key] for key in UNIMODAL_KEYS if key in arrays]
+    if not there or not all(v.dtype.kind == "f" and np.isnan(v).all() for v in there):
+        return dict(arrays), []
+    kept = {key: x for key, x in arrays.items() if key not in UNIMODAL_KEYS}
+    return kept, ["unimodal labels are all NaN and not read"]
 
 
 def is_absent(array: np.ndarray) -> bool:

@@ -57,21 +57,48 @@ def from_clip_lists(splits: Mapping[str, Sequence], budget: Budget) -> Layout:
     """
     check_sizes("id", sum(map(len, splits.values())))  # before any is read
     notes: set[str] = set()
-    uneven: list[str] = []  # clips without one row per word
-    found = {
-        s: _read_clips(s, clips, notes, uneven, budget) for s, clips in splits.items()
-    }
-    notes.add(_alignment(uneven, sum(map(len, splits.values()))))
+    found = {s: _read_clips(s, clips, notes, budget) for s, clips in splits.items()}
     tables = list(found.values())
     misa = any(len(clip[0]) == 4 for clip in splits["train"])
+    notes |= _settle_rows(found)
     notes |= {*_settle_words(tables), *_settle_ids(found)}
-    counts = [n for table in tables for n in table.pop("rows")]
-    if len(set(counts)) == 1 and counts[0]:  # else the arrays' own lengths tell
-        for table in tables:
-            rows = np.full(len(table["id"]), counts[0])
-            table |= {"audio_length": rows, "vision_length": rows}
     name = "MISA tuple lists" if misa else "MAG-BERT tuple lists"
     return Layout(name, found, tuple(sorted(notes)), ())
+
+
+def _settle_rows(found: Mapping[str, dict[str, Any]]) -> set[str]:
+    """Say whether audio and vision have a row per word, and take that for lengths.
+
+    A modality without a value in any clip is absent and tells nothing.
+    """
+    names = {
+        m: shown
+        for m, shown in (("vision", "visual"), ("audio", "acoustic"))
+        if any(array.size for table in found.values() for array in table[m])
+    }
+    counts: list[set[int]] = []
+    uneven: list[str] = []
+    for split, table in found.items():
+        for i, said in enumerate(table.pop("said")):
+            rows = {shown: len(table[m][i]) for m, shown in names.items()}
+            counts.append({said, *rows.values()})
+            if len(counts[-1]) > 1:
+                there = " and ".join(f"{n} {shown}" for shown, n in rows.items())
+                uneven.append(f"{split}[{i}]: {said} words, {there} rows")
+    if not names:
+        return set()
+    are = f"{' and '.join(sorted(names))} {'are' if len(names) > 1 else 'is'}"
+    if uneven:
+        return {
+            f"{are} not aligned with the words: {len(uneven)} of {len(counts)} clips "
+            f"do not have one row per word, first {uneven[0]}"
+        }
+    (same, *others) = set.union(*counts)
+    if same and not others:  # else the arrays' own lengths tell
+        for table in found.values():
+            rows = np.full(len(table["id"]), same)
+            table |= {f"{m}_length": rows for m in names}
+    return {f"{are} aligned with the words, one row per word"}
 
 
 def _settle_words(tables: list[dict[str, Any]]) -> list[str]:
@@ -113,9 +140,9 @@ def _settle_ids(found: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def _read_clips(
-    split: str, clips: Sequence, notes: set[str], uneven: list[str], budget: Budget
+    split: str, clips: Sequence, notes: set[str], budget: Budget
 ) -> dict[str, Any]:
-    words, ids, labels, audio, vision, rows = [], [], [], [], [], []
+    words, ids, labels, audio, vision, said = [], [], [], [], [], []
     for i, clip in enumerate(clips):
         where = f"{split}[{i}]"
         if not _is_clip(clip):
@@ -128,19 +155,12 @@ def _read_clips(
         words.append(None if numbered else sentence(f"{where} words", spoken, budget))
         vision.append(_matrix(f"{where} visual", parts[1], budget))
         audio.append(_matrix(f"{where} acoustic", parts[2], budget))
-        apart = isinstance(spoken, list | tuple | np.ndarray)
-        said = len(spoken) if apart else 0
-        there = [part[-1] for part in (vision, audio) if part[-1].shape[1]]
-        counts = {said, *map(len, there)}
-        rows.append(said if len(counts) == 1 else 0)  # 0: padded, perhaps
-        if apart and len(counts) > 1:
-            uneven.append(
-                f"{where}: {said} words, {len(vision[-1])} visual and "
-                f"{len(audio[-1])} acoustic rows"
-            )
+        if not isinstance(spoken, list | tuple | np.ndarray):
+            spoken = words[-1].split()
+        said.append(len(np.atleast_1d(spoken) if numbered else spoken))
         labels.append(_row(where, clip[1], budget))
-        named = len(clip) > 2 and isinstance(clip[2], str | bytes)
-        ids.append(text(clip[2]) if named else None)
+        named = len(clip) > 2 and type(clip[2]) in (str, bytes, int)
+        ids.append(_name(clip[2]) if named else None)
     widths = {len(label) for label in labels}
     if widths not in ({1}, {1 + EMOTIONS}):
         line = f"labels of {split} have {sorted(widths)} columns, not 1 or 7"
@@ -154,16 +174,7 @@ def _read_clips(
         table["emotion"] = label[:, 1:]
         notes |= {SEVEN, ORDER}
     table |= {"transcript": words, "audio": audio, "vision": vision}
-    return {**table, "rows": rows}
-
-
-def _alignment(uneven: Sequence[str], total: int) -> str:
-    if not uneven:
-        return "audio and vision are aligned with the words, one row per word"
-    return (
-        f"audio and vision are not aligned with the words: {len(uneven)} of {total} "
-        f"clips do not have one row per word, first {uneven[0]}"
-    )
+    return {**table, "said": said}
 
 
 def _are_numbers(value: Any) -> bool:
@@ -204,19 +215,23 @@ def one_array(where: str, value: Any) -> np.ndarray:
 
 def keyed_files(
     trees: Mapping[str, Any],
-) -> tuple[dict[str, dict[str, dict]] | None, list[str]]:
+) -> tuple[dict[str, dict[str, dict]] | None, list[str], list[str]]:
     """Sort TBJE's files, train_sentences, train_mels, ..., by split.
 
-    Returns: None if they are others; notes on the names of splits.
+    Returns: None if they are others; notes on the names of splits; files that are none
+        of these.
     """
     parts = {stem: stem.partition("_") for stem in trees}
     meaning, notes = name_splits(dict.fromkeys(part[0] for part in parts.values()))
     sorted_: dict[str, dict[str, dict]] = {}
+    others = []
     for stem, tree in trees.items():
         split, _, role = parts[stem]
         if split in meaning and role and isinstance(tree, dict):
             sorted_.setdefault(meaning[split], {})[role] = tree
-    return (sorted_ if sorted_.keys() == {*SPLITS} else None), notes
+        else:
+            others.append(stem)
+    return (sorted_ if sorted_.keys() == {*SPLITS} else None), notes, others
 
 
 def from_keyed_files(splits: Mapping[str, dict[str, dict]], budget: Budget) -> Layout:
@@ -305,8 +320,10 @@ def _roles(
     for name, tree in sorted(files.items()):
         role = kinds[name]
         if role in roles:
+            other = next(n for n in files if kinds[n] == role and n != name)
             raise UserError(
-                f"two files of {split} hold {role}: remove '{split}_{name}'"
+                f"two files of {split} hold {role}: '{split}_{other}' and "
+                f"'{split}_{name}', remove one"
             )
         roles[role] = tree
     return roles
@@ -316,14 +333,19 @@ def _kind(name: str, value: Any) -> str:
     """Tell what one value is; "" for those that say nothing."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "USO":
         value = value.tolist()
-    if isinstance(value, np.ndarray) and value.ndim == 2:
-        audio = value.shape[1] == _MELS or re.search("mel|audio|acoustic", name)
+    shape = value.shape if isinstance(value, np.ndarray) else ()
+    if isinstance(value, list | tuple):
+        first = next(iter(value), 0)
+        if _are_numbers(first) and np.size(first) and np.ndim(first):
+            shape = (len(value), np.size(first))  # a matrix as nested lists
+    if len(shape) == 2 and shape not in ((1, 1), (1, EMOTIONS)):
+        audio = shape[1] == _MELS or re.search("mel|audio|acoustic", name)
         return "audio" if audio else "vision"
     if is_nothing(value):
         return ""
     if isinstance(value, str | bytes):
         return "transcript"
-    if isinstance(value, list | tuple) and not _are_numbers(value):
+    if isinstance(value, list | tuple) and not (shape or _are_numbers(value)):
         return "transcript"
     return "emotion" if np.size(value) == EMOTIONS else "label"
 
@@ -348,25 +370,12 @@ def _name(item: Any) -> str:
 
 def rename_ids(tables: list[dict[str, Any]]) -> list[str]:
     """Write clip ids video[3] as video_3: the video stands before the last _."""
-    pattern = re.compile(r"(.+)\[(\d+)\]")
-    every = [i for table in tables for i in table["id"] if i is not None]
-    if not all(map(pattern.fullmatch, every)):
-        return []
+    pattern = re.compile(r"(.+)\[(\d+)\]$")
+    before = [table["id"] for table in tables]
     for table in tables:
         table["id"] = [i and pattern.sub(r"\1_\2", i) for i in table["id"]]
-    return ["ids: video[3] is written video_3"]
-
-
-def drop_empty_unimodal(tables: list[dict[str, Any]]) -> list[str]:
-    """Drop unimodal labels that a file has keys but no values for."""
-    keys = ("label_text", "label_audio", "label_vision")
-    there = [table[key] for table in tables for key in keys if key in table]
-    if not there or not all(np.isnan(value.astype(float)).all() for value in there):
-        return []
-    for table in tables:
-        for key in keys:
-            table.pop(key, None)
-    return ["unimodal labels are all NaN and not read"]
+    changed = before != [table["id"] for table in tables]
+    return ["ids: video[3] is written video_3"] if changed else []
 
 
 def is_emotion_table(tree: Any) -> bool:

@@ -47,14 +47,16 @@ class Budget:
 def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
     """Return numbers as one array, or as a list of arrays if rows differ in shape.
 
-    An empty list among matrices is one without rows.
+    An empty list or None among matrices is one without rows.
     """
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "fiub":
             raise UserError(f"'{key}' must hold numbers, it holds strings")
         return value
     if type(value) in (bool, int, float):
-        return np.asarray(value)
+        return np.asarray(numbers(key, [value], budget, depth)[0])
+    if value is None and depth:
+        return np.zeros(0)
     if not isinstance(value, list | tuple) or depth > 3:
         what = "nested lists" if depth > 3 else kind(value)
         raise UserError(f"'{key}' must hold numbers, it holds {what}")
@@ -65,7 +67,10 @@ def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
             return np.array(value, np.int64 if kinds == {int} else np.float64)
         except OverflowError:
             raise UserError(f"'{key}' holds an integer beyond 64 bits") from None
-    rows = [numbers(key, item, budget, depth + 1) for item in value]
+    rows = [
+        numbers(key if depth else f"{key}[{i}]", item, budget, depth + 1)
+        for i, item in enumerate(value)
+    ]
     if any(isinstance(row, list) for row in rows):
         raise UserError(f"'{key}' is ragged on more than one axis")
     rank = max(row.ndim for row in rows)
@@ -73,6 +78,8 @@ def numbers(key: str, value: Any, budget: Budget, depth: int = 0) -> Any:
     shapes = {row.shape for row in rows}
     if len({len(shape) for shape in shapes}) > 1:
         odd, usual, count = odd_ones([row.ndim for row in rows])
+        if value[odd] is None:
+            raise UserError(f"'{key}[{odd}]' must hold numbers, it holds None")
         raise UserError(
             f"'{key}' mixes rows of shapes {rows[usual].shape} and {rows[odd].shape}: "
             f"row {odd} is the first of {count} that differ from most"
@@ -90,7 +97,8 @@ def _without_steps(row: np.ndarray, rank: int) -> tuple[int, ...]:
 def sentences(key: str, value: Any, budget: Budget) -> list[str]:
     """Return what each clip says: strings, or lists of words, which are joined.
 
-    None, NaN and a list of no words say nothing: "".
+    None, NaN and a list of no words say nothing: "". Words that are None or NaN, what
+    pandas makes of the word "null", are left out.
     """
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "Of":
         budget.spend(key, value.dtype.itemsize * value.size)
@@ -106,6 +114,8 @@ def sentence(where: str, value: Any, budget: Budget) -> str:
         return ""
     if isinstance(value, str | bytes | memoryview):
         return text(value)
+    if isinstance(value, list | tuple):
+        value = [word for word in value if not is_nothing(word)]
     return " ".join(strings(where, value, budget))
 
 
@@ -130,9 +140,11 @@ def strings(key: str, value: Any, budget: Budget) -> list[str]:
         value = value.tolist()
     if not isinstance(value, list | tuple):
         raise UserError(f"'{key}' must hold strings, it holds {kind(value)}")
-    for item in value:
+    for i, item in enumerate(value):
         if type(item) not in (str, bytes, memoryview):
-            raise UserError(f"'{key}' must hold strings, it holds {kind(item)} too")
+            raise UserError(
+                f"'{key}' must hold strings, it holds {kind(item)} too (row {i})"
+            )
     found = [text(item) for item in value]
     budget.spend(key, 4 * len(found) * max(map(len, found), default=0))
     try:
@@ -229,11 +241,12 @@ def _write_array(
 def _row_shape(key: str, parts: Sequence[Any], layout: Layout) -> list[int]:
     """Return the shape that all rows are padded to; their widths must be equal.
 
-    A clip without steps has no width of its own.
+    A clip without steps has no width of its own; one without columns has.
     """
     time = _TIME.get(key)
     shapes = [s for part in parts for s in _shapes(part)]
-    telling = [i for i, s in enumerate(shapes) if time is None or 0 not in s]
+    steps = slice(time, None if time is None else time + 1)
+    telling = [i for i, s in enumerate(shapes) if time is None or s[steps] != (0,)]
     telling = telling or [max(range(len(shapes)), key=lambda i: shapes[i])]
     if len({len(shapes[i]) for i in telling}) > 1:
         raise UserError(_odd_clip(key, "shape", shapes, telling, layout))

@@ -7,7 +7,6 @@ import numpy as np
 
 from msa_jax.data import clips, one_clip, pickled_arrays
 from msa_jax.data.checks import (
-    CLASSES,
     RANKS,
     SPLITS,
     TEXTS,
@@ -17,9 +16,10 @@ from msa_jax.data.checks import (
     is_absent,
     listed,
     name_splits,
+    no_scores,
     shown,
 )
-from msa_jax.data.columns import Budget, Layout, kind, numbers, sentences
+from msa_jax.data.columns import Budget, Layout, is_nothing, kind, numbers, sentences
 from msa_jax.errors import UserError
 
 # What the field's files call the plain layout's arrays (docs/data.md), besides by their
@@ -70,10 +70,11 @@ def recognise(
         return _recognise_one(tree, budget, text)
     if {*name_splits(trees)[0].values()} == {*SPLITS}:
         return _by_split(trees, budget, text)
-    keyed, renamed = clips.keyed_files(trees)
+    keyed, renamed, others = clips.keyed_files(trees)
     if keyed is not None:
         layout = clips.from_keyed_files(keyed, budget)
-        return layout._replace(assumptions=(*renamed, *layout.assumptions))
+        layout = layout._replace(assumptions=(*renamed, *layout.assumptions))
+        return _with_unused(layout, others)
     raise UserError(
         f"no known layout in a folder of {listed(trees)}: expected train, valid (or "
         "dev) and test, or train_sentences, train_mels, train_sentiment and so on"
@@ -157,10 +158,10 @@ def _choose_keys(
     splits: Mapping[str, dict], text: str | None
 ) -> tuple[dict[str, str], list[str]]:
     """Choose which of a file's arrays are read, and say which of them are not."""
-    train, notes = splits["train"], []
+    notes: list[str] = []
     names: dict[str, str] = {}  # of the file's keys, by what they mean
     for key, plain in KEYS.items():
-        if key not in train:
+        if not any(key in arrays for arrays in splits.values()):
             continue
         values = [arrays.get(key) for arrays in splits.values()]
         if all(_is_absent(value) for value in values):
@@ -188,7 +189,7 @@ def _is_absent(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return is_absent(value)
     rows = value if isinstance(value, list) and value else [value]
-    return all(row is None for row in rows)
+    return all(is_nothing(row) and not isinstance(row, str | float) for row in rows)
 
 
 def _from_arrays(
@@ -200,12 +201,12 @@ def _from_arrays(
     for split, arrays in splits.items():
         for key in keys:
             if key not in arrays:
-                raise UserError(f"'{key}' is missing in {split}; it is in train")
+                other = next(name for name in splits if key in splits[name])
+                raise UserError(f"'{key}' is missing in {split}; it is in {other}")
     if "label" not in keys.values():
-        hint = CLASSES if "classification_labels" in train else ""
         raise UserError(
-            f"labels are missing{hint}: neither 'regression_labels' nor 'labels' is in "
-            f"train; found: {listed(train)}"
+            f"labels are missing{no_scores(train)}: neither 'regression_labels' nor "
+            f"'labels' is in train; found: {listed(train)}"
         )
     mult = "labels" in keys
     found = {
@@ -219,7 +220,6 @@ def _from_arrays(
         notes += clips.rename_ids(tables)
     notes += _settle_labels(tables)
     notes += _settle_text(tables)
-    notes += clips.drop_empty_unimodal(tables)
     name = "MulT pickle" if mult else "MMSA pickle"
     if {*_FUSION} & {*keys}:
         name = f"TFN pickle ({', '.join(_FUSION)})"
@@ -241,15 +241,16 @@ def _read_arrays(
             table["transcript"] = sentences(where, arrays[key], budget)
         else:
             value = numbers(where, arrays[key], budget)
+            if isinstance(value, np.ndarray) and not value.ndim:
+                raise UserError(f"'{where}' is one number, not one per sample")
             if "id" in table and _rows(value) == 0:  # of any shape
                 raise UserError(
                     f"'{key}' has 0 rows in {split}, 'id' has {len(table['id'])}"
                 )
-            rank = 2 if isinstance(value, list) else value.ndim - 1
-            if plain in _SEQUENCES and rank != 2:
-                shape = getattr(value, "shape", "?")
+            row = value[0].shape if isinstance(value, list) else value.shape[1:]
+            if plain in _SEQUENCES and len(row) != 2:
                 raise UserError(
-                    f"'{where}' has shape {shape}; [samples, steps, width] is expected"
+                    f"'{where}' has rows of shape {row}, not [steps, width]"
                 )
             table[plain] = value
     if "id" not in table:
@@ -268,11 +269,11 @@ def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
         for key in ("label", "label_text", "label_audio", "label_vision"):
             if key in table:
                 value = clips.one_array(key, table[key])
-                value = value.reshape(len(value), -1) if value.ndim else value
-                if key == "label" and value.ndim == 2 and value.shape[1] == 7:
+                value = value.reshape(len(value), -1)
+                if key == "label" and value.shape[1] == 7:
                     table["emotion"] = value[:, 1:]
                     notes.add(clips.SEVEN)
-                elif value.ndim != 2 or value.shape[1] != 1:
+                elif value.shape[1] != 1:
                     raise UserError(
                         f"'{key}' has shape {np.shape(table[key])}: one sentiment "
                         "score per sample is needed (classes are not supported)"
@@ -280,7 +281,7 @@ def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
                 table[key] = value[:, 0]
         if "emotion" in table:
             value = clips.one_array("emotion", table["emotion"])
-            table["emotion"] = value.reshape(len(value), -1) if value.ndim else value
+            table["emotion"] = value.reshape(len(value), -1)
             notes.add(clips.ORDER)
     return sorted(notes)
 
@@ -288,7 +289,7 @@ def _settle_labels(tables: list[dict[str, Any]]) -> list[str]:
 def _settle_text(tables: list[dict[str, Any]]) -> list[str]:
     """Bring tokens [n, t, 3] to [n, 3, t]; a clip of three tokens does not tell."""
     tokens = [table["text_bert"] for table in tables if "text_bert" in table]
-    shapes = {np.shape(row) for part in tokens for row in part}
+    shapes = {np.shape(row) for part in tokens for row in part if np.size(row)}
     turned = all(shape[1] == 3 for shape in shapes)
     if not shapes or not turned or all(shape[0] == 3 for shape in shapes):
         return []

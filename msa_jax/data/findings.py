@@ -83,17 +83,24 @@ def _alignment(splits: Mapping[str, Examples]) -> Finding:
     check = "alignment"
     if not {"audio", "vision"} <= set(longest):
         return Finding(check, "ok", "a modality is missing, so there is nothing to say")
-    pairs = [(s.audio_length, s.vision_length) for s in splits.values()]
-    equal = np.mean(np.concatenate([a == v for a, v in pairs]))
-    frames = max(longest["audio"], longest["vision"])
     shown = ", ".join(f"{m} {n}" for m, n in longest.items())
-    if equal > 0.9 and frames <= longest.get("text", frames):
-        share = f"equal in {100 * equal:.0f} % of samples"
-        what = "aligned" if "text" in longest else "audio and vision are aligned"
-        line = f"{what}: their lengths are {share} (longest: {shown})"
+    share = {}  # of samples whose lengths are equal
+    for names in (tuple(longest), ("audio", "vision")):
+        lengths = [[getattr(s, f"{m}_length") for m in names] for s in splits.values()]
+        equal = np.concatenate([np.ptp(part, axis=0) == 0 for part in lengths])
+        share[names] = float(np.mean(equal))
+    all_of, two = share[tuple(longest)], share["audio", "vision"]
+    if all_of > 0.9:
+        what = "aligned" if len(longest) > 2 else "audio and vision are aligned"
+        line = f"{what}: their lengths are equal in {100 * all_of:.0f} % of samples"
+    elif two > 0.9:
+        line = (
+            "unaligned: text has its own lengths, those of audio and vision are equal "
+            f"in {100 * two:.0f} % of samples"
+        )
     else:
-        line = f"unaligned: every modality has its own lengths (longest: {shown})"
-    return Finding(check, "ok", line)
+        line = "unaligned: every modality has its own lengths"
+    return Finding(check, "ok", f"{line} (longest: {shown})")
 
 
 def _duplicates(splits: Mapping[str, Examples]) -> Finding:

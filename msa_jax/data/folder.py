@@ -11,12 +11,14 @@ import numpy as np
 
 from msa_jax.data.checks import (
     EMOTIONS,
+    MISSING,
     UNIMODAL_KEYS,
     check_sizes,
     check_split_names,
     check_transcripts,
     listed,
     most_unfolded,
+    no_scores,
     odd_ones,
 )
 from msa_jax.errors import UserError
@@ -65,7 +67,7 @@ def read_folder(folder: Path) -> Folder:
     }
     for key in set(_NUMBERS) & set(columns):
         arrays[key] = _numbers(table, key, columns[key], lines)
-    arrays |= _emotions(table, arrays)
+    arrays |= _emotions(arrays)
     digest = hashlib.sha256(table.read_bytes())
     warnings, held = [], 0
     for modality in MODALITIES:
@@ -133,8 +135,9 @@ def _read_table(table: Path) -> tuple[dict[str, list[str]], list[int]]:
         raise UserError(f"{table}: line {reader.line_num}: {error}") from None
     if len(rows) < 2:
         raise UserError(f"{table}: holds no samples below a line of column names")
-    names = _plain_names([name.strip() for name in rows[0]])
-    _check_names(table, names)
+    given = [name.strip() for name in rows[0]]
+    names = _plain_names(given)
+    _check_names(table, names, given)
     for line, row in zip(lines[1:], rows[1:], strict=True):
         if len(row) != len(names):
             raise UserError(
@@ -166,6 +169,9 @@ def _plain_columns(
     if "id" not in columns:
         called |= {new: old for old, new in _FIELD.items()}
         parts = [columns.pop(name) for name in _FIELD_ID]
+        for name, part in zip(_FIELD_ID, parts, strict=True):
+            for line, cell in zip(lines, part, strict=True):
+                _check_id(table, line, cell, name)
         columns["id"] = ["$_$".join(pair) for pair in zip(*parts, strict=True)]
         read = ", ".join(f"{old} as {new}" for old, new in _FIELD.items())
         notes.append(
@@ -174,6 +180,13 @@ def _plain_columns(
         )
     for keys in (UNIMODAL_KEYS, EMOTIONS):
         there = [key for key in keys if key in columns]
+        if there and len(there) < len(keys):
+            names = [called.get(key, key) for key in keys]
+            missing = [called.get(key, key) for key in keys if key not in there]
+            raise UserError(
+                f"{table}: of {', '.join(names)} all are needed, or none; missing: "
+                f"{', '.join(missing)}"
+            )
         empty = {
             key: [i for i, cell in enumerate(columns[key]) if not _filled(cell)]
             for key in there
@@ -194,19 +207,22 @@ def _plain_columns(
 
 
 def _filled(cell: str) -> bool:
-    return cell.strip().lower() not in ("", "nan")
+    return cell.strip() not in ("", *MISSING)
 
 
-def _check_names(table: Path, names: list[str]) -> None:
-    needed = _FIELD_ID if "id" not in names and {*_FIELD_ID} <= {*names} else ("id",)
-    needed = (*needed, *_NEEDED)
-    missing = [name for name in needed if name not in names]
+def _check_names(table: Path, names: list[str], given: list[str]) -> None:
+    needed = () if "id" not in names and {*_FIELD_ID} <= {*names} else ("id",)
+    missing = [name for name in (*needed, *_NEEDED) if name not in names]
     if missing:
+        wanted = f"'{missing[0]}'"
+        if missing[0] == "split" and not needed:
+            wanted += " or 'mode'"
         hint = ""
         if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
             hint = "; separate columns with commas"
-        found = listed(names)
-        raise UserError(f"{table}: no column '{missing[0]}'; found: {found}{hint}")
+        elif missing[0] == "label":
+            wanted += no_scores(given)
+        raise UserError(f"{table}: no column {wanted}; found: {listed(given)}{hint}")
     reserved = {*MODALITIES, *(f"{m}_length" for m in MODALITIES)}
     reserved |= {"text_bert", "emotion"}
     seen: set[str] = set()
@@ -221,22 +237,22 @@ def _check_names(table: Path, names: list[str]) -> None:
         seen.add(name)
 
 
-def _check_id(table: Path, line: int, sample: str) -> None:
+def _check_id(table: Path, line: int, sample: str, name: str = "id") -> None:
     """Refuse ids that are no plain file name: they would lead out of the folder."""
     if not sample or sample.startswith(".") or set(sample) & set("/\\\0:"):
         raise UserError(
-            f"{table}: line {line}: id {sample!r} must be a file name without / \\ : "
-            "and not begin with a dot"
+            f"{table}: line {line}: {name} {sample!r} must be a file name without / "
+            "\\ : and not begin with a dot"
         )
     if sample != sample.strip() or not sample.isprintable() or len(sample) > 200:
         raise UserError(
-            f"{table}: line {line}: id {sample[:40]!r} must not be longer than 200 "
+            f"{table}: line {line}: {name} {sample[:40]!r} must not be longer than 200 "
             "characters, nor begin or end with blanks, nor hold control characters"
         )
     size = len(os.fsencode(f"{sample}.npy"))
     if size > _NAME:
         raise UserError(
-            f"{table}: line {line}: id {sample[:40]!r} gives a file name of {size} "
+            f"{table}: line {line}: {name} {sample[:40]!r} gives a file name of {size} "
             f"bytes, file systems allow {_NAME}: make it shorter"
         )
 
@@ -273,17 +289,10 @@ def _numbers(table: Path, key: str, texts: list[str], lines: list[int]) -> np.nd
     return values
 
 
-def _emotions(table: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Take the emotion columns out and return them as one array, if all are there."""
-    found = [name for name in EMOTIONS if name in arrays]
-    if not found:
+def _emotions(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Take the emotion columns out and return them as one array, if they are there."""
+    if EMOTIONS[0] not in arrays:
         return {}
-    if len(found) < len(EMOTIONS):
-        missing = [name for name in EMOTIONS if name not in found]
-        raise UserError(
-            f"{table}: emotion columns need all of {', '.join(EMOTIONS)}; missing: "
-            f"{', '.join(missing)}"
-        )
     return {"emotion": np.stack([arrays.pop(name) for name in EMOTIONS], axis=1)}
 
 
@@ -293,7 +302,8 @@ def _check_files(table: Path, files: list[Path], lines: list[int]) -> None:
         file, line = files[missing[0]], lines[missing[0]]
         raise UserError(
             f"{file.parent.name}/{file.name} is missing (line {line} of {table}); "
-            f"{len(missing)} of {len(files)} files of {file.parent.name} are"
+            f"{len(missing)} of {len(files)} files of {file.parent.name} are; a clip "
+            "without any has an empty array"
         )
 
 
@@ -317,28 +327,25 @@ def _open(file: Path) -> np.ndarray:
 def _stack(files: list[Path], most: int) -> tuple[np.ndarray, np.ndarray]:
     """Read every file into one padded array, in the widest type that is needed.
 
-    Shapes are looked at first: nothing is read before all files fit together. Where
-    no clip has a step, or a column, neither has the array.
+    Shapes are looked at first: nothing is read before all files fit together. A clip
+    without a step has length 0, and no width of its own.
 
     Args:
         most: bytes that the array may take.
     """
     # one at a time: each open file costs a descriptor
     heads = [(array.shape, array.dtype) for array in map(_open, files)]
-    if all(len(shape) == 2 and 0 in shape for shape, _ in heads):
-        return np.zeros((len(files), 0, 0), np.float32), np.zeros(len(files), np.int64)
     for file, (shape, _) in zip(files, heads, strict=True):
-        if len(shape) != 2 or 0 in shape:
-            raise UserError(
-                f"{file}: shape {shape}, it must be [steps, width], at least 1 of each"
-            )
-    widths = [shape[1] for shape, _ in heads]
-    width = widths[0]
+        if len(shape) != 2 and shape != (0,):
+            raise UserError(f"{file}: shape {shape}, it must be [steps, width]")
+    some = [i for i, (shape, _) in enumerate(heads) if shape[0]]
+    widths = [heads[i][0][1] for i in some]
+    width = widths[0] if widths else 0
     if len(set(widths)) > 1:
         odd, usual, count = odd_ones(widths)
         raise UserError(
-            f"{files[odd]}: width {widths[odd]}, but {files[usual].name} has "
-            f"{widths[usual]} ({count} such clips)"
+            f"{files[some[odd]]}: width {widths[odd]}, but {files[some[usual]].name} "
+            f"has {widths[usual]} ({count} such clips)"
         )
     lengths = np.array([shape[0] for shape, _ in heads], np.int64)
     kind = np.result_type(*{dtype for _, dtype in heads}, np.float32)
@@ -351,7 +358,8 @@ def _stack(files: list[Path], most: int) -> tuple[np.ndarray, np.ndarray]:
     check_sizes(files[0].parent.name, len(files), width)
     padded = np.zeros((len(files), int(lengths.max()), width), kind)
     for i, file in enumerate(files):
-        padded[i, : lengths[i]] = _open(file)
+        if lengths[i]:
+            padded[i, : lengths[i]] = _open(file)
     return padded, lengths
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from msa_jax.data import checks
 from msa_jax.data.clips import one_array
-from msa_jax.data.columns import Budget, Layout, numbers, text
+from msa_jax.data.columns import Budget, Layout, numbers, sentence
 from msa_jax.errors import UserError
 
 _SEQUENCES = ("audio", "vision", "text", "text_bert")
@@ -42,9 +42,9 @@ def recognise(trees: Mapping[str, Any], budget: Budget) -> Layout:
             array = _sequence(key, tree[key], budget)
             if len(array):  # a face that is never seen: the modality is missing
                 table[key] = array[None]
-    said = tree.get("raw_text")
-    if isinstance(said, str | bytes | memoryview):
-        table["transcript"] = [text(said)]
+    said = sentence("raw_text", tree.get("raw_text"), budget)
+    if said:
+        table["transcript"] = [said]
     unused = [str(key) for key in tree if key not in table and key != "raw_text"]
     return Layout("one clip of MMSA-FET", {"clip": table}, (), tuple(unused))
 

@@ -24,13 +24,16 @@ class Axis(NamedTuple):
     """The time axis that several modalities of a file share.
 
     names: those that are on it, text also as tokens; () if padding is each one's own.
-    apart: samples in which one of the features begins or ends with zeros of its own.
+    apart: samples in which one of the features begins or ends with zeros of its own;
+        one that is nothing but zeros does not count.
     elsewhere: tokens have as many steps, but most contents lie outside of their mask.
+    unlike: those that have as many steps, but not the same ends in most samples.
     """
 
     names: tuple[str, ...] = ()
     apart: int = 0
     elsewhere: bool = False
+    unlike: tuple[str, ...] = ()
 
 
 Settled = tuple[np.ndarray, np.ndarray, Padding]
@@ -99,17 +102,21 @@ def _shared_axis(
         return nothing
     extents = [_extent(used[m], *told[m]) for m in names]
     features = np.logical_or.reduce(extents)
-    same = np.all([_ends(e) == _ends(features) for e in extents], axis=(0, 1))
+    ends, some = _ends(features), np.array([e.any(axis=1) for e in extents])
+    alike = [(_ends(e) == ends).all(axis=0) for e in extents]
+    same = np.all(alike | ~some, axis=0)  # what is blank tells nothing
+    telling = some.sum(axis=0) > 1
     certain = counts.count(steps) == len(counts) and all(from_zeros)
-    if not certain and 2 * same.sum() <= len(same):
-        return nothing
-    alone = Axis(tuple(names) if len(names) > 1 else (), int(np.sum(~same)))
+    alone = len(names) == 1  # beside tokens
+    if not (certain or alone) and 2 * np.sum(same & telling) <= telling.sum():
+        return Axis(unlike=tuple(names)), nothing[1]
+    axis = Axis(() if alone else tuple(names), int(np.sum(~same)))
     if mask is None or mask.shape[1] != steps:
-        return alone, features
+        return axis, features
     token = mask > 0
     if 2 * np.sum((features & ~token).any(axis=1)) > len(token):
-        return alone._replace(elsewhere=True), features
-    return alone._replace(names=("text", *names)), features | token
+        return axis._replace(elsewhere=True), features
+    return axis._replace(names=("text", *names)), features | token
 
 
 def _extent(
@@ -126,9 +133,7 @@ def _extent(
 
 def _ends(used: np.ndarray) -> np.ndarray:
     """Return the first step with contents and how many follow the last, [2, n]."""
-    return np.stack([used.argmax(axis=1), used[:, ::-1].argmax(axis=1)]) + (
-        np.where(used.any(axis=1), 0, -1)
-    )
+    return np.stack([used.argmax(axis=1), used[:, ::-1].argmax(axis=1)])
 
 
 def contents(sequence: np.ndarray) -> np.ndarray:

@@ -10,13 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 from msa_jax.data import checks, containers
-from msa_jax.data.padding import Axis, Padding, contents, settle_padding, tokens_first
+from msa_jax.data.padding import (
+    Axis,
+    Padding,
+    Settled,
+    contents,
+    settle_padding,
+    tokens_first,
+)
 from msa_jax.errors import UserError
 from msa_jax.types import MODALITIES, Examples
 
 _NAMED = 30  # of the arrays that nothing reads
-# Source: pandas, str() of the values that stand for a missing one.
-MISSING = ("nan", "NaN", "None", "<NA>")
 
 
 class Notes(NamedTuple):
@@ -56,6 +61,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     except (NotImplementedError, RuntimeError) as error:  # odd or encrypted archives
         raise UserError(f"{path}: not written by np.savez ({error})") from None
     return arrays
+
+
+def is_missing(sentences: np.ndarray) -> np.ndarray:
+    """Tell which sentences [n] are what pandas makes of an empty cell, [n]."""
+    return np.isin(np.char.strip(sentences), checks.MISSING)
 
 
 def _is_archive(path: Path) -> bool:
@@ -123,6 +133,8 @@ def to_splits(
     chosen, assumptions = checks.choose_text(names, text)
     tokens = arrays.get("text_bert")
     arrays = {k: v for k, v in arrays.items() if k == chosen or k not in names}
+    arrays, dropped = checks.drop_empty_unimodal(arrays)
+    assumptions += dropped
     checks.check_layout(arrays)
     ids = arrays["id"]
     checks.check_ids(ids.tolist())
@@ -145,7 +157,7 @@ def to_splits(
     transcript = arrays.get("transcript")
     if transcript is not None:
         checks.check_transcripts(transcript, ids.tolist())
-        missing = np.isin(np.char.strip(transcript), MISSING)
+        missing = is_missing(transcript)
         if missing.any():
             transcript = np.where(missing, "", transcript)
             warnings.append(
@@ -197,16 +209,14 @@ def _read_sequences(
         for m in features
         if f"{m}_length" in arrays
     }
-    mask, moved, counts = None, False, None
-    if "text_bert" in arrays:
+    moved, read = False, "text_bert" in arrays
+    settled, axis = settle(
+        features, given, tokens if read or "text" in features else None, side
+    )
+    if read:
         assert tokens is not None
-        mask = tokens[:, 1]
         tokens, moved = tokens_first(tokens)
         found["text"], found["text_length"] = _read_tokens(tokens, ids)
-    elif "text" in features and "text" not in given and side != "as_stored":
-        features["text"], counts = _masked(features["text"], tokens)
-    with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
-        settled, axis = settle_padding(features, given, side, mask)
     if moved:
         assumptions.append(
             "text: tokens were padded at the front and moved to the back"
@@ -214,9 +224,6 @@ def _read_sequences(
     stated, warned = _describe_axis(axis, len(ids))
     assumptions += stated
     warnings += warned
-    if counts is not None and np.array_equal(settled["text"][1], counts):
-        sequence, length, padding = settled["text"]
-        settled["text"] = sequence, length, padding._replace(lengths="mask")
     for m, (sequence, length, padding) in settled.items():
         if padding.lengths == "given" and side != "as_stored":
             _check_reach(m, features[m], arrays[f"{m}_length"], ids)
@@ -224,14 +231,47 @@ def _read_sequences(
         assumptions += stated
         warnings += warned + _finite(m, sequence, length, ids)
         found |= {m: sequence, f"{m}_length": length}
-    if moved and axis.names[:1] == ("text",):
-        early = int(np.sum(settled[axis.names[1]][1] > found["text_length"]))
-        if early:
+    if moved and tokens is not None:
+        beside = axis.names[1:] if axis.names[:1] == ("text",) else ()
+        beside = beside or [
+            m
+            for m, (_, _, padding) in settled.items()
+            if padding.lengths == "array" and features[m].shape[1] == tokens.shape[2]
+        ]
+        early = [settled[m][1] > found["text_length"] for m in beside]
+        if np.any(early):
             warnings.append(
-                f"text: in {early} samples {' or '.join(axis.names[1:])} begins before "
-                "the first token, which became the first step: moved apart"
+                f"text: in {int(np.any(early, axis=0).sum())} samples "
+                f"{' or '.join(beside)} begins before the first token, which became "
+                "the first step: moved apart"
             )
     return found, {m: p for m, (_, _, p) in settled.items()}, assumptions, warnings
+
+
+def settle(
+    features: Mapping[str, np.ndarray],
+    lengths: Mapping[str, np.ndarray],
+    tokens: np.ndarray | None,
+    side: str = "auto",
+) -> tuple[dict[str, Settled], Axis]:
+    """Settle the padding of features [n, t, d], see `padding.settle_padding`.
+
+    Args:
+        tokens: [n, 3, t], read as the text if there are no features of text; else its
+            mask tells where these end, if it fits.
+    """
+    mask = counts = None
+    if tokens is not None and "text" not in features:
+        mask = tokens[:, 1]
+    elif tokens is not None and "text" not in lengths and side != "as_stored":
+        vectors, counts = _masked(features["text"], tokens)
+        features = {**features, "text": vectors}
+    with np.errstate(over="ignore"):  # an overflow becomes inf and is reported later
+        settled, axis = settle_padding(features, lengths, side, mask)
+    if counts is not None and np.array_equal(settled["text"][1], counts):
+        sequence, length, padding = settled["text"]
+        settled["text"] = sequence, length, padding._replace(lengths="mask")
+    return settled, axis
 
 
 def _check_reach(
@@ -263,20 +303,24 @@ def _finite(
 
 
 def _masked(
-    vectors: np.ndarray, tokens: np.ndarray | None
+    vectors: np.ndarray, tokens: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Set vectors [n, t, d] of padding tokens to zero, by the mask of tokens [n, 3, t].
 
     Returns: the vectors, and how many each sample has, at least 1; None if the two do
-        not belong together or the mask has gaps.
+        not belong together (in most samples some token has no vector: they are padded
+        by themselves) or the mask has gaps.
     """
-    if tokens is None or tokens.shape != (len(vectors), 3, vectors.shape[1]):
+    if tokens.shape != (len(vectors), 3, vectors.shape[1]):
         return vectors, None
     mask = tokens[:, 1]
     later, before = mask[:, 1:], mask[:, :-1]
     if not np.isin(mask, (0, 1)).all() or not (
         np.all(later <= before) or np.all(later >= before)
     ):
+        return vectors, None
+    without = ((mask > 0) & ~contents(vectors)).any(axis=1)
+    if np.mean(without) > 0.5:
         return vectors, None
     counts = np.maximum(np.count_nonzero(mask, axis=1), 1)
     return np.where(mask[:, :, None] > 0, vectors, 0), counts
@@ -315,6 +359,11 @@ def _describe_axis(axis: Axis, samples: int) -> tuple[list[str], list[str]]:
         assumptions.append(
             "text: as many tokens as there are steps of features, but in most samples "
             "features stand where no token is: not taken to be aligned with them"
+        )
+    if axis.unlike:
+        assumptions.append(
+            f"{', '.join(axis.unlike)}: as many steps each, but in most samples their "
+            "contents or lengths end elsewhere: not taken to be aligned"
         )
     return assumptions, warnings
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data import checks, plain, sandbox
-from msa_jax.data.padding import contents, settle_padding, tokens_first
+from msa_jax.data.padding import contents, tokens_first
 from msa_jax.errors import UserError
 from msa_jax.intake import (
     FEATURES,
@@ -56,13 +56,12 @@ def _rows(
 ) -> Iterator[Item]:
     unread = {m: UNREAD for key, m in _OF.items() if key in arrays}
     unread = {m: x for m, x in unread.items() if m not in intake.reads}
-    arrays = {key: x for key, x in arrays.items() if _OF.get(key) not in unread}
+    whole, _ = checks.drop_absent(arrays)
+    arrays = {key: x for key, x in whole.items() if _OF.get(key) not in unread}
     try:
         arrays = _with_one_text(arrays, intake)
         n = _check(arrays, intake)
-        arrays, columns = _sequences(
-            arrays, [m for m in _features(intake) if m in arrays]
-        )
+        arrays, columns = _sequences(arrays, whole, n, intake)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -151,34 +150,54 @@ _KEYS = ("id", *_OF)
 
 
 def _sequences(
-    arrays: dict[str, np.ndarray], names: list[str]
+    arrays: dict[str, np.ndarray],
+    whole: Mapping[str, np.ndarray],
+    n: int,
+    intake: Intake,
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """Settle the padding of every modality, as `prepare` does.
+
+    Args:
+        arrays: what the run reads.
+        whole: all that was given; what is not read tells of padding, too, if it fits.
+        n: how many rows there are.
 
     Returns: the arrays with tokens at their start, and per modality its sequences, its
         lengths and which lengths cannot be.
     """
-    mask, lengths, wrong = None, {}, {}
-    tokens = arrays.get("text_bert")
-    if tokens is not None and tokens.shape[1] == 3:
-        mask = tokens[:, 1]
-        arrays = {**arrays, "text_bert": tokens_first(tokens)[0]}
-    for m in names:
-        given, steps = arrays.get(f"{m}_length"), arrays[m].shape[1]
-        wrong[m] = np.zeros(len(arrays[m]), bool)
-        if given is not None:
+    fit = {
+        m: whole[m]
+        for m in _features(intake)
+        if m in whole and _fits(whole[m], checks.RANKS[m], n)
+    }
+    tokens = whole.get("text_bert")
+    if "transcript" in arrays or (
+        tokens is not None and not (_fits(tokens, 3, n) and tokens.shape[1] == 3)
+    ):
+        tokens = None
+    lengths, wrong = {}, {}
+    for m, sequence in fit.items():
+        given, steps = whole.get(f"{m}_length"), sequence.shape[1]
+        wrong[m] = np.zeros(n, bool)
+        if given is not None and _fits(given, 1, n):
             wrong[m] = ~(np.isfinite(given) & (given == np.floor(given)))
             wrong[m] |= (given < 0) | (given > steps)
             none = np.flatnonzero(given == 0)
-            wrong[m][none] = contents(arrays[m][none]).any(axis=1)
+            wrong[m][none] = contents(sequence[none]).any(axis=1)
             # the whole array says nothing of where others are padded
             lengths[m] = np.where(wrong[m], steps, given).astype(np.int64)
-    with np.errstate(over="ignore"):  # an overflow becomes inf and is refused
-        settled, _ = settle_padding({m: arrays[m] for m in names}, lengths, mask=mask)
-        if "audio" in settled:
-            array = settled["audio"][0]
-            array[np.isneginf(array)] = 0  # as `prepare` does
-    return arrays, {m: (*settled[m][:2], wrong[m]) for m in names}
+    settled, _ = plain.settle(fit, lengths, tokens)
+    if "audio" in settled:
+        array = settled["audio"][0]
+        array[np.isneginf(array)] = 0  # as `prepare` does
+    if "text_bert" in arrays:
+        arrays = {**arrays, "text_bert": tokens_first(arrays["text_bert"])[0]}
+    return arrays, {m: (*settled[m][:2], wrong[m]) for m in fit if m in arrays}
+
+
+def _fits(array: np.ndarray, rank: int, n: int) -> bool:
+    numbers = array.dtype.kind in "fiu" and array.ndim == rank
+    return numbers and len(array) == n and 0 not in array.shape
 
 
 def _row(
@@ -188,7 +207,9 @@ def _row(
     if "text_bert" in arrays:
         found["text"] = reading.tokens(arrays["text_bert"][i], intake)
     elif "transcript" in arrays:
-        found["text"] = reading.sentence(str(arrays["transcript"][i]), intake)
+        said = arrays["transcript"][i : i + 1]
+        said = "" if plain.is_missing(said)[0] else str(said[0])
+        found["text"] = reading.sentence(said, intake)
     for m, (array, length, wrong) in columns.items():
         if wrong[i]:
             raise UserError(
