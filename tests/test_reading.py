@@ -253,7 +253,13 @@ def test_tokens_in_front_are_moved(tmp_path):
         ({"audio": np.ones((2, 3, 7))}, "'audio' has 7 columns, this run reads 2"),
         ({"audio": np.ones((2, 3))}, "'audio' has shape"),
         ({"audio": np.ones((2, 0, 2))}, "'audio' has shape"),
-        ({"audio": np.ones((2, 3, 2)), "id": ["a"]}, "and 2 rows as|and 1 rows as"),
+        (
+            {"audio": np.ones((2, 3, 2)), "id": ["a"]},
+            "'id' has 1 rows; every array must have one row per sample, 2 here|"
+            "'audio' has 2 rows; every array must have one row per sample, 1 here",
+        ),
+        ({"transcript": np.array([], "U3")}, "'transcript' has 0 rows; every array"),
+        ({"transcript": "good"}, "'transcript' has shape (); it must have 1 axis"),
         ({"transcript": [1, 2]}, "'transcript' must hold strings"),
         ({"vision": np.array([[["a"] * 3]])}, "'vision' must hold numbers"),
         (
