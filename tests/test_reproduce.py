@@ -20,6 +20,7 @@ CARD = {
     "synthetic": False,
     "text": {"kind": "transcript"},
     "metrics": "mosi",
+    "label_range": [-3.0, 3.0],
     "size": {"train": 3, "valid": 2, "test": 1},
 }
 TABLE = Table(
