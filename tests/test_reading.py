@@ -275,6 +275,16 @@ def test_a_file_of_other_arrays_is_refused_whole(tmp_path, content, expected):
     assert str(tmp_path / "a.npz") in str(error.value)
 
 
+def test_a_file_without_what_the_run_reads_says_what_that_is(tmp_path):
+    np.savez(tmp_path / "a.npz", audio=np.ones((2, 3, 9)), id=["a", "b"])
+    said = "no modality that this run reads: give at least one of transcript, text, "
+    said += "text_bert, vision; found: audio, id"
+    with pytest.raises(UserError, match=f"{said}$"):
+        arrays.read_arrays(
+            tmp_path / "a.npz", SENTENCES._replace(reads=("text", "vision"))
+        )
+
+
 def test_objects_are_refused(tmp_path):
     with pytest.raises(UserError, match="object array"):
         save(tmp_path / "a.npz", transcript=np.array([{}], object))

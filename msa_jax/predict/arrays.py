@@ -54,10 +54,17 @@ def read_clip(path: Path, intake: Intake) -> Iterator[Item]:
 def _rows(
     path: Path, arrays: Mapping[str, np.ndarray], intake: Intake
 ) -> Iterator[Item]:
+    names = checks.listed(sorted(arrays))
+    wanted = [k for k in ("transcript", *reading.OF) if _OF[k] in intake.reads]
     unread = {m: UNREAD for key, m in _OF.items() if key in arrays}
     unread = {m: x for m, x in unread.items() if m not in intake.reads}
     arrays = {key: x for key, x in arrays.items() if _OF.get(key) not in unread}
     try:
+        if not arrays.keys() & {*wanted}:
+            raise UserError(
+                "no modality that this run reads: give at least one of "
+                f"{', '.join(wanted)}; found: {names or 'nothing'}"
+            )
         arrays = _with_one_text(arrays, intake)
         n = _check(arrays, intake)
         arrays, columns = _sequences(
@@ -107,11 +114,6 @@ def _features(intake: Intake) -> tuple[str, ...]:
 def _check(arrays: Mapping[str, np.ndarray], intake: Intake) -> int:
     """Check types, ranks, widths and numbers of rows; return how many there are."""
     read = {key: x for key, x in arrays.items() if key in _KEYS}
-    if not set(read) - {"id", *checks.LENGTH_KEYS}:
-        raise UserError(
-            "no modality: give at least one of transcript, text_bert, text, audio, "
-            f"vision; found: {checks.listed(sorted(arrays)) or 'nothing'}"
-        )
     n = 0
     for key, array in read.items():
         strings, rank = key in ("id", "transcript"), checks.RANKS[key]
