@@ -111,7 +111,7 @@ _IDLE = (_idle, _idle, _idle)
 
 
 def _packed(ready: Ready, saved: Saved | None) -> dict[str, np.ndarray]:
-    about = {"data_sha256": ready.dataset.card["content_sha256"]}
+    about = store.identity(ready.dataset.card)
     found = {"about": _bytes(json.dumps(about).encode())}
     if saved is not None:
         found |= {f"state/{name}": x for name, x in saved.arrays.items()}
@@ -120,13 +120,13 @@ def _packed(ready: Ready, saved: Saved | None) -> dict[str, np.ndarray]:
 
 
 def _unpacked(ready: Ready, got: dict[str, np.ndarray]) -> Saved | None:
-    there = json.loads(got["about"].tobytes())["data_sha256"]
-    here = ready.dataset.card["content_sha256"]
-    if there != here:
+    there = json.loads(got["about"].tobytes())
+    other = store.difference(there, store.identity(ready.dataset.card))
+    if other:
         raise UserError(
-            f"data set {ready.dataset.name} of process {jax.process_index()} (content "
-            f"{here[:12]}) is not that of process 0 ({there[:12]}); prepare it from "
-            "the same file on all machines"
+            f"data set {ready.dataset.name} of process {jax.process_index()} is not "
+            f"that of process 0 ({other}); prepare it from the same file on all "
+            "machines"
         )
     if len(got) == 1:
         return None

@@ -60,10 +60,12 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
     results, settings = read_results(folder), read_config(folder)
     where = store.data_dir(data_dir or settings.data.dir)
     dataset = load(settings.data.name, where)
-    now = dataset.card["content_sha256"]
     advice = "point --data_dir at the data it was trained on"
-    workdir.require_same_data(folder, results, dataset.name, now, advice)
+    workdir.require_same_data(folder, results, dataset.name, dataset.card, advice)
     inputs = make_inputs(dataset, settings)
+    if (folder / workdir.MODEL).is_file():  # older runs have none
+        then = workdir.read_json(folder / workdir.MODEL).get("frozen_sha256")
+        require_same_encoder(folder, settings, then, inputs.intake.frozen_sha256)
     label_range = tuple(dataset.card["label_range"])
     method = methods.make(settings, inputs.encoder.module, label_range)
     frozen = _read_selection(folder, results)
@@ -121,6 +123,27 @@ def require_own(folder: Path, results: dict[str, Any], advice: str) -> None:
         if note.startswith(ALTERED):
             said = f"{note[0].lower()}{note[1:].rstrip('.')}"
             raise UserError(f"{folder}: {said}; {advice}")
+
+
+def require_same_encoder(
+    folder: Path, settings: Any, then: str | None, now: str | None
+) -> None:
+    """Refuse other weights under the name of those that encoded a run's texts.
+
+    Args:
+        folder: of the run.
+        settings: its configuration.
+        then: `sealed.state_hash` of the encoder, None where it was trained.
+        now: the same of the weights that lie there now.
+
+    Raises:
+        UserError: they are others.
+    """
+    if then != now:
+        raise UserError(
+            f"{folder}: text.weights = {settings.text.weights} are not the weights "
+            "that the run encoded its texts with; put those back"
+        )
 
 
 def read_config(folder: Path) -> FrozenConfigDict:

@@ -81,12 +81,15 @@ def _other_language(dataset: Dataset, tokenizer: Tokenizer) -> str:
 
 
 def _is_chinese(dataset: Dataset) -> bool | None:
-    """Tell by the name, if it is known, else by the letters; None: not clear."""
-    if dataset.name in KNOWN:
-        return KNOWN[dataset.name].language == "cn"
+    """Tell by the letters of train, else by the name if it is known; None: not clear.
+
+    What is said is not always in the language of the set's name: it can be translated.
+    """
     transcript = dataset.splits["train"].transcript
     share = None if transcript is None else chinese_share([transcript])
-    return None if share is None or 0.1 < share < 0.5 else share >= 0.5
+    if share is not None:
+        return None if 0.1 < share < 0.5 else share >= 0.5
+    return KNOWN[dataset.name].language == "cn" if dataset.name in KNOWN else None
 
 
 def _other_ids(dataset: Dataset, text: np.ndarray, tokenizer: Tokenizer) -> str:

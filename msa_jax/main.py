@@ -130,18 +130,15 @@ def _run(
     clock = time.perf_counter()
     set_up_jax(settings.precision)
     from msa_jax import beside, outputs, resume, saver
+    from msa_jax.data import store
     from msa_jax.progress import TrainingProgress
 
     ready = beside.load(settings, change)
     dataset, inputs, seeds = ready.dataset, ready.inputs, settings.seeds
-    identity = resume.identity(
-        settings.to_dict(),
-        dataset.card["content_sha256"],
-        inputs.encoder.description,
-        inputs.notes,
-    )
+    data = store.identity(dataset.card)
+    identity = resume.identity(settings.to_dict(), data, inputs)
     provenance = workdir.provenance(
-        dataset.card["content_sha256"],
+        data,
         inputs.encoder.description,
         settings.precision,
         ready.mesh.size,

@@ -7,8 +7,10 @@ from typing import Any
 
 from msa_jax import checkpoint, records, workdir
 from msa_jax.checkpoint import Damaged
+from msa_jax.data import store
 from msa_jax.errors import UserError
 from msa_jax.experiment.statistics import json_safe
+from msa_jax.inputs import Inputs
 from msa_jax.learning import Saved
 from msa_jax.saver import Before, epochs_folder, states_folder
 
@@ -16,21 +18,21 @@ _NAMED = 5  # differences in a line
 
 
 def identity(
-    config: Mapping[str, Any], data_sha256: str, encoder: str, notes: list[str]
+    config: Mapping[str, Any], data: Mapping[str, Any], inputs: Inputs
 ) -> dict[str, Any]:
     """Return what makes a run: only one with the same can go on.
 
     Args:
         config: all of it.
-        data_sha256: of the data set's contents.
-        encoder: its description.
-        notes: of the inputs: how they were prepared.
+        data: `store.identity` of the data set.
+        inputs: the run's: what encodes its texts, and how they were prepared.
     """
     found = {
         "config": config,
-        "data_sha256": data_sha256,
-        "encoder": encoder,
-        "notes": notes,
+        **data,
+        "encoder": inputs.encoder.description,
+        "encoder_sha256": inputs.intake.frozen_sha256,
+        "notes": inputs.notes,
     }
     return json_safe(found)
 
@@ -118,15 +120,16 @@ def _require_same(
         for difference in workdir.differences(there["config"], now["config"])
         if not difference[0].startswith("mesh.")
     ]
-    if not found and there["data_sha256"] != now["data_sha256"]:
+    other = store.difference(there, now)
+    if not found and other:
         raise UserError(
-            f"workdir {folder} holds an unfinished run on other data (content "
-            f"{there['data_sha256'][:12]} there, {now['data_sha256'][:12]} now): the "
+            f"workdir {folder} holds an unfinished run on other data ({other}): the "
             "data set was replaced; put the old one back, give another --workdir, or "
             "delete that one"
         )
-    for key in ("encoder", "notes"):
-        found += workdir.differences(there[key], now[key], key)
+    for key in ("encoder", "encoder_sha256", "notes"):
+        if key in there:  # older runs know of no hash
+            found += workdir.differences(there[key], now[key], key)
     if found:
         said = [f"{field}: {was} there, {new} now" for field, was, new in found]
         more = f" and {len(said) - _NAMED} more" if said[_NAMED:] else ""

@@ -65,34 +65,32 @@ def finished(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
         )
     results = read_json(folder / RESULTS)
     data = config["data"]
-    now = store.content_hash(data["name"], store.data_dir(data["dir"]))
-    if now is not None:  # without the data, results can still be shown
+    card = store.card_of(data["name"], store.data_dir(data["dir"]))
+    if card is not None:  # without the data, results can still be shown
         advice = "give another --workdir or delete it"
-        require_same_data(folder, results, data["name"], now, advice)
+        require_same_data(folder, results, data["name"], card, advice)
     return results
 
 
 def require_same_data(
-    folder: Path, results: Mapping[str, Any], name: str, now: str, advice: str
+    folder: Path, results: Mapping[str, Any], name: str, card: Mapping, advice: str
 ) -> None:
-    """Refuse a finished run if the data set of that name has other contents now.
+    """Refuse a finished run if the data set of that name is another one now.
 
     Args:
         folder: the run's.
         results: its results.json.
         name: of the data set.
-        now: hash of its contents.
+        card: of the data set as it is now.
         advice: what can be done, the end of a sentence.
 
     Raises:
-        UserError: the run was trained on other contents.
+        UserError: the run was trained on others, or with other labels in mind.
     """
-    then = (results.get("provenance") or {}).get("data_sha256")
-    if then != now:
-        raise UserError(
-            f"{folder} was trained on another '{name}' (content {str(then)[:12]}, "
-            f"here {now[:12]}); {advice}"
-        )
+    then = results.get("provenance") or {}
+    said = store.difference(then, store.identity(card))
+    if said:
+        raise UserError(f"{folder} was trained on another '{name}' ({said}); {advice}")
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[tuple[str, Any, Any]]:
@@ -142,9 +140,16 @@ def append_line(path: Path, value: Any) -> None:
 
 
 def provenance(
-    data_sha256: str, encoder: str, precision: str, devices: int
+    data: Mapping[str, Any], encoder: str, precision: str, devices: int
 ) -> dict[str, Any]:
-    """Say what a run's numbers depend on, apart from its configuration."""
+    """Say what a run's numbers depend on, apart from its configuration.
+
+    Args:
+        data: `store.identity` of the data set.
+        encoder: its description.
+        precision: of products.
+        devices: how many.
+    """
     device = jax.devices()[0]
     return {
         "git_commit": _git_commit(),
@@ -152,7 +157,7 @@ def provenance(
         "device": f"{device.platform}: {device.device_kind}",
         "devices": devices,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "data_sha256": data_sha256,
+        **data,
         "encoder": encoder,
         "precision": f"float32, matmul {precision}",
     }

@@ -79,6 +79,14 @@ def test_english_sentences_need_another_than_a_chinese_vocabulary(name):
     assert doubt(of, ["a a a 我 觉"]) == []  # both languages: 40 % of the letters
 
 
+def test_letters_tell_more_than_a_name():
+    """CH-SIMS in English for an English encoder, or MOSI in Chinese for a Chinese."""
+    assert doubt(encoder(ENGLISH), ["a good film", "a bad film"], "sims") == []
+    assert doubt(encoder(CHINESE), ["我 觉 得", "精 彩"], "mosi") == []
+    (line,) = doubt(encoder(["1", "2", *ENGLISH]), ["1 2", "2"], "sims")  # no letter
+    assert line.startswith("The sentences of sims are Chinese")
+
+
 def test_ids_of_another_vocabulary_are_no_words_here():
     of = encoder(ENGLISH)
     own = [of.tokenizer(s)["input_ids"][1:-1] for s in ("a good film", "played a play")]

@@ -11,6 +11,7 @@ from msa_jax.report import modality_use
 from msa_jax.report.reading import read
 
 CONTROL = "audio and vision shuffled across test samples"
+TITLE = "Does it use audio and vision?"
 
 
 def cells(changes, key="mae", own=0.9):
@@ -79,20 +80,21 @@ def test_one_metric_that_moves_is_a_change():
 def test_the_page_has_a_section_where_the_run_has_controls(tmp_path):
     fake_run(tmp_path)
     report.write(tmp_path)
-    assert modality_use.TITLE not in (tmp_path / "report.html").read_text()
+    assert TITLE not in (tmp_path / "report.html").read_text()
     path = tmp_path / "results.json"
     results = json.loads(path.read_text())
     rises = [0.1, 0.11, 0.12, 0.1, 0.1]
     of_mae, of_corr = cells(rises), cells([-x for x in rises], "corr")
-    audio = "audio shuffled across test samples"
-    controls = {CONTROL: of_mae | of_corr, audio: cells([0.0] * 5)}
+    audio, vision = (f"{m} shuffled across test samples" for m in ("audio", "vision"))
+    alone = {audio: cells([0.0] * 5), vision: cells([0.0] * 5)}
+    controls = {CONTROL: of_mae | of_corr, **alone}
     path.write_text(json.dumps(results | {"controls": controls}))
     page = _Page(report.write(tmp_path).read_text())
     markdown = (tmp_path / "report.md").read_text()
     assert page.stack == [] and "None" not in page.text and "nan" not in page.text
     order = [
         "Result on the test split",
-        modality_use.TITLE,
+        TITLE,
         "Self-MM uses audio and vision.",
         "do not depend on audio.",
         "audio and vision shuffled",
@@ -108,4 +110,13 @@ def test_the_page_has_a_section_where_the_run_has_controls(tmp_path):
     assert rows["audio and vision shuffled"][1] == "0.794 (−0.106 [−0.117, −0.095])"
     assert rows["audio and vision shuffled"][2] == "–"
     assert rows["as it is"][0] == f"{results['test']['mae']['mean']:.3f}"
-    assert f"## {modality_use.TITLE}" in markdown and "1.006 (+0.106" in markdown
+    assert f"## {TITLE}" in markdown and "1.006 (+0.106" in markdown
+
+
+@pytest.mark.parametrize(
+    "read, asked",
+    [("vision", "vision"), ("text audio", "audio"), ("text", "text")],
+)
+def test_the_title_asks_for_nothing_that_is_not_read(read, asked):
+    names = [f"{m} shuffled across test samples" for m in read.split()]
+    assert modality_use.title(names) == f"Does it use {asked}?"

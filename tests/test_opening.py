@@ -157,6 +157,26 @@ def test_what_a_clip_lacks_is_missing(tmp_path):
     assert item.sample.vision is None and item.sample.text is None
 
 
+@pytest.mark.parametrize(
+    "said", ["good film", b"good film", ["good film"], ("good", "film"), np.array("x")]
+)
+def test_the_sentence_of_a_clip_is_read_however_it_is_kept(tmp_path, said):
+    (item,) = items(tmp_path / "c.pkl", clip(text_bert=None, text=None, raw_text=said))
+    assert item.sample.text == ("x" if isinstance(said, np.ndarray) else "good film")
+    given = clip(text_bert=None, text=None, raw_text=[float("nan")])
+    (item,) = items(tmp_path / "c.pkl", given)
+    assert item.sample.text is None  # an empty cell of a table
+
+
+def test_zeros_of_a_clip_are_no_padding(tmp_path):
+    audio = np.array([[0, 0], [1, 2], [0, 0]])
+    (item,) = items(tmp_path / "c.pkl", clip(audio=audio, text=np.zeros((2, 4))))
+    np.testing.assert_array_equal(item.sample.audio, audio)
+    given = clip(text=np.eye(5)[:, :4])
+    (item,) = items(tmp_path / "c.pkl", given, FEATURES)
+    assert item.sample.text.shape == (5, 4)
+
+
 def save(folder: Path, content) -> Path:
     (folder / "clip.pkl").write_bytes(pickle.dumps(content, protocol=0))
     return folder / "clip.pkl"

@@ -312,7 +312,13 @@ def test_tokens_in_front_are_moved(tmp_path):
         ({"audio": np.ones((2, 3, 7))}, "'audio' has 7 columns, this run reads 2"),
         ({"audio": np.ones((2, 3))}, "'audio' has shape"),
         ({"audio": np.ones((2, 0, 2))}, "no modality"),
-        ({"audio": np.ones((2, 3, 2)), "id": ["a"]}, "and 2 rows as|and 1 rows as"),
+        (
+            {"audio": np.ones((2, 3, 2)), "id": ["a"]},
+            "'id' has 1 rows; every array must have one row per sample, 2 here|"
+            "'audio' has 2 rows; every array must have one row per sample, 1 here",
+        ),
+        ({"transcript": np.array([], "U3")}, "'transcript' has 0 rows; every array"),
+        ({"transcript": "good"}, "'transcript' has shape (); it must have 1 axis"),
         ({"transcript": [1, 2]}, "'transcript' must hold strings"),
         ({"vision": np.array([[["a"] * 3]])}, "'vision' must hold numbers"),
         (
@@ -326,6 +332,16 @@ def test_a_file_of_other_arrays_is_refused_whole(tmp_path, content, expected):
         save(tmp_path / "a.npz", **content)
     assert any(e in str(error.value) for e in expected.split("|")), error.value
     assert str(tmp_path / "a.npz") in str(error.value)
+
+
+def test_a_file_without_what_the_run_reads_says_what_that_is(tmp_path):
+    np.savez(tmp_path / "a.npz", audio=np.ones((2, 3, 9)), id=["a", "b"])
+    said = "no modality that this run reads: give at least one of transcript, text, "
+    said += "text_bert, vision; found: audio, id"
+    with pytest.raises(UserError, match=f"{said}$"):
+        arrays.read_arrays(
+            tmp_path / "a.npz", SENTENCES._replace(reads=("text", "vision"))
+        )
 
 
 def test_objects_are_refused(tmp_path):

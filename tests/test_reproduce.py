@@ -20,6 +20,7 @@ CARD = {
     "synthetic": False,
     "text": {"kind": "transcript"},
     "metrics": "mosi",
+    "label_range": [-3.0, 3.0],
     "size": {"train": 3, "valid": 2, "test": 1},
 }
 TABLE = Table(
@@ -119,10 +120,12 @@ def test_names_of_runs_tell_apart_what_numbers_depend_on():
     others = {
         cells.name_of(settings, CARD, "shuffled"),
         cells.name_of(settings, CARD | {"content_sha256": "abd"}),
+        cells.name_of(settings, CARD | {"metrics": "sims"}),
+        cells.name_of(settings, CARD | {"label_range": [-1.0, 1.0]}),
     }
     set_field(settings, "optim.batch_size", 33)
     others.add(cells.name_of(settings, CARD))
-    assert len(others | {name}) == 4
+    assert len(others | {name}) == 6
 
 
 def test_a_plan_has_every_row_of_ours_and_the_controls_of_the_main_one(tmp_path):

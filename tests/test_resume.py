@@ -156,6 +156,13 @@ def test_data_that_were_replaced_are_refused(stopped, tmp_path, known):
     replaced.card["content_sha256"] = "1" * 64
     with pytest.raises(UserError, match="data set was replaced"):
         train(folder, dataset=replaced)
+    this = identity(source)
+    for change, said in (
+        ({"label_range": [-1, 1]}, r"label range \[-3, 3\], here \[-1, 1\]"),
+        ({"encoder_sha256": "1" * 64}, "encoder_sha256: None there, 1111"),
+    ):
+        with pytest.raises(UserError, match=said):
+            find(folder, this | change)
     train(folder, known=known)
     assert compared(folder) == expected
 

@@ -366,6 +366,19 @@ def other_data(folder):
     path.write_text(json.dumps(values))
 
 
+def other_labels(folder):
+    path = folder / "results.json"
+    values = json.loads(path.read_text())
+    values["provenance"]["label_range"] = [-1.0, 1.0]
+    path.write_text(json.dumps(values))
+
+
+def other_weights(folder):
+    path = folder / "model.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"frozen_sha256": "0" * 64}))
+
+
 def trained_on_others(folder):
     path = folder / "results.json"
     values = json.loads(path.read_text())
@@ -382,6 +395,8 @@ MISTAKES = {
     "unknown method": (rename_method, "must be one of self_mm"),
     "old config": (forget_a_field, "not a configuration of this version"),
     "other data": (other_data, "trained on another 'tiny_features'"),
+    "other labels": (other_labels, r"label range \[-1.0, 1.0\], here \[-3.0, 3.0\]"),
+    "other weights": (other_weights, "are not the weights that the run encoded its"),
     "no answers": (lambda f: (f / "predictions_test.npz").unlink(), "cannot be read"),
 }
 

@@ -20,7 +20,9 @@ WIDTH = {"two_class": 2, "seven_class": 7, "seven_class_sdk": 7, "emotion": 6}
 
 
 def card(kind, **more):
-    return {"name": "films", "metrics": kind, **more}
+    high = 1.0 if kind == "sims" else 3.0
+    labels = {"metrics": kind, "label_range": [-high, high]}
+    return {"name": "films", **labels, **more}
 
 
 def fit(table, kind, dataset="films", **more):
@@ -75,6 +77,15 @@ def test_the_first_of_two_stands_for_sims_own():
         "on sims Acc-2 for Acc-2 Has0, F1 for F1 Has0",
         "sims has no metric for Acc-2 Non0, F1 Non0: left out",
     )
+
+
+def test_seven_classes_need_labels_from_minus_3_to_3():
+    for table in ("ucrn/table1", "ucrn/table8"):
+        _, ((_, part, _),) = fit(TABLES[table], "sims", emotion=None)
+        assert {c.task for c in part.columns} == {"two_class"}
+        assert "films has no metric for Acc-7 SDK, " in part.differs[0]
+        _, ((_, part, _),) = fit(TABLES[table], "mosi", emotion=None)
+        assert {c.task for c in part.columns} == {"two_class", "seven_class_sdk"}
 
 
 def test_mmsas_values_follow_their_columns():

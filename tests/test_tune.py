@@ -296,6 +296,18 @@ def test_another_search_is_refused(done, other, said):
     assert said in str(error.value)
 
 
+def test_labels_that_are_read_otherwise_make_another_search(tmp_path):
+    def opened(**change):
+        this = ledger.describe(settings(), (), "grid", None, data(11).card | change)
+        return ledger.open_search(tmp_path, this, ())
+
+    assert opened() == opened() == []
+    with pytest.raises(UserError, match="another search .metrics: mosi there, sims no"):
+        opened(metrics="sims")
+    with pytest.raises(UserError, match="another search .label_range: "):
+        opened(label_range=[-1, 1])
+
+
 def test_a_damaged_or_foreign_ledger_is_refused(done, tmp_path):
     this = asked()
     card = data(11).card

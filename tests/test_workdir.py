@@ -102,6 +102,32 @@ def test_a_finished_run_on_other_data_is_refused(tmp_path, data):
     assert workdir.finished(tmp_path, elsewhere) == results  # none of that name there
 
 
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"label_range": [-1.0, 1.0]}, "label range [-3.0, 3.0], here [-1.0, 1.0]"),
+        ({"metrics": "sims"}, "metrics mosi, here sims"),
+    ],
+)
+def test_the_same_contents_with_labels_read_otherwise_are_other_data(
+    tmp_path, data, change, said
+):
+    """`prepare --overwrite` with another --label_range or --metrics."""
+    card = {"content_sha256": "a" * 64, "label_range": [-3.0, 3.0], "metrics": "mosi"}
+    results = {"provenance": workdir.provenance(store.identity(card), "bert", "", 1)}
+    workdir.write_json(tmp_path / workdir.CONFIG, CONFIG)
+    workdir.write_json(tmp_path / workdir.RESULTS, results)
+    put_card(data, json.dumps(card))
+    assert workdir.finished(tmp_path, CONFIG) is not None
+    put_card(data, json.dumps(card | change))
+    with pytest.raises(UserError, match=re.escape(f"another 'movies' ({said}); give")):
+        workdir.finished(tmp_path, CONFIG)
+    now = store.identity(card | change)
+    assert store.difference(now, now) == ""
+    older = {"data_sha256": "a" * 64}  # of a run that did not keep them
+    assert store.difference(older, now) == ""
+
+
 @pytest.mark.parametrize("content", [None, '{"seeds": [1,'])
 def test_a_damaged_workdir_is_told(tmp_path, content):
     finish(tmp_path, CONFIG)

@@ -12,7 +12,7 @@ import numpy as np
 
 from msa_jax.data import checks
 from msa_jax.data.clips import one_array
-from msa_jax.data.columns import Budget, Layout, numbers, sentence
+from msa_jax.data.columns import Budget, Layout, numbers, sentences
 from msa_jax.errors import UserError
 
 _SEQUENCES = ("audio", "vision", "text", "text_bert")
@@ -25,6 +25,8 @@ def is_one(tree: Any) -> bool:
 
 def recognise(trees: Mapping[str, Any], budget: Budget) -> Layout:
     """Turn the contents of one file, by its name, into a layout of one row.
+
+    A clip is as long as its arrays: nothing of one that stands alone is padding.
 
     Raises:
         UserError: it holds no clip, or sequences of another shape.
@@ -42,7 +44,14 @@ def recognise(trees: Mapping[str, Any], budget: Budget) -> Layout:
             array = _sequence(key, tree[key], budget)
             if len(array):  # a face that is never seen: the modality is missing
                 table[key] = array[None]
-    said = sentence("raw_text", tree.get("raw_text"), budget)
+                if key != "text_bert":  # its mask says how long it is
+                    table[f"{key}_length"] = np.array([len(array)])
+    said = tree.get("raw_text")
+    if isinstance(said, np.ndarray):
+        said = said.reshape(-1)
+    elif not isinstance(said, list | tuple):
+        said = [said]
+    said = " ".join(sentences("raw_text", said, budget)).strip()
     if said:
         table["transcript"] = [said]
     unused = [str(key) for key in tree if key not in table and key != "raw_text"]

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -158,13 +158,42 @@ def read_card(path: Path) -> dict:
         ) from None
 
 
-def content_hash(name: str, data_dir: str | Path) -> str | None:
-    """Return the hash of a data set's contents, as its card has it; None without one.
-
-    Nothing of the data themselves is read.
-    """
+def card_of(name: str, data_dir: str | Path) -> dict | None:
+    """Return the card of a data set, None where there is no data set of that name."""
     path = dataset_path(name, data_dir)
-    return str(read_card(path).get("content_sha256")) if path.exists() else None
+    return read_card(path) if path.exists() else None
+
+
+def identity(card: Mapping) -> dict[str, Any]:
+    """Return what the numbers of a run on a data set depend on, as JSON holds it.
+
+    The range and the metrics are chosen when it is prepared; the contents stay equal.
+    """
+    return {
+        "data_sha256": str(card.get("content_sha256")),
+        "label_range": list(card.get("label_range") or ()),
+        "metrics": card.get("metrics"),
+    }
+
+
+def difference(then: Mapping, now: Mapping) -> str:
+    """Say what of a data set is other than a run had it; "" if nothing.
+
+    Args:
+        then: from `identity`; of older runs the hash alone.
+        now: from `identity`.
+    """
+    said = []
+    for key, what in (
+        ("data_sha256", "content"),
+        ("label_range", "label range"),
+        ("metrics", "metrics"),
+    ):
+        was, is_ = then.get(key), now[key]
+        if was != is_ and (was is not None or key == "data_sha256"):
+            short = [str(x)[:12] if key == "data_sha256" else x for x in (was, is_)]
+            said.append(f"{what} {short[0]}, here {short[1]}")
+    return "; ".join(said)
 
 
 def absent(name: str, data_dir: str | Path, flag: str = "--config.data.name") -> str:

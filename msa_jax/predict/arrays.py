@@ -54,11 +54,18 @@ def read_clip(path: Path, intake: Intake) -> Iterator[Item]:
 def _rows(
     path: Path, arrays: Mapping[str, np.ndarray], intake: Intake
 ) -> Iterator[Item]:
+    names = checks.listed(sorted(arrays))
+    wanted = [k for k in ("transcript", *reading.OF) if _OF[k] in intake.reads]
     unread = {m: UNREAD for key, m in _OF.items() if key in arrays}
     unread = {m: x for m, x in unread.items() if m not in intake.reads}
     whole, _ = checks.drop_absent(arrays)
     arrays = {key: x for key, x in whole.items() if _OF.get(key) not in unread}
     try:
+        if not arrays.keys() & {*wanted}:
+            raise UserError(
+                "no modality that this run reads: give at least one of "
+                f"{', '.join(wanted)}; found: {names or 'nothing'}"
+            )
         arrays = _with_one_text(arrays, intake)
         n = _check(arrays, intake)
         arrays, columns = _sequences(arrays, whole, n, intake)
@@ -106,23 +113,21 @@ def _features(intake: Intake) -> tuple[str, ...]:
 def _check(arrays: Mapping[str, np.ndarray], intake: Intake) -> int:
     """Check types, ranks, widths and numbers of rows; return how many there are."""
     read = {key: x for key, x in arrays.items() if key in _KEYS}
-    if not set(read) - {"id", *checks.LENGTH_KEYS}:
-        raise UserError(
-            "no modality: give at least one of transcript, text_bert, text, audio, "
-            f"vision; found: {checks.listed(sorted(arrays)) or 'nothing'}"
-        )
-    first = next(iter(read))
-    n = len(read[first]) if read[first].ndim else 0
+    n = 0
     for key, array in read.items():
         strings, rank = key in ("id", "transcript"), checks.RANKS[key]
         kinds = {"id": "Uiu", "transcript": "U"}.get(key, "fiu")
         if array.dtype.kind not in kinds:
             what = "strings" if strings else "numbers"
             raise UserError(f"'{key}' must hold {what}, its dtype is {array.dtype}")
-        if array.ndim != rank or len(array) != n or 0 in array.shape[1:]:
+        if array.ndim != rank or 0 in array.shape[1:]:
+            axes = "1 axis" if rank == 1 else f"{rank} axes, none of size 0"
+            raise UserError(f"'{key}' has shape {array.shape}; it must have {axes}")
+        n = n or len(array)
+        if not len(array) or len(array) != n:
             raise UserError(
-                f"'{key}' has shape {array.shape}; it must have {rank} axes, none of "
-                f"size 0, and {n} rows as '{first}' has"
+                f"'{key}' has {len(array)} rows; every array must have one row per "
+                f"sample{f', {n} here' if n != len(array) else ''}"
             )
         checks.check_sizes(key, n)
     for m in _features(intake):

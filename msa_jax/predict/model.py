@@ -131,11 +131,8 @@ def _frozen(folder: Path, settings: Any, found: Intake) -> tuple[Any, PyTree] | 
     if found.frozen_sha256 is None:
         return None
     encoder = text.computing(text.load_encoder(settings.text), settings.precision)
-    if state_hash(encoder.params, None) != found.frozen_sha256:
-        raise UserError(
-            f"{folder}: text.weights = {settings.text.weights} are not the weights "
-            "that the run encoded its texts with; put those back"
-        )
+    now = state_hash(encoder.params, None)
+    finished.require_same_encoder(folder, settings, found.frozen_sha256, now)
     return encoder.module, encoder.params
 
 

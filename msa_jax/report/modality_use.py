@@ -1,14 +1,14 @@
 """Does it use audio and vision? What test loses when they are another sample's."""
 
+from collections.abc import Container
 from typing import Any
 
-from msa_jax.experiment.shuffles import DRAWS, SHUFFLED
+from msa_jax.experiment.shuffles import AUDIO, DRAWS, SHUFFLED, VISION
 from msa_jax.metric_names import HEADLINE, Metric, primary
 from msa_jax.report.reading import number
 from msa_jax.report.tables import form, form_interval, metrics_of
 
 _ROUNDING = 1e-6  # of sums in another order
-TITLE = "Does it use audio and vision?"
 CAPTION = (
     "Test answered again with the same parameters, every sample with the named "
     f"modalities of another one; a value is the mean of {DRAWS} assignments. In "
@@ -29,7 +29,7 @@ def section(results: dict[str, Any]) -> dict[str, Any] | None:
         texts = [_cell(metric, cells.get(metric.key, {})) for metric in metrics]
         rows.append({"name": name.replace(SHUFFLED, " shuffled"), "cells": texts})
     return {
-        "title": TITLE,
+        "title": title(controls),
         "caption": CAPTION,
         "heads": [metric.title for metric in metrics],
         "rows": rows,
@@ -37,6 +37,14 @@ def section(results: dict[str, Any]) -> dict[str, Any] | None:
             sentence(results, name, cells) for name, cells in controls.items()
         ],
     }
+
+
+def title(controls: Container[str]) -> str:
+    """Ask for audio and vision, as far as they are read; else for text."""
+    asked = [
+        name.removesuffix(SHUFFLED) for name in (AUDIO, VISION) if name in controls
+    ]
+    return f"Does it use {' and '.join(asked) or 'text'}?"
 
 
 def sentence(results: dict[str, Any], name: str, cells: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from msa_jax.data import store
 from msa_jax.errors import UserError
 from msa_jax.experiment.spec import Ours, Part, Table
 from msa_jax.reproduce.recipes import Recipe, recipe
@@ -145,13 +146,13 @@ def name_of(settings: ConfigDict, card: Mapping[str, Any], control: str = "") ->
     """Name the folder of a configuration's runs: method and hash.
 
     Hashed are the configuration but for seeds, devices and where the data lie; what the
-    data set holds; and the control.
+    data set holds and how its labels are read; and the control.
     """
     values = json.loads(settings.to_json_best_effort())
     for key in _ELSEWHERE:
         values.pop(key)
     values["data"].pop("dir")
-    whole = [values, card["content_sha256"], control]
+    whole = [values, store.identity(card), control]
     return f"{settings.method}-{short_hash(whole)}"
 
 

@@ -72,7 +72,7 @@ def _columns(part: Part, card: Mapping[str, Any]) -> list[Column | None]:
     kinds = {
         c.task: tasks.metrics_kind(c.task, card["metrics"])
         for c in part.columns
-        if c.task != "emotion" or card.get("emotion", True) is not None
+        if _has_labels(c.task, card)
     }
     own = {c for c in part.columns if c.task in kinds and _has(kinds[c.task], c)}
     found: list[Column | None] = []
@@ -84,6 +84,14 @@ def _columns(part: Part, card: Mapping[str, Any]) -> list[Column | None]:
                 read = None
         found.append(read)
     return found
+
+
+def _has_labels(task: str, card: Mapping[str, Any]) -> bool:
+    """Tell whether a data set has what a task learns from: seven classes need -3..3."""
+    if task == "emotion":
+        return card.get("emotion", True) is not None
+    seven = task.startswith("seven_class")
+    return not seven or tuple(card["label_range"]) == (-3, 3)
 
 
 def _has(kind: str, column: Column) -> bool:

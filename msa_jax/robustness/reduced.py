@@ -86,7 +86,6 @@ def results_of(run: FinishedRun, folder: Path) -> dict[str, Any]:
         UserError: it was trained on other data than the run is.
     """
     results = workdir.read_json(folder / workdir.RESULTS)
-    now = run.dataset.card["content_sha256"]
-    advice = "delete it to train again"
-    workdir.require_same_data(folder, results, run.dataset.name, now, advice)
+    dataset, advice = run.dataset, "delete it to train again"
+    workdir.require_same_data(folder, results, dataset.name, dataset.card, advice)
     return results

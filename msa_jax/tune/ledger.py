@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax import workdir
+from msa_jax.data import store
 from msa_jax.errors import UserError
 from msa_jax.experiment.search import Axis, LogUniform, Trial, Uniform
 from msa_jax.experiment.statistics import json_safe
@@ -88,7 +89,7 @@ def describe(
             }
             for axis in space
         ],
-        "data_sha256": card["content_sha256"],
+        **store.identity(card),
     }
 
 

@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax import config, tasks, workdir
-from msa_jax.data import Dataset
+from msa_jax.data import Dataset, store
 from msa_jax.errors import UserError
 from msa_jax.experiment import search, trials
 from msa_jax.lanes import steps_per_epoch
@@ -86,7 +86,7 @@ def search_and_write(asked: Asked, dataset: Dataset, folder: Path) -> dict[str, 
         "notes": seen.notes,
         "started": started,
         "provenance": workdir.provenance(
-            dataset.card["content_sha256"],
+            store.identity(dataset.card),
             seen.encoder.description,
             frozen.precision,
             frozen.mesh.devices or jax.device_count(),
