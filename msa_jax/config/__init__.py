@@ -5,10 +5,9 @@ level deep; `check` refuses values that the types alone do not. Fields on which 
 and its public code differ are listed in docs/fidelity.md, too.
 """
 
-from msa_jax.config.checks import against_packing, check
+from msa_jax.config.checks import against_packing, check, reads, require
 from msa_jax.config.fields import base, group
 from msa_jax.config.mmcl import mmcl, mmcl_variant
-from msa_jax.config.needs import reads, require
 from msa_jax.config.self_mm import mmsa, paper
 from msa_jax.config.spt_model import standalone_spt
 from msa_jax.config.sugrm import paper_sugrm, sugrm
