@@ -123,15 +123,9 @@ def train_epoch(
 
     def unless(bad, new, old):
         # Chosen here and not once at the end, which would keep the old state till then.
-        if skip and going is not None:
-            keep = bad | ~going
-        elif skip:
-            keep = bad
-        elif going is not None:
-            keep = ~going
-        else:
-            return new
-        return jax.tree.map(lambda a, b: jnp.where(keep, b, a), new, old)
+        for keep in ([bad] if skip else []) + ([] if going is None else [~going]):
+            new = jax.tree.map(lambda a, b, k=keep: jnp.where(k, b, a), new, old)
+        return new
 
     def backward_batch(params, carry, index):
         gradient, labels, step = carry
