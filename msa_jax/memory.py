@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,7 +107,13 @@ class Need(NamedTuple):
 
 
 def of_program(
-    compiled: Any, need: Memory, seeds: int, at_once: int, devices: int
+    compiled: Any,
+    need: Memory,
+    seeds: int,
+    at_once: int,
+    *,
+    platform: str,
+    devices: int,
 ) -> Need:
     """Return what a run needs, from the compiled program of its epochs.
 
@@ -115,6 +122,7 @@ def of_program(
         need: of this run, from `estimate`: what counts where the compiler says nothing.
         seeds: of one device.
         at_once: how many of them step at a time.
+        platform: of the devices: "cpu", "gpu", "tpu".
         devices: of this process; those of a CPU share its memory.
     """
     said, states = compiled.memory_analysis(), seeds * need.state
@@ -123,7 +131,7 @@ def of_program(
         data = max(said.argument_size_in_bytes - states, 0)
         program = said.temp_size_in_bytes
         program += said.output_size_in_bytes - said.alias_size_in_bytes
-    if jax.default_backend() != "cpu":
+    if platform != "cpu":
         return Need(data, need.state, seeds, program)
     give_back()
     return Need(
@@ -171,12 +179,23 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def group_of_seeds(need: Memory, seeds: int, room: int | None) -> int:
-    """Return how many seeds can step at a time: the largest divisor that fits, or 1."""
-    if room is None:
-        return seeds
-    fits = [n for n in _divisors(seeds) if need.total(seeds, n) <= SHARE * room]
-    return max(fits, default=1)
+def groups_of_seeds(need: Memory, seeds: int, room: int | None) -> tuple[int, ...]:
+    """List how many seeds can step at a time: divisors that fit, the largest first."""
+    fits_in = [n for n in _divisors(seeds) if fits(need.total(seeds, n), room)]
+    return tuple(fits_in[::-1]) or (1,)
+
+
+def fits(size: float, room: int | None) -> bool:
+    """Say whether a run of this size may be planned in this room (None: unknown)."""
+    return room is None or size <= SHARE * room
+
+
+def refusal(said: str) -> str:
+    """Return in a few words why a compiler refused a program for its memory."""
+    known = re.search(r"Used (\S+) of (\S+) hbm", said)
+    if known:
+        return "the compiler needs {} of {}".format(*known.groups())
+    return "the compiler says: " + said.strip().splitlines()[0][:200]
 
 
 def describe(need: Need, room: int | None, config: Any) -> str:
@@ -188,16 +207,30 @@ def describe(need: Need, room: int | None, config: Any) -> str:
         config: see `config.base`.
     """
     line = (
-        f"memory: about {_human(need.total())} at most "
-        f"({_human(need.there)} are there, {need.seeds} x {_human(need.state)} state, "
-        f"{_human(need.program)} to compute)"
+        f"memory: about {human(need.total())} at most "
+        f"({human(need.there)} are there, {need.seeds} x {human(need.state)} state, "
+        f"{human(need.program)} to compute)"
     )
     if room is None:
         return line
-    line += f" of {_human(room)}"
-    if need.total() > SHARE * room:
-        line += f"; it may not fit: {', or '.join(_ways(need, SHARE * room, config))}"
+    line += f" of {human(room)}"
+    if not fits(need.total(), room):
+        line += f"; it may not fit: {advice(need, room, config)}"
     return line
+
+
+def advice(need: Need, room: int, config: Any) -> str:
+    """Say what to do where a run needs more than there is; see `describe`."""
+    return ", or ".join(_ways(need, SHARE * room, config))
+
+
+def human(size: float) -> str:
+    """Write bytes, for example "1.2 GB"."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
 
 
 def _ways(need: Need, room: float, config: Any) -> Iterator[str]:
@@ -218,7 +251,7 @@ def _ways(need: Need, room: float, config: Any) -> Iterator[str]:
             f"--config.optim.batch_size={size // 2} with "
             f"--config.optim.accumulate_batches={more}"
         )
-    yield f"a machine with {_human(need.total() / SHARE)}"
+    yield f"a machine with {human(need.total() / SHARE)}"
 
 
 def _divisors(n: int) -> list[int]:
@@ -229,15 +262,6 @@ def _bytes(x: jax.Array) -> int:
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return math.prod(x.shape) * 8
     return math.prod(x.shape) * x.dtype.itemsize
-
-
-def _human(size: float) -> str:
-    """For example "1.2 GB"."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
 
 
 def _of_status(field: str) -> int:

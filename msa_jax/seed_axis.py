@@ -30,7 +30,7 @@ def over_seed_axis(one_seed: Callable, how: str) -> Callable:
 
 
 def over_groups(
-    one_seed: Callable, ended: Callable, how: str, at_once: int = 0
+    one_seed: Callable, ended: Callable, how: str, at_once: int = 0, devices: int = 1
 ) -> Callable:
     """Turn a training program of one seed into one that goes on with every seed.
 
@@ -44,10 +44,14 @@ def over_groups(
             it also meets seeds that have ended, and has to leave them as they are.
         ended: (state of one seed, *shared) -> the log of a seed that has ended.
         how: "map" (groups of one) or "vmap" (side by side).
-        at_once: with "vmap", seeds in a group, a divisor of their number; 0: all.
+        at_once: with "vmap", seeds of a device in a group, a divisor of their number;
+            0: all.
+        devices: with "vmap", over how many the seeds are divided. A group has seeds of
+            every device: none is moved to another one.
     """
 
     alone = how == "map"
+    devices = 1 if alone else devices
 
     def rest(state, *shared):
         return state, ended(state, *shared)
@@ -61,27 +65,32 @@ def over_groups(
 
     def all_seeds(state, *shared):
         seeds = len(jax.tree.leaves(state)[0])
-        size = 1 if alone else at_once or seeds
-        if not alone and size == seeds:
+        each = seeds // devices  # of a device; they lie one after another
+        size = 1 if alone else at_once or each
+        if not alone and size == each:
             return over_seed_axis(one_seed, "vmap")(state, *shared)
 
         def take(x, start):
-            part = dynamic_slice_in_dim(x, start, size)
-            return part[0] if alone else part
+            part = dynamic_slice_in_dim(x, start, size, axis=1)
+            return part[0, 0] if alone else part.reshape(-1, *x.shape[2:])
 
         def put(x, part, start):
-            part = part[None] if alone else part
-            return dynamic_update_slice_in_dim(x, part, start, axis=0)
+            part = part.reshape(devices, size, *x.shape[2:])
+            return dynamic_update_slice_in_dim(x, part, start, axis=1)
 
         def step(whole, start):
             group = jax.tree.map(lambda x: take(x, start), whole)
             new, log = one_group(group, *shared)
             return jax.tree.map(lambda x, y: put(x, y, start), whole, new), log
 
-        state, logs = jax.lax.scan(step, state, jnp.arange(0, seeds, size))
-        if not alone:
-            logs = jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), logs)
-        return state, logs
+        def in_order(x):
+            x = x.reshape(-1, devices, size, *x.shape[1 if alone else 2 :])
+            return x.swapaxes(0, 1).reshape(seeds, *x.shape[3:])
+
+        divided = jax.tree.map(lambda x: x.reshape(devices, each, *x.shape[1:]), state)
+        divided, logs = jax.lax.scan(step, divided, jnp.arange(0, each, size))
+        state = jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), divided)
+        return state, jax.tree.map(in_order, logs)
 
     return all_seeds
 

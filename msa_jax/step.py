@@ -291,8 +291,8 @@ def make_epoch(
         rules: batch size, accumulation, selection.
         mesh: from `train_state.make_mesh`.
         over_seeds: "vmap" (accelerators: seeds in parallel) or "map" (CPU: in turn).
-        at_once: with "vmap", how many seeds step side by side, a divisor of their
-            number; the others wait. 0: all.
+        at_once: with "vmap", how many seeds of a device step side by side, a divisor
+            of their number; the others wait. 0: all.
         of_lane: what makes a lane's own method and optimiser of its `state.hyper`, of
             the same shapes as the given ones; None: all lanes have those.
         sizes: pack the text, see `packing`.
@@ -347,7 +347,7 @@ def make_epoch(
         return log._replace(recorded=method.label_values(state.labels))
 
     return jax.jit(
-        over_groups(run, ended, over_seeds, at_once),
+        over_groups(run, ended, over_seeds, at_once, mesh.shape["seed"]),
         donate_argnums=0,
         in_shardings=(of_state, split_sharding(mesh), split_sharding(mesh)),
         out_shardings=(of_state, state_sharding(mesh)),

@@ -9,9 +9,10 @@ from jax.sharding import Mesh
 
 from msa_jax import hosts, memory, nonfinite, packing, step
 from msa_jax.boards import Epoch
+from msa_jax.epoch_program import choose_sizes, layout_of_seeds
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs, opened
-from msa_jax.lanes import choose_sizes, layout_of_seeds, prepare
+from msa_jax.lanes import prepare
 from msa_jax.learning import Run, Saved, run
 from msa_jax.sealed import Frozen, freeze
 from msa_jax.text import Encoder
@@ -152,7 +153,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     """
     memory.give_back()  # what training took, and the state it ended with
     method, size = fitted.method, config.optim.batch_size
-    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
+    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
 
     def predict(split, read):
         run = step.make_predict(

@@ -16,7 +16,12 @@ from msa_jax.errors import UserError
 from msa_jax.types import Batch, Method, PyTree, Selection, Split, TrainState
 
 
-def make_mesh(devices: int, data_devices: int, seeds: int) -> Mesh:
+def make_mesh(
+    devices: int,
+    data_devices: int,
+    seeds: int,
+    among: Sequence[jax.Device] | None = None,
+) -> Mesh:
     """Lay devices out as ("seed", "data").
 
     Args:
@@ -24,15 +29,17 @@ def make_mesh(devices: int, data_devices: int, seeds: int) -> Mesh:
         data_devices: how many devices share one seed's batch. The rest of the devices
             run different seeds; they must divide the number of seeds.
         seeds: number of seeds of the run.
+        among: the devices that there are; None: all of this run.
 
     Raises:
         UserError: the numbers do not divide.
     """
-    count = devices or len(jax.devices())
-    if count > len(jax.devices()) or count % data_devices:
+    there = jax.devices() if among is None else among
+    count = devices or len(there)
+    if count > len(there) or count % data_devices:
         raise UserError(
             f"config.mesh: {data_devices} data device(s) out of {count}, but "
-            f"{len(jax.devices())} are there; use --config.mesh.devices=N with N a "
+            f"{len(there)} are there; use --config.mesh.devices=N with N a "
             "multiple of --config.mesh.data"
         )
     seed_devices = count // data_devices
@@ -43,11 +50,11 @@ def make_mesh(devices: int, data_devices: int, seeds: int) -> Mesh:
             f"config.mesh: {seeds} seed(s) do not divide over {seed_devices} devices; "
             "use --config.mesh.devices=N with N / data a divisor of the seeds"
         )
-    used = jax.devices()[: seed_devices * data_devices]
+    used = there[: seed_devices * data_devices]
     if len({device.process_index for device in used}) < jax.process_count():
         raise UserError(
             f"config.mesh: {seeds} seed(s) and --config.mesh.data={data_devices} use "
-            f"{len(used)} of the {len(jax.devices())} devices, which leaves a process "
+            f"{len(used)} of the {len(there)} devices, which leaves a process "
             "without work; let seeds times data be a multiple of the devices"
         )
     return jax.make_mesh(

@@ -51,6 +51,7 @@ ORDER = (
         "nonfinite",
         "checkpoint",
         "memory",
+        "epoch_program",
         "boards",
         "records",
         "saver",

@@ -28,12 +28,20 @@ def test_adds_up():
 
 
 @pytest.mark.parametrize(
-    ("room", "expected"), [(2000, 8), (900, 4), (700, 4), (400, 2), (1, 1), (None, 8)]
+    ("room", "expected"),
+    [
+        (2000, (8, 4, 2, 1)),
+        (900, (4, 2, 1)),
+        (700, (4, 2, 1)),
+        (400, (2, 1)),
+        (1, (1,)),
+        (None, (8, 4, 2, 1)),
+    ],
 )
 def test_seeds_step_in_the_largest_group_that_fits(room, expected):
     """8 seeds: 100 of data and state; .9 of the room may be planned with."""
     need = Memory(data=20, state=10, step=130)
-    assert memory.group_of_seeds(need, 8, room) == expected
+    assert memory.groups_of_seeds(need, 8, room) == expected
 
 
 NEED = Need(there=GB // 2, state=GB, seeds=5, program=3 * GB)
@@ -98,15 +106,16 @@ def test_a_program_says_what_it_takes(monkeypatch, known):
     counted = Memory(data=GB, state=GB, step=4 * GB)
     program = 2 * GB + 7 if known else 8 * GB
 
-    def need(devices=1):
-        return memory.of_program(Compiled(known), counted, 5, 2, devices)
+    def need(platform, devices):
+        return memory.of_program(
+            Compiled(known), counted, 5, 2, platform=platform, devices=devices
+        )
 
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert need() == Need(there=GB, state=GB, seeds=5, program=program)
-    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    found = need("gpu", 2)
+    assert found == Need(there=GB, state=GB, seeds=5, program=program)
     monkeypatch.setattr(memory, "resident", lambda: 3 * GB)
     monkeypatch.setattr(memory, "highest", lambda: 4 * GB)
-    found = need(devices=2)
+    found = need("cpu", 2)
     there = 3 * GB + memory.COMING
     assert found == Need(there, GB, seeds=10, program=2 * program, least=4 * GB)
 

@@ -14,7 +14,7 @@ import tiny
 from ml_collections import ConfigDict
 from test_bert import SHAPE, assert_relative, make_params, make_tokens
 
-from msa_jax import bert, config, lanes, packing
+from msa_jax import bert, config, epoch_program, packing
 from msa_jax.errors import UserError
 from msa_jax.train_state import make_mesh
 
@@ -329,6 +329,6 @@ def test_methods_that_read_padding_are_refused(monkeypatch, method, changes, mes
     settings.text.packing = "auto"  # refused nowhere
     config.check(settings)
     given = (settings, splits([5] * 4), make_mesh(1, 1, 1))
-    assert (lanes.choose_sizes(*given) is None) == (message is not None)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert lanes.choose_sizes(*given) is None
+    assert (epoch_program.choose_sizes(*given) is None) == (message is not None)
+    monkeypatch.setattr(epoch_program, "platform", lambda mesh: "gpu")
+    assert epoch_program.choose_sizes(*given) is None

@@ -3,6 +3,7 @@
     python -m msa_jax.bench --method sugrm,mmcl --against torch
     python -m msa_jax.bench --method self_mm --encoder bert-base --against torch
     python -m msa_jax.bench --method ucrn --aligned --seeds 1,5,10 --json speed.json
+    python -m msa_jax.bench --compile-only v5e-8 --seeds 8 --mesh-data 2
 
 One step is forward, loss, backward (down to the text features), generated labels and
 update, on noise with the shapes of a data set: once with every sequence at full length,
@@ -11,6 +12,12 @@ training runs, BERT included, at the twin's lengths. With --against torch, formu
 of the same computation in PyTorch (extra [bench]) take turns with ours in this process.
 With --seeds whole epochs are timed, too: every batch, validation (a tenth of train),
 selection. "ours / this" compares our fastest step with the row's.
+
+With --compile-only nothing is run: the program of an epoch is compiled for an
+accelerator that need not be here (docs/performance.md). What it takes is said per chip
+(memory, kernels, bytes, what is sent), or why the compiler refuses it: then the exit
+code is 1. JAX_OPTIMIZATION_LEVEL=O0 before the command saves most of a TPU compiler's
+time.
 """
 
 import json
@@ -21,11 +28,14 @@ from typing import Any
 
 from msa_jax import cli, files
 from msa_jax.bench import options as flags
+from msa_jax.bench import targets
 
 
 def main() -> int:
     """Parse the command line, measure, print; return the exit code."""
     options = flags.parse(__doc__)
+    if options.compile_only:
+        return compile_ahead(options)
     threads = flags.limit_threads(options.threads)
     if options.against:
         flags.require_torch(threads)
@@ -37,6 +47,17 @@ def main() -> int:
         content = json.dumps({**about, "rows": rows}, indent=2)
         files.write(options.json, content.encode())
     return 0
+
+
+def compile_ahead(options: Any) -> int:
+    """Compile for an accelerator that is not here; return the exit code."""
+    targets.set_up()
+    from msa_jax.bench import compile_only
+
+    rows, fit = compile_only.run(options)
+    if options.json:
+        files.write(options.json, json.dumps({"rows": rows}, indent=2).encode())
+    return 0 if fit else 1
 
 
 def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from msa_jax import lanes, methods, optim, packing, step
+from msa_jax import epoch_program, methods, optim, packing, step
 from msa_jax.bench import encoders, measure, shapes
 from msa_jax.bench.options import load_config
 from msa_jax.bench.table import Row
@@ -81,9 +81,9 @@ def _program(
     run_epoch: Any = step.make_epoch(
         method,
         optimizer,
-        lanes.rules(config),
+        epoch_program.rules(config),
         mesh,
-        over_seeds=lanes.layout_of_seeds(options.over_seeds or "auto", 1),
+        over_seeds=epoch_program.layout_of_seeds(options.over_seeds or "auto", mesh),
         sizes=sizes,
     )
     start = time.perf_counter()

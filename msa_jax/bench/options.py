@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax import cli
+from msa_jax.bench.targets import TARGETS
 from msa_jax.errors import UserError
 
 METHODS = ("self_mm", "sugrm", "mmcl", "ucrn", "spt")
@@ -13,6 +14,8 @@ ENCODERS = ("none", "minilm", "bert-base")
 SIDES = ("transformers", "padded", "packed")
 # Flags that say nothing without another one.
 _NEEDS = {
+    "mesh_data": "compile_only",
+    "precision": "compile_only",
     "layers": "encoder",
     "sides": "encoder",
     "transcripts": "encoder",
@@ -21,6 +24,8 @@ _NEEDS = {
     "over_seeds": "seeds",
     "without_labels": "seeds",
 }
+# Flags of what runs.
+_TIMES = ("against", "sides", "transcripts", "samples", "without_labels", "over_seeds")
 
 
 def parse(doc: str | None) -> Any:
@@ -30,23 +35,36 @@ def parse(doc: str | None) -> Any:
         UserError: a value that makes no sense, or a flag that needs another one.
     """
     options = _parser(doc).parse_args()
-    for name in ("batch", "repeats", "threads", "layers", "samples"):
+    for name in ("batch", "repeats", "threads", "layers", "samples", "mesh_data"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} {value}: must be 1 or more")
     options.method = _listed("method", options.method, METHODS)
     options.sides = options.sides and _listed("sides", options.sides, SIDES)
     options.seeds = _numbers("seeds", options.seeds) if options.seeds else ()
+    ahead = bool(options.compile_only)
     given = {name: bool(getattr(options, name)) for name in _NEEDS}
-    given |= {"encoder": options.encoder != "none", "seeds": bool(options.seeds)}
+    given |= {
+        "encoder": ahead or options.encoder not in (None, "none"),
+        "seeds": bool(options.seeds),
+        "compile_only": ahead,
+    }
     for name, needed in _NEEDS.items():
         if given[name] and not given[needed]:
-            value = "minilm" if needed == "encoder" else "1,5"
+            value = {"encoder": "minilm", "seeds": "1,5"}.get(needed, "v5e-8")
+            needed = needed.replace("_", "-")
             raise UserError(
                 f"--{name.replace('_', '-')} says nothing without --{needed}: "
                 f"add, for example, --{needed} {value}"
             )
-    if "spt" in options.method and (given["encoder"] or given["seeds"]):
+    if ahead:
+        for name in _TIMES:
+            if getattr(options, name):
+                name = name.replace("_", "-")
+                raise UserError(f"--compile-only runs nothing: leave --{name} out")
+    else:
+        options.encoder, options.batch = options.encoder or "none", options.batch or 32
+    if not ahead and "spt" in options.method and (given["encoder"] or given["seeds"]):
         raise UserError(
             "--method spt is that layer alone, after the text encoder: leave out "
             "--encoder and --seeds, or use --method sugrm"
@@ -67,11 +85,10 @@ def _parser(doc: str | None) -> cli.Parser:
     add("--method", default="self_mm", help=f"any of {methods}; spt: that layer alone")
     add("--dataset-shape", "--dataset_shape", choices=DATASETS, default="mosi")
     add("--aligned", action="store_true", help="all modalities have the text's steps")
-    add("--batch", type=int, default=32, help="samples per step (default: 32)")
+    add("--batch", type=int, help="samples per step (default: 32; of spt its own)")
     add(
         "--encoder",
         choices=ENCODERS,
-        default="none",
         help="none: text comes as 768 features per token (default); else whole steps "
         "are timed, the encoder's included",
     )
@@ -92,6 +109,24 @@ def _parser(doc: str | None) -> cli.Parser:
         "--without_labels",
         action="store_true",
         help="also epochs without updates of label tables",
+    )
+    add(
+        "--compile-only",
+        "--compile_only",
+        choices=tuple(TARGETS),
+        metavar="TARGET",
+        help="run nothing: compile the epoch of --seeds seeds for this accelerator "
+        f"({' '.join(TARGETS)}) and say what it takes; needs the extra [aot] (TPU) or "
+        "[aot-cuda] (GPU). The encoder is bert-base where the config reads token ids",
+    )
+    add(
+        "--mesh-data",
+        "--mesh_data",
+        type=int,
+        help="devices that share a batch (default: 1)",
+    )
+    add(
+        "--precision", help="highest, high, default or bfloat16 (default: the config's)"
     )
     add("--against", choices=("torch",), help="take turns with PyTorch")
     add("--repeats", type=int, default=10, help="timed calls each (default: 10)")
@@ -133,17 +168,20 @@ def load_config(options: Any, name: str) -> Any:
     if path is None:
         folder = Path(__file__).parents[2] / "configs"
         path = folder / f"{name}_{options.dataset_shape}.py"
-    variant = options.variant or ("code" if name == "ucrn" else "")
+    timed = not options.compile_only
+    variant = options.variant or ("code" if name == "ucrn" and timed else "")
     config = cli.load_config(f"{path}:{variant}" if variant else str(path))
     if config.method != name:
         raise UserError(
             f"--config {path} is of {config.method}: add --method {config.method}"
         )
-    encoded = options.encoder != "none"
-    config.text.encoder = "bert" if encoded else "features"
-    config.text.implementation = "own" if encoded else config.text.implementation
+    if options.encoder is not None:
+        encoded = options.encoder != "none"
+        config.text.encoder = "bert" if encoded else "features"
+        config.text.implementation = "own" if encoded else config.text.implementation
     config.data.aligned = options.aligned
-    config.optim.batch_size = options.batch
+    if options.batch or name != "spt":
+        config.optim.batch_size = options.batch or 32
     return FrozenConfigDict(config)
 
 

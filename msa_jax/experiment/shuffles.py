@@ -19,6 +19,7 @@ from jaxtyping import Array
 from msa_jax import hosts, metrics, seed_axis, train
 from msa_jax.batching import batches, gather
 from msa_jax.config import reads
+from msa_jax.epoch_program import layout_of_seeds
 from msa_jax.experiment.statistics import summarise
 from msa_jax.sealed import Sealed
 from msa_jax.train_state import lying, split_sharding, state_sharding
@@ -69,7 +70,7 @@ def answers(
     n = split.label.shape[0]
     cycles = np.stack([partners(n, draw) for draw in range(DRAWS)])
     alone = np.broadcast_to(np.arange(n, dtype=np.int32), cycles.shape)
-    over_seeds = train.layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
+    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
     # Answering keeps no gradients: four batches need about the room of a training step.
     size = max(1, 4 * config.optim.batch_size // (3 * DRAWS + 1))
     lie = lying(fitted.frozen.params, mesh)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from msa_jax import hosts, lanes, learning, tasks
+from msa_jax import epoch_program, hosts, lanes, learning, tasks
 from msa_jax.boards import Epoch
 from msa_jax.config import reads, with_values
 from msa_jax.data import Dataset
@@ -121,7 +121,7 @@ def run_group(
     clock = time.perf_counter()
     mesh = make_mesh(layout.devices, layout.data, len(seeds))
     together = 1
-    if lanes.layout_of_seeds(layout.over_seeds, mesh.shape["seed"]) == "vmap":
+    if epoch_program.layout_of_seeds(layout.over_seeds, mesh) == "vmap":
         together = min(len(group.trials), max(1, most_lanes // len(seeds)))
         mesh = make_mesh(layout.devices, layout.data, len(seeds) * together)
     program = lanes.prepare(

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from msa_jax import finished, intake, lanes, methods, step, text, text_settings, workdir
+from msa_jax import (
+    epoch_program,
+    finished,
+    intake,
+    methods,
+    step,
+    text,
+    text_settings,
+    workdir,
+)
 from msa_jax.batching import gather
 from msa_jax.errors import UserError
 from msa_jax.intake import FEATURES, Intake
@@ -83,7 +92,7 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
 def predictor(live: Live) -> Predictor:
     """Return what answers with the parameters of all seeds, on one device."""
     mesh = make_mesh(1, 1, len(live.seeds))
-    over_seeds = lanes.layout_of_seeds(live.config.mesh.over_seeds, 1)
+    over_seeds = epoch_program.layout_of_seeds(live.config.mesh.over_seeds, mesh)
     params, encode = jax.device_put(live.params), jax.jit(encoded(live))
     encoder = jax.device_put({} if live.frozen is None else live.frozen[1])
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from msa_jax import metrics, step, train
+from msa_jax import metrics, step
 from msa_jax.config import reads
+from msa_jax.epoch_program import layout_of_seeds
 from msa_jax.finished import FinishedRun
 from msa_jax.robustness import passes
 from msa_jax.robustness.passes import Passes, Row
@@ -63,8 +64,7 @@ def make_program(run: FinishedRun, replacement: int) -> Callable[..., jax.Array]
     What is done to the split is data; the prediction is the one that a run's own test
     result comes from.
     """
-    seed_devices = run.mesh.shape["seed"]
-    over_seeds = train.layout_of_seeds(run.config.mesh.over_seeds, seed_devices)
+    over_seeds = layout_of_seeds(run.config.mesh.over_seeds, run.mesh)
     size = run.config.optim.batch_size
     predict = step.make_predict(run.method, size, run.mesh, over_seeds=over_seeds)
 

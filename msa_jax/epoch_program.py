@@ -1,0 +1,303 @@
+"""The program of an epoch, for the devices of a mesh: planned, then compiled.
+
+It is made of shapes alone. Nothing here puts anything on a device, so the devices need
+not be there: `bench --compile-only` compiles for other machines what `lanes.prepare`
+runs on this one.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from msa_jax import memory, methods, optim, packing, step
+from msa_jax.batching import gather
+from msa_jax.config import against_packing, traced_values, with_values
+from msa_jax.errors import UserError
+from msa_jax.train_state import (
+    init_params,
+    new_state,
+    state_sharding,
+    state_shardings,
+)
+from msa_jax.types import Method, Split, TrainState
+
+
+class Plan(NamedTuple):
+    """What the program of an epoch is to be.
+
+    method, optimizer: for what no traced field changes.
+    states: shapes of the lanes' states, [lanes, ...].
+    lie: how they lie on the devices.
+    splits: shapes of train and valid.
+    mesh: the devices.
+    seeds: lanes of one device.
+    need: memory of one device, counted.
+    groups: how many of a device's lanes may step at a time, first choice first.
+    program: that number -> (state, train, valid) -> (state, log), not compiled.
+    """
+
+    method: Method
+    optimizer: optax.GradientTransformation
+    states: TrainState
+    lie: TrainState
+    splits: tuple[Split, Split]
+    mesh: Mesh
+    seeds: int
+    need: memory.Memory
+    groups: tuple[int, ...]
+    program: Callable[[int], Any]
+
+
+class Compiled(NamedTuple):
+    """What became of a plan.
+
+    epoch: (state, train, valid) -> (state, log).
+    at_once: how many of a device's lanes step at a time.
+    need: memory of one device (a CPU: of the process), see `memory.of_program`.
+    seconds: what compiling took; of the last try.
+    refused: what the compiler said of every larger group.
+    """
+
+    epoch: Any
+    at_once: int
+    need: memory.Need
+    seconds: float
+    refused: list[str]
+
+
+def plan(
+    config: Any,
+    train: Split,
+    valid: Split,
+    encoder: nn.Module,
+    mesh: Mesh,
+    label_range: tuple[float, float],
+    *,
+    lanes: int,
+    room: int | None,
+    sizes: packing.Sizes | None = None,
+) -> Plan:
+    """Plan an epoch of a training.
+
+    Args:
+        config: see `config.base`.
+        train, valid: the splits; shapes will do.
+        encoder: of the text.
+        mesh: from `train_state.make_mesh`.
+        label_range: (low, high).
+        lanes: how many will run together.
+        room: bytes of one device, None if unknown; see `memory.capacity`.
+        sizes: of packed text, from `choose_sizes`.
+    """
+    steps = steps_per_epoch(config, train)
+
+    def assemble(config):
+        method = methods.make(config, encoder, label_range)
+        schedule = optim.make_schedule(
+            config.optim, config.selection.max_epochs * steps
+        )
+        optimizer = optim.make_optimizer(
+            config.optim.groups,
+            method.groups,
+            clip_norm=config.optim.clip_norm,
+            schedule=schedule,
+        )
+        return method, optimizer
+
+    method, optimizer = assemble(config)
+    one = _shapes(method, optimizer, train)
+    lie = state_shardings(mesh, one, shard_text=config.mesh.shard_text)
+    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
+    need = memory.estimate(method, one, train, valid, config.optim.batch_size)
+    need = need._replace(state=_on_one_device(one, lie, mesh))
+    hyper = traced_values(config)
+    lie = dataclasses.replace(lie, hyper=dict.fromkeys(hyper, state_sharding(mesh)))
+    of_hyper = jax.ShapeDtypeStruct((), train.label.dtype)
+    one = dataclasses.replace(one, hyper=dict.fromkeys(hyper, of_hyper))
+    seeds = lanes // mesh.shape["seed"]
+
+    def program(at_once: int) -> Any:
+        return step.make_epoch(
+            method,
+            optimizer,
+            rules(config),
+            mesh,
+            over_seeds=over_seeds,
+            at_once=at_once,
+            of_lane=lambda hyper: assemble(with_values(config, hyper)),
+            sizes=sizes,
+            lie=lie,
+        )
+
+    return Plan(
+        method=method,
+        optimizer=optimizer,
+        states=jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), one
+        ),
+        lie=lie,
+        splits=(train, valid),
+        mesh=mesh,
+        seeds=seeds,
+        need=need,
+        groups=_groups(config, need, seeds, mesh, over_seeds, room),
+        program=program,
+    )
+
+
+def build(plan: Plan, room: int | None, config: Any) -> Compiled:
+    """Compile; where lanes together do not fit into the room, in smaller groups.
+
+    Args:
+        plan: what to compile.
+        room: see `plan`.
+        config: see `config.base`.
+
+    Raises:
+        UserError: the compiler refuses the smallest group, too.
+    """
+    refused: list[str] = []
+    for at_once in plan.groups:
+        clock = time.perf_counter()
+        lowered = plan.program(at_once).lower(plan.states, *plan.splits)
+        try:
+            epoch = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            refused.append(memory.refusal(str(error)))
+            continue
+        seconds = time.perf_counter() - clock
+        need = memory.of_program(
+            epoch,
+            plan.need,
+            plan.seeds,
+            at_once,
+            platform=platform(plan.mesh),
+            devices=plan.mesh.local_mesh.size,
+        )
+        found = Compiled(epoch, at_once, need, seconds, refused)
+        if at_once == plan.groups[-1] or memory.fits(need.total(), room):
+            return found
+        refused.append(f"{at_once} at a time need {memory.human(need.total())}")
+    need = memory.Need(
+        plan.need.data, plan.need.state, plan.seeds, plan.groups[-1] * plan.need.step
+    )
+    advice = "" if room is None else f": {memory.advice(need, room, config)}"
+    raise UserError(f"an epoch does not fit the device, {refused[-1]}{advice}")
+
+
+def platform(mesh: Mesh) -> str:
+    """Return what kind of device a mesh is made of: "cpu", "gpu", "tpu"."""
+    return mesh.devices.flat[0].platform
+
+
+def choose_sizes(
+    config: Any, splits: dict[str, Split], mesh: Mesh
+) -> packing.Sizes | None:
+    """Choose the sizes of packed text for these splits; None: it is not to be packed.
+
+    Args:
+        config: see `config.base`.
+        splits: all that is read with these sizes, "train" among them.
+        mesh: from `train_state.make_mesh`.
+    """
+    if not _packs(config, mesh):
+        return None
+    shards = mesh.shape["data"]
+    columns = -(-config.optim.batch_size // shards) * shards
+    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
+    together = len(config.seeds) if over_seeds == "vmap" else 1
+    return packing.choose(splits, columns, shards=shards, together=together)
+
+
+def _packs(config: Any, mesh: Mesh) -> bool:
+    """Whether text is packed; "auto": where it can be, and on a CPU."""
+    if config.text.packing != "auto":
+        return config.text.packing == "tokens"
+    return platform(mesh) == "cpu" and not against_packing(config)
+
+
+def layout_of_seeds(choice: str, mesh: Mesh) -> str:
+    """Seeds in turn on one CPU device (measured faster there), else in parallel."""
+    if choice != "auto":
+        return choice
+    one_cpu = platform(mesh) == "cpu" and mesh.shape["seed"] == 1
+    return "map" if one_cpu else "vmap"
+
+
+def rules(config: Any) -> step.Rules:
+    """Read how an epoch runs and how the best one is chosen."""
+    return step.Rules(
+        batch_size=config.optim.batch_size,
+        accumulate=config.optim.accumulate_batches,
+        drop_last=config.data.drop_last,
+        valid_mean=config.selection.valid_mean,
+        round_decimals=config.selection.round_decimals,
+        min_delta=config.selection.min_delta,
+        early_stop=config.selection.early_stop,
+        on_nonfinite=config.on_nonfinite,
+    )
+
+
+def steps_per_epoch(config: Any, train: Split) -> int:
+    """Count optimiser steps; refuse a training split that gives none."""
+    n, size = train.label.shape[0], config.optim.batch_size
+    whole = n // size if config.data.drop_last else -(-n // size)
+    if whole < config.optim.accumulate_batches:
+        raise UserError(
+            f"{n} training samples make {whole} batch(es) of {size}, fewer than the "
+            f"{config.optim.accumulate_batches} of one optimiser step; lower "
+            "--config.optim.batch_size or --config.optim.accumulate_batches"
+        )
+    return whole // config.optim.accumulate_batches
+
+
+def _groups(
+    config: Any,
+    need: memory.Memory,
+    seeds: int,
+    mesh: Mesh,
+    over_seeds: str,
+    room: int | None,
+) -> tuple[int, ...]:
+    """List how many of a device's lanes may step at a time, first choice first."""
+    if over_seeds == "map":
+        return (1,)
+    if config.mesh.seeds_at_once:
+        return (config.mesh.seeds_at_once,)
+    if platform(mesh) == "cpu" and mesh.size > 1:  # they share one memory
+        return (seeds,)
+    fitting = memory.groups_of_seeds(need, seeds, room)
+    # A CPU's compiler refuses nothing, and another try would cost its time.
+    return fitting[:1] if platform(mesh) == "cpu" else fitting
+
+
+def _on_one_device(state: TrainState, lie: TrainState, mesh: Mesh) -> int:
+    """Return the bytes of one seed's state on one device."""
+
+    def part(x, sharding):
+        whole = (mesh.shape["seed"], *x.shape)
+        return jax.ShapeDtypeStruct(sharding.shard_shape(whole)[1:], x.dtype)
+
+    return memory.size_of(jax.tree.map(part, state, lie))
+
+
+def _shapes(
+    method: Method, optimizer: optax.GradientTransformation, train: Split
+) -> TrainState:
+    """Return the shapes and types of one seed's state."""
+
+    def start(split, key):
+        batch = gather(split, jnp.zeros((1,), jnp.int32))
+        params = init_params(method, batch, key, None)
+        return new_state(method, optimizer, params, split, key)
+
+    return jax.eval_shape(start, train, jax.random.key(0))
