@@ -6,6 +6,7 @@ runs on this one.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -272,7 +273,7 @@ def _groups(
     if over_seeds == "map":
         return (1,)
     if config.mesh.seeds_at_once:
-        return (config.mesh.seeds_at_once,)
+        return (math.gcd(config.mesh.seeds_at_once, seeds),)
     if platform(mesh) == "cpu" and mesh.size > 1:  # they share one memory
         return (seeds,)
     fitting = memory.groups_of_seeds(need, seeds, room)

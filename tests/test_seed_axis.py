@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from msa_jax import seed_axis
+from msa_jax.train_state import make_mesh, state_sharding
 from msa_jax.types import Selection, TrainState
 
 
@@ -91,3 +93,27 @@ def test_in_turn_states_are_there_once():
     assert found.params.unsafe_buffer_pointer() == address
     np.testing.assert_array_equal(found.params, expected)
     np.testing.assert_array_equal(log, largest)
+
+
+def test_a_group_has_seeds_of_every_device():
+    """Groups (0, 4), (1, 5), ...: each device steps in every group, nothing is sent."""
+    mesh = make_mesh(2, 1, 8)
+
+    def work(state, more):
+        moved = jnp.where(state.selection.active, state.params * more, state.params)
+        return dataclasses.replace(state, params=moved), state.params[0]
+
+    program = jax.jit(
+        seed_axis.over_groups(work, lambda state, more: state.params[0], "vmap", 1, 2),
+        in_shardings=(state_sharding(mesh), None),
+        out_shardings=state_sharding(mesh),
+    )
+    active = jnp.array([True, False, False, True, True, False, True, True])
+    given = jax.device_put(states(active), state_sharding(mesh))
+    text = program.lower(given, 3.0).compile().as_text()
+    assert re.findall(r"all-gather|all-to-all|collective-permute", text) == []
+    found, log = program(given, 3.0)
+    before = np.arange(16.0).reshape(8, 2)
+    expected = np.where(np.asarray(active)[:, None], 3 * before, before)
+    np.testing.assert_array_equal(found.params, expected)
+    np.testing.assert_array_equal(log, before[:, 0])

@@ -83,8 +83,7 @@ _A100 = _Gpu(
     peak=312e12,
     passes=312 / 19.5,
 )
-# Memory, bandwidth and bfloat16 peak of a device: a chip, or one of its two cores where
-# the compiler knows cores.
+# Memory, bandwidth and bfloat16 peak of a chip.
 _V5E = 15.75 * 2**30, 819e9, 197e12
 _V6E = 31.25 * 2**30, 1640e9, 918e12
 _V5P = 95.74 * 2**30, 2765e9, 459e12
@@ -176,9 +175,14 @@ def devices(name: str) -> list[Any]:
         )
     from jax.experimental import topologies
 
-    return topologies.get_topology_desc(
-        platform=target.platform, **target.topology
-    ).devices
+    try:
+        found = topologies.get_topology_desc(
+            platform=target.platform, **target.topology
+        )
+    except Exception as error:  # of the plugin, whose own kinds are many
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"--compile-only {name}: {package} says: {said[0]}") from error
+    return found.devices
 
 
 def set_up() -> None:

@@ -1,0 +1,115 @@
+"""The program of an epoch is chosen by what fits: the compiler has the last word."""
+
+import jax
+import pytest
+import tiny
+from ml_collections import ConfigDict
+
+from msa_jax import config as defaults
+from msa_jax import epoch_program, memory
+from msa_jax.errors import UserError
+from msa_jax.memory import Memory
+from msa_jax.text import FeatureEncoder
+from msa_jax.train_state import make_mesh
+
+GB = 10**9
+SAID = (
+    "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory "
+    "space hbm. Used 21.03G of 15.75G hbm. Exceeded hbm capacity by 5.28G."
+)
+
+
+class Program:
+    """Stands for a program that takes so much, or that the compiler refuses."""
+
+    argument_size_in_bytes = 3 * GB
+    output_size_in_bytes = alias_size_in_bytes = 2 * GB
+
+    def __init__(self, temporaries):
+        self.temp_size_in_bytes = temporaries
+
+    def lower(self, *given):
+        return self
+
+    def compile(self):
+        if self.temp_size_in_bytes is None:
+            raise jax.errors.JaxRuntimeError(SAID)
+        return self
+
+    def memory_analysis(self):
+        return self
+
+
+def settings(**changes):
+    c = ConfigDict(defaults.base())
+    c.text.encoder, c.mesh.over_seeds, c.optim.batch_size = "features", "vmap", 7
+    c.update_from_flattened_dict(changes)
+    return c
+
+
+def plan(monkeypatch, lanes=8, room=20 * GB, platform="gpu", devices=1, **changes):
+    monkeypatch.setattr(epoch_program, "platform", lambda mesh: platform)
+    return epoch_program.plan(
+        settings(**changes),
+        tiny.make_split(30),
+        tiny.make_split(9),
+        FeatureEncoder(),
+        make_mesh(devices, 1, lanes),
+        (-3.0, 3.0),
+        lanes=lanes,
+        room=room,
+    )
+
+
+def build(monkeypatch, temporaries, room=20 * GB):
+    made = plan(monkeypatch)._replace(program=lambda n: Program(temporaries[n]))
+    return epoch_program.build(made, room, settings())
+
+
+def test_seeds_that_do_not_fit_are_grouped_so_that_they_do(monkeypatch):
+    """8 are refused, 4 compile to too much, 2 fit."""
+    found = build(monkeypatch, {8: None, 4: 17 * GB, 2: 5 * GB})
+    assert found.at_once == 2
+    assert found.need.total() == 8 * GB
+    assert found.refused == [
+        "the compiler needs 21.03G of 15.75G",
+        "4 at a time need 20 GB",
+    ]
+    assert build(monkeypatch, {8: 5 * GB}).refused == []
+
+
+def test_what_cannot_fit_is_one_line(monkeypatch):
+    with pytest.raises(UserError) as caught:
+        build(monkeypatch, dict.fromkeys((8, 4, 2, 1)), room=30 * 10**3)
+    said = str(caught.value)
+    assert said.startswith(
+        "an epoch does not fit the device, the compiler needs 21.03G of 15.75G: "
+    )
+    assert "--config.optim.batch_size=3" in said and "\n" not in said
+    # A program that is only said to be large is run: the user may know better.
+    assert build(monkeypatch, dict.fromkeys((8, 4, 2, 1), 50 * GB)).at_once == 1
+
+
+def test_other_errors_of_the_compiler_are_not_taken_for_it(monkeypatch):
+    class Faulty(Program):
+        def compile(self):
+            raise jax.errors.JaxRuntimeError("INTERNAL: a fault")
+
+    made = plan(monkeypatch)._replace(program=lambda n: Faulty(0))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="a fault"):
+        epoch_program.build(made, None, settings())
+
+
+def test_which_groups_are_tried(monkeypatch):
+    monkeypatch.setattr(memory, "estimate", lambda *_: Memory(GB, 0, GB))
+    assert plan(monkeypatch).groups == (8, 4, 2, 1)
+    assert plan(monkeypatch, room=4 * GB).groups == (2, 1)
+    assert plan(monkeypatch, room=GB).groups == (1,)
+    assert plan(monkeypatch, devices=4).groups == (2, 1)  # of a device
+    assert plan(monkeypatch, **{"mesh.seeds_at_once": 4}).groups == (4,)
+    two = plan(monkeypatch, devices=4, **{"mesh.seeds_at_once": 4})
+    assert two.groups == (2,)  # a device has no more
+    assert plan(monkeypatch, **{"mesh.over_seeds": "map"}).groups == (1,)
+    # A CPU's compiler refuses nothing; its devices share one memory.
+    assert plan(monkeypatch, platform="cpu", room=5 * GB).groups == (2,)
+    assert plan(monkeypatch, platform="cpu", room=GB, devices=4).groups == (2,)
