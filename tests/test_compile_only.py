@@ -75,8 +75,8 @@ def test_without_the_compiler_it_says_what_to_install(
     with pytest.raises(UserError) as caught:
         targets.devices(target)
     assert str(caught.value) == (
-        f"--compile-only {target} needs {package}: pip install 'msa_jax[{extra}]' in an "
-        "environment of its own"
+        f"--compile-only {target} needs {package}: pip install 'msa_jax[{extra}]' in "
+        "an environment of its own"
     )
 
 

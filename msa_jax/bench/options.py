@@ -38,7 +38,8 @@ def parse(doc: str | None) -> Any:
     for name in ("batch", "repeats", "threads", "layers", "samples", "mesh_data"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise UserError(f"--{name} {value}: must be 1 or more")
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag} {value}: must be 1 or more")
     options.method = _listed("method", options.method, METHODS)
     options.sides = options.sides and _listed("sides", options.sides, SIDES)
     options.seeds = _numbers("seeds", options.seeds) if options.seeds else ()
