@@ -106,7 +106,14 @@ def prepare(
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh.shape["seed"])
     lanes = lanes or len(config.seeds)
     seeds = lanes // mesh.shape["seed"]
-    need = memory.estimate(method, one, train, valid, config.optim.batch_size)
+    need = memory.estimate(
+        method,
+        one,
+        train,
+        valid,
+        config.optim.batch_size,
+        platform=mesh.devices.flat[0].platform,
+    )
     need = need._replace(state=_on_one_device(one, lie, mesh))
     room = memory.capacity()
     at_once = _at_once(config, need, seeds, mesh, over_seeds, room)
