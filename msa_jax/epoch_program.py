@@ -116,7 +116,14 @@ def plan(
     one = _shapes(method, optimizer, train)
     lie = state_shardings(mesh, one, shard_text=config.mesh.shard_text)
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
-    need = memory.estimate(method, one, train, valid, config.optim.batch_size)
+    need = memory.estimate(
+        method,
+        one,
+        train,
+        valid,
+        config.optim.batch_size,
+        platform=platform(mesh),
+    )
     need = need._replace(state=_on_one_device(one, lie, mesh))
     hyper = traced_values(config)
     lie = dataclasses.replace(lie, hyper=dict.fromkeys(hyper, state_sharding(mesh)))

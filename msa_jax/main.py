@@ -132,6 +132,7 @@ def _run(
     from msa_jax import beside, outputs, resume, saver
     from msa_jax.data import store
     from msa_jax.progress import TrainingProgress
+    from msa_jax.train_state import describe_mesh
 
     ready = beside.load(settings, change)
     dataset, inputs, seeds = ready.dataset, ready.inputs, settings.seeds
@@ -148,6 +149,8 @@ def _run(
     writer = outputs.Writer(folder, settings, dataset, inputs, provenance)
     print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     print(f"text: {inputs.encoder.description}")
+    if devices := describe_mesh(ready.mesh, settings):
+        print(devices)
     for note in inputs.notes:
         print(f"note: {note}")
     progress = TrainingProgress(

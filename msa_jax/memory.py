@@ -10,12 +10,14 @@ import ctypes
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Jaxpr, Var, jaxprs_in_params
 
 from msa_jax.batching import DROPOUT_STREAM, gather
 from msa_jax.types import Method, PyTree, Split, TrainState
@@ -24,6 +26,10 @@ SHARE = 0.9  # of the device's memory that a run may plan with
 # Of a process that is about to train: programs that start, test and encode, compiled
 # later, and the libraries of baselines and report. Measured, see docs/performance.md.
 COMING = 300_000_000
+# A TPU's programs take this much more than is counted: numbers lie in tiles of 8 x 128,
+# and fewer operations are joined. They also lay the data out anew before they begin.
+# Measured, see docs/performance.md.
+TPU = 1.4
 
 
 class Memory(NamedTuple):
@@ -31,8 +37,7 @@ class Memory(NamedTuple):
 
     data: both splits.
     state: of one seed: parameters, the best ones, Adam's moments, label tables.
-    step: of one seed while it steps: gradients and what the backward pass keeps, before
-        the compiler saves any of it.
+    step: of one seed while it steps: all that is computed and there at once.
     """
 
     data: int
@@ -41,11 +46,19 @@ class Memory(NamedTuple):
 
     def total(self, seeds: int, at_once: int) -> int:
         """Add up for so many seeds, of which some step at a time."""
-        return self.data + seeds * self.state + at_once * self.step
+        # A group is taken out of the state of all seeds, so it is there twice.
+        twice = at_once * self.state if at_once < seeds else 0
+        return self.data + seeds * self.state + twice + at_once * self.step
 
 
 def estimate(
-    method: Method, state: TrainState, train: Split, valid: Split, batch_size: int
+    method: Method,
+    state: TrainState,
+    train: Split,
+    valid: Split,
+    batch_size: int,
+    *,
+    platform: str,
 ) -> Memory:
     """Count what a training keeps.
 
@@ -54,10 +67,11 @@ def estimate(
         state: of one seed; shapes will do.
         train, valid: the splits; shapes will do.
         batch_size: samples per batch; text counts as padded.
+        platform: of the device: "cpu", "gpu", "tpu".
     """
     index = jnp.zeros(batch_size, jnp.int32)
 
-    def forward(state, split):
+    def gradient(state, split):
         batch = gather(split, index)
         key = jax.random.fold_in(state.key, DROPOUT_STREAM)
 
@@ -67,16 +81,39 @@ def estimate(
             )
             return method.loss(outputs, batch, state.labels)[0]
 
-        # The second result is a pytree: its leaves are what the way back needs.
-        return jax.vjp(loss, state.params)[1]
+        return jax.grad(loss)(state.params)
 
-    kept = size_of(jax.eval_shape(forward, state, train))
-    params = size_of(state.params)
-    return Memory(
-        data=size_of((train, valid)),
-        state=size_of(state),
-        step=max(kept - params, 0) + 2 * params,
-    )
+    program = jax.make_jaxpr(gradient)(state, train).jaxpr
+    data, step = size_of((train, valid)), computed(program) + size_of(state.params)
+    if platform == "tpu":
+        data, step = 2 * data, int(TPU * step)
+    return Memory(data, size_of(state), step)
+
+
+def computed(program: Jaxpr) -> int:
+    """Return the most bytes of results that are there at once while a program runs.
+
+    A result is there from the operation that makes it to the last that reads it. What
+    a compiler saves by joining operations is not known, nor what it wastes.
+    """
+    last: dict[Any, int] = {}
+    for place, step in enumerate(program.eqns):
+        last |= {x: place for x in step.invars if isinstance(x, Var)}
+    last |= {x: len(program.eqns) for x in program.outvars if isinstance(x, Var)}
+    gone: Counter[int] = Counter()  # bytes that nobody reads after a place
+    there = most = 0
+    for place, step in enumerate(program.eqns):
+        sizes = {x: _bytes(x.aval) for x in step.outvars}
+        for x, size in sizes.items():
+            gone[last.get(x, place)] += size
+        made = sum(sizes.values())
+        inside = max(map(computed, jaxprs_in_params(step.params)), default=0)
+        # What a loop returns is there beside what one trip computes; what another
+        # program within this one returns is part of what that computes.
+        loop = step.primitive.name in ("scan", "while")
+        most = max(most, there + (made + inside if loop else max(made, inside)))
+        there += made - gone[place]
+    return most
 
 
 def size_of(tree: PyTree) -> int:

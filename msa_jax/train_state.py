@@ -1,6 +1,7 @@
 """The train state of all seeds, and how it lies on the devices."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,8 @@ def make_mesh(
     """Lay devices out as ("seed", "data").
 
     Args:
-        devices: how many devices to use; 0 = all there are.
+        devices: how many devices to use; 0 = all there are, but for those that stand
+            idle because the seeds do not divide over more.
         data_devices: how many devices share one seed's batch. The rest of the devices
             run different seeds; they must divide the number of seeds.
         seeds: number of seeds of the run.
@@ -43,8 +45,9 @@ def make_mesh(
             "multiple of --config.mesh.data"
         )
     seed_devices = count // data_devices
-    if not devices:  # all there are: take as many as the seeds can fill
-        seed_devices = int(np.gcd(seed_devices, seeds))
+    if not devices:
+        fitting = (n for n in range(1, seed_devices + 1) if seeds % n == 0)
+        seed_devices = max(fitting)
     if seeds % seed_devices:
         raise UserError(
             f"config.mesh: {seeds} seed(s) do not divide over {seed_devices} devices; "
@@ -57,11 +60,34 @@ def make_mesh(
             f"{len(used)} of the {len(there)} devices, which leaves a process "
             "without work; let seeds times data be a multiple of the devices"
         )
-    return jax.make_mesh(
-        (seed_devices, data_devices),
-        ("seed", "data"),
-        devices=used,
-        axis_types=(AxisType.Auto, AxisType.Auto),
+    shape, names = (seed_devices, data_devices), ("seed", "data")
+    types = (AxisType.Auto, AxisType.Auto)
+    if len(used) == len(there):  # neighbours share a batch
+        return jax.make_mesh(shape, names, devices=used, axis_types=types)
+    # jax.make_mesh takes a part of a TPU's chips only where they form a cuboid.
+    return Mesh(np.asarray(used).reshape(shape), names, axis_types=types)
+
+
+def describe_mesh(mesh: Mesh, config: Any) -> str | None:
+    """Say in a line what devices do, and how those that stand idle would work, too.
+
+    One device alone goes without saying.
+
+    Args:
+        mesh: from `make_mesh`.
+        config: see `config.base`.
+    """
+    there, (seed_devices, data_devices) = len(jax.devices()), mesh.devices.shape
+    if there == 1:
+        return None
+    each = len(config.seeds) // seed_devices
+    line = f"devices: {mesh.size} of {there}, {each} seed{'s' * (each > 1)} on "
+    line += "each" if data_devices == 1 else f"every {data_devices}"
+    if mesh.size == there or config.mesh.devices:
+        return line
+    return (
+        f"{line}; a multiple of {there // data_devices} seeds, or "
+        f"--config.mesh.data={there}, would use all"
     )
 
 

@@ -4,13 +4,18 @@ Each of these was found with the TPU's and the GPU's compilers; none of them can
 in the numbers that a CPU computes.
 """
 
+import math
 import re
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import pytest
 import tiny
 from test_mmcl import settings as mmcl_settings
+from test_spt_method import tiny as spt_settings
+from test_sugrm import settings as sugrm_settings
+from test_ucrn_method import settings as ucrn_settings
 
 from msa_jax import config, lanes, step
 from msa_jax.layers import block_attention
@@ -19,22 +24,32 @@ from msa_jax.text import Encoder, FeatureEncoder
 from msa_jax.train_state import make_mesh
 
 TRAIN, VALID = tiny.make_split(23), tiny.make_split(11, seed=1)
-DATA = {f"{n}x" + "x".join(map(str, TRAIN.audio.shape[1:])) for n in (23, 11)}
+DATA = {f"{n}x" + "x".join(map(str, TRAIN.audio.shape[1:])) + "xf32" for n in (23, 11)}
 
 
-def of_self_mm(seeds: int):
+def of_self_mm():
     c = config.base()
     c.text.encoder = "features"
-    c.seeds = tuple(range(seeds))
-    c.optim.batch_size = 7
     return c
 
 
-def of_mmcl(seeds: int):
-    c = mmcl_settings()
-    c.seeds = tuple(range(seeds))
-    c.optim.batch_size = 7
+def of_ucrn():
+    c = ucrn_settings()
+    c.optim.accumulate_batches = 2
     return c
+
+
+def of_sugrm():
+    return sugrm_settings("sugrm", model__sequence="spt", spt__rounds=1)
+
+
+METHODS = {
+    "self_mm": of_self_mm,
+    "mmcl": mmcl_settings,
+    "spt": spt_settings,
+    "sugrm": of_sugrm,
+    "ucrn": of_ucrn,
+}
 
 
 class Epoch:
@@ -54,11 +69,12 @@ class Epoch:
         return None
 
 
-def epoch(monkeypatch, make, seeds: int, devices: int = 1) -> Epoch:
+def epoch(name: str, seeds: int, devices: int = 1, data: int = 1) -> Epoch:
     """Return the program of an epoch as `lanes.prepare` asks for it."""
-    c = make(seeds)
+    c = METHODS[name]()
+    c.seeds, c.optim.batch_size = tuple(range(seeds)), 7
     c.mesh.over_seeds = "vmap"
-    mesh = make_mesh(devices, 1, seeds)
+    mesh = make_mesh(devices, data, seeds)
     encoder = Encoder(FeatureEncoder(), None, None, 0, 0, "features")
     found, make_epoch = [], step.make_epoch
 
@@ -66,27 +82,45 @@ def epoch(monkeypatch, make, seeds: int, devices: int = 1) -> Epoch:
         found.append(Epoch(make_epoch(*given, **named)))
         return found[0]
 
-    monkeypatch.setattr(step, "make_epoch", keep)
-    lanes.prepare(c, TRAIN, VALID, encoder, mesh, (-3.0, 3.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "make_epoch", keep)
+        lanes.prepare(c, TRAIN, VALID, encoder, mesh, (-3.0, 3.0))
     return found[0]
 
 
-def test_seeds_on_several_devices_step_at_once(monkeypatch):
+@cache
+def shapes_on_a_tpu(name) -> set[str]:
+    """Return the types of all arrays of an epoch of five seeds, as "5x23x4xf32"."""
+    found = epoch(name, 5)
+    traced = found.program.trace(*found.given)
+    text = traced.lower(lowering_platforms=("tpu",)).as_text()
+    return set(re.findall(r"tensor<([0-9a-z]+)>", text))
+
+
+def test_seeds_on_several_devices_step_at_once():
     """A device's own seeds are its own: nothing of them is gathered or sent."""
-    found = epoch(monkeypatch, of_self_mm, 8, devices=8)
+    found = epoch("self_mm", 8, devices=8)
     text = found.program.lower(*found.given).compile().as_text()
     sent = re.findall(r"(all-gather|all-to-all|collective-permute)\(", text)
     assert sent == []
 
 
-@pytest.mark.parametrize("make", [of_self_mm, of_mmcl])
-def test_the_data_are_not_copied_for_every_seed(monkeypatch, make):
-    found = epoch(monkeypatch, make, 5)
-    traced = found.program.trace(*found.given)
-    text = traced.lower(lowering_platforms=("tpu",)).as_text()
-    shapes = set(re.findall(r"tensor<([0-9x]+)xf32>", text))
-    assert DATA <= shapes  # the data themselves are seen
+@pytest.mark.parametrize("name", METHODS)
+def test_the_data_are_not_copied_for_every_seed(name):
+    shapes = shapes_on_a_tpu(name)
+    assert shapes >= DATA  # the data themselves are seen
     assert {f"5x{shape}" for shape in DATA} & shapes == set()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_random_numbers_lie_in_no_pairs(name):
+    """A last axis of 2 is padded to 128 lanes; pairs are the keys' alone."""
+    shapes = shapes_on_a_tpu(name)
+    if name != "self_mm":  # what `channels.dropping` draws is seen
+        assert any(shape.endswith("xui16") for shape in shapes)
+    pairs = [shape for shape in shapes if re.search(r"x2xui(8|16|32)$", shape)]
+    rows = [math.prod(map(int, shape.split("x")[:-2])) for shape in pairs]
+    assert max(rows) <= 5 * 8  # of so many keys at most: five seeds, their rounds
 
 
 def test_attention_goes_sample_by_sample_on_a_cpu_only():

@@ -24,7 +24,9 @@ def test_counts_bytes():
 
 def test_adds_up():
     need = Memory(data=10, state=3, step=100)
-    assert need.total(seeds=4, at_once=2) == 10 + 12 + 200
+    assert need.total(seeds=4, at_once=4) == 10 + 12 + 400
+    # A group that steps is a copy of its states.
+    assert need.total(seeds=4, at_once=2) == 10 + 12 + 2 * (100 + 3)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_adds_up():
 )
 def test_seeds_step_in_the_largest_group_that_fits(room, expected):
     """8 seeds: 100 of data and state; .9 of the room may be planned with."""
-    need = Memory(data=20, state=10, step=130)
+    need = Memory(data=20, state=10, step=120)
     assert memory.groups_of_seeds(need, 8, room) == expected
 
 
@@ -166,15 +168,62 @@ def test_a_container_has_its_own_limit(monkeypatch):
     assert memory.capacity() == 12345
 
 
+X = jnp.zeros(100, jnp.float32)
+OWN = {
+    "a chain": (lambda x: jnp.sin(jnp.cos(jnp.exp(x))), 2),
+    "both ends": (lambda x: jnp.exp(x) + jnp.sin(jnp.cos(jnp.exp(x))), 3),
+    "results": (lambda x: (jnp.sin(x), jnp.cos(x), jnp.exp(x)), 3),
+    "another program": (jax.jit(lambda x: jnp.sin(jnp.cos(jnp.exp(x)))), 2),
+    "beside another": (lambda x: jax.jit(jnp.sin)(x) + jnp.exp(jnp.cos(x)), 3),
+    "the larger branch": (
+        lambda x: jax.lax.cond(x[0] > 0, lambda x: x, lambda x: (x + x) * x, x),
+        2 + 0.01,
+    ),
+    # What seven trips leave, the carry, and a trip's sine, cosine and sum.
+    "a loop": (
+        lambda x: jax.lax.scan(lambda x, _: (jnp.sin(x) + jnp.cos(x), x), x, length=7),
+        7 + 1 + 3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_counts_what_is_computed_and_there_at_once(name):
+    """In units of x; the condition is one more number of a hundred."""
+    function, expected = OWN[name]
+    program = jax.make_jaxpr(function)(X).jaxpr
+    assert memory.computed(program) == pytest.approx(expected * X.nbytes, abs=8)
+
+
+def test_what_is_computed_again_is_counted_once():
+    def layer(x, weight):
+        return jnp.sin(jnp.cos(x * weight) * weight), None
+
+    def kept(layer):
+        gradient = jax.grad(lambda w: jax.lax.scan(layer, X, w)[0].sum())
+        return memory.computed(jax.make_jaxpr(gradient)(jnp.ones((9, 100))).jaxpr)
+
+    # Without, some numbers of every layer are kept, with it its input alone.
+    assert kept(jax.checkpoint(layer)) < 0.6 * kept(layer)
+
+
 def test_estimates_what_a_training_keeps():
     method, split = tiny.make_self_mm(), tiny.make_split(40)
     states = tiny.make_states(method, split, (1,))
     state = jax.tree.map(lambda x: x[0], states)
-    need = memory.estimate(method, state, split, split, 8)
+
+    def estimate(size, platform="gpu"):
+        given = method, state, split, split, size
+        return memory.estimate(*given, platform=platform)
+
+    need = estimate(8)
     params = memory.size_of(state.params)
     assert need.data == 2 * memory.size_of(split)
     assert need.state == memory.size_of(state) >= 4 * params  # best, two moments
-    more, most = (memory.estimate(method, state, split, split, n) for n in (16, 24))
+    more, most = estimate(16), estimate(24)
     assert need.step > 2 * params
     # What is kept per sample is the same for each.
     assert more.step - need.step == most.step - more.step > 0
+    on_tpu = estimate(8, "tpu")
+    assert on_tpu.data == 2 * need.data and on_tpu.state == need.state
+    assert on_tpu.step == pytest.approx(memory.TPU * need.step, abs=1)

@@ -130,6 +130,13 @@ def test_seven_devices_and_batches_that_divide(five):
     tiny.assert_close(found, of_seeds(five, slice(0, 1)), TOLERANCE)
 
 
+def test_five_of_eight_devices_have_a_seed_each(five):
+    """As many as divide the seeds: `train_state.make_mesh` lets three stand idle."""
+    state, _ = found = train(devices=0)
+    assert len(state.step.sharding.device_set) == 5
+    tiny.assert_close(found, five, TOLERANCE)
+
+
 def test_devices_share_the_work():
     """Sums over a divided batch need an all-reduce; copies of one would not."""
     assert "all-reduce" in program((0, 1), devices=8, data=8)[2]

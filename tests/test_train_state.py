@@ -6,6 +6,7 @@ import pytest
 import tiny
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from msa_jax import train_state
 from msa_jax.batching import shuffled
@@ -17,7 +18,10 @@ TRAIN = tiny.make_split(6)
 @pytest.mark.parametrize(
     "devices, data, seeds, shape",
     [
-        (0, 1, 5, (1, 1)),  # all 8, but only 1 divides 5 seeds
+        (0, 1, 5, (5, 1)),  # of all 8, as many as divide 5 seeds
+        (0, 1, 10, (5, 1)),
+        (0, 1, 11, (1, 1)),
+        (0, 2, 9, (3, 2)),
         (0, 1, 4, (4, 1)),
         (0, 2, 4, (4, 2)),
         (0, 8, 3, (1, 8)),
@@ -36,6 +40,51 @@ def test_mesh_uses_the_devices_that_seeds_can_fill(devices, data, seeds, shape):
 def test_mesh_that_does_not_divide_is_refused(devices, data, seeds):
     with pytest.raises(UserError, match="^config.mesh: .*--config.mesh.devices=N"):
         train_state.make_mesh(devices, data, seeds)
+
+
+@pytest.mark.parametrize(
+    "devices, data, seeds, line",
+    [
+        (0, 1, 8, "8 of 8, 1 seed on each"),
+        (0, 8, 3, "8 of 8, 3 seeds on every 8"),
+        (2, 1, 4, "2 of 8, 2 seeds on each"),  # asked for
+        (
+            *(0, 1, 5),
+            "5 of 8, 1 seed on each; a multiple of 8 seeds, or --config.mesh.data=8, "
+            "would use all",
+        ),
+        (
+            *(0, 2, 3),
+            "6 of 8, 1 seed on every 2; a multiple of 4 seeds, or "
+            "--config.mesh.data=8, would use all",
+        ),
+    ],
+)
+def test_says_which_devices_work(devices, data, seeds, line):
+    config = ConfigDict({"seeds": (0,) * seeds, "mesh": {"devices": devices}})
+    mesh = train_state.make_mesh(devices, data, seeds)
+    assert train_state.describe_mesh(mesh, config) == f"devices: {line}"
+
+
+def test_one_device_goes_without_saying(monkeypatch):
+    mesh = train_state.make_mesh(1, 1, 2)
+    monkeypatch.setattr(jax, "devices", lambda: [mesh.devices[0, 0]])
+    assert train_state.describe_mesh(mesh, ConfigDict()) is None
+
+
+@pytest.mark.parametrize("devices, shape", [(5, (5, 1)), (8, (8, 1))])
+def test_a_part_of_the_devices_may_leave_holes(monkeypatch, devices, shape):
+    """As on TPUs, of whose chips jax.make_mesh takes cuboids alone."""
+    whole, make = [], jax.make_mesh
+
+    def cuboids(*given, devices, **named):
+        assert len(devices) == 8
+        whole.append(devices)
+        return make(*given, devices=devices, **named)
+
+    monkeypatch.setattr(jax, "make_mesh", cuboids)
+    assert train_state.make_mesh(0, 1, devices).devices.shape == shape
+    assert len(whole) == (devices == 8)
 
 
 class Pair(nn.Module):
