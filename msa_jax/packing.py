@@ -198,7 +198,7 @@ def largest(x: Array) -> Array:
 @largest.def_vmap
 def _(axis_size, in_batched, x):
     del axis_size
-    return (x.max(axis=0), False) if in_batched[0] else (x, False)
+    return (largest(x.max(axis=0)), False) if in_batched[0] else (x, False)
 
 
 def _split(x: Array, shards: int) -> Array:

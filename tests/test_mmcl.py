@@ -2,7 +2,7 @@
 
 import itertools
 import runpy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -16,6 +16,7 @@ from msa_jax.batching import gather
 from msa_jax.config.mmcl import ROWS
 from msa_jax.contrastive_total import Weights
 from msa_jax.errors import UserError
+from msa_jax.layers import recurrence
 from msa_jax.layers.resample import match_steps
 from msa_jax.methods import mmcl
 from msa_jax.text import FeatureEncoder
@@ -76,6 +77,20 @@ def trained_outputs():
     """Return a batch, and what the network makes of it in training."""
     batch = gather(SPLIT, jnp.arange(16))
     return batch, forward(batch, train=True)
+
+
+def test_both_directions_of_both_modalities_are_run_by_one_call(monkeypatch):
+    """The contexts of the two predictions follow, each alone."""
+    runs, run = [], recurrence.run
+
+    def recorded(sequences, weights):
+        runs.append(len(sequences))
+        return run(sequences, weights)
+
+    monkeypatch.setattr(recurrence, "run", recorded)
+    model, batch = make().model, gather(SPLIT, jnp.arange(4))
+    jax.eval_shape(partial(model.init, train=False), jax.random.key(0), batch)
+    assert runs == [4, 1, 1]
 
 
 @pytest.mark.parametrize("row", ["aligned", *ROWS])

@@ -11,7 +11,7 @@ import pytest
 from msa_jax.layers import cutoff, encoder_stack
 from msa_jax.layers.cutoff import FeatureCutoff
 from msa_jax.layers.encoder_stack import EncoderStack, mean_step
-from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm
+from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm, run_both_ways
 from msa_jax.layers.siamese_cnn import (
     ConvStack,
     SiameseCnn,
@@ -73,6 +73,19 @@ def test_backwards_is_forwards_on_the_reversed_valid_part():
         np.testing.assert_allclose(run.hidden[row, 5:], alone.hidden[0], atol=1e-6)
         np.testing.assert_allclose(run.cell[row, 5:], alone.cell[0], atol=1e-6)
         assert not run.output[row, steps:].any()
+
+
+def test_several_run_as_each_does_alone():
+    shapes = ((7, 3, 5), (4, 2, 6))  # steps, inputs, width
+    lengths = jnp.array([7, 1, 3]), jnp.array([2, 4, 1])
+    lstms, alone = [], []
+    for (steps, read, width), length in zip(shapes, lengths, strict=True):
+        x, model = draw(width, 3, steps, read), BidirectionalLstm(width)
+        params = model.init(KEY, x, length)
+        lstms.append(model.apply(params, x, length, method="reads"))
+        alone.append(model.apply(params, x, length))
+    for ours, expected in zip(run_both_ways(lstms), alone, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, ours, expected)
 
 
 def models():

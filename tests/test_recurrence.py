@@ -1,4 +1,4 @@
-"""LSTMs in one loop against the plain recurrence with JAX's own gradients."""
+"""LSTMs in turn (a CPU's form) and together (an accelerator's), against one scan."""
 
 from functools import partial
 
@@ -7,11 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from jax.sharding import NamedSharding, PartitionSpec
 
 from msa_jax.layers import recurrence
 from msa_jax.layers.recurrence import Sequence, Weights
+from msa_jax.train_state import make_mesh
 
 SIZES = ((9, 3, 4), (13, 2, 6))  # steps, inputs, width of two LSTMs
+FORMS = {"cpu": recurrence._in_turn, "accelerator": recurrence._together}
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Write out fewer steps of a loop: each takes time to compile."""
+    monkeypatch.setattr(recurrence, "UNROLL", 2)
 
 
 def make(batch=5, seed=0, dtype=np.float64):
@@ -68,13 +77,15 @@ def values_and_gradients(run, sequences, weights):
     return both(xs, weights, lengths)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("chunk", [1, 4, 32])
-def test_equals_the_plain_recurrence(monkeypatch, chunk):
+def test_equals_the_plain_recurrence(monkeypatch, form, chunk):
+    """In 32 steps fit all 13, of which 2 at a time leave one."""
     monkeypatch.setattr(recurrence, "CHUNK", chunk)
     with jax.enable_x64(True):
         given = make()
-        states = recurrence.run(*given), run_plain(*given)
-        found = values_and_gradients(recurrence.run, *given)
+        states = FORMS[form](*given), run_plain(*given)
+        found = values_and_gradients(FORMS[form], *given)
         expected = values_and_gradients(run_plain, *given)
         for a, b in zip(*map(jax.tree.leaves, (states[0], states[1])), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
@@ -82,19 +93,21 @@ def test_equals_the_plain_recurrence(monkeypatch, chunk):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
-def test_what_lies_beyond_the_length_is_never_read():
+@pytest.mark.parametrize("form", FORMS)
+def test_what_lies_beyond_the_length_is_never_read(form):
     sequences, weights = make(dtype=np.float32)
     broken = []
     for x, length in sequences:
         beyond = jnp.arange(x.shape[1])[None] >= length[:, None]
         broken.append(Sequence(jnp.where(beyond[:, :, None], jnp.nan, x), length))
-    found = values_and_gradients(recurrence.run, broken, weights)
-    tiny.assert_same(found, values_and_gradients(recurrence.run, sequences, weights))
+    found = values_and_gradients(FORMS[form], broken, weights)
+    tiny.assert_same(found, values_and_gradients(FORMS[form], sequences, weights))
     assert np.isfinite(found[0])
 
 
-def test_ends_with_the_longest_sequence(monkeypatch):
-    """Lengths to 9 in 13 padded steps: chunks of 4 (13 in 4 chunks) make 12."""
+@pytest.mark.parametrize(("form", "taken"), [("cpu", 6 + 12), ("accelerator", 12)])
+def test_ends_with_the_longest_sequence(monkeypatch, form, taken):
+    """Lengths to 5 in 9 padded steps (3 chunks of 3); to 9 in 13 (4 of 4)."""
     steps = []
     take = recurrence._step
 
@@ -105,21 +118,24 @@ def test_ends_with_the_longest_sequence(monkeypatch):
     monkeypatch.setattr(recurrence, "_step", counted)
     monkeypatch.setattr(recurrence, "CHUNK", 4)
     sequences, weights = make(dtype=np.float32)
-    assert max(int(s.length.max()) for s in sequences) == 9
-    jax.block_until_ready(recurrence.run(sequences, weights))
+    assert [int(s.length.max()) for s in sequences] == [5, 9]
+    jax.block_until_ready(FORMS[form](sequences, weights))
     jax.effects_barrier()
-    assert len(steps) == 12 * 2  # two LSTMs
+    assert len(steps) == taken
 
 
-def test_seeds_side_by_side_advance_in_one_loop():
+@pytest.mark.parametrize("form", FORMS)
+def test_seeds_side_by_side_advance_in_one_loop(form):
     """Under vmap the loop's length is a number, and each seed gets what it gets alone.
 
-    A loop with a condition per seed would keep every buffer of every seed alive.
+    A loop with a condition per seed would keep every buffer of every seed alive; a
+    place to write at per seed would make every write a scatter.
     """
+    run = FORMS[form]
     seeds = [make(seed=seed, dtype=np.float32) for seed in (0, 1, 2)]
-    each = [values_and_gradients(recurrence.run, *given) for given in seeds]
+    each = [values_and_gradients(run, *given) for given in seeds]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *seeds)
-    together = jax.vmap(partial(values_and_gradients, recurrence.run))
+    together = jax.vmap(partial(values_and_gradients, run))
     for k, alone in enumerate(each):
         for a, b in zip(
             jax.tree.leaves(alone), jax.tree.leaves(together(*stacked)), strict=True
@@ -128,6 +144,41 @@ def test_seeds_side_by_side_advance_in_one_loop():
     # JAX joins the conditions of several seeds by "or".
     program = jax.jit(together).lower(*stacked).as_text()
     assert "while" in program and "stablehlo.or" not in program
+    assert "scatter" not in program
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_devices_that_share_a_batch_gather_nothing(form):
+    """Of a chunk only the weights' gradients cross the devices, as sums."""
+    mesh = make_mesh(8, 8, 1)
+    sequences, weights = make(batch=8, dtype=np.float32)
+    divided = NamedSharding(mesh, PartitionSpec("data"))
+    sequences = jax.device_put(sequences, divided)
+    weights = jax.device_put(weights, NamedSharding(mesh, PartitionSpec()))
+    xs, lengths = zip(*sequences, strict=True)
+    both = jax.jit(jax.grad(partial(number, FORMS[form]), argnums=(0, 1)))
+    options = {"xla_backend_optimization_level": 0}
+    text = both.lower(xs, weights, lengths).compile(compiler_options=options).as_text()
+    assert "all-reduce" in text
+    assert "all-gather" not in text and "all-to-all" not in text
+
+
+@pytest.mark.parametrize(
+    ("platform", "more"), [("cuda", 0), ("tpu", 0), ("cpu", 1)], ids=str
+)
+def test_an_accelerator_takes_one_product_for_all(platform, more):
+    """Products of a chunk, both passes: another LSTM adds none but on a CPU."""
+
+    def products(count):
+        sequences, weights = make(dtype=np.float32)
+        sequences, weights = (sequences * 2)[:count], (weights * 2)[:count]
+        xs, lengths = zip(*sequences, strict=True)
+        both = jax.jit(jax.grad(partial(number, recurrence.run), argnums=(0, 1)))
+        traced = both.trace(xs, weights, lengths)
+        lowered = traced.lower(lowering_platforms=(platform,))
+        return lowered.as_text().count("stablehlo.dot_general")
+
+    assert products(3) == products(1) * (1 + 2 * more)
 
 
 def test_turning_around_is_its_own_transpose():

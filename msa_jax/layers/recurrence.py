@@ -1,4 +1,4 @@
-"""LSTMs side by side in one loop that ends with the longest sequence of the batch.
+"""LSTMs in loops that end with the longest sequence of the batch.
 
 Time is cut into chunks. What needs no order is done for a chunk at once: inputs are
 projected before its steps, weight gradients are formed after them. The backward pass is
@@ -8,7 +8,7 @@ length costs, not what the padding costs.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from msa_jax.packing import largest
 
 CHUNK = 32  # steps at most; measured: docs/performance.md
+UNROLL = 8  # steps that an accelerator runs without a loop; measured there, too
 
 
 class Weights(NamedTuple):
@@ -47,7 +48,7 @@ class States(NamedTuple):
 
 
 def run(sequences: list[Sequence], weights: list[Weights]) -> list[States]:
-    """Run LSTMs, each over its own sequences, step by step together.
+    """Run LSTMs, each over its own sequences.
 
     Args:
         sequences: one per LSTM, all of one batch; lengths are in 0..t.
@@ -55,24 +56,69 @@ def run(sequences: list[Sequence], weights: list[Weights]) -> list[States]:
 
     Source: torch.nn.LSTM on packed sequences (gates, order, initial zeros).
     """
-    longest = max(s.x.shape[1] for s in sequences)
-    chunks = -(-longest // CHUNK)
-    size = -(-longest // chunks)
-    xs, lengths = [], []
-    for x, length in sequences:
-        # Zeros in place of padding: a NaN there would come back in the gradient.
-        valid = jnp.arange(x.shape[1])[None] < length[:, None]
-        x = jnp.where(valid[:, :, None], x, 0)
-        x = jnp.pad(x, ((0, 0), (0, chunks * size - x.shape[1]), (0, 0)))
-        xs.append(jnp.swapaxes(x, 0, 1))
-        lengths.append(length)
-    needed = jnp.stack([length.max() for length in lengths]).max()
-    trips = largest(-(-needed // size))
-    found: Any = _lstms(size, tuple(xs), tuple(weights), tuple(lengths), trips)
-    return [
-        States(jnp.swapaxes(output[: s.x.shape[1]], 0, 1), hidden, cell)
-        for s, (output, hidden, cell) in zip(sequences, found, strict=True)
-    ]
+    return jax.lax.platform_dependent(
+        sequences, weights, cpu=_in_turn, default=_together
+    )
+
+
+def _in_turn(sequences, weights):
+    """Run one after another, which a CPU likes best: nothing is padded."""
+    return [_run(s, w, 1) for s, w in zip(sequences, weights, strict=True)]
+
+
+def _together(sequences, weights):
+    """Run all as one, with one product and one fused cell per step.
+
+    An accelerator pays for kernels more than for what they compute: LSTMs are padded to
+    one size. The states that this adds stay 0 and reach nothing.
+    """
+    steps = max(s.x.shape[1] for s in sequences)
+    read = max(s.x.shape[2] for s in sequences)
+    width = max(w.state_kernel.shape[0] for w in weights)
+    padded = (
+        [Sequence(_pad(s.x, steps, read), s.length) for s in sequences],
+        [_widen(w, read, width) for w in weights],
+    )
+    stacked = (jax.tree.map(lambda *x: jnp.stack(x), *each) for each in padded)
+    output, hidden, cell = jax.vmap(partial(_run, unroll=UNROLL))(*stacked)
+    found = []
+    for k, (s, w) in enumerate(zip(sequences, weights, strict=True)):
+        h = w.state_kernel.shape[0]
+        output_k = output[k, :, : s.x.shape[1], :h]
+        found.append(States(output_k, hidden[k, :, :h], cell[k, :, :h]))
+    return found
+
+
+def _widen(weights, read, width):
+    """Give an LSTM more inputs and states, all of which have weights of 0."""
+
+    def pad(x, *sizes):
+        gates = x.reshape(*x.shape[:-1], 4, x.shape[-1] // 4)
+        return _pad(gates, *sizes, 4, width).reshape(*sizes, 4 * width)
+
+    input_kernel, state_kernel, bias = weights
+    return Weights(pad(input_kernel, read), pad(state_kernel, width), pad(bias))
+
+
+def _pad(x, *sizes):
+    """Put zeros behind what the last axes hold."""
+    before = x.shape[x.ndim - len(sizes) :]
+    more = [(0, size - n) for size, n in zip(sizes, before, strict=True)]
+    return jnp.pad(x, [(0, 0)] * (x.ndim - len(sizes)) + more)
+
+
+def _run(sequence, weights, unroll):
+    x, length = sequence
+    steps = x.shape[1]
+    chunks = -(-steps // CHUNK)
+    size = -(-steps // chunks)
+    # Zeros in place of padding: a NaN there would come back in the gradient.
+    valid = jnp.arange(steps)[None] < length[:, None]
+    x = _pad(jnp.where(valid[:, :, None], x, 0), chunks * size, x.shape[2])
+    trips = largest(-(-length.max() // size))
+    shape = size, unroll
+    output, hidden, cell = _lstm(shape, jnp.swapaxes(x, 0, 1), weights, length, trips)
+    return States(jnp.swapaxes(output[:steps], 0, 1), hidden, cell)
 
 
 def reverse(x: Float[Array, "b t d"], length: Int[Array, " b"]) -> Array:
@@ -95,122 +141,84 @@ _reverse.defvjp(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _lstms(size, xs, weights, lengths, trips):
-    return _forward(size, xs, weights, lengths, trips)[0]
+def _lstm(shape, x, weights, length, trips):
+    return _forward(shape, x, weights, length, trips)[0]
 
 
-def _forward(size, xs, weights, lengths, trips):
-    """Return (output [t b h], hidden, cell) of each, and what `_backward` needs.
+def _forward(shape, x, weights, length, trips):
+    """Return (output [t b h], hidden, cell), and what `_backward` needs.
 
     States are kept one place later than their step, so that [k] is what step k starts
     from; output is a view of them.
+
+    Args:
+        shape: steps of a chunk, and how many of them are written out in its loop.
+        x: [t b d], t a multiple of the chunk's steps; 0 beyond the length.
+        trips: chunks that have a valid step.
     """
+    size, unroll = shape
 
     def chunk(number, carry):
         start = number * size
-        driven = tuple(
-            _cut(x, start, size) @ w.input_kernel + w.bias[None, None]
-            for x, w in zip(xs, weights, strict=True)
-        )
+        driven = _cut(x, start, size) @ weights.input_kernel + weights.bias[None, None]
 
-        def step(states, inputs):
-            t, driven = inputs
-            new = tuple(
-                _step(state, drive, w.state_kernel, (t < length)[:, None])
-                for state, drive, w, length in zip(
-                    states, driven, weights, lengths, strict=True
-                )
-            )
+        def step(state, inputs):
+            t, drive = inputs
+            runs = (t < length)[:, None]
+            new = _step(state, drive, weights.state_kernel, runs)
             return new, new
 
-        states, kept = carry
-        states, new = jax.lax.scan(step, states, (start + jnp.arange(size), driven))
-        kept = jax.tree.map(
-            lambda old, part: jax.lax.dynamic_update_slice_in_dim(
-                old, part, start + 1, axis=0
-            ),
-            kept,
-            new,
-        )
-        return states, kept
+        state, kept = carry
+        inputs = start + jnp.arange(size), driven
+        state, new = jax.lax.scan(step, state, inputs, unroll=unroll)
+        return state, jax.tree.map(partial(_put, start=start + 1), kept, new)
 
-    zeros, kept = [], []
-    for x, w in zip(xs, weights, strict=True):
-        shape = x.shape[1], w.state_kernel.shape[0]
-        zeros.append((jnp.zeros(shape, x.dtype),) * 2)
-        kept.append((jnp.zeros((x.shape[0] + 1, *shape), x.dtype),) * 2)
-    states, kept = jax.lax.fori_loop(0, trips, chunk, (tuple(zeros), tuple(kept)))
-    found = tuple(
-        (_within(hiddens[1:], length), hidden, cell)
-        for (hidden, cell), (hiddens, _), length in zip(
-            states, kept, lengths, strict=True
-        )
-    )
-    return found, (xs, weights, lengths, trips, kept)
+    one = x.shape[1], weights.state_kernel.shape[0]
+    state = (jnp.zeros(one, x.dtype),) * 2
+    kept = (jnp.zeros((len(x) + 1, *one), x.dtype),) * 2
+    (hidden, cell), kept = jax.lax.fori_loop(0, trips, chunk, (state, kept))
+    valid = jnp.arange(len(x))[:, None] < length[None]
+    output = jnp.where(valid[:, :, None], kept[0][1:], 0)
+    return (output, hidden, cell), (x, weights, length, trips, kept)
 
 
-def _backward(size, saved, gradients):
-    xs, weights, lengths, trips, kept = saved
-    back = tuple(w.state_kernel.T for w in weights)
+def _backward(shape, saved, gradients):
+    x, weights, length, trips, kept = saved
+    by_output, *by_state = gradients
+    size, unroll = shape
+    back = weights.state_kernel.T
 
     def chunk(turn, carry):
         start = (trips - 1 - turn) * size
-        cut = partial(_cut, start=start, size=size)
-        read = [
-            (cut(x), cut(hidden), cut(cell), cut(by_output))
-            for x, (hidden, cell), (by_output, _, _) in zip(
-                xs, kept, gradients, strict=True
-            )
-        ]
-        gates = tuple(
-            _activate(x @ w.input_kernel + w.bias[None, None] + hidden @ w.state_kernel)
-            for (x, hidden, _, _), w in zip(read, weights, strict=True)
+        read, hidden, cell, by_outputs = (
+            _cut(whole, start, size) for whole in (x, *kept, by_output)
         )
+        driven = read @ weights.input_kernel + weights.bias[None, None]
+        gates = _activate(driven + hidden @ weights.state_kernel)
 
-        def step(carry, inputs):
-            t, gates, cells, by_outputs = inputs
-            both = [
-                _step_back(state, gate, cell, by_output, kernel, (t < n)[:, None])
-                for state, gate, cell, by_output, kernel, n in zip(
-                    carry, gates, cells, by_outputs, back, lengths, strict=True
-                )
-            ]
-            return tuple(b[0] for b in both), tuple(b[1] for b in both)
+        def step(by_state, inputs):
+            t, *others = inputs
+            return _step_back(by_state, *others, back, (t < length)[:, None])
 
-        states, totals, by_xs = carry
-        inputs = (
-            start + jnp.arange(size),
-            gates,
-            tuple(r[2] for r in read),
-            tuple(r[3] for r in read),
+        by_state, total, by_x = carry
+        inputs = start + jnp.arange(size), gates, cell, by_outputs
+        by_state, by_gates = jax.lax.scan(
+            step, by_state, inputs, reverse=True, unroll=unroll
         )
-        states, by_gates = jax.lax.scan(step, states, inputs, reverse=True)
-        totals = tuple(
-            Weights(
-                total.input_kernel + _summed_product(x, by_gate),
-                total.state_kernel + _summed_product(hidden, by_gate),
-                total.bias + by_gate.sum(axis=(0, 1)),
-            )
-            for total, (x, hidden, _, _), by_gate in zip(
-                totals, read, by_gates, strict=True
-            )
+        total = Weights(
+            total.input_kernel + _summed_product(read, by_gates),
+            total.state_kernel + _summed_product(hidden, by_gates),
+            total.bias + by_gates.sum(axis=(0, 1)),
         )
-        by_xs = tuple(
-            jax.lax.dynamic_update_slice_in_dim(
-                old, by_gate @ w.input_kernel.T, start, axis=0
-            )
-            for old, by_gate, w in zip(by_xs, by_gates, weights, strict=True)
-        )
-        return states, totals, by_xs
+        by_x = _put(by_x, by_gates @ weights.input_kernel.T, start)
+        return by_state, total, by_x
 
-    states = tuple((hidden, cell) for _, hidden, cell in gradients)
-    totals = jax.tree.map(jnp.zeros_like, weights)
-    by_xs = jax.tree.map(jnp.zeros_like, xs)
-    _, totals, by_xs = jax.lax.fori_loop(0, trips, chunk, (states, totals, by_xs))
-    return by_xs, totals, None, None
+    carry = tuple(by_state), jax.tree.map(jnp.zeros_like, weights), jnp.zeros_like(x)
+    _, total, by_x = jax.lax.fori_loop(0, trips, chunk, carry)
+    return by_x, total, None, None
 
 
-_lstms.defvjp(_forward, _backward)
+_lstm.defvjp(_forward, _backward)
 
 
 def _step(state, drive, kernel, runs):
@@ -253,11 +261,31 @@ def _cut(x, start, size):
     return jax.lax.dynamic_slice_in_dim(x, start, size, axis=0)
 
 
-def _within(x, length):
-    valid = jnp.arange(len(x))[:, None] < length[None]
-    return jnp.where(valid[:, :, None], x, 0)
+def _put(x, part, start, axis=0):
+    """Return x with a part of it replaced, for many at once (vmap) in one go, too.
+
+    JAX's own rule for many makes a scatter of it, even where all start at one place.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def put(x, part, start):
+        return jax.lax.dynamic_update_slice_in_dim(x, part, start, axis)
+
+    @put.def_vmap
+    def _(count, batched, x, part, start):
+        x, part = (
+            one if many else jnp.broadcast_to(one, (count, *one.shape))
+            for one, many in zip((x, part), batched[:2], strict=True)
+        )
+        return _put(x, part, start, axis + 1), True
+
+    return put(x, part, start)
 
 
 def _summed_product(a, b):
-    """Return the sum over steps and samples of a's row times b's."""
-    return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+    """Return the sum over steps and samples of a's row times b's.
+
+    Both axes are summed as they are: joined into one, samples that lie on several
+    devices would be gathered first.
+    """
+    return jnp.einsum("tbi,tbj->ij", a, b)

@@ -1,6 +1,7 @@
 """LSTMs over padded sequences, one, several or both directions; see `recurrence`."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -38,7 +39,7 @@ def last_states(
 ) -> dict[str, Float[Array, "b h"]]:
     """Encode modalities by their LSTMs' states after the last valid step.
 
-    All advance in one loop. Call it inside a module; the parameters are its
+    All are run by one call. Call it inside a module; the parameters are its
     "MODALITY_lstm".
 
     Args:
@@ -77,6 +78,13 @@ class SequenceLstm(nn.Module):
         return recurrence.run([_sequence(x, length)], [weights])[0]
 
 
+class BothWays(NamedTuple):
+    """What the two directions of an LSTM read, forwards first, and their parameters."""
+
+    sequences: list[Sequence]
+    weights: list[Weights]
+
+
 class BidirectionalLstm(nn.Module):
     """An LSTM forwards and one backwards, side by side: forward channels first.
 
@@ -86,26 +94,43 @@ class BidirectionalLstm(nn.Module):
 
     width: int  # of one direction
 
-    @nn.compact
     def __call__(
         self, x: Float[Array, "b t d"], length: Int[Array, " b"] | None = None
     ) -> States:
-        """Run over time; `length` is in 1..t, None: all t steps are valid.
+        """Run over time; see `run_both_ways`. `length`: see `reads`."""
+        return run_both_ways([self.reads(x, length)])[0]
 
-        Returns:
-            Outputs and states, twice `width` wide; the backward direction's state is
-            the one after the first step.
-        """
+    @nn.compact
+    def reads(
+        self, x: Float[Array, "b t d"], length: Int[Array, " b"] | None = None
+    ) -> BothWays:
+        """Prepare a run; `length` is in 1..t, None: all t steps are valid."""
         ahead = _sequence(x, length)
         back = Sequence(recurrence.reverse(*ahead), ahead.length)
         weights = [
             LstmWeights(self.width, name=name)(x.shape[-1])
             for name in ("forward", "backward")
         ]
-        forward, backward = recurrence.run([ahead, back], weights)
+        return BothWays([ahead, back], weights)
+
+
+def run_both_ways(lstms: list[BothWays]) -> list[States]:
+    """Run bidirectional LSTMs, all by one call.
+
+    Returns:
+        Outputs and states of each, twice its width wide; the backward direction's state
+        is the one after the first step.
+    """
+    sequences = [s for lstm in lstms for s in lstm.sequences]
+    states = recurrence.run(sequences, [w for lstm in lstms for w in lstm.weights])
+    found = []
+    for ahead, forward, backward in zip(
+        sequences[::2], states[::2], states[1::2], strict=True
+    ):
         turned = recurrence.reverse(backward.output, ahead.length)
         both = zip(forward, backward._replace(output=turned), strict=True)
-        return States(*(jnp.concatenate(pair, axis=-1) for pair in both))
+        found.append(States(*(jnp.concatenate(pair, axis=-1) for pair in both)))
+    return found
 
 
 def _sequence(x: Array, length: Array | None) -> Sequence:

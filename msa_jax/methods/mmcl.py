@@ -19,7 +19,7 @@ from msa_jax.contrastive_total import Readings, Views, Weights
 from msa_jax.layers.cutoff import FeatureCutoff
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.encoder_stack import EncoderStack, mean_step
-from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm
+from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm, run_both_ways
 from msa_jax.layers.resample import match_steps
 from msa_jax.layers.siamese_cnn import STRIDES, SiameseCnn, mean_position
 from msa_jax.methods import groups
@@ -52,6 +52,7 @@ class UnimodalCoding(nn.Module):
     """LSTM, cutoff and transformer of one modality: its sequence, seen once or twice.
 
     encoder: "transformer", or "linear" maps of each step (Table 2).
+    lstm: run apart from the call, because all modalities' are run together.
 
     Source: MMCL, section 3.3, Eq. 2 and 3.
     """
@@ -63,15 +64,27 @@ class UnimodalCoding(nn.Module):
     heads: int
     dropout: float
 
+    def setup(self) -> None:
+        """Make the LSTM; the other parts are made where they are called."""
+        self.lstm = BidirectionalLstm(self.width // 2)
+
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b t d"], length: Int[Array, " b"], *, train: bool
+        self,
+        hidden: Float[Array, "b t {self.width}"],
+        length: Int[Array, " b"],
+        *,
+        train: bool,
     ) -> Float[Array, "b v t {self.width}"]:
         """Return the views, v: the sequence and, in training, what cutoff left of it.
 
         The same weights encode both; steps beyond the length are 0.
+
+        Args:
+            hidden: what the LSTM put out.
+            length: valid steps, in 1..t.
+            train: cut off and apply dropout.
         """
-        hidden = BidirectionalLstm(self.width // 2, name="lstm")(x, length).output
         views = [hidden]
         if train:
             views += [FeatureCutoff(self.cutoff)(hidden, train=True)]
@@ -79,7 +92,7 @@ class UnimodalCoding(nn.Module):
         # its order, and so its layout over devices.
         stacked = jnp.stack(views, axis=1)
         rows = stacked.reshape(-1, *hidden.shape[1:])
-        valid = jnp.arange(x.shape[1])[None] < length[:, None]
+        valid = jnp.arange(hidden.shape[1])[None] < length[:, None]
         valid = jnp.repeat(valid, len(views), axis=0)
         if self.encoder == "transformer":
             stack = EncoderStack(
@@ -187,9 +200,11 @@ class Mmcl(nn.Module):
         text = tokens if over_time else sentence
         common = {"text": Linear(self.width, name="text_map")(text)}
         features: dict[str, Array] = {}
+        views = self._views(batch, train)
         for name in PREDICTED:
-            if name in self.modalities:
-                vector = self._coded(name, batch, features, (steps, to), train)
+            if name in views:
+                length = getattr(batch, f"{name}_length")
+                vector = self._code(name, views[name], length, features, (steps, to))
             else:
                 shape = (*text.shape[:-1], 2 * self.sequence_width)
                 vector = jnp.zeros(shape, text.dtype)
@@ -220,32 +235,47 @@ class Mmcl(nn.Module):
         fused = nn.Dropout(self.dropout, deterministic=not train)(fused)
         return Outputs(Linear(1, name="score")(fused).T, features)
 
-    def _coded(
+    def _views(self, batch: Batch, train: bool) -> dict[str, Array]:
+        """Return the views of the modalities that are read, [b v t d]."""
+        codings = {
+            name: UnimodalCoding(
+                2 * self.sequence_width,
+                self.cutoff,
+                self.encoder,
+                self.layers,
+                self.heads,
+                self.dropout,
+                name=f"{name}_coding",
+            )
+            for name in PREDICTED
+            if name in self.modalities
+        }
+        if not codings:
+            return {}
+        length = {name: getattr(batch, f"{name}_length") for name in codings}
+        states = run_both_ways(
+            [c.lstm.reads(getattr(batch, n), length[n]) for n, c in codings.items()]
+        )
+        return {
+            name: coding(state.output, length[name], train=train)
+            for (name, coding), state in zip(codings.items(), states, strict=True)
+        }
+
+    def _code(
         self,
         name: str,
-        batch: Batch,
+        views: Float[Array, "b v t d"],
+        length: Int[Array, " b"],
         features: dict[str, Array],
         shape: tuple[int, Int[Array, " b"]],
-        train: bool,
     ) -> Array:
         """Return a modality's code, [b d]; over time [b t d] of `shape`'s lengths.
 
         In training its two vectors are put into `features`.
         """
-        sequence, length = getattr(batch, name), getattr(batch, f"{name}_length")
-        coding = UnimodalCoding(
-            2 * self.sequence_width,
-            self.cutoff,
-            self.encoder,
-            self.layers,
-            self.heads,
-            self.dropout,
-            name=f"{name}_coding",
-        )
-        views = coding(sequence, length, train=train)
-        valid = jnp.arange(sequence.shape[1])[None] < length[:, None]
+        valid = jnp.arange(views.shape[2])[None] < length[:, None]
         vector = mean_step(views[:, 0], valid)
-        if train:
+        if views.shape[1] > 1:
             features[f"{name}_feature"] = vector
             features[f"{name}_augmented"] = mean_step(views[:, 1], valid)
         if self.cnn_axis == "time":
