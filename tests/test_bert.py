@@ -94,6 +94,7 @@ def assert_relative(found, expected, tolerance):
         assert float(np.abs(a - b).max()) <= tolerance * largest
 
 
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("train", [False, True])
 def test_equals_transformers(train):
     """From the same key, so dropout's bits are the same, too."""
@@ -113,6 +114,7 @@ def test_activations_have_the_meaning_of_their_names(name):
     np.testing.assert_array_equal(bert.ACTIVATIONS[name](x), expected)
 
 
+@pytest.mark.usefixtures("form")
 def test_equals_transformers_in_float64():
     with jax.enable_x64(True):
         params, tokens = make_params(dtype=np.float64), make_tokens()
@@ -177,19 +179,19 @@ def test_padding_order_and_company_change_nothing():
 
 
 def test_dropout_keeps_the_mean():
-    x = jnp.ones((20, 50, 40))
-    layer = bert.Dropout(0.2)
+    x, shape = jnp.ones((20, 50, 40)), SHAPE._replace(hidden_dropout_prob=0.2)
     rows = bert.Rows(*[None] * 5, padded=(20, 50))
-    found = layer.apply({}, x, rows, train=True, rngs={"dropout": jax.random.key(0)})
+    found = bert._drop(x, jax.random.key(0), rows, shape)
     np.testing.assert_allclose(np.unique(found), [0, 1.25])
     # 40,000 draws: the standard deviation of their mean is .0025.
     assert abs(float(found.mean()) - 1) < 0.01
-    assert layer.apply({}, x, rows, train=False) is x
+    assert bert._drop(x, None, rows, shape) is x
 
 
 # --- Less memory ----------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("form")
 def test_rematerialised_layers_compute_the_same():
     """Dropout included; going back, less is kept."""
     tokens, found = make_tokens(), {}
@@ -212,6 +214,7 @@ def test_rematerialised_layers_compute_the_same():
     assert kept(bert.OwnBertEncoder(SHAPE._replace(remat=True))) < 0.6 * plain
 
 
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("own", [True, False])
 def test_bfloat16_is_computed_from_float32_parameters(own):
     """Eight bits of mantissa: states agree to some per cent, and are float32 again."""

@@ -6,7 +6,7 @@ in the numbers that a CPU computes.
 
 import math
 import re
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from test_spt_method import tiny as spt_settings
 from test_sugrm import settings as sugrm_settings
 from test_ucrn_method import settings as ucrn_settings
 
-from msa_jax import config, lanes, step
+from msa_jax import bert, config, lanes, step
 from msa_jax.layers import block_attention
 from msa_jax.layers.encoder_stack import EncoderStack
 from msa_jax.text import Encoder, FeatureEncoder
@@ -159,3 +159,32 @@ def test_padding_stays_in_the_products_elsewhere_than_on_a_cpu():
         for platform in ("cpu", "cuda", "tpu")
     }
     assert gathers == {"cpu": True, "cuda": False, "tpu": False}
+
+
+def test_berts_layers_are_a_loop_elsewhere_than_on_a_cpu():
+    """Compilers of accelerators take minutes a layer: they meet one, there and back.
+
+    Dropout's bits are drawn before what reads them: of the embeddings, and three times
+    in a layer.
+    """
+    tokens = jnp.ones((2, 3, 5), jnp.int32)
+    products, drawn = {}, {}
+    for layers in (2, 4):
+        shape = bert.Shape(50, 8, layers, 2, 16, 8)
+        net = bert.OwnBertEncoder(shape)
+        start = partial(net.init, jax.random.key(0), tokens, train=False)
+        params = jax.eval_shape(start)
+
+        def loss(params, net=net):
+            rngs = {"dropout": jax.random.key(1)}
+            return net.apply(params, tokens, train=True, rngs=rngs).sum()
+
+        program = jax.jit(jax.grad(loss)).trace(params)
+        for platform in ("cpu", "cuda", "tpu"):
+            text = program.lower(lowering_platforms=(platform,)).as_text()
+            products[platform, layers] = text.count("dot_general")
+            drawn[platform, layers] = text.count("optimization_barrier")
+    one = 8 + 16  # products of a layer, there and back
+    assert products["tpu", 2] == products["tpu", 4] == products["cuda", 4] == one
+    assert products["cpu", 2] == 2 * one and products["cpu", 4] == 4 * one
+    assert drawn["tpu", 2] == drawn["tpu", 4] == drawn["cuda", 4] == 4

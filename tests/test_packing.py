@@ -137,6 +137,7 @@ def loss_and_gradient(length, rows, shards=1, dtype=np.float32):
     return lambda *args: gradient(params, *args)[::-1]
 
 
+@pytest.mark.usefixtures("form")
 def test_packed_equals_padded_with_dropout():
     """Mixed lengths, all equal, all longest, all but one empty; padding holds ids."""
     run = loss_and_gradient(MIXED, rows=8)
