@@ -101,7 +101,7 @@ def test_other_errors_of_the_compiler_are_not_taken_for_it(monkeypatch):
 
 
 def test_which_groups_are_tried(monkeypatch):
-    monkeypatch.setattr(memory, "estimate", lambda *_: Memory(GB, 0, GB))
+    monkeypatch.setattr(memory, "estimate", lambda *_, **__: Memory(GB, 0, GB))
     assert plan(monkeypatch).groups == (8, 4, 2, 1)
     assert plan(monkeypatch, room=4 * GB).groups == (2, 1)
     assert plan(monkeypatch, room=GB).groups == (1,)
