@@ -8,7 +8,7 @@ length costs, not what the padding costs.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,7 +117,8 @@ def _run(sequence, weights, unroll):
     x = _pad(jnp.where(valid[:, :, None], x, 0), chunks * size, x.shape[2])
     trips = largest(-(-length.max() // size))
     shape = size, unroll
-    output, hidden, cell = _lstm(shape, jnp.swapaxes(x, 0, 1), weights, length, trips)
+    found: Any = _lstm(shape, jnp.swapaxes(x, 0, 1), weights, length, trips)
+    output, hidden, cell = found
     return States(jnp.swapaxes(output[:steps], 0, 1), hidden, cell)
 
 
@@ -197,8 +198,9 @@ def _backward(shape, saved, gradients):
         gates = _activate(driven + hidden @ weights.state_kernel)
 
         def step(by_state, inputs):
-            t, *others = inputs
-            return _step_back(by_state, *others, back, (t < length)[:, None])
+            t, gate, before, by = inputs
+            runs = (t < length)[:, None]
+            return _step_back(by_state, gate, before, by, back, runs)
 
         by_state, total, by_x = carry
         inputs = start + jnp.arange(size), gates, cell, by_outputs
