@@ -295,7 +295,7 @@ def _divisors(n: int) -> list[int]:
     return [k for k in range(1, n + 1) if n % k == 0]
 
 
-def _bytes(x: jax.Array) -> int:
+def _bytes(x: Any) -> int:
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return math.prod(x.shape) * 8
     return math.prod(x.shape) * x.dtype.itemsize

@@ -346,8 +346,14 @@ def make_epoch(
         log = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return log._replace(recorded=method.label_values(state.labels))
 
+    program = over_groups(run, ended, over_seeds, at_once, mesh.shape["seed"])
+
+    def all_seeds(state, train, valid):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # what layers see
+            return program(state, train, valid)
+
     return jax.jit(
-        over_groups(run, ended, over_seeds, at_once, mesh.shape["seed"]),
+        all_seeds,
         donate_argnums=0,
         in_shardings=(of_state, split_sharding(mesh), split_sharding(mesh)),
         out_shardings=(of_state, state_sharding(mesh)),

@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from msa_jax.layers import channels
+from msa_jax.train_state import make_mesh
 
 
 def two_places(x, rates):
@@ -59,6 +62,28 @@ def test_a_dropped_entry_gets_no_gradient():
     gradient = jax.grad(loss)(x)
     out = channels.dropping(lambda drop: drop(x, 0.5), jax.random.key(3))
     np.testing.assert_array_equal(gradient, out)
+
+
+def test_devices_that_share_a_batch_send_no_random_numbers():
+    """And drop what one device does."""
+    mesh = make_mesh(8, 4, 2)
+    x = jax.random.normal(jax.random.key(1), (2, 8, 3, 5))  # seed, batch, ...
+
+    def dropped(x, key):
+        return channels.dropping(lambda drop: drop(drop(x, 0.5), 0.3), key)
+
+    def program(x):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            keys = jax.random.split(jax.random.key(0), 2)
+            return jax.vmap(dropped, spmd_axis_name="seed")(x, keys)
+
+    lie = NamedSharding(mesh, P("seed", "data"))
+    shared = jax.jit(program, in_shardings=lie, out_shardings=lie)
+    text = shared.lower(x).compile().as_text()
+    for name in ("all-gather", "all-to-all", "collective-permute", "all-reduce"):
+        assert name not in text
+    alone = jax.vmap(dropped)(x, jax.random.split(jax.random.key(0), 2))
+    np.testing.assert_array_equal(shared(x), alone)
 
 
 def test_positions_are_sines_then_cosines_and_padding_has_none():

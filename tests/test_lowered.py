@@ -105,6 +105,25 @@ def test_seeds_on_several_devices_step_at_once():
     assert sent == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["spt", "sugrm", "ucrn"])
+def test_devices_that_share_a_batch_send_what_they_have_to(name):
+    """Sums over the batch, and of its samples the answers and label tables.
+
+    The other methods have LSTMs, and MMCL contrasts every sample with all.
+    """
+    found = epoch(name, 4, devices=8, data=2)
+    options = {"xla_backend_optimization_level": 0}
+    text = found.program.lower(*found.given).compile(options).as_text()
+    assert re.findall(r"(all-to-all|collective-permute)\(", text) == []
+    # Where the batch goes into something that every device has.
+    gathered = re.findall(r' all-gather\(.*op_name="[^"]*/(\w+)"', text)
+    assert set(gathered) == {"reshape"} | ({"scatter"} if name == "sugrm" else set())
+    # The gradients of a batch go together.
+    sums = re.findall(r' all-reduce\(.*op_name="[^"]*transpose\(', text)
+    assert len(sums) <= 1
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_the_data_are_not_copied_for_every_seed(name):
     shapes = shapes_on_a_tpu(name)

@@ -19,7 +19,7 @@ from msa_jax import cli
 from msa_jax.errors import UserError
 
 POLL = 0.05  # seconds between two looks at the run's log
-# What jax says of the epoch, whose program is made by `seed_axis.over_groups`.
+# What jax says of the epoch, whose program is made by `step.make_epoch`.
 READY = re.compile(r"Finished XLA compilation of jit\(all_seeds\)")
 
 

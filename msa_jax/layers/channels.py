@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from msa_jax.layers import block_attention, random_words
@@ -226,6 +227,7 @@ def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
     words = random_words.words(key, -(-sum(sizes) // 2))
     # Not a bitcast: its last axis of 2 would be padded to 128 lanes on a TPU.
     halves = jnp.concatenate([words & 0xFFFF, words >> 16]).astype(jnp.uint16)
+    several = jax.sharding.get_abstract_mesh().size > 1
     starts = iter(np.cumsum([0, *sizes]).tolist())
 
     def drop(x: Array, rate: float) -> Array:
@@ -233,7 +235,11 @@ def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
         if rate == 0:
             return x
         kept = round((1 - rate) * 2**16)
-        bits = jax.lax.slice_in_dim(halves, start, start + x.size).reshape(x.shape)
+        bits = jax.lax.slice_in_dim(halves, start, start + x.size)
+        if several:
+            # Devices that share a batch draw all; else each draws a part and sends it.
+            bits = jax.lax.with_sharding_constraint(bits, PartitionSpec())
+        bits = bits.reshape(x.shape)
         return jnp.where(bits < kept, x * (2**16 / kept), 0)
 
     return run(drop)
