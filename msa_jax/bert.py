@@ -310,13 +310,15 @@ def _map(x: Array, w: Mapping[str, Array], s: Shape) -> Array:
     a norm), a TPU's compiler takes half as long again.
     """
     dense = nn.Dense(w["bias"].shape[0], dtype=s.compute, parent=None)
-    return dense.apply({"params": w}, jax.lax.optimization_barrier(x))
+    mapped: Any = dense.apply({"params": w}, jax.lax.optimization_barrier(x))
+    return mapped
 
 
 def _norm(x: Array, w: Mapping[str, Array], s: Shape) -> Array:
     """Bring the last axis to mean 0 and variance 1; then a scale and a bias."""
     norm = nn.LayerNorm(s.layer_norm_eps, dtype=s.compute, parent=None)
-    return norm.apply({"params": w}, x)
+    normed: Any = norm.apply({"params": w}, x)
+    return normed
 
 
 def _drop(
