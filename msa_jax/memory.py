@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, Var, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
 from msa_jax.batching import DROPOUT_STREAM, gather
 from msa_jax.types import Method, PyTree, Split, TrainState
@@ -107,13 +107,24 @@ def computed(program: Jaxpr) -> int:
         for x, size in sizes.items():
             gone[last.get(x, place)] += size
         made = sum(sizes.values())
-        inside = max(map(computed, jaxprs_in_params(step.params)), default=0)
+        inside = max(map(computed, _programs(step.params)), default=0)
         # What a loop returns is there beside what one trip computes; what another
         # program within this one returns is part of what that computes.
         loop = step.primitive.name in ("scan", "while")
         most = max(most, there + (made + inside if loop else max(made, inside)))
         there += made - gone[place]
     return most
+
+
+def _programs(params: PyTree) -> Iterator[Jaxpr]:
+    """Return the programs within an operation: a loop's body, branches, calls."""
+
+    def is_program(x: Any) -> bool:
+        return isinstance(x, (Jaxpr, ClosedJaxpr))
+
+    for x in jax.tree.leaves(params, is_leaf=is_program):
+        if is_program(x):
+            yield getattr(x, "jaxpr", x)
 
 
 def size_of(tree: PyTree) -> int:
