@@ -142,6 +142,13 @@ def test_random_numbers_lie_in_no_pairs(name):
     assert max(rows) <= 5 * 8  # of so many keys at most: five seeds, their rounds
 
 
+@pytest.mark.parametrize("name", ["spt", "sugrm"])
+def test_few_channels_are_never_the_last_axis_of_what_is_drawn(name):
+    few = {TRAIN.audio.shape[2], TRAIN.vision.shape[2]}
+    drawn = {x.split("x")[-2] for x in shapes_on_a_tpu(name) if x.endswith("xui16")}
+    assert drawn and {str(n) for n in few} & drawn == set()
+
+
 def test_attention_goes_sample_by_sample_on_a_cpu_only():
     x = jnp.ones((3, 2, 8, 4))
     seen = jnp.ones((3, 1, 8), bool)

@@ -136,8 +136,8 @@ class SparsePhasedTransformer(nn.Module):
                 own = lengths[m] if r.respect_lengths else None
                 context[m] = Context(*_read_input(x, blocks["input"].attention[m]), own)
                 state = first[row].astype(x.dtype)[None, None] * np.sqrt(r.embed)
-                state = jnp.broadcast_to(state, (x.shape[0], hidden[m], r.embed))
-                states[m] = jnp.transpose(_coded(state, drop, r), (2, 1, 0))
+                state = jnp.broadcast_to(state, (x.shape[2], hidden[m], r.embed))
+                states[m] = _coded(state, drop, r)
             return context, states
 
         def one_round(states, changing):
@@ -178,8 +178,11 @@ def _blocks(kind: str, embed: int, contexts: dict[str, int]) -> Blocks:
     return Blocks(attention, forward)
 
 
-def _coded(x: Float[Array, "b t d"], drop: Drop, r: Readings) -> Float[Array, "b t d"]:
-    return drop(x + channels.position_code(x), r.embed_dropout)
+def _coded(x: Float[Array, "b t d"], drop: Drop, r: Readings) -> Float[Array, "d t b"]:
+    # Turned before entries are dropped: few channels as the last axis of what is drawn
+    # would be padded to 128 lanes on a TPU.
+    x = jnp.transpose(x + channels.position_code(x), (2, 1, 0))
+    return drop(x, r.embed_dropout)
 
 
 def _shifts(
@@ -220,14 +223,14 @@ def _shifts(
 
 
 def _read_input(
-    x: Float[Array, "b t d"], weights: Attention
+    x: Float[Array, "d t b"], weights: Attention
 ) -> tuple[Float[Array, "c t b"], Float[Array, "c t b"]]:
     """Return keys and values of an input sequence, in one product."""
     key = channels.folded(weights.key, weights.context_norm)
     value = channels.folded(weights.value, weights.context_norm)
     kernel = jnp.concatenate([key.kernel, value.kernel], axis=1)
     bias = jnp.concatenate([key.bias, value.bias])
-    both = jnp.einsum("btd,dc->ctb", normalise(x, axis=-1), kernel)
+    both = jnp.einsum("dtb,dc->ctb", normalise(x), kernel)
     first, second = jnp.split(both + bias[:, None, None], 2)
     return first, second
 
