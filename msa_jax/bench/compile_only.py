@@ -83,8 +83,9 @@ def _compile(options: Any, name: str, seeds: int, devices: list[Any]) -> dict[st
     row["planned"] = plan.need.total(plan.seeds, plan.groups[0])
     try:
         built = epoch_program.build(plan, target.memory, config)
-    except UserError as error:
-        return {**row, "fits": False, "refused": str(error)}
+    except (UserError, jax.errors.JaxRuntimeError) as error:
+        said = str(error).strip().splitlines()[0]
+        return {**row, "fits": False, "refused": said}
     said = built.epoch.memory_analysis()
     accumulate = config.optim.accumulate_batches
     steps = epoch_program.steps_per_epoch(config, train)

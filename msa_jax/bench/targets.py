@@ -192,3 +192,7 @@ def set_up() -> None:
     # libtpu would let one process at a time in, for the sake of a chip.
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what they miss of hardware
+    # A GPU that is not here cannot try out tiles of products, and some programs then
+    # fail ("Couldn't find output tile sizes"): products are cuBLAS's.
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_enable_triton_gemm=false".strip()
