@@ -21,7 +21,7 @@ def make_mesh(
     devices: int,
     data_devices: int,
     seeds: int,
-    among: Sequence[jax.Device] | None = None,
+    among: Sequence[Any] | None = None,
 ) -> Mesh:
     """Lay devices out as ("seed", "data").
 

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from test_sealed import data, settings
 from tiny import make_heads
 
-from msa_jax import checkpoint, lanes, main, report, saver
+from msa_jax import checkpoint, epoch_program, main, report, saver
 from msa_jax import data as datasets
 from msa_jax import train as training
 from msa_jax.data import Dataset
@@ -72,7 +72,7 @@ def train(
         patch.setattr(main, "set_up_jax", lambda precision: None)
         patch.setattr(report, "write", lambda folder: None)
         patch.setattr(datasets, "load", lambda *_: dataset or data(11))
-        patch.setattr(lanes.methods, "make", lambda *_: method())
+        patch.setattr(epoch_program.methods, "make", lambda *_: method())
         if known is not None:
             _share(patch, known)
         return main.run(settings or config(), folder)

@@ -13,7 +13,7 @@ from tiny import make_heads, make_proof
 
 from msa_jax import config as defaults
 from msa_jax import inputs as preparation
-from msa_jax import lanes, step, train
+from msa_jax import epoch_program, step, train
 from msa_jax.data import Dataset
 from msa_jax.outputs import Writer
 from msa_jax.sealed import Frozen, Sealed, StillSealed, freeze, recall, seal, state_hash
@@ -90,7 +90,7 @@ def select(tmp_path_factory):
         return Selected(fitted, epochs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lanes.methods, "make", lambda *_: make_heads())
+        patch.setattr(epoch_program.methods, "make", lambda *_: make_heads())
         yield run
 
 

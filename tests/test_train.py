@@ -10,7 +10,7 @@ import tiny
 from ml_collections import FrozenConfigDict
 
 from configs import smoke as smoke_config
-from msa_jax import lanes, nonfinite, packing, train, train_state
+from msa_jax import epoch_program, nonfinite, packing, train, train_state
 from msa_jax.data import load
 from msa_jax.inputs import make_inputs
 from msa_jax.train_state import make_mesh
@@ -201,7 +201,7 @@ def test_eight_devices_agree_with_one(dataset, monkeypatch):
     ULGM's ratio magnifies rounding, which processor and compiler change, to 1e-4.
     """
     start = train_state.init_params
-    for module in (train_state, lanes):
+    for module in (train_state, epoch_program):
         monkeypatch.setattr(module, "init_params", lambda *a: in_float64(start(*a)))
 
     def fit(devices, data_devices):

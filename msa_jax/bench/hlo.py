@@ -11,7 +11,7 @@ Source: openxla.org, XLA semantics (operations), "Shapes and layout" (tiles); ja
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
@@ -131,7 +131,7 @@ def loops(text: str, most: int) -> Loop:
     def once(name: str) -> Loop:
         kernels, moved, inner = 0, 0.0, []
         collectives: Counter[str] = Counter()
-        size: Counter[str] = Counter()
+        size: dict[str, float] = defaultdict(float)
 
         def add(part: Loop) -> None:
             nonlocal kernels, moved
