@@ -12,8 +12,8 @@ from test_layout import TREES
 from tiny import make_heads, make_proof
 
 from msa_jax import config as defaults
-from msa_jax import inputs as preparation
 from msa_jax import epoch_program, step, train
+from msa_jax import inputs as preparation
 from msa_jax.data import Dataset
 from msa_jax.outputs import Writer
 from msa_jax.sealed import Frozen, Sealed, StillSealed, freeze, recall, seal, state_hash
