@@ -121,7 +121,7 @@ def plan(
         one,
         train,
         valid,
-        config.optim.batch_size,
+        -(-config.optim.batch_size // mesh.shape["data"]),  # of one device
         platform=platform(mesh),
     )
     need = need._replace(state=_on_one_device(one, lie, mesh))

@@ -47,14 +47,16 @@ def settings(**changes):
     return c
 
 
-def plan(monkeypatch, lanes=8, room=20 * GB, platform="gpu", devices=1, **changes):
+def plan(
+    monkeypatch, lanes=8, room=20 * GB, platform="gpu", devices=1, data=1, **changes
+):
     monkeypatch.setattr(epoch_program, "platform", lambda mesh: platform)
     return epoch_program.plan(
         settings(**changes),
         tiny.make_split(30),
         tiny.make_split(9),
         FeatureEncoder(),
-        make_mesh(devices, 1, lanes),
+        make_mesh(devices, data, lanes),
         (-3.0, 3.0),
         lanes=lanes,
         room=room,
@@ -98,6 +100,12 @@ def test_other_errors_of_the_compiler_are_not_taken_for_it(monkeypatch):
     made = plan(monkeypatch)._replace(program=lambda n: Faulty(0))
     with pytest.raises(jax.errors.JaxRuntimeError, match="a fault"):
         epoch_program.build(made, None, settings())
+
+
+def test_devices_that_share_a_batch_count_their_part_of_it(monkeypatch):
+    whole, part = plan(monkeypatch), plan(monkeypatch, devices=8, data=8)
+    assert part.need.step < whole.need.step
+    assert part.need.state == whole.need.state
 
 
 def test_which_groups_are_tried(monkeypatch):
