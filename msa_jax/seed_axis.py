@@ -84,7 +84,8 @@ def over_groups(
             return jax.tree.map(lambda x, y: put(x, y, start), whole, new), log
 
         def in_order(x):
-            x = x.reshape(-1, devices, size, *x.shape[1 if alone else 2 :])
+            # Counted, not -1: an epoch of no optimiser step has logs of no entries.
+            x = x.reshape(each // size, devices, size, *x.shape[1 if alone else 2 :])
             return x.swapaxes(0, 1).reshape(seeds, *x.shape[3:])
 
         divided = jax.tree.map(lambda x: x.reshape(devices, each, *x.shape[1:]), state)
