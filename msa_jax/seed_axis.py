@@ -72,7 +72,7 @@ def over_groups(
 
         def take(x, start):
             part = dynamic_slice_in_dim(x, start, size, axis=1)
-            return part[0, 0] if alone else part.reshape(-1, *x.shape[2:])
+            return part[0, 0] if alone else part.reshape(devices * size, *x.shape[2:])
 
         def put(x, part, start):
             part = part.reshape(devices, size, *x.shape[2:])
