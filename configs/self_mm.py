@@ -16,11 +16,11 @@ Published, unaligned, five seeds; MMSA's table in brackets. MOSI: MAE .713 (.708
 written.
 
 `mosi_real` (real CMU-MOSI, in the plain layout of docs/data.md): MiniLM-L6, fine-tuned,
-mean over tokens (it was trained that way; Self-MM reads [CLS] of bert-base); audio: 73-d
-openSMILE vectors, vision: 68-d 3D-CNN vectors, up to 20 utterances of context;
-standardised. Test over seeds 1111, 1112, 1113: MAE .704 (sd .013), Corr .774 (sd .008);
-ridge on frozen MiniLM features .884 and .674. 23 minutes on two busy CPU cores. Commit
-4d9a791.
+mean over tokens (it was trained that way; Self-MM reads [CLS] of bert-base); audio:
+73-d openSMILE vectors, vision: 68-d 3D-CNN vectors, up to 20 utterances of context;
+standardised. Test over seeds 1111, 1112, 1113: MAE .704 (sd .013), Corr .774 (sd
+.008); ridge on frozen MiniLM features .884 and .674. 23 minutes on two busy CPU cores.
+Commit 4d9a791.
 """
 
 from msa_jax.methods.self_mm import PAPER

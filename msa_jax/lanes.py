@@ -1,9 +1,9 @@
 """Many trainings as one program; `learning` runs it until each has ended.
 
 A lane is one training: a seed, and a value of every field that is an input of the
-program (`config.fields.Traced`). `train.fit` has a lane per seed, a hyper-parameter search
-lanes of several trials; a lane computes the same numbers in both. There is no test
-split here.
+program (`config.fields.Traced`). `train.fit` has a lane per seed, a hyper-parameter
+search lanes of several trials; a lane computes the same numbers in both. There is no
+test split here.
 """
 
 import dataclasses

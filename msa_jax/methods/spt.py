@@ -9,7 +9,6 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array
 
 from msa_jax import losses, tasks
 from msa_jax.config import checks

@@ -66,9 +66,9 @@ class Ucrn(nn.Module):
     block: Annotated[Block, "MulT's layer, or residual per head"] = "paper"
     causal: bool = False
     scale: Annotated[bool, "inputs times the root of the width"] = False
-    collapse: Annotated[
-        Literal["last", "mix"], "last valid step, or a learned mix"
-    ] = "last"
+    collapse: Annotated[Literal["last", "mix"], "last valid step, or a learned mix"] = (
+        "last"
+    )
     respect_lengths: bool = True
     gate: Literal["relu", "squeeze"] = "relu"
     gate_layers: Annotated[Count, "0: without"] = 1

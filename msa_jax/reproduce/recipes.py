@@ -7,7 +7,6 @@ from ml_collections import ConfigDict
 
 from msa_jax import methods
 from msa_jax.config import fields
-from msa_jax.errors import UserError
 from msa_jax.experiment.spec import Ours
 from msa_jax.types import MODALITIES
 
