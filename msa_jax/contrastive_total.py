@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from msa_jax import contrastive, losses
+from msa_jax.config.fields import Bound, Traced
 
 
 class Views(NamedTuple):
@@ -19,6 +20,12 @@ class Views(NamedTuple):
     target: Float[Array, "b h"]  # G_u
 
 
+Weight = Annotated[
+    contrastive.Number, Bound(0), Traced(zero_is_constant=True), "0: without"
+]
+Positive = Annotated[contrastive.Number, Bound(0, open=True), Traced()]
+
+
 class Weights(NamedTuple):
     """Weights of the total loss; 0 leaves a term out.
 
@@ -26,28 +33,30 @@ class Weights(NamedTuple):
         result; the paper does not say which of its grids' beta and gamma were used.
     """
 
-    uni: contrastive.Number = 0.7  # mu
-    sentiment: contrastive.Number = 1.0  # eta
-    cross: contrastive.Number = 1.0  # alpha
-    align: contrastive.Number = 0.75  # beta
-    uniform: contrastive.Number = 0.1  # gamma
+    uni: Weight = 0.7  # mu
+    sentiment: Weight = 1.0  # eta
+    cross: Weight = 1.0  # alpha
+    align: Weight = 0.75  # beta
+    uniform: Weight = 0.1  # gamma
 
 
 @dataclass(frozen=True)
 class Readings:
     """How each formula is read; the defaults' reasons: docs/fidelity.md, "MMCL"."""
 
-    temperature: contrastive.Number = 0.1
-    uni: contrastive.UniReading = "prose"
+    temperature: Annotated[Positive, "grid: .05, .1, .7"] = 0.1
+    uni: Annotated[contrastive.UniReading, "Eq. 4; keys: MoCo"] = "prose"
     uni_normalise: bool = True
-    cross_reduce: Literal["mean", "sum"] = "mean"
-    align_power: float = 2.0
+    cross_reduce: Annotated[Literal["mean", "sum"], "over the pairings"] = "mean"
+    align_power: Annotated[float, Bound(0, open=True), "lambda, 1 or 2"] = 2.0
     align_norm: Literal["euclidean", "taxicab"] = "euclidean"
     uniformity: contrastive.UniformityReading = "wang_isola"
-    kappa: contrastive.Number = 2.0
+    kappa: Positive = 2.0
     sentiment: contrastive.SentimentReading = "log_outside_sum"
-    sentiment_self: bool = False
-    sentiment_pool: Literal["both", "target"] = "both"
+    sentiment_self: Annotated[bool, "the anchor among its own candidates"] = False
+    sentiment_pool: Annotated[
+        Literal["both", "target"], "both: targets and predictions"
+    ] = "both"
 
 
 def parts(

@@ -1,10 +1,14 @@
 """Per-example losses, and the one function that reduces them."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from msa_jax.types import Batch, Outputs
+
+Error = Annotated[Literal["l1", "l2", "huber"], "of each sample"]
 
 
 def masked_mean(
@@ -43,7 +47,7 @@ def absolute_error(
 def regression_error(
     prediction: Float[Array, " b"],
     label: Float[Array, " b"],
-    kind: Literal["l1", "l2", "huber"],
+    kind: Error,
 ) -> Float[Array, " b"]:
     """Return the loss of each example, e = prediction - label.
 
@@ -62,6 +66,19 @@ def regression_error(
             # The square of what is below 1 only: a huge one would overflow.
             return jnp.minimum(size, 1) ** 2 / 2 + jnp.maximum(size - 1, 0)
     raise ValueError(f"unknown error {kind!r}: l1, l2 or huber")
+
+
+def fusion(
+    outputs: Outputs, batch: Batch, labels: Any, *, error: Error = "l1"
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Return the mean error of the valid samples, and the same as "loss_fusion".
+
+    The loss of methods that answer with one score.
+    """
+    del labels
+    value = regression_error(outputs.prediction[0], batch.label, error)
+    mean = masked_mean(value, batch.valid)
+    return mean, {"loss_fusion": mean}
 
 
 def disagreement_weight(

@@ -1,12 +1,12 @@
 """The loss of one multimodal and three unimodal tasks, whatever made their labels."""
 
-from collections.abc import Collection
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from msa_jax import losses
+from msa_jax.config.fields import Some
 from msa_jax.types import (
     TARGETS,
     Batch,
@@ -22,9 +22,11 @@ def loss(
     batch: Batch,
     labels: LabelTables | DistanceTables | HumanTables,
     *,
-    tasks: Collection[str] = TARGETS,
-    error: Literal["l1", "l2", "huber"] = "l1",
-    weighting: Literal["disagreement", "equal"] = "disagreement",
+    tasks: Annotated[tuple[str, ...], Some(TARGETS, always=("fusion",))] = TARGETS,
+    error: losses.Error = "l1",
+    weighting: Annotated[
+        Literal["disagreement", "equal"], "disagreement: tanh |u - m|"
+    ] = "disagreement",
 ) -> tuple[Array, dict[str, Array]]:
     """Sum the batch means of the weighted losses of the tasks.
 

@@ -181,24 +181,48 @@ class Task(NamedTuple):
     loss: str
 
 
+class Phase(NamedTuple):
+    """One of several updates of a method, each with its own loss and optimiser state.
+
+    name: under which its loss is logged, "loss_<name>".
+    loss: see `Method`.
+    groups: parameters of these optimiser groups move, all others are constants; None:
+        all move.
+    whole_epoch: it runs over every batch of the epoch before the phases of a batch
+        begin; else in every batch, in order.
+    """
+
+    name: str
+    loss: Callable[..., tuple[Array, dict[str, Array]]]
+    groups: tuple[str, ...] | None = None
+    whole_epoch: bool = False
+
+
 class Method(NamedTuple):
     """A method is data: a linen module and pure functions. The loop knows no names.
 
     task: what it answers.
-    model: called as `model.apply({"params": p}, batch, train=..., rngs=...)`,
-        returns `Outputs`.
+    model: called as `model.apply(variables, batch, train=..., rngs=...)`, returns
+        `Outputs`. Collections besides "params" are running statistics: a training pass
+        changes them, selection keeps those of the best epoch.
     loss: (outputs, batch, labels) -> (scalar to differentiate, its parts by name).
-    init_labels: (training split, the seed's root key) -> label tables before the first
-        epoch.
-    update_labels: (labels, outputs, batch, epoch) -> label tables after a batch.
     groups: parameter path ("a/b/kernel") -> name of its group in `config.optim`.
+    init_labels: (training split, the seed's root key) -> label tables, or any memory
+        across batches, before the first epoch.
+    update_labels: (labels, outputs, batch, epoch) -> the same after a batch.
     label_values: label tables -> {"name": array} worth recording after each epoch.
+    streams: PRNG streams of the model besides "dropout".
+    phases: updates in order; (): one, of `loss`, which phases take the place of.
+    videos: a batch holds whole videos; losses, tables and answers stay per utterance.
     """
 
     task: Task
     model: nn.Module
     loss: Callable[..., tuple[Array, dict[str, Array]]]
-    init_labels: Callable[..., PyTree]
-    update_labels: Callable[..., PyTree]
     groups: Callable[[str], str]
-    label_values: Callable[[PyTree], dict[str, Array]]
+    init_labels: Callable[..., PyTree] = lambda split, key: ()
+    update_labels: Callable[..., PyTree] = lambda labels, outputs, batch, epoch: labels
+    label_values: Callable[[PyTree], dict[str, Array]] = lambda labels: {}
+    streams: tuple[str, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    videos: bool = False

@@ -4,17 +4,20 @@ The tables are part of the train state: u-labels, feature buffers and class cent
 all training samples. Nothing here has parameters and nothing is differentiated.
 """
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from msa_jax.config.fields import GIVEN
 from msa_jax.types import MODALITIES, TARGETS, LabelTables
 
 
 class Rules(NamedTuple):
-    """Every point on which paper, Self-MM's code and MMSA differ; see docs/fidelity.md.
+    """How labels are generated: every point on which papers and codes differ.
+
+    See docs/fidelity.md; `ulgm_distance` reads these, too.
 
     label_range: lowest and highest label of the data set, (-3, 3) or (-1, 1).
     zero_is_positive: whether label 0 counts for the positive centre.
@@ -22,15 +25,25 @@ class Rules(NamedTuple):
     epsilon_in_ratio: add EPSILON to alpha_f in the ratio alpha_s / alpha_f.
     clip_labels: clip new labels to +-H, H the label range's upper end.
     undefined: a class without samples keeps its old centre ("keep"), or gets a NaN
-        centre that spreads to the labels, as in both public codes ("nan").
+        centre that spreads to the labels, as in both public codes ("nan"). SUGRM's: a
+        u-label that comes out NaN or infinite keeps its old value, or does not.
+    repeat_extremes: samples of the extreme labels count as often as SUGRM's code lists
+        them (`ulgm_distance.init_tables`); False: once each.
+    rule: whose labels they are.
     """
 
-    label_range: tuple[float, float] = (-3.0, 3.0)
-    zero_is_positive: bool = True
-    scale_distance: bool = False
-    epsilon_in_ratio: bool = True
-    clip_labels: bool = True
-    undefined: Literal["keep", "nan"] = "keep"
+    label_range: Annotated[tuple[float, float], GIVEN] = (-3.0, 3.0)
+    zero_is_positive: Annotated[bool, "both codes; MMSA and both papers: False"] = True
+    scale_distance: Annotated[bool, "rule self_mm; paper, Eq. 3 and 4: True"] = False
+    epsilon_in_ratio: Annotated[bool, "rule self_mm; code; paper: False"] = True
+    clip_labels: Annotated[bool, "both codes; both papers: False"] = True
+    undefined: Annotated[
+        Literal["keep", "nan"], "empty classes, NaN; the public codes: nan"
+    ] = "keep"
+    repeat_extremes: Annotated[bool, "rule sugrm; code; paper: False"] = True
+    rule: Annotated[
+        Literal["self_mm", "sugrm", "human"], "human: labels of the data set"
+    ] = "self_mm"
 
 
 EPSILON = 1e-8  # Source: Self-MM, Eq. 5 and trains/multiTask/SELF_MM.py

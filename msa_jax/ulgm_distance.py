@@ -7,7 +7,6 @@ Source: SUGRM, section 3.3 and Figure 3, with the readings of its public code.
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from msa_jax import ulgm
 from msa_jax.types import MODALITIES, TARGETS, DistanceTables
-
-
-class Rules(NamedTuple):
-    """Every point on which SUGRM's paper and code differ; see docs/fidelity.md.
-
-    label_range: lowest and highest label of the data set, (-3, 3) or (-1, 1).
-    zero_is_positive: whether label 0 counts for the positive centre.
-    repeat_extremes: samples of the extreme labels count as often as the public code
-        lists them (see `init_tables`); False: once each.
-    clip_labels: clip new labels to the label range.
-    undefined: a u-label that comes out NaN or infinite keeps its old value ("keep") or
-        is stored as it is ("nan", as in the public code); see `generate`.
-    """
-
-    label_range: tuple[float, float] = (-3.0, 3.0)
-    zero_is_positive: bool = True
-    repeat_extremes: bool = True
-    clip_labels: bool = True
-    undefined: Literal["keep", "nan"] = "keep"
+from msa_jax.ulgm import Rules
 
 
 def init_tables(
@@ -202,10 +183,7 @@ def update_tables(
     # 2. Features.
     buffer = tables.feature.at[index].set(stacked[0], mode="drop")
     # 3. Centres, by the human labels.
-    classes = ulgm.Rules(
-        zero_is_positive=rules.zero_is_positive, undefined=rules.undefined
-    )
-    center, missing = ulgm.class_centers(buffer, value[0], tables.center, classes)
+    center, missing = ulgm.class_centers(buffer, value[0], tables.center, rules)
     return dataclasses.replace(
         tables,
         value=value,

@@ -1,36 +1,37 @@
-"""Every field of a run's configuration, with its unit, its choices and its source.
+"""Configurations: fields derived from annotations, the sections that all runs share."""
 
-Config files start from a method's defaults (`base` is Self-MM's) and change fields one
-level deep; `check` refuses values that the types alone do not. Fields on which a paper
-and its public code differ are listed in docs/fidelity.md, too.
-"""
+from collections.abc import Mapping
+from typing import Any
 
-from msa_jax.config.checks import against_packing, check, reads, require
-from msa_jax.config.fields import base, group
-from msa_jax.config.mmcl import mmcl, mmcl_variant
-from msa_jax.config.self_mm import mmsa, paper
-from msa_jax.config.spt_model import standalone_spt
-from msa_jax.config.sugrm import paper_sugrm, sugrm
-from msa_jax.config.traced import is_traced, traced_values, with_values
-from msa_jax.config.ucrn import ucrn, ucrn_variant
+from ml_collections import ConfigDict
 
-__all__ = [
-    "against_packing",
-    "base",
-    "check",
-    "group",
-    "is_traced",
-    "mmcl",
-    "mmcl_variant",
-    "mmsa",
-    "paper",
-    "paper_sugrm",
-    "reads",
-    "require",
-    "standalone_spt",
-    "sugrm",
-    "traced_values",
-    "ucrn",
-    "ucrn_variant",
-    "with_values",
-]
+from msa_jax.types import MODALITIES
+
+__all__ = ["reads", "with_values"]
+
+
+def reads(settings: Any) -> tuple[str, ...]:
+    """Return the modalities that the method reads, in the order of `MODALITIES`.
+
+    Nothing that a run computes depends on the others: a data set may lack them.
+    """
+    named = settings.model.get("modalities")
+    return tuple(m for m in MODALITIES if named is None or m in named)
+
+
+def with_values(settings: Any, values: Mapping[str, Any]) -> ConfigDict:
+    """Return a copy of a configuration in which some fields have other values.
+
+    Args:
+        settings: frozen or not.
+        values: dotted field -> value of any type, traced arrays too.
+    """
+    changed = ConfigDict(settings.to_dict())
+    with changed.ignore_type():
+        for field, value in values.items():
+            *groups, name = field.split(".")
+            place = changed
+            for group in groups:
+                place = place[group]
+            place[name] = value
+    return changed

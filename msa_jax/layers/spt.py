@@ -1,6 +1,6 @@
 """The sparse phased transformer: three sequences compressed, crossed and refined."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from msa_jax.config.fields import Letters, Share, Size, Weight
 from msa_jax.layers import channels, window_attention, windows
 from msa_jax.layers.channels import Attention, Drop, FeedForward, normalise, project
 from msa_jax.layers.windows import Sampling
@@ -20,29 +21,60 @@ Lengths = dict[str, Int[Array, " b"]]
 
 
 class Readings(NamedTuple):
-    """Sizes and samplings of the transformer; see `config.spt`.
+    """Sizes and samplings of the transformer.
 
-    embed: channels of the hidden states.
+    embed: channels of the hidden states; a multiple of heads.
     rounds: how often input, cross and self attention run, with the same weights.
-    input, cross, own: how each kind of attention samples its keys.
+    stride: input steps per hidden step.
+    *_radius, *_letters, step_shift, phase_rate, random_share: how each kind of
+        attention samples its keys, see `windows.Sampling`.
     attention_dropout: the public code declares one and never passes it on.
     dense: masked attention over all keys instead of windows; ignores shifts.
     respect_lengths: windows wrap at, and the final state is taken from, each sample's
         own length; published: the padded length.
+
+    Source: SUGRM's and SP-Transformer's code, MOSI. Its published setting lists the
+        letters of input attention as one string, which matches no letter: no shift.
     """
 
-    embed: int = 32
-    heads: int = 8
-    rounds: int = 4
-    input: Sampling = Sampling(5, 8)
-    cross: Sampling = Sampling(1, 4, "S")
-    own: Sampling = Sampling(1, 3, "S")
-    attention_dropout: float = 0.0
-    relu_dropout: float = 0.3
-    residual_dropout: float = 0.3
-    embed_dropout: float = 0.3
-    dense: bool = False
-    respect_lengths: bool = False
+    embed: Size = 32
+    heads: Annotated[Size, "MOSEI: 4"] = 8
+    rounds: Size = 4
+    stride: Annotated[Size, "input steps per hidden step"] = 5
+    input_radius: Annotated[Size, "windows hold 2 radius + 1 keys"] = 8
+    cross_radius: Size = 4
+    self_radius: Size = 3
+    input_letters: Annotated[str, Letters("SPR"), "meant: SPR"] = ""
+    cross_letters: Annotated[str, Letters("SPR")] = "S"
+    self_letters: Annotated[str, Letters("SPR")] = "S"
+    step_shift: Annotated[Size, "of letter S"] = 1
+    phase_rate: Annotated[Weight, "of letter P"] = 0.25
+    random_share: Annotated[Weight, "of letter R"] = 0.05
+    attention_dropout: Annotated[Share, "paper, Table 7: .3; the code: none"] = 0.0
+    relu_dropout: Share = 0.3
+    residual_dropout: Share = 0.3
+    embed_dropout: Share = 0.3
+    dense: Annotated[bool, "masks over all keys instead of windows; no shifts"] = False
+    respect_lengths: Annotated[bool, "windows and final state end at lengths"] = False
+
+    @property
+    def input(self) -> Sampling:
+        """How hidden states sample a modality's inputs."""
+        return self._sampling(self.stride, self.input_radius, self.input_letters)
+
+    @property
+    def cross(self) -> Sampling:
+        """How they sample another modality's hidden states."""
+        return self._sampling(1, self.cross_radius, self.cross_letters)
+
+    @property
+    def own(self) -> Sampling:
+        """How they sample their own."""
+        return self._sampling(1, self.self_radius, self.self_letters)
+
+    def _sampling(self, stride: int, radius: int, letters: str) -> Sampling:
+        shifts = self.step_shift, self.phase_rate, self.random_share
+        return Sampling(stride, radius, letters, *shifts)
 
 
 class Blocks(NamedTuple):
@@ -348,25 +380,6 @@ def _self_round(
         mixed = _attend(z, keys, weights, setting, own, shift)
         done[m] = _forward(states[m] + mixed, blocks.forward[m], setting)
     return done
-
-
-def readings(config: Any) -> Readings:
-    """Return the readings that `config.spt` chooses."""
-    phases = {n: config[n] for n in ("step_shift", "phase_rate", "random_share")}
-    dropouts = {n: config[n] for n in config if n.endswith("dropout")}
-    return Readings(
-        embed=config.embed,
-        heads=config.heads,
-        rounds=config.rounds,
-        input=Sampling(
-            config.stride, config.input_radius, config.input_letters, **phases
-        ),
-        cross=Sampling(1, config.cross_radius, config.cross_letters, **phases),
-        own=Sampling(1, config.self_radius, config.self_letters, **phases),
-        dense=config.dense,
-        respect_lengths=config.respect_lengths,
-        **dropouts,
-    )
 
 
 def is_unused(path: str) -> bool:

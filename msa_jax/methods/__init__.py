@@ -1,33 +1,134 @@
-"""The methods, one file each; `make` picks one by its config."""
+"""The methods, a paper each: one file or folder, one value, one line below."""
 
+from collections.abc import Container, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from flax import linen as nn
 
-from msa_jax.methods import mmcl, self_mm, spt, sugrm, ucrn
-from msa_jax.types import Method
+from msa_jax.config import fields, reads
+from msa_jax.errors import UserError
+from msa_jax.methods import linear, mmcl, self_mm, spt, sugrm, ucrn
+from msa_jax.methods.paper import Paper
+from msa_jax.types import MODALITIES, Method
+
+# In the order of the README's table.
+PAPERS: Mapping[str, Paper] = MappingProxyType(
+    {
+        paper.name: paper
+        for paper in (
+            self_mm.PAPER,
+            sugrm.PAPER,
+            ucrn.PAPER,
+            mmcl.PAPER,
+            spt.PAPER,
+            linear.PAPER,
+        )
+    }
+)
+
+
+def of(settings: Any) -> Paper:
+    """Return the paper of a configuration.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if settings.method not in PAPERS:
+        raise UserError(
+            f"config.method = {settings.method!r}: must be one of {', '.join(PAPERS)}"
+        )
+    return PAPERS[settings.method]
 
 
 def make(
-    config: Any, text_encoder: nn.Module, label_range: tuple[float, float]
+    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
 ) -> Method:
-    """Assemble the method that `config.method` names.
+    """Assemble the method that a configuration describes.
 
     Args:
-        config: the run's configuration, see `config.base`.
+        settings: the run's configuration.
         text_encoder: module from `text.load_encoder`.
         label_range: lowest and highest label of the data set.
     """
-    match config.method:
-        case "self_mm":
-            return self_mm.make(config, text_encoder, label_range)
-        case "sugrm":
-            return sugrm.make(config, text_encoder, label_range)
-        case "spt":
-            return spt.make(config, text_encoder)
-        case "mmcl":
-            return mmcl.make(config, text_encoder)
-        case "ucrn":
-            return ucrn.make(config, text_encoder)
-        case other:
-            raise ValueError(f"unknown method {other!r}")
+    return of(settings).make(settings, text_encoder, label_range)
+
+
+def check(settings: Any) -> None:
+    """Refuse settings that no run can use; see `Paper.refuse`."""
+    of(settings).refuse(settings)
+
+
+def against_packing(settings: Any) -> str:
+    """Say why a run's text cannot be packed (`text.packing`); "" where it can."""
+    return of(settings).against_packing(settings)
+
+
+def traced_values(settings: Any) -> dict[str, float]:
+    """Return the value of every field that is an input of the compiled program."""
+    return of(settings).traced_values(settings)
+
+
+def require(settings: Any, dataset: str, there: Container[str]) -> None:
+    """Refuse a data set that lacks what a run reads.
+
+    Args:
+        settings: the configuration.
+        dataset: name of the data set.
+        there: what it has of `MODALITIES`, "emotion" and "unimodal_label".
+
+    Raises:
+        UserError: what is missing, and what can be used instead.
+    """
+    absent = [m for m in MODALITIES if m not in there]
+    wanted = [m for m in reads(settings) if m in absent]
+    if wanted:
+        variant = "".join(m[0] for m in MODALITIES if m not in absent)
+        able = [paper for paper in PAPERS.values() if variant in paper.variants]
+        instead = ""
+        if able:
+            cards = " or ".join(f"--config configs/{p.name}.py:{variant}" for p in able)
+            instead = f"; {' and '.join(p.title for p in able)} can do without "
+            instead += f"{' and '.join(absent)}: {cards}"
+        raise UserError(
+            f"data set {dataset} has no {' and no '.join(wanted)}, which "
+            f"{settings.method} reads{instead}"
+        )
+    if settings.task == "emotion" and "emotion" not in there:
+        raise UserError(
+            f"data set {dataset} has no emotions, which config.task = 'emotion' "
+            "asks for; prepare a file that has them (docs/layouts.md), or a twin: "
+            "python -m msa_jax.prepare mosei_emotion --synthetic"
+        )
+    for part, advice in of(settings).needs(settings).items():
+        if part not in there:
+            raise UserError(f"data set {dataset} has no {advice}")
+
+
+def help_of(settings: Any) -> str:
+    """List every field of a configuration: its value, what it may be, a few words."""
+    lines = [f"Fields of {settings.method} (--config.FIELD=VALUE):"]
+    for f in of(settings).fields():
+        value = fields.get(settings, f.path)
+        listed = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        about = f"  {f.about}" if f.about else ""
+        lines.append(f"  {f.path} = {listed}  ({f.allowed()}){about}")
+    return "\n".join(lines)
+
+
+def table() -> str:
+    """Return the README's table of methods, in Markdown."""
+    lines = [
+        "| method | paper | data sets | variants | answers |",
+        "|---|---|---|---|---|",
+    ]
+    for paper in PAPERS.values():
+        cells = (
+            f"[{paper.title}](configs/{paper.name}.py)",
+            paper.cite,
+            ", ".join(paper.datasets()),
+            " ".join(f"`{word}`" for word in paper.variants),
+            ", ".join(paper.tasks),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -9,6 +9,7 @@ from jaxtyping import Array
 from msa_jax import multitask, tasks, ulgm, ulgm_distance
 from msa_jax.batching import shuffled
 from msa_jax.types import Method, PyTree, Split
+from msa_jax.ulgm import Rules
 
 
 class LabelRule(NamedTuple):
@@ -33,35 +34,31 @@ def make(
         label_range: lowest and highest label of the data set.
         batch_size: samples per training batch.
     """
+    rules = Rules(label_range=label_range, **config)
     match config.rule:
         case "self_mm":
-            return relative(
-                ulgm.Rules(
-                    label_range=label_range,
-                    zero_is_positive=config.zero_is_positive,
-                    scale_distance=config.scale_distance,
-                    epsilon_in_ratio=config.epsilon_in_ratio,
-                    clip_labels=config.clip_labels,
-                    undefined=config.undefined,
-                ),
-                widths,
-            )
+            return relative(rules, widths)
         case "sugrm":
-            return distance(
-                ulgm_distance.Rules(
-                    label_range=label_range,
-                    zero_is_positive=config.zero_is_positive,
-                    repeat_extremes=config.repeat_extremes,
-                    clip_labels=config.clip_labels,
-                    undefined=config.undefined,
-                ),
-                widths["fusion"],
-                batch_size,
-            )
+            return distance(rules, widths["fusion"], batch_size)
         case "human":
             return human()
         case other:
             raise ValueError(f"unknown rule {other!r}")
+
+
+def human_labels(config: Any) -> dict[str, str]:
+    """Say what `Paper.needs` of the data: labels that people gave, where it uses them.
+
+    Args:
+        config: the run's configuration.
+    """
+    if config.ulgm.rule != "human":
+        return {}
+    return {
+        "unimodal_label": "human unimodal labels, which config.ulgm.rule = 'human' "
+        "asks for; prepare a file that has them (docs/bring_your_own.md) or generate "
+        "them: --config.ulgm.rule=self_mm"
+    }
 
 
 def method(
@@ -89,7 +86,7 @@ def method(
     )
 
 
-def relative(rules: ulgm.Rules, widths: dict[str, int]) -> LabelRule:
+def relative(rules: Rules, widths: dict[str, int]) -> LabelRule:
     """Keep tables of Self-MM's generator; `widths`: features per target."""
 
     def init(split: Split, key):
@@ -104,7 +101,7 @@ def relative(rules: ulgm.Rules, widths: dict[str, int]) -> LabelRule:
     return LabelRule(init, update, _generated)
 
 
-def distance(rules: ulgm_distance.Rules, width: int, batch_size: int) -> LabelRule:
+def distance(rules: Rules, width: int, batch_size: int) -> LabelRule:
     """Keep tables of SUGRM's generator; `width`: features of every target."""
 
     def init(split: Split, key):

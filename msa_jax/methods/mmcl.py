@@ -8,14 +8,17 @@ target; predictions, not audio and vision themselves, are fused with the text.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from msa_jax import contrastive_total, losses, tasks
+from msa_jax.config import checks
+from msa_jax.config.fields import Count, Modalities, Share, Size
 from msa_jax.contrastive_total import Readings, Views, Weights
+from msa_jax.errors import UserError
 from msa_jax.layers.cutoff import FeatureCutoff
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.encoder_stack import EncoderStack, mean_step
@@ -23,6 +26,7 @@ from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm, run_both_w
 from msa_jax.layers.resample import match_steps
 from msa_jax.layers.siamese_cnn import STRIDES, SiameseCnn, mean_position
 from msa_jax.methods import groups
+from msa_jax.methods.paper import BERT, Paper
 from msa_jax.text import pool
 from msa_jax.types import MODALITIES, Batch, Method, Outputs
 
@@ -163,18 +167,20 @@ class Mmcl(nn.Module):
 
     text_encoder: nn.Module
     pooling: str
-    sequence_width: int = 64  # of one direction
-    cutoff: float = 0.2
-    encoder: Literal["transformer", "linear"] = "transformer"
-    layers: int = 3
-    heads: int = 8
-    width: int = 768
-    cnn_axis: Literal["feature", "time"] = "feature"
-    channels: int = 256
-    context_width: int = 128
-    fusion_width: int = 256
-    dropout: float = 0.1
-    modalities: tuple[str, ...] = MODALITIES
+    sequence_width: Annotated[Size, "of each LSTM direction"] = 64
+    cutoff: Annotated[Share, "of channels, cut off in the second view"] = 0.2
+    encoder: Annotated[Literal["transformer", "linear"], "Table 2"] = "transformer"
+    layers: Count = 3
+    heads: Size = 8
+    width: Annotated[Size, "common; at least 159 with cnn_axis feature"] = 768
+    cnn_axis: Annotated[
+        Literal["feature", "time"], "what the convolutions run along"
+    ] = "feature"
+    channels: Annotated[Size, "of predictions and targets"] = 256
+    context_width: Annotated[Size, "of the LSTM over the convolutions' output"] = 128
+    fusion_width: Size = 256
+    dropout: Annotated[Share, "grid: .1, .6"] = 0.1
+    modalities: Annotated[Modalities, "the others are zeros (Table 4)"] = MODALITIES
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -298,8 +304,8 @@ def loss(
     *,
     weights: Weights,
     readings: Readings,
-    error: Literal["l1", "l2", "huber"] = "l1",
-    modalities: tuple[str, ...] = MODALITIES,
+    modalities: tuple[str, ...],
+    error: losses.Error = "l1",
 ) -> tuple[Array, dict[str, Array]]:
     """Return the total loss, and its parts before they are weighted.
 
@@ -324,34 +330,98 @@ def loss(
     return total, {"loss_regression": regression} | used
 
 
-def make(config: Any, text_encoder: nn.Module) -> Method:
-    """Assemble the method.
-
-    Args:
-        config: the run's configuration, see `config.mmcl`.
-        text_encoder: module from `text.load_encoder`.
-    """
-    network = Mmcl(text_encoder, config.text.pooling, **{**config.model})
+def make(
+    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
+) -> Method:
+    """Assemble the method; see `Paper.make`."""
+    del label_range
+    network = Mmcl(text_encoder, settings.text.pooling, **{**settings.model})
     return assemble(
         network,
         partial(
             loss,
-            error=config.loss.error,
-            weights=Weights(**config.weights),
-            readings=Readings(**config.contrast),
-            modalities=tuple(config.model.modalities),
+            weights=Weights(**settings.weights),
+            readings=Readings(**settings.contrast),
+            modalities=tuple(settings.model.modalities),
+            **{**settings.loss},
         ),
     )
 
 
 def assemble(network: Mmcl, loss: Callable[..., Any]) -> Method:
     """Put a network and a loss together."""
-    return Method(
-        task=tasks.SENTIMENT,
-        model=network,
-        loss=loss,
-        init_labels=lambda split, key: (),
-        update_labels=lambda labels, outputs, batch, epoch: labels,
-        groups=group,
-        label_values=lambda labels: {},
-    )
+    return Method(tasks.SENTIMENT, network, loss, group)
+
+
+def check(settings: Any) -> None:
+    """Refuse widths that heads or convolutions do not fit."""
+    model = settings.model
+    checks.divisible(settings, "model.sequence_width", "model.heads", times=2)
+    if model.cnn_axis == "feature" and model.width < 159:
+        raise UserError(
+            f"config.model.width = {model.width}: the convolutions need at least 159 "
+            "features; or let them run over time: --config.model.cnn_axis=time"
+        )
+
+
+_WEIGHTS = ("uni", "sentiment", "cross", "align", "uniform")
+
+# The paper has no public code; what it leaves open is argued in docs/fidelity.md.
+# Source: MMCL, section 4, appendix A.1, Table 5.
+PAPER = Paper(
+    name="mmcl",
+    title="MMCL",
+    cite="Lin and Hu, Findings of EMNLP 2022",
+    make=make,
+    sections={"model": Mmcl, "loss": loss, "weights": Weights, "contrast": Readings},
+    rates=BERT | {"other": (1e-3, 0.0)},
+    common={
+        "data.aligned": None,  # the paper uses both kinds of files
+        "text.packing": "auto",
+        "optim.clip_norm": 1.0,
+        "optim.schedule": "linear",
+        "optim.warmup_share": 0.1,
+        "selection.early_stop": 10,
+        "selection.max_epochs": 40,
+        "selection.valid_mean": "samples",
+    },
+    data={
+        "mosei": {},
+        "mosi": {"optim.groups.other.rate": 5e-3},
+        "sims": {"text.max_tokens": 39},
+        "mosi_real": {
+            "data.aligned": False,
+            "data.standardise": "train",
+            "text.pooling": "mean",
+            "text.max_tokens": 40,
+            "optim.groups.bert.rate": 1e-4,
+            "optim.groups.bert_no_decay.rate": 1e-4,
+            "selection.early_stop": 6,
+            "selection.max_epochs": 12,
+        },
+    },
+    variants={
+        # Table 3.
+        "aligned": {"data.aligned": True},
+        "unaligned": {"data.aligned": False},
+        # Table 2. Table 5's rows are values of config.weights.{uni,sentiment,cross}.
+        "linear": {"model.encoder": "linear"},  # "rp Transformer"
+        "no_uni": {"weights.uni": 0.0},
+        "no_icl": dict.fromkeys(
+            ("weights.cross", "weights.align", "weights.uniform"), 0.0
+        ),
+        "no_cross": {"weights.cross": 0.0},
+        "no_align": {"weights.align": 0.0},
+        "no_uniform": {"weights.uniform": 0.0},
+        "no_scl": {"weights.sentiment": 0.0},
+        "no_contrast": {f"weights.{name}": 0.0 for name in _WEIGHTS},
+        # Table 4.
+        "a": {"model.modalities": ("audio",)},
+        "v": {"model.modalities": ("vision",)},
+        "t": {"model.modalities": ("text",)},
+        "av": {"model.modalities": ("audio", "vision")},
+        "ta": {"model.modalities": ("text", "audio")},
+        "tv": {"model.modalities": ("text", "vision")},
+    },
+    check=check,
+)

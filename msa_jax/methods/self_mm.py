@@ -6,21 +6,26 @@ that ULGM derives from the human multimodal one while training.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
 from msa_jax import multitask
+from msa_jax.config import checks
+from msa_jax.config.fields import GIVEN, Share, Size
+from msa_jax.errors import UserError
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear, ScoreHead
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import last_states
 from msa_jax.methods import groups, label_rules
+from msa_jax.methods.paper import Paper
 from msa_jax.methods.torch_names import TEXT, Names
 from msa_jax.text import pool
 from msa_jax.types import TARGETS, Batch, Method, Outputs
+from msa_jax.ulgm import Rules
 
 
 class SelfMM(nn.Module):
@@ -34,26 +39,32 @@ class SelfMM(nn.Module):
     """
 
     text_encoder: nn.Module
-    text_pooling: str = "first"
+    text_pooling: Annotated[str, GIVEN] = "first"
     readings: spt.Readings = spt.Readings()
-    sequence: str = "lstm"
-    recalibrate: str = "none"
-    audio_hidden: int = 32
-    vision_hidden: int = 64
-    audio_width: int = 16
-    vision_width: int = 32
-    audio_dropout: float = 0.0
-    vision_dropout: float = 0.0
-    fusion_head: int = 128
-    text_head: int = 64
-    audio_head: int = 16
-    vision_head: int = 32
-    fusion_head_dropout: float = 0.1
-    text_head_dropout: float = 0.0
-    audio_head_dropout: float = 0.1
-    vision_head_dropout: float = 0.1
-    head_layers: int = 2
-    project_lstm: bool = True
+    sequence: Annotated[
+        Literal["lstm", "spt"], "spt: SUGRM, Table 4: SPT in Self-MM"
+    ] = "lstm"
+    recalibrate: Annotated[
+        Literal["none", "mean", "masked"], "SUGRM, Table 4: MRM added"
+    ] = "none"
+    audio_hidden: Size = 32
+    vision_hidden: Size = 64
+    audio_width: Size = 16
+    vision_width: Size = 32
+    audio_dropout: Share = 0.0
+    vision_dropout: Share = 0.0
+    fusion_head: Size = 128
+    text_head: Size = 64
+    audio_head: Size = 16
+    vision_head: Size = 32
+    fusion_head_dropout: Share = 0.1
+    text_head_dropout: Share = 0.0
+    audio_head_dropout: Share = 0.1
+    vision_head_dropout: Share = 0.1
+    head_layers: Annotated[
+        Literal[1, 2], "hidden layers per head; the paper says 1, its code 2"
+    ] = 2
+    project_lstm: Annotated[bool, "map after the LSTMs; code yes, paper no"] = True
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -143,21 +154,17 @@ def group(path: str) -> str:
 
 
 def make(
-    config: Any, text_encoder: nn.Module, label_range: tuple[float, float]
+    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
 ) -> Method:
-    """Assemble the method.
-
-    Args:
-        config: the run's configuration, see `config.base`.
-        text_encoder: module from `text.load_encoder`.
-        label_range: lowest and highest label of the data set.
-    """
-    readings = spt.readings(config.spt)
-    network = SelfMM(text_encoder, config.text.pooling, readings, **{**config.model})
-    rule = label_rules.make(
-        config.ulgm, network.widths(), label_range, config.optim.batch_size
+    """Assemble the method; see `Paper.make`."""
+    readings = spt.Readings(**settings.spt)
+    network = SelfMM(
+        text_encoder, settings.text.pooling, readings, **{**settings.model}
     )
-    return assemble(network, rule, partial(multitask.loss, **{**config.loss}))
+    rule = label_rules.make(
+        settings.ulgm, network.widths(), label_range, settings.optim.batch_size
+    )
+    return assemble(network, rule, partial(multitask.loss, **{**settings.loss}))
 
 
 def assemble(
@@ -167,3 +174,136 @@ def assemble(
 ) -> Method:
     """Put a network, label functions and a loss together."""
     return label_rules.method(network, rule, loss, group)
+
+
+def check(settings: Any) -> None:
+    """Refuse heads of different widths where labels measure between their features."""
+    checks.divisible(settings, "spt.embed", "spt.heads")
+    widths = [settings.model[f"{t}_head"] for t in TARGETS]
+    if settings.ulgm.rule == "sugrm" and len(set(widths)) > 1:
+        raise UserError(
+            "config.ulgm.rule = 'sugrm' measures distances between features of "
+            "different targets, so all of config.model.{fusion,text,audio,vision}"
+            f"_head must be equal; they are {widths}"
+        )
+
+
+def reads_padding(settings: Any) -> str:
+    """Return the setting that makes it read a text's padding, or ""."""
+    if settings.model.recalibrate == "mean":
+        return "model.recalibrate = 'mean'"
+    transformer = settings.model.sequence == "spt"
+    read = transformer and not settings.spt.respect_lengths
+    return "spt.respect_lengths = False" if read else ""
+
+
+# The public code's values for MOSI are the defaults.
+# Source: config/config_regression.py of thuiar/Self-MM (1786283) and thuiar/MMSA
+#     (a94e65d); variant paper: Self-MM, Eq. 1 to 5 and 8, "Overall Architecture",
+#     "Experimental Details", which say nothing of accumulation or early stopping.
+PAPER = Paper(
+    name="self_mm",
+    title="Self-MM",
+    cite="Yu et al., AAAI 2021",
+    make=make,
+    sections={
+        "model": SelfMM,
+        "spt": spt.Readings,  # read where model.sequence = spt
+        "loss": multitask.loss,
+        "ulgm": Rules,
+    },
+    rates={
+        "bert": (5e-5, 1e-3),
+        "bert_no_decay": (5e-5, 0.0),  # biases and LayerNorm
+        "audio": (1e-3, 1e-2),
+        "vision": (1e-4, 1e-3),
+        "spt": (5e-4, 1e-3),  # SUGRM's code; where there is an SPT
+        "other": (1e-3, 1e-3),
+    },
+    common={"optim.accumulate_batches": 4},  # the code; not in the paper
+    data={
+        "mosi": {"text.packing": "auto"},
+        "mosi+mmsa": {
+            "optim.batch_size": 16,
+            "optim.groups.audio.rate": 5e-3,
+            "optim.groups.audio.decay": 1e-3,
+            "optim.groups.vision.rate": 5e-3,
+            "model.audio_hidden": 16,
+            "model.vision_hidden": 32,
+            "model.text_head": 32,
+            "model.fusion_head_dropout": 0.0,
+            "model.text_head_dropout": 0.1,
+            "model.vision_head_dropout": 0.0,
+        },
+        "mosei": {
+            "text.packing": "auto",
+            "model.vision_hidden": 32,
+            "model.text_head": 32,
+            "model.vision_head": 16,
+            "model.fusion_head_dropout": 0.0,
+            "model.text_head_dropout": 0.1,
+            "model.audio_head_dropout": 0.0,
+            # SUGRM's values for MOSEI.
+            "spt.heads": 4,
+            "spt.relu_dropout": 0.1,
+            "spt.residual_dropout": 0.1,
+            "spt.embed_dropout": 0.2,
+            "optim.groups.audio.rate": 5e-3,
+            "optim.groups.audio.decay": 0.0,
+            "optim.groups.vision.decay": 0.0,
+            "optim.groups.other.decay": 1e-2,
+        },
+        "mosei+mmsa": {
+            "model.audio_hidden": 16,
+            "model.vision_head": 32,
+            "model.fusion_head_dropout": 0.1,
+            "model.text_head_dropout": 0.0,
+            "model.vision_head_dropout": 0.0,
+        },
+        "sims": {
+            "text.max_tokens": 39,
+            "text.packing": "auto",
+            "model.audio_hidden": 16,
+            "model.fusion_head_dropout": 0.0,
+            "model.text_head_dropout": 0.1,
+            "model.vision_head_dropout": 0.0,
+            "optim.groups.audio.rate": 5e-3,
+            "optim.groups.vision.rate": 5e-3,
+            "optim.groups.vision.decay": 1e-2,
+        },
+        "mosi_real": {
+            "data.standardise": "train",
+            "text.pooling": "mean",
+            "text.max_tokens": 40,
+            "text.packing": "auto",
+            "optim.accumulate_batches": 1,  # 46 steps an epoch instead of 11
+            "optim.groups.bert.rate": 1e-4,
+            "optim.groups.bert_no_decay.rate": 1e-4,
+            "selection.early_stop": 6,
+            "selection.max_epochs": 16,
+        },
+    },
+    variants={
+        "self_mm": {},  # the authors' repository, as without a word
+        # Label 0 belongs to no class; the validation loss is rounded.
+        "mmsa": {"ulgm.zero_is_positive": False, "selection.round_decimals": 4},
+        "paper": {
+            "ulgm.zero_is_positive": False,
+            "ulgm.scale_distance": True,
+            "ulgm.epsilon_in_ratio": False,
+            "ulgm.clip_labels": False,
+            "model.head_layers": 1,
+            "model.project_lstm": False,
+            "optim.groups.bert.rate": 5e-5,
+            "optim.groups.bert_no_decay.rate": 5e-5,
+            "optim.groups.audio.rate": 1e-3,
+            "optim.groups.vision.rate": 1e-3,
+            "optim.groups.spt.rate": 1e-3,
+            "optim.groups.other.rate": 1e-3,
+        },
+    },
+    reads_padding=reads_padding,
+    needs=label_rules.human_labels,
+    check=check,
+    torch=TORCH,
+)

@@ -5,17 +5,19 @@ their final states are concatenated and scored. No unimodal tasks, no label tabl
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array
 
 from msa_jax import losses, tasks
+from msa_jax.config import checks
+from msa_jax.config.fields import Share
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import groups
+from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import Leaf, Names, rows
 from msa_jax.types import MODALITIES, Batch, Method, Outputs
 
@@ -28,7 +30,7 @@ class Spt(nn.Module):
 
     text_encoder: nn.Module
     readings: spt.Readings
-    output_dropout: float = 0.1
+    output_dropout: Share = 0.1
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -120,35 +122,63 @@ def group(path: str) -> str:
     return "other"
 
 
-def loss(
-    outputs: Outputs,
-    batch: Batch,
-    labels: tuple[()],
-    *,
-    error: Literal["l1", "l2", "huber"] = "l1",
-) -> tuple[Array, dict[str, Array]]:
-    """Return the mean error of the valid samples, and the same as "loss_fusion"."""
-    del labels
-    value = losses.regression_error(outputs.prediction[0], batch.label, error)
-    mean = losses.masked_mean(value, batch.valid)
-    return mean, {"loss_fusion": mean}
-
-
-def make(config: Any, text_encoder: nn.Module) -> Method:
-    """Assemble the method.
-
-    Args:
-        config: the run's configuration, see `config.standalone_spt`.
-        text_encoder: module from `text.load_encoder`.
-    """
-    readings = spt.readings(config.spt)
-    network = Spt(text_encoder, readings, **{**config.model})
+def make(
+    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
+) -> Method:
+    """Assemble the method; see `Paper.make`."""
+    del label_range
     return Method(
         task=tasks.SENTIMENT,
-        model=network,
-        loss=partial(loss, error=config.loss.error),
-        init_labels=lambda split, key: (),
-        update_labels=lambda labels, outputs, batch, epoch: labels,
+        model=Spt(text_encoder, spt.Readings(**settings.spt), **{**settings.model}),
+        loss=partial(losses.fusion, **{**settings.loss}),
         groups=group,
-        label_values=lambda labels: {},
     )
+
+
+def reads_padding(settings: Any) -> str:
+    """Return the setting that makes it read a text's padding, or ""."""
+    return "" if settings.spt.respect_lengths else "spt.respect_lengths = False"
+
+
+# The code reads the last step of files padded in front (MulT's). Data prepared here are
+# padded at the back: there only true lengths let it see the contents.
+_LENGTHS = {"spt.respect_lengths": True}
+
+# Source: SP-Transformer's code (Cheng et al., EMNLP 2021), its command's defaults. The
+#     command's attention dropout of .2 is declared and never applied.
+PAPER = Paper(
+    name="spt",
+    title="SPT",
+    cite="Cheng et al., EMNLP 2021",
+    make=make,
+    sections={"model": Spt, "spt": spt.Readings, "loss": losses.fusion},
+    rates=BERT | {"spt": (5e-4, 0.0), "other": (5e-4, 0.0)},
+    common={
+        "seeds": (777,),
+        "text.encoder": "features",  # GloVe vectors, 300 wide; bert works, too
+        "spt.relu_dropout": 0.1,
+        "spt.residual_dropout": 0.1,
+        "optim.batch_size": 250,
+        "optim.clip_norm": 1.0,
+        "optim.schedule": "plateau",  # patience 20, factor .1
+        "selection.max_epochs": 50,
+        "selection.early_stop": 50,  # none there
+        "selection.min_delta": 0.0,
+        "selection.valid_mean": "samples",
+    },
+    data={
+        "mosi": _LENGTHS,
+        "mosei": _LENGTHS,
+        "mosi_real": _LENGTHS
+        | {
+            "data.standardise": "train",
+            "text.encoder": "bert",
+            "text.finetune": False,
+            "text.max_tokens": 40,
+            "optim.batch_size": 64,
+        },
+    },
+    reads_padding=reads_padding,
+    check=lambda settings: checks.divisible(settings, "spt.embed", "spt.heads"),
+    torch=TORCH,
+)

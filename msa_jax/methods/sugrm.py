@@ -7,23 +7,27 @@ generator takes distances for distances between labels.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from msa_jax import multitask
+from msa_jax.config import checks
+from msa_jax.config.fields import Share, Size
 from msa_jax.layers import spt
 from msa_jax.layers.crossmodal import CrossmodalTransformer
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import last_states
 from msa_jax.methods import groups, label_rules
+from msa_jax.methods.paper import Paper
 from msa_jax.methods.spt import LETTERS
 from msa_jax.methods.spt import TORCH as SPT_TORCH
 from msa_jax.methods.torch_names import TEXT, Names
 from msa_jax.types import MODALITIES, TARGETS, Batch, Method, Outputs
+from msa_jax.ulgm import Rules
 
 
 class CommonSpaceHead(nn.Module):
@@ -60,12 +64,16 @@ class Sugrm(nn.Module):
 
     text_encoder: nn.Module
     readings: spt.Readings
-    sequence: str = "spt"
-    recalibrate: str = "mean"
-    squeeze: int = 4
-    width: int = 32
-    output_dropout: float = 0.3
-    feature_layers: int = 2
+    sequence: Annotated[Literal["spt", "lstm", "transformer"], "Table 4"] = "spt"
+    recalibrate: Annotated[
+        Literal["none", "mean", "masked"], "mean: over padding, too"
+    ] = "mean"
+    squeeze: Annotated[Size, "bottleneck: sum of the widths divided by this"] = 4
+    width: Annotated[Size, "of the common feature space"] = 32
+    output_dropout: Share = 0.3
+    feature_layers: Annotated[
+        Literal[1, 2], "code: Linear-ReLU-Linear; paper: 1, Linear-ReLU"
+    ] = 2
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -144,21 +152,15 @@ def group(path: str) -> str:
 
 
 def make(
-    config: Any, text_encoder: nn.Module, label_range: tuple[float, float]
+    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
 ) -> Method:
-    """Assemble the method.
-
-    Args:
-        config: the run's configuration, see `config.sugrm`.
-        text_encoder: module from `text.load_encoder`.
-        label_range: lowest and highest label of the data set.
-    """
-    readings = spt.readings(config.spt)
-    network = Sugrm(text_encoder, readings, **{**config.model})
-    widths = {t: config.model.width for t in TARGETS}
-    rule = label_rules.make(config.ulgm, widths, label_range, config.optim.batch_size)
-    loss = partial(multitask.loss, **{**config.loss})
-    return assemble(network, rule, loss)
+    """Assemble the method; see `Paper.make`."""
+    network = Sugrm(text_encoder, spt.Readings(**settings.spt), **{**settings.model})
+    widths = {t: settings.model.width for t in TARGETS}
+    rule = label_rules.make(
+        settings.ulgm, widths, label_range, settings.optim.batch_size
+    )
+    return assemble(network, rule, partial(multitask.loss, **{**settings.loss}))
 
 
 def assemble(
@@ -168,3 +170,76 @@ def assemble(
 ) -> Method:
     """Put a network, label functions and a loss together."""
     return label_rules.method(network, rule, loss, group)
+
+
+def reads_padding(settings: Any) -> str:
+    """Return the setting that makes it read a text's padding, or ""."""
+    if settings.model.recalibrate == "mean":
+        return "model.recalibrate = 'mean'"
+    transformer = settings.model.sequence == "spt"
+    read = transformer and not settings.spt.respect_lengths
+    return "spt.respect_lengths = False" if read else ""
+
+
+# The public code's values for MOSI are the defaults.
+# Source: skystarhyw/SUGRM, config/config_regression.py and trains/multiTask; variant
+#     paper: SUGRM, sections 3.2 and 3.3, Table 7.
+PAPER = Paper(
+    name="sugrm",
+    title="SUGRM",
+    cite="Hwang and Kim, Findings of EACL 2023",
+    make=make,
+    sections={
+        "model": Sugrm,
+        "spt": spt.Readings,
+        "loss": multitask.loss,
+        "ulgm": Rules,
+    },
+    rates={
+        "bert": (5e-5, 1e-3),
+        "bert_no_decay": (5e-5, 0.0),  # biases and LayerNorm
+        "spt": (5e-4, 1e-3),  # hard-coded there; the paper: 1e-2
+        "other": (1e-2, 1e-3),
+    },
+    common={"ulgm.rule": "sugrm", "optim.accumulate_batches": 4},
+    data={
+        "mosi": {},
+        "mosei": {
+            "model.output_dropout": 0.1,
+            "spt.heads": 4,
+            "spt.relu_dropout": 0.1,
+            "spt.residual_dropout": 0.1,
+            "spt.embed_dropout": 0.2,
+            "optim.groups.other.rate": 1e-3,
+            "optim.groups.other.decay": 1e-2,
+        },
+        "mosei+paper": {"spt.attention_dropout": 0.1, "optim.groups.spt.rate": 1e-3},
+        "sims": {"text.max_tokens": 39},
+        "mosi_real": {
+            "data.standardise": "train",
+            "text.max_tokens": 40,
+            "optim.accumulate_batches": 1,  # 46 steps an epoch instead of 11
+            "optim.groups.bert.rate": 1e-4,
+            "optim.groups.bert_no_decay.rate": 1e-4,
+            "optim.groups.other.rate": 1e-3,
+            "selection.early_stop": 6,
+            "selection.max_epochs": 16,
+        },
+    },
+    variants={
+        "code": {},  # the public repository, as without a word
+        "paper": {
+            "model.feature_layers": 1,
+            "ulgm.zero_is_positive": False,
+            "ulgm.repeat_extremes": False,
+            "ulgm.clip_labels": False,
+            "spt.attention_dropout": 0.3,
+            "spt.input_letters": "SPR",
+            "optim.groups.spt.rate": 1e-2,
+        },
+    },
+    reads_padding=reads_padding,
+    needs=label_rules.human_labels,
+    check=lambda settings: checks.divisible(settings, "spt.embed", "spt.heads"),
+    torch=TORCH,
+)

@@ -8,18 +8,30 @@ fewer modalities is built without the others' parts, not masked.
 from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from msa_jax import divergence, losses, tasks
+from msa_jax import losses, tasks
+from msa_jax.config import checks
+from msa_jax.config.fields import (
+    GIVEN,
+    Bound,
+    Count,
+    Modalities,
+    Share,
+    Size,
+    Traced,
+)
+from msa_jax.divergence import multimodal
 from msa_jax.layers.dense import ResidualHead, TwoLayerHead, uniform
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.layers.refinement import Block, RefinementStack, StepMix, last_step
 from msa_jax.layers.spt import Readings
 from msa_jax.methods import groups
+from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import Leaf, Names, rows, turned
 from msa_jax.types import MODALITIES, Batch, Method, Outputs, Task
 
@@ -46,30 +58,32 @@ class Ucrn(nn.Module):
     """
 
     text_encoder: nn.Module
-    modalities: tuple[str, ...] = MODALITIES
-    outputs: int = 1
-    width: int = 24
-    unimodal_layers: int = 5
-    crossmodal_layers: int = 5
-    heads: int = 3
-    block: Block = "paper"
+    modalities: Annotated[Modalities, "others' parts are not built"] = MODALITIES
+    outputs: Annotated[int, GIVEN] = 1
+    width: Annotated[Size, "of a modality; a multiple of heads"] = 24
+    unimodal_layers: Annotated[Count, "0: without (Table 6)"] = 5
+    crossmodal_layers: Annotated[Count, "0: without"] = 5
+    heads: Size = 3
+    block: Annotated[Block, "MulT's layer, or residual per head"] = "paper"
     causal: bool = False
-    scale: bool = False
-    collapse: Literal["last", "mix"] = "last"
+    scale: Annotated[bool, "inputs times the root of the width"] = False
+    collapse: Annotated[Literal["last", "mix"], "last valid step, or a learned mix"] = (
+        "last"
+    )
     respect_lengths: bool = True
     gate: Literal["relu", "squeeze"] = "relu"
-    gate_layers: int = 1
-    gate_reduction: int = 16
+    gate_layers: Annotated[Count, "0: without"] = 1
+    gate_reduction: Annotated[Size, "of the squeezing gate"] = 16
     head: Literal["two_layer", "residual"] = "two_layer"
-    absent_maps: bool = False
-    text_dropout: float = 0.25
-    attention_dropout: float = 0.1
-    audio_attention_dropout: float = 0.0
-    vision_attention_dropout: float = 0.0
-    relu_dropout: float = 0.1
-    residual_dropout: float = 0.1
-    embed_dropout: float = 0.25
-    output_dropout: float = 0.5
+    absent_maps: Annotated[bool, "idle parameters, as the code counts them"] = False
+    text_dropout: Share = 0.25
+    attention_dropout: Annotated[Share, "of text and of the joint stack"] = 0.1
+    audio_attention_dropout: Share = 0.0
+    vision_attention_dropout: Share = 0.0
+    relu_dropout: Share = 0.1
+    residual_dropout: Share = 0.1
+    embed_dropout: Share = 0.25
+    output_dropout: Share = 0.5
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -211,15 +225,20 @@ def group(path: str) -> str:
     return groups.shared(path) or "other"
 
 
+Weight = Annotated[float | Array, Bound(0)]
+
+
 def loss(
     outputs: Outputs,
     batch: Batch,
     labels: tuple[()],
     *,
     task: Task,
-    reading: Literal["paper", "code"] = "paper",
-    divergence_weight: float | Array = 1.0,
-    task_weight: float | Array = 1.0,
+    divergence: Annotated[Literal["paper", "code"], "its formula"] = "paper",
+    divergence_weight: Annotated[
+        Weight, Traced(zero_is_constant=True), "lambda_m; 0: without"
+    ] = 1.0,
+    task_weight: Annotated[Weight, Traced(), "lambda_c"] = 1.0,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the weighted sum of the task's loss and the divergence of modalities.
 
@@ -233,42 +252,91 @@ def loss(
     total, parts = task_weight * answer, {"loss_task": answer}
     features = {m: outputs.feature[m] for m in MODALITIES if m in outputs.feature}
     if losses.counts(divergence_weight) and len(features) > 1:
-        apart = divergence.multimodal(features, batch.valid, reading)
+        apart = multimodal(features, batch.valid, divergence)
         parts["loss_divergence"] = losses.masked_mean(apart, batch.valid)
         total = total + divergence_weight * parts["loss_divergence"]
     return total, parts
 
 
-def make(config: Any, text_encoder: nn.Module) -> Method:
-    """Assemble the method.
-
-    Args:
-        config: the run's configuration, see `config.ucrn`.
-        text_encoder: module from `text.load_encoder`.
-    """
-    task = tasks.make(config.task)
-    network = Ucrn(text_encoder, outputs=task.outputs, **{**config.model})
-    return assemble(
-        network,
-        task,
-        partial(
-            loss,
-            task=task,
-            reading=config.loss.divergence,
-            divergence_weight=config.loss.divergence_weight,
-            task_weight=config.loss.task_weight,
-        ),
-    )
+def make(
+    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
+) -> Method:
+    """Assemble the method; see `Paper.make`."""
+    del label_range
+    task = tasks.make(settings.task)
+    network = Ucrn(text_encoder, outputs=task.outputs, **{**settings.model})
+    return assemble(network, task, partial(loss, task=task, **{**settings.loss}))
 
 
 def assemble(network: Ucrn, task: Task, loss: Callable[..., Any]) -> Method:
     """Put a network, a task and a loss together."""
-    return Method(
-        task=task,
-        model=network,
-        loss=loss,
-        init_labels=lambda split, key: (),
-        update_labels=lambda labels, outputs, batch, epoch: labels,
-        groups=group,
-        label_values=lambda labels: {},
-    )
+    return Method(task, network, loss, group)
+
+
+def reads_padding(settings: Any) -> str:
+    """Return the setting that makes it read a text's padding, or ""."""
+    read = not settings.model.respect_lengths
+    return "model.respect_lengths = False" if read else ""
+
+
+_MOSEI = {"optim.batch_size": 32, "optim.groups.other.rate": 2e-3}
+_MOSEI_CODE = {"optim.groups.other.rate": 1e-3}
+
+# Source: UCRN, section 4 (batch 16 and rate 1e-3 on MOSI, 10 runs); what the paper
+#     leaves open is the public code's (Redaimao/UCRN@21a6783: clipping, plateau
+#     schedule, 40 epochs, dropouts).
+# Differs: the code keeps the epoch that is best on *test*; here validation chooses.
+PAPER = Paper(
+    name="ucrn",
+    title="UCRN",
+    cite="Guo et al., EMNLP 2021",
+    make=make,
+    sections={"model": Ucrn, "loss": loss},
+    rates=BERT | {"other": (1e-3, 0.0)},
+    common={
+        "seeds": tuple(range(1111, 1121)),
+        "text.encoder": "features",  # GloVe vectors; bert works, too
+        "optim.batch_size": 16,
+        "optim.clip_norm": 0.8,
+        "optim.schedule": "plateau",  # patience 20, factor .1
+        "selection.max_epochs": 40,
+        "selection.early_stop": 40,  # none there
+        "selection.min_delta": 0.0,
+        "selection.valid_mean": "samples",
+    },
+    data={
+        "mosi": {},
+        "mosei": _MOSEI,
+        "mosei+code": _MOSEI_CODE,
+        "mosei_emotion": _MOSEI | {"task": "emotion"},
+        "mosei_emotion+code": _MOSEI_CODE,
+        "mosei_tbje": _MOSEI | {"task": "emotion"},
+        "mosei_tbje+code": _MOSEI_CODE,
+        "mosi_real": {
+            "data.standardise": "train",
+            "text.encoder": "bert",
+            "text.finetune": False,
+            "text.max_tokens": 40,
+        },
+    },
+    variants={
+        "paper": {},  # as without a word
+        "code": {f"model.{name}": value for name, value in CODE.items()}
+        | {"loss.divergence": "code", "optim.batch_size": 32},
+        # Tables 6 and 7.
+        "no_urm": {"model.unimodal_layers": 0},
+        "no_crm": {"model.crossmodal_layers": 0},
+        "no_sqil": {"model.gate_layers": 0},
+        "no_mjs": {"loss.divergence_weight": 0.0},
+        "t": {"model.modalities": ("text",)},
+        "a": {"model.modalities": ("audio",)},
+        "v": {"model.modalities": ("vision",)},
+        "ta": {"model.modalities": ("text", "audio")},
+        "tv": {"model.modalities": ("text", "vision")},
+        "av": {"model.modalities": ("audio", "vision")},
+    },
+    tasks=("sentiment", "two_class", "seven_class", "seven_class_sdk", "emotion"),
+    reads_padding=reads_padding,
+    check=lambda settings: checks.divisible(settings, "model.width", "model.heads"),
+    torch=TORCH,
+)

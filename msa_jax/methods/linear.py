@@ -1,0 +1,79 @@
+"""Linear regression on time means: the smallest method, and a floor under the others.
+
+It has no recurrence and no attention and compiles in a second: what tests of resuming,
+killing, hosts and devices train.
+"""
+
+from functools import partial
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from msa_jax import losses, tasks
+from msa_jax.config.fields import Modalities, Share
+from msa_jax.layers.dense import Linear
+from msa_jax.methods import groups
+from msa_jax.methods.paper import BERT, Paper
+from msa_jax.text import pool
+from msa_jax.types import MODALITIES, Batch, Method, Outputs
+
+
+class LinearOnMeans(nn.Module):
+    """Means over the valid steps of each modality, side by side, mapped to a score.
+
+    Source: ours; as `experiment.baselines` has it, but trained by gradients.
+    """
+
+    text_encoder: nn.Module
+    modalities: Annotated[Modalities, "which are read"] = MODALITIES
+    dropout: Annotated[Share, "of the means"] = 0.0
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Return one row of scores, and the means as feature "fusion"."""
+        means = []
+        for m in MODALITIES:
+            if m not in self.modalities:
+                continue
+            x = getattr(batch, m)
+            if m == "text":
+                x = self.text_encoder(x, train=train)
+            means.append(pool(x, getattr(batch, f"{m}_length"), "mean"))
+        fusion = jnp.concatenate(means, axis=-1)
+        kept = nn.Dropout(self.dropout, deterministic=not train)(fusion)
+        return Outputs(Linear(1, name="score")(kept).T, {"fusion": fusion})
+
+
+def make(
+    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
+) -> Method:
+    """Assemble the method; see `Paper.make`."""
+    del label_range
+    return Method(
+        task=tasks.SENTIMENT,
+        model=LinearOnMeans(text_encoder, **{**settings.model}),
+        loss=partial(losses.fusion, **{**settings.loss}),
+        groups=lambda path: groups.shared(path) or "other",
+    )
+
+
+PAPER = Paper(
+    name="linear",
+    title="Linear on means",
+    cite="ours, a floor",
+    make=make,
+    sections={"model": LinearOnMeans, "loss": losses.fusion},
+    rates=BERT | {"other": (1e-3, 1e-3)},
+    data={
+        "mosi": {},
+        "mosei": {},
+        "sims": {"text.max_tokens": 39},
+        "mosi_real": {"data.standardise": "train", "text.finetune": False},
+    },
+    variants={
+        "t": {"model.modalities": ("text",)},
+        "a": {"model.modalities": ("audio",)},
+        "v": {"model.modalities": ("vision",)},
+    },
+)

@@ -1,0 +1,181 @@
+"""What a method is to the rest of the package: one value, `PAPER`, in its module.
+
+From it follow the method's configuration, the checks of it, `--help`, what of it is an
+input of the compiled program, and the names under which PyTorch stores its parameters.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from msa_jax.config import checks, fields
+from msa_jax.config.fields import Field, Traced
+from msa_jax.config.sections import COMMON
+from msa_jax.errors import UserError
+from msa_jax.methods.torch_names import Names
+from msa_jax.types import Method
+
+Changes = Mapping[str, Any]  # dotted field -> value
+BERT = {"bert": (5e-5, 0.0), "bert_no_decay": (5e-5, 0.0)}  # biases, LayerNorm apart
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A method, as data.
+
+    name: what `config.method` says, and the name of its card, configs/NAME.py.
+    title: as tables print it.
+    cite: authors, venue and year.
+    make: (settings, text encoder, label range) -> the method that they describe.
+    sections: section of the configuration -> the class or function whose annotations
+        are its fields (`config.fields`); "model" is the network's, "loss" the loss's.
+    rates: optimiser group -> (learning rate, coupled L2).
+    common: what differs from `config.sections` on every data set.
+    data: data set -> what differs there; the first is the default. "mosei+v1": what
+        differs there in variant v1.
+    variants: word -> what it changes: readings, and rows of the paper's tables.
+    tasks: what it can answer, the choices of `config.task`.
+    reads_padding: settings -> the one that makes it read padding behind a text, or "":
+        then its text can be packed.
+    needs: settings -> part of a data set -> what to do where it is missing; beside the
+        modalities that it reads and the labels of its task.
+    check: refuses settings that annotations cannot.
+    torch: names of its parameters in the public code's state dict.
+    vocabulary: names that reference arrays give its settings -> our fields, where they
+        are not `config.<section>.<name>`.
+    """
+
+    name: str
+    title: str
+    cite: str
+    make: Callable[[Any, nn.Module, tuple[float, float]], Method]
+    sections: Mapping[str, Any]
+    rates: Mapping[str, tuple[float, float]]
+    common: Changes = field(default_factory=dict)
+    data: Mapping[str, Changes] = field(default_factory=dict)
+    variants: Mapping[str, Changes] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ("sentiment",)
+    reads_padding: Callable[[Any], str] = lambda settings: ""
+    needs: Callable[[Any], Mapping[str, str]] = lambda settings: {}
+    check: Callable[[Any], None] = lambda settings: None
+    torch: Names | None = None
+    vocabulary: Mapping[str, str] = field(default_factory=dict)
+
+    def fields(self) -> tuple[Field, ...]:
+        """Return every field of its configuration."""
+        declared = COMMON | dict(self.sections)
+        found = [f for name, owner in declared.items() for f in fields.of(owner, name)]
+        for group, pair in self.rates.items():
+            for name, value in zip(("rate", "decay"), pair, strict=True):
+                path = f"optim.groups.{group}.{name}"
+                found.append(
+                    Field(path, float, value, False, (), (), Traced(), "of Adam")
+                )
+        return tuple(found)
+
+    def datasets(self) -> tuple[str, ...]:
+        """Return the data sets that it has values for."""
+        return tuple(name for name in self.data if "+" not in name)
+
+    def config(self, words: str = "") -> ConfigDict:
+        """Return a configuration.
+
+        Args:
+            words: a data set and variants, joined by "+": "mosei+no_scl"; "": the
+                first data set, no variant.
+
+        Raises:
+            UserError: an unknown word, or two data sets.
+        """
+        given = [word for word in words.split("+") if word]
+        datasets = [word for word in given if word in self.datasets()]
+        variants = [word for word in given if word not in datasets]
+        self._require_known(words, datasets, variants)
+        dataset = datasets[0] if datasets else next(iter(self.data), "")
+        config = fields.defaults(self.fields())
+        config.method = self.name
+        fields.change(config, self.common)
+        if dataset:
+            config.data.name = dataset
+        fields.change(config, self.data.get(dataset, {}))
+        for word in variants:
+            fields.change(config, self.variants[word])
+        for word in variants:
+            fields.change(config, self.data.get(f"{dataset}+{word}", {}))
+        return config
+
+    def refuse(self, settings: Any) -> None:
+        """Refuse settings that no run can use.
+
+        Raises:
+            UserError: naming the field, its value and what it may be.
+        """
+        if settings.task not in self.tasks:
+            listed = " or ".join(map(repr, self.tasks))
+            raise UserError(
+                f"config.task = {settings.task!r}: {self.name} answers {listed} only; "
+                "the README's table says which methods answer what"
+            )
+        missing = set(self.config()) ^ set(settings)
+        if missing:
+            raise UserError(
+                f"config.method = {self.name!r}: this configuration is another "
+                f"method's ({', '.join(sorted(missing))}); use configs/{self.name}.py"
+            )
+        fields.refuse(settings, self.fields())
+        checks.check(settings)
+        if settings.text.packing == "tokens":
+            if reason := self.against_packing(settings):
+                raise UserError(
+                    f"config.text.packing = 'tokens' {reason}; change it or use "
+                    "--config.text.packing=none"
+                )
+        self.check(settings)
+
+    def against_packing(self, settings: Any) -> str:
+        """Say why a run's text cannot be packed (`text.packing`); "" where it can."""
+        if reason := checks.against_packing(settings):
+            return reason
+        if read := self.reads_padding(settings):
+            return f"leaves out padding, which {self.name} reads with config.{read}"
+        return ""
+
+    def is_traced(self, path: str, value: Any) -> bool:
+        """Say whether a field with this value is an input of the compiled program.
+
+        Args:
+            path: dotted, "optim.groups.bert.rate".
+            value: its value.
+        """
+        marks = {field.path: field.traced for field in self.fields()}
+        mark = marks.get(path)
+        if mark is None or not isinstance(value, int | float):
+            return False
+        return value != 0 or not mark.zero_is_constant
+
+    def traced_values(self, settings: Any) -> dict[str, float]:
+        """Return the value of every field that is an input of the program."""
+        paths = [field.path for field in self.fields() if field.traced]
+        values = {path: fields.get(settings, path) for path in paths}
+        return {path: v for path, v in values.items() if self.is_traced(path, v)}
+
+    def _require_known(self, words: str, datasets: list, variants: list) -> None:
+        known = (*self.datasets(), *self.variants)
+        for word in variants:
+            if word not in self.variants:
+                near = difflib.get_close_matches(word, known, n=1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                raise UserError(
+                    f"variant {words!r} of {self.name}: {word!r} is no data set that "
+                    f"it has values for ({', '.join(self.datasets())}) and no variant "
+                    f"({', '.join(self.variants) or 'none'}); join words with +{meant}"
+                )
+        if len(datasets) > 1:
+            raise UserError(
+                f"variant {words!r} of {self.name}: {' and '.join(datasets)} are two "
+                "data sets; name one"
+            )
