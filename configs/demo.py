@@ -7,16 +7,17 @@ sentiment of their own, so the true unimodal labels are known (docs/data.md). Te
 MiniLM-L6, fine-tuned, standing in for bert-base.
 """
 
-from msa_jax import config as defaults
+from msa_jax.methods.self_mm import PAPER
 
 
 def get_config():
     """Return the configuration."""
-    config = defaults.base()
+    config = PAPER.config()
     config.seeds = (1111, 1112, 1113)
     config.data.name = "synthetic"
     config.data.standardise = "train"
     config.text.pooling = "mean"
+    config.text.packing = "none"
     config.text.max_tokens = 32
     config.optim.accumulate_batches = 1  # 19 steps an epoch instead of 4
     config.selection.early_stop = 3

@@ -7,15 +7,16 @@ needed. About 50 s of CPU time the first time, 20 s once its programs are in the
 compile cache. Its numbers mean nothing.
 """
 
-from msa_jax import config as defaults
+from msa_jax.methods.self_mm import PAPER
 
 
 def get_config():
     """Return the configuration."""
-    config = defaults.base()
+    config = PAPER.config()
     config.seeds = (1, 2)
     config.data.name = "synthetic_tiny"
     config.text.weights = "random"
+    config.text.packing = "none"
     config.text.max_tokens = 16
     config.model.audio_hidden = 8
     config.model.vision_hidden = 8

@@ -31,18 +31,22 @@ PARSERS = {
 
 
 def run(
-    main: Callable[[list[str]], int | None], *, arguments: bool = False
+    main: Callable[[list[str]], int | None],
+    *,
+    arguments: bool = False,
+    explain: Callable[[ConfigDict], str] | None = None,
 ) -> NoReturn:
     """Parse the absl flags, call `main` and exit with what it returns.
 
     Args:
         main: gets the program's name and the arguments that are not flags.
         arguments: whether such arguments are allowed; if not, one is a mistake.
+        explain: a configuration -> a list of its fields, for --help beside --config.
     """
 
     def parse_and_call() -> int | None:
         if any(_flag_of(a) in ("help", "helpshort", "h", "?") for a in sys.argv[1:]):
-            print(_help())
+            print(_help(), *_help_of_fields(explain), sep="\n\n")
             return 0
         rest = _parse(sys.argv)
         if rest[1:] and not arguments:
@@ -111,6 +115,12 @@ def _help() -> str:
     return "\n".join(lines)
 
 
+def _help_of_fields(explain: Callable[[ConfigDict], str] | None) -> list[str]:
+    """Explain the fields of the config that stands beside --help, if one does."""
+    typed = _config_argument(sys.argv[1:], "config") if explain else None
+    return [explain(load_config(typed))] if explain and typed else []
+
+
 def _own_flags() -> list[flags.Flag]:
     return flags.FLAGS.get_key_flags_for_module(sys.argv[0])
 
@@ -119,6 +129,7 @@ def _parse(argv: list[str]) -> list[str]:
     """Return the arguments that are not flags; mistakes become `UserError`."""
     values = flags.FLAGS
     configs = [name for name in values if is_config_flag(values[name])]
+    argv = _resolved(argv, configs)
     try:
         argv = values.read_flags_from_files(argv, force_gnu=False)
         for name in configs:
@@ -180,6 +191,20 @@ def override(config: ConfigDict, overrides: dict[str, str]) -> None:
         group[name] = kind(parsed) if kind is tuple else parsed
 
 
+def _resolved(argv: list[str], configs: list[str]) -> list[str]:
+    """Return a command's arguments with the files that config flags mean."""
+    argv = list(argv)
+    for i, argument in enumerate(argv):
+        flag, equals, value = argument.partition("=")
+        if flag.lstrip("-") not in configs or not flag.startswith("-"):
+            continue
+        if equals:
+            argv[i] = f"{flag}={resolve(value)}"
+        elif i + 1 < len(argv):
+            argv[i + 1] = resolve(argv[i + 1])
+    return argv
+
+
 def _flag_of(argument: str) -> str | None:
     """Return NAME of "--NAME" or "--NAME=value"."""
     match = re.match(r"--?([^=]+)", argument)
@@ -197,9 +222,30 @@ def _config_argument(argv: list[str], name: str) -> str | None:
     return dict(_values_of(argv)).get(name, flags.FLAGS[name].default)
 
 
+def resolve(argument: str) -> str:
+    """Say where a config file is that is named after a method and a data set.
+
+    A method has one card. "configs/mmcl_mosei.py:no_scl", where no such file lies, is
+    the card configs/mmcl.py with data set and variant: "configs/mmcl.py:mosei+no_scl".
+
+    Args:
+        argument: "file.py" or "file.py:variant", as typed.
+    """
+    typed, _, variant = argument.partition(":")
+    path = Path(typed)
+    if path.is_file() or path.suffix != ".py":
+        return argument
+    cards = sorted(path.parent.glob("*.py"), key=lambda card: -len(card.stem))
+    for card in cards:
+        dataset = path.stem.removeprefix(f"{card.stem}_")
+        if dataset != path.stem:
+            return f"{card}:{'+'.join(filter(None, (dataset, variant)))}"
+    return argument
+
+
 def load_config(argument: str | None) -> ConfigDict:
     """Return what the config file "file.py" or "file.py:variant" says."""
-    config = from_file(argument or "", "get_config", "config file")
+    config = from_file(resolve(argument or ""), "get_config", "config file")
     if not isinstance(config, ConfigDict):
         path, kind = (argument or "").split(":", 1)[0], type(config).__name__
         raise UserError(f"config file {path}: get_config() returns a {kind}")

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from msa_jax import memory, methods, optim, packing, step
 from msa_jax.batching import gather
-from msa_jax.config import against_packing, traced_values, with_values
+from msa_jax.config import with_values
 from msa_jax.errors import UserError
 from msa_jax.train_state import (
     init_params,
@@ -125,7 +125,7 @@ def plan(
         platform=platform(mesh),
     )
     need = need._replace(state=_on_one_device(one, lie, mesh))
-    hyper = traced_values(config)
+    hyper = methods.traced_values(config)
     lie = dataclasses.replace(lie, hyper=dict.fromkeys(hyper, state_sharding(mesh)))
     of_hyper = jax.ShapeDtypeStruct((), train.label.dtype)
     one = dataclasses.replace(one, hyper=dict.fromkeys(hyper, of_hyper))
@@ -230,7 +230,7 @@ def _packs(config: Any, mesh: Mesh) -> bool:
     """Whether text is packed; "auto": where it can be, and on a CPU."""
     if config.text.packing != "auto":
         return config.text.packing == "tokens"
-    return platform(mesh) == "cpu" and not against_packing(config)
+    return platform(mesh) == "cpu" and not methods.against_packing(config)
 
 
 def layout_of_seeds(choice: str, mesh: Mesh) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from msa_jax import checkpoint, config, methods, workdir
+from msa_jax import checkpoint, methods, workdir
 from msa_jax.batching import gather
 from msa_jax.data import Dataset, load, store
 from msa_jax.errors import UserError
@@ -155,8 +155,8 @@ def read_config(folder: Path) -> FrozenConfigDict:
     path = folder / workdir.CONFIG
     values = workdir.read_json(path)
     try:
-        settings = FrozenConfigDict(values)
-        config.check(settings)  # type: ignore[arg-type]  # reads only
+        settings = FrozenConfigDict(methods.completed(values))
+        methods.check(settings)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (KeyError, AttributeError, TypeError, ValueError) as error:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from msa_jax import config as configs
-from msa_jax import language, text_settings
+from msa_jax import language, methods, text_settings
+from msa_jax.config import reads
 from msa_jax.data import Dataset, standardise
 from msa_jax.data.scaling import Columns, far_from_one, of_card, train_columns
 from msa_jax.errors import UserError
@@ -57,11 +57,11 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     """
     _require_samples(dataset)
     there = _there(dataset.splits["train"])
-    configs.require(config, dataset.name, there)
-    reads, notes = configs.reads(config), []
-    if said := _left_out(dataset.name, reads, there):
+    methods.require(config, dataset.name, there)
+    read, notes = reads(config), []
+    if said := _left_out(dataset.name, read, there):
         notes.append(said)
-    splits = {name: _only(split, reads) for name, split in dataset.splits.items()}
+    splits = {name: _only(split, read) for name, split in dataset.splits.items()}
     dataset = dataset._replace(splits=splits)
     if dataset.card.get("synthetic"):
         notes.append(
@@ -71,7 +71,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     train = splits["train"]
     transcripts = [] if train.transcript is None else train.transcript
     encoder = no_encoder()
-    if "text" in reads:
+    if "text" in read:
         encoder = load_encoder(config.text, list(transcripts))
         encoder = computing(encoder, config.precision, remat=config.text.remat)
         _require_text(dataset, config.text.encoder)
@@ -335,8 +335,8 @@ def _intake(
     """Say how other samples become what these splits are."""
     width = {m: getattr(train, m).shape[2] for m in NONVERBAL}
     steps = {m: getattr(train, m).shape[1] for m in NONVERBAL}
-    reads, tokenizer = configs.reads(config), None
-    bert = "text" in reads and config.text.encoder == "bert"
+    read, tokenizer = reads(config), None
+    bert = "text" in read and config.text.encoder == "bert"
     if bert:
         steps["text"] = train.text.shape[2]
         # A random encoder made its vocabulary itself, not that of ready-made ids.
@@ -353,7 +353,7 @@ def _intake(
         task=config.task,
         seeds=tuple(config.seeds),
         label_range=tuple(dataset.card.get("label_range", ())),
-        reads=reads,
+        reads=read,
         text=text,
         steps=steps,
         width=width,

@@ -1,9 +1,9 @@
 """Many trainings as one program; `learning` runs it until each has ended.
 
 A lane is one training: a seed, and a value of every field that is an input of the
-program (`config.traced`). `train.fit` has a lane per seed, a hyper-parameter search
-lanes of several trials; a lane computes the same numbers in both. There is no test
-split here.
+program (`config.fields.Traced`). `train.fit` has a lane per seed, a hyper-parameter
+search lanes of several trials; a lane computes the same numbers in both. There is no
+test split here.
 """
 
 import dataclasses
@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import checkpoint, epoch_program, hosts, memory, packing, step
+from msa_jax import checkpoint, epoch_program, hosts, memory, methods, packing, step
 from msa_jax.batching import batches, shuffled
-from msa_jax.config import traced_values
 from msa_jax.text import Encoder
 from msa_jax.train_state import make_start, split_sharding, state_sharding
 from msa_jax.types import Method, Split, TrainState
@@ -114,7 +113,7 @@ def prepare(
 
     return Program(
         method=method,
-        values=traced_values(config),
+        values=methods.traced_values(config),
         max_epochs=config.selection.max_epochs,
         truth=hosts.to_host(getattr(valid, method.task.labels)),
         sizes=sizes,

@@ -5,10 +5,11 @@
         --config.seeds=1111,1112,1113 --config.data.dir=data
 
 Writes WORKDIR/results.json, report.html, report.md and everything they rest on. Any
-field of the config can be set on the command line (msa_jax/config/ lists them all).
-Run again in the same workdir to go on after a kill, with the same results to the bit
-(docs/resume.md), or to see the results of a finished run. With --distributed the same
-command on several hosts is one run.
+field of the config can be set on the command line; --help beside --config lists them.
+A method has one card, configs/METHOD.py; configs/METHOD_DATASET.py means that card with
+the method's values for the data set. Run again in the same workdir to go on after a
+kill, with the same results to the bit (docs/resume.md), or to see the results of a
+finished run. With --distributed the same command on several hosts is one run.
 """
 
 import sys
@@ -19,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from ml_collections import FrozenConfigDict, config_flags
+from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
-from msa_jax import cli, config, lock, workdir
+from msa_jax import cli, lock, workdir
 from msa_jax.backend import set_up_jax
 from msa_jax.errors import UserError
 
@@ -48,9 +49,11 @@ _PROCESS_ID = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> int:
     """Run what the flags say; return the exit code."""
+    from msa_jax import methods
+
     del argv
     frozen = FrozenConfigDict(_CONFIG.value)
-    config.check(frozen)
+    methods.check(frozen)
     folder = Path(_WORKDIR.value or _default_workdir())
     where = (_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value)
     if not _DISTRIBUTED.value:
@@ -195,12 +198,20 @@ def _command() -> str:
     return " ".join([f"python -m {name}", *sys.argv[1:]])
 
 
+def _explain(settings: ConfigDict) -> str:
+    """List the fields of a configuration, for --help."""
+    from msa_jax import methods
+
+    return methods.help_of(settings)
+
+
 def _default_workdir() -> str:
-    """For example runs/self_mm_mosi_mmsa for configs/self_mm_mosi.py:mmsa."""
+    """For example runs/ucrn_mosei_code+ta for configs/ucrn_mosei.py:code+ta."""
     argument = config_flags.get_config_filename(flags.FLAGS["config"])
-    path, _, variant = argument.partition(":")
-    return str(Path("runs") / "_".join(filter(None, (Path(path).stem, variant))))
+    path, _, words = argument.partition(":")
+    named = Path(path).stem, words.replace("+", "_", 1)
+    return str(Path("runs") / "_".join(filter(None, named)))
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, explain=_explain)

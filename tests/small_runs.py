@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from msa_jax import config as defaults
 from msa_jax import main, report
 from msa_jax.data import load
+from msa_jax.methods import PAPERS
 from msa_jax.predict import __main__ as command
 from msa_jax.types import Examples
 
@@ -20,7 +20,7 @@ SIZE = 12
 
 def small_config(data_dir: Path, **text: Any) -> FrozenConfigDict:
     """Self-MM with a random BERT, one epoch; `text`: fields of config.text."""
-    config = defaults.base()
+    config = PAPERS["self_mm"].config()
     config.seeds = SEEDS
     config.data.name, config.data.dir = "synthetic_tiny", str(data_dir)
     config.data.standardise = "train"

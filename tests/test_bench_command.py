@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from msa_jax import config
 from msa_jax.bench import comparable, encoders, shapes, whole_step
 from msa_jax.bench.options import SIDES, require_torch
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,10 +69,12 @@ def test_an_encoder_and_seeds_are_flags(tmp_path):
 
 def test_methods_that_read_padding_are_not_timed_packed():
     asked = SimpleNamespace(sides=None)
-    assert whole_step.sides_of(asked, config.base()) == SIDES
-    assert "packed" not in whole_step.sides_of(asked, config.ucrn("code"))
+    assert whole_step.sides_of(asked, PAPERS["self_mm"].config()) == SIDES
+    assert "packed" not in whole_step.sides_of(asked, PAPERS["ucrn"].config("code"))
     with pytest.raises(UserError, match="leaves out padding"):
-        whole_step.sides_of(SimpleNamespace(sides=("packed",)), config.sugrm())
+        whole_step.sides_of(
+            SimpleNamespace(sides=("packed",)), PAPERS["sugrm"].config()
+        )
 
 
 def test_drawn_sentences_have_the_twin_s_lengths():
@@ -121,9 +123,9 @@ def test_mistakes_are_one_line(arguments, message, tmp_path):
     [("spt.input_letters", "SPR"), ("model.sequence", "lstm"), ("loss.error", "l2")],
 )
 def test_what_pytorch_s_side_would_not_compute_is_refused(field, value):
-    c = config.sugrm()
+    c = PAPERS["sugrm"].config()
     comparable.require_written("sugrm", c)
-    comparable.require_written("self_mm", config.base())
+    comparable.require_written("self_mm", PAPERS["self_mm"].config())
     section, name = field.split(".")
     c[section][name] = value
     with pytest.raises(UserError, match=f"^--against torch: config.{field} = "):
@@ -132,13 +134,13 @@ def test_what_pytorch_s_side_would_not_compute_is_refused(field, value):
 
 def test_what_pytorch_computes_of_ucrn_and_mmcl():
     for preset in ("code", "paper"):
-        comparable.require_written("ucrn", config.ucrn(preset))
-    c = config.mmcl()
+        comparable.require_written("ucrn", PAPERS["ucrn"].config(preset))
+    c = PAPERS["mmcl"].config()
     comparable.require_written("mmcl", c)
     c.contrast.uni = "keys"
     with pytest.raises(UserError, match="config.contrast.uni = 'keys'"):
         comparable.require_written("mmcl", c)
-    c = config.ucrn("paper")
+    c = PAPERS["ucrn"].config("paper")
     c.model.causal = True
     with pytest.raises(UserError, match="config.model.causal = True"):
         comparable.require_written("ucrn", c)

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msa_jax import config, methods
+from msa_jax import methods
 from msa_jax.bench import count_mmcl, measure, shapes
 from msa_jax.layers.siamese_cnn import SiameseCnn
+from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES
 from tests import tiny
@@ -18,7 +19,7 @@ WIDTH = 320  # the least that five convolutions read is 159
 
 def small(**changes):
     """Return a small network's configuration, without dropout."""
-    c = config.mmcl()
+    c = PAPERS["mmcl"].config()
     c.text.encoder = "features"
     c.model.update(
         {"sequence_width": 8, "heads": 2, "layers": 2, "width": WIDTH, "channels": 6}

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from msa_jax import bert, config, methods
+from msa_jax import bert, methods
 from msa_jax.bench import measure, shapes, spt_alone
 from msa_jax.layers.spt import Readings
-from msa_jax.methods import self_mm, ucrn
+from msa_jax.methods import PAPERS, self_mm, ucrn
 from msa_jax.methods.torch_names import to_torch
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES, TARGETS
@@ -60,7 +60,7 @@ def test_the_methods_in_pytorch_are_the_same(name):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
     from msa_jax.bench import torch_self_mm, torch_sugrm
 
-    settings = config.sugrm() if name == "sugrm" else config.base()
+    settings = PAPERS[name].config()
     method = methods.make(settings, FeatureEncoder(), SMALL.label_range)
     model = method.model
     (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
@@ -131,7 +131,7 @@ def test_ucrn_in_pytorch_is_the_same(preset):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
     from msa_jax.bench import torch_ucrn, torch_ucrn_paper
 
-    settings = config.ucrn(preset)
+    settings = PAPERS["ucrn"].config(preset)
     settings.model.unimodal_layers = settings.model.crossmodal_layers = 2
     method = methods.make(settings, FeatureEncoder(), SMALL.label_range)
     (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
@@ -179,8 +179,8 @@ def test_every_formulation_steps_and_moves_all_parts(name):
         settings, method = None, spt_alone.make(Readings(8, 2, 2))
         batches, tokens = shapes.make_batches(SMALL, LENGTHS, 4, 2), None
     else:
-        made = {"self_mm": config.base, "sugrm": config.sugrm, "mmcl": config.mmcl}
-        settings = made[name]() if name in made else config.ucrn(name)
+        paper, words = (name, "") if name in PAPERS else ("ucrn", name)
+        settings = PAPERS[paper].config(words)
         module = bert.OwnBertEncoder(encoder)
         method = methods.make(settings, module, SMALL.label_range)
         batches = shapes.make_batches(SMALL, LENGTHS, 4, 2)

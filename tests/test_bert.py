@@ -16,8 +16,9 @@ from safetensors.flax import save_file
 from transformers import BertConfig
 from transformers.models.bert.modeling_flax_bert import ACT2FN, FlaxBertModule
 
-from msa_jax import bert, bert_weights, config, text
+from msa_jax import bert, bert_weights, text
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 
 # bert-base's proportions, a 32nd of its width; dropouts differ, so that none can stand
 # in another's place.
@@ -237,7 +238,7 @@ def test_bfloat16_is_computed_from_float32_parameters(own):
 
 
 def settings(**changes):
-    c = config.base().text
+    c = PAPERS["self_mm"].config().text
     c.update({"weights": "random", "implementation": "own", **changes})
     return c
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax import config, metrics, tasks
+from msa_jax import methods, metrics, tasks
 from msa_jax.data.known import KNOWN
 from msa_jax.errors import UserError
 from msa_jax.experiment import catalogue
@@ -59,7 +59,7 @@ def config_of(ours, part, task):
         if leaf not in inside:
             raise UserError(f"no field {field}")
         inside[leaf] = value
-    config.check(c)
+    methods.check(c)
     return c
 
 

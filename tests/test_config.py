@@ -10,15 +10,16 @@ import pytest
 
 from msa_jax import config, methods
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import Batch
 
 FOLDER = Path(__file__).parents[1] / "configs"
 DEFAULTS = {
-    "self_mm": config.base,
-    "sugrm": config.sugrm,
+    "self_mm": PAPERS["self_mm"].config,
+    "sugrm": PAPERS["sugrm"].config,
     "spt": config.standalone_spt,
-    "mmcl": config.mmcl,
+    "mmcl": PAPERS["mmcl"].config,
     "ucrn": config.ucrn,
 }
 VARIANTS = {
@@ -57,7 +58,7 @@ def keys(c, prefix=""):
 @pytest.mark.parametrize("file, options", EVERY)
 def test_every_config_is_sound_and_builds_its_method(file, options):
     c = get_config(file)(*options)
-    config.check(c)
+    methods.check(c)
     assert keys(c) == keys(DEFAULTS[c.method]())
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))  # takes every model field
     groups = {method.groups(p) for p in ("text_encoder/a", "text_encoder/bias", "x")}
@@ -198,13 +199,13 @@ def test_sp_transformers_hyper_parameters(data):
 
 
 def test_rates_do_not_warm_up_under_a_plateau_schedule():
-    c = config.standalone_spt()
-    config.check(c)
+    c = PAPERS["spt"].config()
+    methods.check(c)
     c.optim.warmup_share = 0.1
     with pytest.raises(UserError, match="^config.optim.warmup_share = 0.1: rates warm"):
-        config.check(c)
+        methods.check(c)
     c.optim.schedule = "linear"
-    config.check(c)
+    methods.check(c)
 
 
 @pytest.mark.parametrize("data", ["mosi", "mosei", "sims"])
@@ -264,7 +265,7 @@ def test_the_papers_text(data):
     ],
 )
 def test_bad_values_are_refused_by_name(path, value):
-    c = config.base()
+    c = PAPERS["self_mm"].config()
     *sections, field = path.split(".")
     section = c
     for name in sections:
@@ -272,24 +273,24 @@ def test_bad_values_are_refused_by_name(path, value):
     with section.unlocked(), section.ignore_type():
         section[field] = value
     with pytest.raises(UserError) as caught:
-        config.check(c)
+        methods.check(c)
     message = str(caught.value)
     assert message.startswith(f"config.{'.'.join(sections) or field}")
     assert "\n" not in message and field in message
 
 
 def test_aligned_lengths_exclude_front_padding():
-    c = config.base()
+    c = PAPERS["self_mm"].config()
     c.data.padding = "front"
-    config.check(c)
+    methods.check(c)
     c.data.aligned = True
     with pytest.raises(UserError, match="^config.data.padding = 'front' and config.da"):
-        config.check(c)
+        methods.check(c)
 
 
 def test_each_run_has_its_own_configuration():
-    c = config.base()
+    c = PAPERS["self_mm"].config()
     c.model.text_head = 1
     c.optim.groups.bert.rate = 1.0
-    assert config.base().model.text_head == 64
-    assert config.base().optim.groups.bert.rate == 5e-5
+    assert PAPERS["self_mm"].config().model.text_head == 64
+    assert PAPERS["self_mm"].config().optim.groups.bert.rate == 5e-5

@@ -11,11 +11,11 @@ import tiny
 from flax import linen as nn
 from ml_collections import FrozenConfigDict
 
-from msa_jax import config as defaults
 from msa_jax import step
 from msa_jax.experiment import controls, shuffles
 from msa_jax.experiment.shuffles import AUDIO, AUDIO_VISION, DRAWS, TEXT, VISION
 from msa_jax.inputs import Inputs, opened
+from msa_jax.methods import PAPERS
 from msa_jax.sealed import Sealed, StillSealed, seal
 from msa_jax.text import Encoder, FeatureEncoder
 from msa_jax.train_state import make_mesh
@@ -262,9 +262,9 @@ def test_no_control_and_an_unknown_one():
 
 
 def test_a_method_that_names_its_modalities_is_reduced_by_its_config():
-    config = FrozenConfigDict(defaults.mmcl())
+    config = FrozenConfigDict(PAPERS["mmcl"].config())
     found = controls.reduced_config(config, ("text", "audio"))
     assert found is not None and found.model.modalities == ("text", "audio")
     assert config.model.modalities == ("text", "audio", "vision")
-    plain = FrozenConfigDict(defaults.base())
+    plain = FrozenConfigDict(PAPERS["self_mm"].config())
     assert controls.reduced_config(plain, ("text",)) is None

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from tiny import leaves, make_params, make_split, quick
 
-from msa_jax import config, methods
+from msa_jax import methods
 from msa_jax.batching import gather
 from msa_jax.layers import crossmodal
 from msa_jax.layers.spt import Readings
+from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES
 
@@ -198,10 +199,10 @@ def test_layers_of_a_stack_start_apart_and_within_their_bounds():
 
 
 def test_sugrm_takes_it_in_place_of_spt():
-    c = config.sugrm()
+    c = PAPERS["sugrm"].config()
     c.model.sequence = "transformer"
     c.spt.update({"embed": EMBED, "heads": HEADS, "rounds": 1})
-    config.check(c)
+    methods.check(c)
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))
     split = make_split(4)
     params = make_params(method, split)

@@ -5,10 +5,10 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from msa_jax import config as defaults
 from msa_jax import epoch_program, memory
 from msa_jax.errors import UserError
 from msa_jax.memory import Memory
+from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import make_mesh
 
@@ -41,7 +41,7 @@ class Program:
 
 
 def settings(**changes):
-    c = ConfigDict(defaults.base())
+    c = ConfigDict(PAPERS["self_mm"].config())
     c.text.encoder, c.mesh.over_seeds, c.optim.batch_size = "features", "vmap", 7
     c.update_from_flattened_dict(changes)
     return c

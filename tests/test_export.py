@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 from msa_jax import config as defaults
 from msa_jax import intake, methods, text
 from msa_jax.batching import gather
+from msa_jax.methods import PAPERS
 from msa_jax.predict import export, exported, model
 from msa_jax.predict.model import Live
 from tests.intakes import FEATURES
@@ -20,24 +21,24 @@ LONG = FEATURES._replace(steps={"text": 16, "audio": 20, "vision": 18})
 
 
 def self_mm():
-    return defaults.base()
+    return PAPERS["self_mm"].config()
 
 
 def self_mm_with_spt():
-    config = defaults.base()
+    config = PAPERS["self_mm"].config()
     config.model.sequence, config.model.recalibrate = "spt", "mean"
     return config
 
 
 def sugrm():
     """With random shifts, which are drawn in evaluation, too."""
-    config = defaults.sugrm()
+    config = PAPERS["sugrm"].config()
     config.spt.input_letters, config.spt.respect_lengths = "SPR", True
     return config
 
 
 def ucrn():
-    config = defaults.ucrn()
+    config = PAPERS["ucrn"].config()
     config.model.unimodal_layers = config.model.crossmodal_layers = 1
     return config
 
@@ -49,7 +50,7 @@ def emotions():
 
 
 CONFIGS = (self_mm, self_mm_with_spt, sugrm, ucrn, emotions)
-CONFIGS += (defaults.standalone_spt, defaults.mmcl)
+CONFIGS += (defaults.standalone_spt, PAPERS["mmcl"].config)
 
 
 @pytest.mark.parametrize("make", CONFIGS)

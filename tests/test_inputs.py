@@ -7,17 +7,18 @@ import pytest
 from flax import linen as nn
 from tiny import make_proof
 
-from msa_jax import config, inputs, text
+from msa_jax import inputs, text
 from msa_jax.data import Dataset
 from msa_jax.data.scaling import train_columns
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 from msa_jax.types import Examples
 
 SENTENCES = ["a good film", "bad", "a bad film indeed", "good good"]
 
 
 def settings(**changes):
-    c = config.base()
+    c = PAPERS["self_mm"].config()
     c.text.update({"weights": "random", "random_width": 8, "random_layers": 1})
     for path, value in changes.items():
         section, field = path.split("__")
@@ -162,14 +163,17 @@ def test_a_missing_modality_is_named_and_what_works_without(missing, variant):
     )
     with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
         inputs.make_inputs(data, settings())
-    for preset in (config.ucrn(), config.mmcl()):  # they read all three here
+    for preset in (
+        PAPERS["ucrn"].config(),
+        PAPERS["mmcl"].config(),
+    ):  # they read all three here
         with pytest.raises(UserError, match=f"no {missing}, which .* reads; UCRN"):
             inputs.make_inputs(data, preset)
 
 
 def named(method, read, **changes):
     """Return the settings of a method that reads some modalities."""
-    c = getattr(config, method)()
+    c = PAPERS[method].config()
     c.text.update({"weights": "random", "random_width": 8, "random_layers": 1})
     c.text.encoder, c.model.modalities = "bert", read
     c.data.standardise = "train"

@@ -17,9 +17,10 @@ from test_spt_method import tiny as spt_settings
 from test_sugrm import settings as sugrm_settings
 from test_ucrn_method import settings as ucrn_settings
 
-from msa_jax import bert, config, lanes, step
+from msa_jax import bert, lanes, step
 from msa_jax.layers import block_attention
 from msa_jax.layers.encoder_stack import EncoderStack
+from msa_jax.methods import PAPERS
 from msa_jax.text import Encoder, FeatureEncoder
 from msa_jax.train_state import make_mesh
 
@@ -28,7 +29,7 @@ DATA = {f"{n}x" + "x".join(map(str, TRAIN.audio.shape[1:])) + "xf32" for n in (2
 
 
 def of_self_mm():
-    c = config.base()
+    c = PAPERS["self_mm"].config()
     c.text.encoder = "features"
     return c
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from msa_jax import config, main, workdir
+from msa_jax import main, workdir
 from msa_jax.errors import UserError
 from msa_jax.experiment import controls
+from msa_jax.methods import PAPERS
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ["--config", "configs/smoke.py"]
@@ -199,7 +200,7 @@ def test_another_config_in_a_finished_workdir_is_refused(finished, data):
 
 
 def test_a_run_on_altered_inputs_is_not_shown_as_the_one_asked_for(tmp_path):
-    c = config.base()
+    c = PAPERS["self_mm"].config()
     c.data.dir = str(tmp_path / "none")
     workdir.write_json(tmp_path / workdir.CONFIG, c.to_dict())
     results = {"notes": [f"{controls.TRAINED_WITHOUT}audio and vision, as a control."]}

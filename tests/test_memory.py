@@ -7,9 +7,9 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from msa_jax import config as defaults
 from msa_jax import memory
 from msa_jax.memory import Memory, Need
+from msa_jax.methods import PAPERS
 
 GB = 10**9
 
@@ -50,7 +50,7 @@ NEED = Need(there=GB // 2, state=GB, seeds=5, program=3 * GB)
 
 
 def config(**changes):
-    found = ConfigDict(defaults.base())
+    found = ConfigDict(PAPERS["self_mm"].config())
     found.update_from_flattened_dict(changes)
     return found
 

@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from msa_jax.config.mmcl import ROWS
 from tiny import assert_same, make_params, make_split, quick
 
 from msa_jax import config, methods, optim, step
 from msa_jax.batching import gather
-from msa_jax.config.mmcl import ROWS
 from msa_jax.contrastive_total import Weights
 from msa_jax.errors import UserError
 from msa_jax.layers import recurrence
 from msa_jax.layers.resample import match_steps
-from msa_jax.methods import mmcl
+from msa_jax.methods import PAPERS, mmcl
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
 
@@ -31,7 +31,7 @@ STILL = {"model__dropout": 0.0, "model__cutoff": 0.0}
 
 def settings(variant: str = "", **changes):
     """Return a tiny configuration; a key `a__b` stands for the field a.b."""
-    c = config.mmcl()
+    c = PAPERS["mmcl"].config()
     c.text.encoder = "features"
     small = {"sequence_width": 4, "heads": 2, "layers": 1, "width": 320, "channels": 6}
     c.model.update(small | {"context_width": 5, "fusion_width": 7})
@@ -40,7 +40,7 @@ def settings(variant: str = "", **changes):
     for path, value in changes.items():
         section, field = path.split("__")
         c[section][field] = value
-    config.check(c)
+    methods.check(c)
     return c
 
 
@@ -295,7 +295,7 @@ def test_groups_are_the_paper_s_two_rates():
 
 
 def test_sizes_are_the_paper_s():
-    c = config.mmcl()
+    c = PAPERS["mmcl"].config()
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))
     batch = gather(SPLIT, jnp.arange(1)).replace(text=jnp.zeros((1, 4, 768)))
     shapes = jax.eval_shape(
@@ -318,7 +318,7 @@ def test_config_files_and_variants(data):
     get = runpy.run_path(str(CONFIGS / f"mmcl_{data}.py"))["get_config"]
     assert get().data.aligned is (False if data == "mosi_real" else None)
     for word in ("", "aligned", "unaligned", *ROWS):
-        config.check(get(word))
+        methods.check(get(word))
     c = get("unaligned+no_contrast+t")
     assert c.data.aligned is False and not any(c.weights.values())
     assert c.model.modalities == ("text",)
@@ -329,12 +329,12 @@ def test_config_files_and_variants(data):
 def test_every_point_of_the_sweep_is_a_configuration():
     grid = runpy.run_path(str(CONFIGS / "sweeps" / "mmcl.py"))["get_sweep"]()
     for values in itertools.product(*grid.values()):
-        c = config.mmcl()
+        c = PAPERS["mmcl"].config()
         for path, value in zip(grid, values, strict=True):
             section, field = path.split(".")
             assert field in c[section]
             c[section][field] = value
-        config.check(c)
+        methods.check(c)
 
 
 @pytest.mark.parametrize(

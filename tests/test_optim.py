@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from msa_jax import config, optim
+from msa_jax import optim
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 
 
 def torch_adam(weights, gradients, rate, decay):
@@ -185,7 +186,7 @@ def test_after_epoch_leaves_other_optimisers_alone():
 
 
 def options(**changed):
-    c = config.base().optim
+    c = PAPERS["self_mm"].config().optim
     c.update(changed)
     return c
 

@@ -14,7 +14,7 @@ import tiny
 from ml_collections import ConfigDict
 from test_bert import SHAPE, assert_relative, make_params, make_tokens
 
-from msa_jax import bert, config, epoch_program, packing
+from msa_jax import bert, config, epoch_program, methods, packing
 from msa_jax.errors import UserError
 from msa_jax.train_state import make_mesh
 
@@ -323,12 +323,12 @@ def test_methods_that_read_padding_are_refused(monkeypatch, method, changes, mes
     )
     settings.update_from_flattened_dict(changes)
     if message is None:
-        config.check(settings)
+        methods.check(settings)
     else:
         with pytest.raises(UserError, match=message):
-            config.check(settings)
+            methods.check(settings)
     settings.text.packing = "auto"  # refused nowhere
-    config.check(settings)
+    methods.check(settings)
     given = (settings, splits([5] * 4), make_mesh(1, 1, 1))
     assert (epoch_program.choose_sizes(*given) is None) == (message is not None)
     monkeypatch.setattr(epoch_program, "platform", lambda mesh: "gpu")

@@ -18,6 +18,7 @@ from msa_jax import config as defaults
 from msa_jax.errors import UserError
 from msa_jax.experiment import controls
 from msa_jax.inputs import opened
+from msa_jax.methods import PAPERS
 from msa_jax.robustness import __main__ as command
 from msa_jax.robustness import evaluate, measures, passes, reduced, tables
 from msa_jax.types import MODALITIES
@@ -28,7 +29,7 @@ SEEDS = (3, 4)
 
 def small_config(data_dir, **model):
     """Self-MM on features, as small as it gets, one epoch."""
-    config = defaults.base()
+    config = PAPERS["self_mm"].config()
     config.seeds = SEEDS
     config.data.name, config.data.dir = "tiny_features", str(data_dir)
     config.text.encoder = "features"
@@ -331,7 +332,7 @@ def test_inputs_are_zeroed_in_every_split(run_folder):
 
 
 def test_a_method_that_names_its_modalities_is_reduced_by_its_config():
-    config = FrozenConfigDict(defaults.mmcl())
+    config = FrozenConfigDict(PAPERS["mmcl"].config())
     found = controls.reduced_config(config, ("text", "audio"))
     assert defaults.reads(config) == MODALITIES
     assert defaults.reads(found) == ("text", "audio")

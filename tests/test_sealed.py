@@ -11,10 +11,10 @@ from ml_collections import FrozenConfigDict
 from test_layout import TREES
 from tiny import make_heads, make_proof
 
-from msa_jax import config as defaults
 from msa_jax import epoch_program, step, train
 from msa_jax import inputs as preparation
 from msa_jax.data import Dataset
+from msa_jax.methods import PAPERS
 from msa_jax.outputs import Writer
 from msa_jax.sealed import Frozen, Sealed, StillSealed, freeze, recall, seal, state_hash
 from msa_jax.train_state import make_mesh
@@ -25,7 +25,7 @@ VALID = 12  # samples; test has as many, so that a leak can take its place
 
 
 def settings():
-    config = defaults.base()
+    config = PAPERS["self_mm"].config()
     config.seeds = SEEDS
     config.text.encoder = "features"
     config.data.standardise = "train"

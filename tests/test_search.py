@@ -10,6 +10,7 @@ from msa_jax import config as defaults
 from msa_jax.errors import UserError
 from msa_jax.experiment import search
 from msa_jax.experiment.search import LogUniform, Trial, Uniform
+from msa_jax.methods import PAPERS
 
 RATE, SIZE = "optim.groups.other.rate", "optim.batch_size"
 SWEEP = {
@@ -165,7 +166,7 @@ def test_a_search_that_cannot_be_is_one_line(sweep, how, trials, said):
 
 
 def test_none_is_a_value_where_the_config_has_none():
-    config = defaults.mmcl()
+    config = PAPERS["mmcl"].config()
     trials = plan({"data.aligned": (None, True)}, "grid", config=config)
     assert points(trials) == [(None,), (True,)]
     with pytest.raises(UserError, match="None is not a value"):

@@ -10,20 +10,21 @@ import pytest
 from flax import linen as nn
 from tiny import make_params, make_split, quick
 
-from msa_jax import config, methods, optim, step
+from msa_jax import methods, optim, step
 from msa_jax.batching import gather
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
+from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import init_params, make_mesh, new_state, seed_keys
 from msa_jax.types import MODALITIES, Batch, Outputs
 
 
 def tiny(**changes):
-    c = config.standalone_spt()
+    c = PAPERS["spt"].config()
     c.spt.update({"embed": 4, "heads": 2, "rounds": 1, "respect_lengths": True})
     c.update_from_flattened_dict(changes)
-    config.check(c)
+    methods.check(c)
     return c
 
 
@@ -40,7 +41,7 @@ def test_number_of_parameters_is_the_public_codes(widths, expected):
 
     def init(text, audio, vision):
         batch = Batch(text, one, audio, one, vision, one, one * 1.0, one, one > 0)
-        network = make(config.standalone_spt()).model
+        network = make(PAPERS["spt"].config()).model
         return network.init(jax.random.key(0), batch, train=False)
 
     inputs = [jax.ShapeDtypeStruct((1, 1, w), jnp.float32) for w in widths]
@@ -99,7 +100,7 @@ def test_loss_is_the_mean_of_valid_samples(error, expected):
 
 
 def test_groups():
-    group = make(config.standalone_spt()).groups
+    group = make(PAPERS["spt"].config()).groups
     assert group("text_encoder/bert/kernel") == "bert"
     assert group("text_encoder/LayerNorm/scale") == "bert_no_decay"
     assert group("spt/input_text/query_kernel") == "spt"

@@ -10,7 +10,7 @@ import pytest
 from msa_jax import config, methods, optim, step
 from msa_jax.batching import batches, gather
 from msa_jax.layers.mrm import Recalibration
-from msa_jax.methods import sugrm
+from msa_jax.methods import PAPERS, sugrm
 from msa_jax.outputs import Writer
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import init_params, new_state
@@ -23,7 +23,7 @@ ORDER = batches(jnp.arange(24), 8)  # three batches
 
 def settings(method: str, **changes):
     """Return a tiny configuration; a key `a__b` stands for the field a.b."""
-    c = config.sugrm() if method == "sugrm" else config.base()
+    c = PAPERS["sugrm"].config() if method == "sugrm" else PAPERS["self_mm"].config()
     c.text.encoder = "features"
     c.optim.batch_size, c.optim.accumulate_batches = 8, 1
     c.spt.embed, c.spt.heads = 4, 2
@@ -40,7 +40,7 @@ def settings(method: str, **changes):
         for name in sections:
             section = section[name]
         section[field] = value
-    config.check(c)
+    methods.check(c)
     return c
 
 
@@ -180,7 +180,7 @@ def test_the_first_pass_s_order_comes_from_the_seed():
     ],
 )
 def test_parameter_counts_are_the_public_code_s(data, steps, widths, heads, count):
-    c = config.sugrm()
+    c = PAPERS["sugrm"].config()
     c.spt.heads = heads
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))
     sequences = [jnp.zeros((1, t, d)) for t, d in zip(steps, widths, strict=True)]
@@ -214,10 +214,10 @@ def test_groups_are_the_public_trainer_s():
 
 
 def test_equal_features_are_asked_for_where_distances_need_them():
-    c = config.base()
+    c = PAPERS["self_mm"].config()
     c.ulgm.rule = "sugrm"
     with pytest.raises(config.checks.UserError, match="must be equal; they are"):
-        config.check(c)
+        methods.check(c)
 
 
 def recalibrated(x, lengths, masked):

@@ -10,8 +10,9 @@ import pytest
 import tiny
 from safetensors.numpy import load_file, save_file
 
-from msa_jax import config, text
+from msa_jax import text
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 from msa_jax.methods.torch_names import TEXT, Names, to_torch
 
 WIDTH, VOCABULARY, POSITIONS = 8, 12, 16
@@ -20,7 +21,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film
 
 def settings(**changes):
     """Return `config.text` of a tiny random encoder, with changes."""
-    c = config.base().text
+    c = PAPERS["self_mm"].config().text
     c.update({"weights": "random", "random_width": WIDTH, **changes})
     return c
 

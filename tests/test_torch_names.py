@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tiny
 
-from msa_jax import config, text
-from msa_jax.methods import self_mm
+from msa_jax import text
+from msa_jax.methods import PAPERS, self_mm
 from msa_jax.methods.torch_names import Names, from_torch, rows, to_torch
 
 TEXT = {"weights": "random", "random_width": 8, "random_layers": 2}
@@ -13,7 +13,7 @@ TEXT = {"weights": "random", "random_width": 8, "random_layers": 2}
 @pytest.fixture(scope="module")
 def params():
     """Self-MM with a tiny BERT; every parameter drawn, biases too."""
-    settings = config.base().text
+    settings = PAPERS["self_mm"].config().text
     settings.update(TEXT)
     method = tiny.make_self_mm(text.load_encoder(settings, ["a b"]).module)
     split = tiny.make_split(3)

@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
+from msa_jax.config.traced import TRACED
 from test_sealed import data
 
 from msa_jax import config as defaults
 from msa_jax import methods, sealed, train
-from msa_jax.config.traced import TRACED
 from msa_jax.errors import UserError
 from msa_jax.experiment import search, trials
 from msa_jax.experiment.search import LogUniform
 from msa_jax.inputs import make_inputs
+from msa_jax.methods import PAPERS
 from msa_jax.report import tune_page
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import make_mesh
@@ -37,7 +38,7 @@ SWEEP = {
 
 def settings(**changes) -> ConfigDict:
     """UCRN without its stacks: a network that compiles at once."""
-    config = defaults.ucrn()
+    config = PAPERS["ucrn"].config()
     config.seeds = (3, 4)
     config.data.name = "made_up"
     config.model.width = 3
@@ -150,8 +151,8 @@ def test_every_traced_field_reaches_the_loss_or_the_update():
     } | {m: jnp.roll(x, i, axis=1) for i, m in enumerate(("text", "audio", "vision"))}
     outputs = Outputs(x.T[:1], features)
     reached = set()
-    for config in (defaults.mmcl(), defaults.ucrn()):
-        values = defaults.traced_values(config)
+    for config in (PAPERS["mmcl"].config(), PAPERS["ucrn"].config()):
+        values = methods.traced_values(config)
 
         @jax.jit
         def loss(hyper, config=config):
@@ -176,8 +177,8 @@ def test_a_weight_of_zero_is_a_constant():
         assert not defaults.is_traced(field, value)
     assert defaults.is_traced(DECAY, 0.0)  # a decay of 0 adds 0
     config = settings(**{APART: 0.0})
-    assert set(defaults.traced_values(config)) >= {RATE, DECAY, TASK}
-    assert APART not in defaults.traced_values(config)
+    assert set(methods.traced_values(config)) >= {RATE, DECAY, TASK}
+    assert APART not in methods.traced_values(config)
 
 
 def read(folder):

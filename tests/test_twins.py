@@ -5,12 +5,12 @@ import pytest
 from test_data_plain import present
 from test_data_store import command
 
-from msa_jax import config as configs
 from msa_jax import inputs
 from msa_jax.data import known, load, twin_emotions, twins
 from msa_jax.data.card import content_sha256
 from msa_jax.data.known import KNOWN
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 
 
 def shapes(examples) -> dict[str, tuple]:
@@ -137,7 +137,7 @@ def test_prepare_marks_the_twin_and_writes_it(tmp_path, capsys):
 
 
 def test_results_of_synthetic_data_say_so(tmp_path):
-    config = configs.base()
+    config = PAPERS["self_mm"].config()
     config.text.weights = "random"
     config.text.random_vocabulary = 30522
     data = load("synthetic_tiny", tmp_path)

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from msa_jax.config.ucrn import ROWS
 from tiny import make_params, make_split, quick
 
-from msa_jax import config, divergence, losses, methods, tasks
+from msa_jax import divergence, losses, methods, tasks
 from msa_jax.batching import gather
-from msa_jax.config.ucrn import ROWS
 from msa_jax.errors import UserError
-from msa_jax.methods import ucrn
+from msa_jax.methods import PAPERS, ucrn
 from msa_jax.text import FeatureEncoder
 
 EMOTION = jnp.asarray(np.random.default_rng(0).integers(-2, 3, (24, 6)).clip(0) / 1.0)
@@ -28,12 +28,12 @@ TASKS = {
 
 
 def settings(variant: str = "", task: str = "sentiment"):
-    c = config.ucrn_variant(variant)
+    c = PAPERS["ucrn"].config(variant)
     c.task = task
     c.model.width = 6
     for part in ("unimodal_layers", "crossmodal_layers"):
         c.model[part] = min(1, c.model[part])
-    config.check(c)
+    methods.check(c)
     return c
 
 
@@ -139,21 +139,21 @@ def test_weights_of_the_losses():
 
 
 def test_presets_and_refusals():
-    paper, code = config.ucrn(), config.ucrn("code")
+    paper, code = PAPERS["ucrn"].config(), PAPERS["ucrn"].config("code")
     assert (paper.model.width, paper.optim.batch_size) == (24, 16)
     assert {name: code.model[name] for name in ucrn.CODE} == dict(ucrn.CODE)
     assert len(paper.seeds) == 10
     with pytest.raises(UserError, match="'no_tea' must be paper, code or a row"):
-        config.ucrn_variant("code+no_tea")
-    c = config.mmcl()
+        PAPERS["ucrn"].config("code+no_tea")
+    c = PAPERS["mmcl"].config()
     c.task = "emotion"
     with pytest.raises(UserError, match="mmcl answers 'sentiment' only"):
-        config.check(c)
-    c = config.ucrn()
+        methods.check(c)
+    c = PAPERS["ucrn"].config()
     c.model.heads = 5
     with pytest.raises(UserError, match="width = 24: must be a multiple of"):
-        config.check(c)
-    c = config.ucrn()
+        methods.check(c)
+    c = PAPERS["ucrn"].config()
     c.model.unimodal_layers = -1
     with pytest.raises(UserError, match="unimodal_layers = -1: must be at least 0"):
-        config.check(c)
+        methods.check(c)

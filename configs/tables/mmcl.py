@@ -3,9 +3,9 @@
 python -m msa_jax.reproduce mmcl/table2
 """
 
-from msa_jax.config.mmcl import ROWS
 from msa_jax.experiment.mmsa import reproduced
 from msa_jax.experiment.spec import ACC2, ACC7, CORR, F1, MAE, Ours, Table, parts
+from msa_jax.methods.mmcl import PAPER
 
 COLUMNS = (ACC7, ACC2, F1, MAE, CORR)
 RUNS = "The paper reports means over five runs, without standard deviations."
@@ -88,14 +88,14 @@ def _table2():
             aligned=True,
         ),
         ours={
-            "rp Transformer": Ours("mmcl", ROWS["linear"]),
-            "w/o L_uni": Ours("mmcl", ROWS["no_uni"]),
-            "w/o ICL": Ours("mmcl", ROWS["no_icl"]),
-            "w/o L_cross": Ours("mmcl", ROWS["no_cross"]),
-            "w/o L_align": Ours("mmcl", ROWS["no_align"]),
-            "w/o L_uniform": Ours("mmcl", ROWS["no_uniform"]),
-            "w/o SCL": Ours("mmcl", ROWS["no_scl"]),
-            "No Contrast": Ours("mmcl", ROWS["no_contrast"]),
+            "rp Transformer": Ours("mmcl", PAPER.variants["linear"]),
+            "w/o L_uni": Ours("mmcl", PAPER.variants["no_uni"]),
+            "w/o ICL": Ours("mmcl", PAPER.variants["no_icl"]),
+            "w/o L_cross": Ours("mmcl", PAPER.variants["no_cross"]),
+            "w/o L_align": Ours("mmcl", PAPER.variants["no_align"]),
+            "w/o L_uniform": Ours("mmcl", PAPER.variants["no_uniform"]),
+            "w/o SCL": Ours("mmcl", PAPER.variants["no_scl"]),
+            "No Contrast": Ours("mmcl", PAPER.variants["no_contrast"]),
             "MMCL": Ours("mmcl"),
         },
         main="MMCL",
@@ -110,7 +110,7 @@ def _table2():
             F1_DIFFERS,
         ),
         figures=("loss_steps", "embedding"),
-        beside=Ours("mmcl", ROWS["no_contrast"]),
+        beside=Ours("mmcl", PAPER.variants["no_contrast"]),
     )
 
 
@@ -165,12 +165,12 @@ def _table4():
             aligned=True,
         ),
         ours={
-            "A": Ours("mmcl", ROWS["a"]),
-            "V": Ours("mmcl", ROWS["v"]),
-            "T": Ours("mmcl", ROWS["t"]),
-            "A + V": Ours("mmcl", ROWS["av"]),
-            "T + A": Ours("mmcl", ROWS["ta"]),
-            "T + V": Ours("mmcl", ROWS["tv"]),
+            "A": Ours("mmcl", PAPER.variants["a"]),
+            "V": Ours("mmcl", PAPER.variants["v"]),
+            "T": Ours("mmcl", PAPER.variants["t"]),
+            "A + V": Ours("mmcl", PAPER.variants["av"]),
+            "T + A": Ours("mmcl", PAPER.variants["ta"]),
+            "T + V": Ours("mmcl", PAPER.variants["tv"]),
             "T + A + V": Ours("mmcl"),
         },
         main="T + A + V",

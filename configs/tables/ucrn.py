@@ -8,9 +8,9 @@ features) by a star: two parts here, `mosei_emotion` and `mosei_tbje`.
 
 from collections.abc import Callable
 
-from msa_jax.config.ucrn import ROWS
 from msa_jax.experiment.mmsa import reproduced
 from msa_jax.experiment.spec import Column, Head, Ours, Part, Table, one, parts
+from msa_jax.methods.ucrn import PAPER
 
 RUNS = "The paper's values are means over ten runs with different starts."
 NO_CODE = (
@@ -289,13 +289,13 @@ def _table6():
         (RUNS, NO_CODE, words, *SENTIMENT_NOTES),
         ours={
             "UCRN": UCRN,
-            "UCRN w/o CRM": Ours("ucrn", ROWS["no_crm"]),
-            "UCRN w/o SQIL": Ours("ucrn", ROWS["no_sqil"]),
-            "UCRN w/o MJS": Ours("ucrn", ROWS["no_mjs"]),
-            "UCRN w/o URM": Ours("ucrn", ROWS["no_urm"]),
+            "UCRN w/o CRM": Ours("ucrn", PAPER.variants["no_crm"]),
+            "UCRN w/o SQIL": Ours("ucrn", PAPER.variants["no_sqil"]),
+            "UCRN w/o MJS": Ours("ucrn", PAPER.variants["no_mjs"]),
+            "UCRN w/o URM": Ours("ucrn", PAPER.variants["no_urm"]),
         },
         figures=("embedding",),
-        beside=Ours("ucrn", ROWS["no_sqil"] | ROWS["no_mjs"]),
+        beside=Ours("ucrn", PAPER.variants["no_sqil"] | PAPER.variants["no_mjs"]),
     )
 
 
@@ -317,7 +317,7 @@ def _table7():
         "No reading of the paper that docs/fidelity.md argues gives the printed "
         "numbers; the public code's network has 690,031 and 352,861 parameters.",
     )
-    ours = {"UCRN(trimodal)": UCRN, "UCRN(bimodal)": Ours("ucrn", ROWS["ta"])}
+    ours = {"UCRN(trimodal)": UCRN, "UCRN(bimodal)": Ours("ucrn", PAPER.variants["ta"])}
     return _table(7, "The size of UCRN", found, notes, ours, main="UCRN(trimodal)")
 
 

@@ -64,10 +64,10 @@ def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:
     """Measure; return all rows, and what holds for all of them."""
     import jax
 
-    from msa_jax import backend, config
+    from msa_jax import backend
     from msa_jax.bench import count, epochs, shapes, steps, whole_step
 
-    backend.set_up_jax(config.base().precision)
+    backend.set_up_jax("highest")
     jax.config.update("jax_enable_compilation_cache", False)
     shape = shapes.of_dataset(options.dataset_shape, aligned=options.aligned)
     peak = count.matmul_peak()

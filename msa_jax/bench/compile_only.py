@@ -18,10 +18,10 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from msa_jax import backend, bert, epoch_program, memory
 from msa_jax.bench import encoders, hlo, needs, shapes, targets
 from msa_jax.bench.options import load_config
-from msa_jax.config import check
 from msa_jax.data.known import KNOWN, WORD_VECTOR
 from msa_jax.errors import UserError
 from msa_jax.layers.recurrence import CHUNK
+from msa_jax.methods import check
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import make_mesh
 from msa_jax.types import MODALITIES, Split

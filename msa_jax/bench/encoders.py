@@ -56,12 +56,13 @@ def tokens(options: Any, shape: shapes.Shape, n: int) -> np.ndarray:
 
 
 def _transcripts(options: Any, longest: int) -> np.ndarray:
-    from msa_jax import config, text
+    from msa_jax import text
+    from msa_jax.config import fields, sections
     from msa_jax.data import load
 
     folder = options.data or os.environ.get("MSA_DATA") or "data"
     train = load(options.transcripts, folder).splits["train"]
     if train.transcript is None:
         raise UserError(f"--transcripts {options.transcripts}: it has no transcripts")
-    encoder = text.load_encoder(config.base().text)
+    encoder = text.load_encoder(fields.defaults(fields.of(sections.Text)))
     return text.tokenize(encoder, list(train.transcript), longest)[0]

@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from msa_jax import cli
+from msa_jax import cli, methods
 from msa_jax.bench.targets import TARGETS
 from msa_jax.errors import UserError
 
-METHODS = ("self_mm", "sugrm", "mmcl", "ucrn", "spt")
 DATASETS = ("mosi", "mosei", "sims")
 ENCODERS = ("none", "minilm", "bert-base")
 SIDES = ("transformers", "padded", "packed")
@@ -40,7 +39,7 @@ def parse(doc: str | None) -> Any:
         if value is not None and value < 1:
             flag = name.replace("_", "-")
             raise UserError(f"--{flag} {value}: must be 1 or more")
-    options.method = _listed("method", options.method, METHODS)
+    options.method = _listed("method", options.method, tuple(methods.PAPERS))
     options.sides = options.sides and _listed("sides", options.sides, SIDES)
     options.seeds = _numbers("seeds", options.seeds) if options.seeds else ()
     ahead = bool(options.compile_only)
@@ -82,8 +81,8 @@ def parse(doc: str | None) -> Any:
 def _parser(doc: str | None) -> cli.Parser:
     parser = cli.Parser(doc)
     add = parser.add_argument
-    methods = ",".join(METHODS)
-    add("--method", default="self_mm", help=f"any of {methods}; spt: that layer alone")
+    names = ",".join(methods.PAPERS)
+    add("--method", default=next(iter(methods.PAPERS)), help=f"any of {names}")
     add("--dataset-shape", "--dataset_shape", choices=DATASETS, default="mosi")
     add("--aligned", action="store_true", help="all modalities have the text's steps")
     add("--batch", type=int, help="samples per step (default: 32; of spt its own)")
@@ -165,17 +164,18 @@ def load_config(options: Any, name: str) -> Any:
     """
     from ml_collections import FrozenConfigDict
 
-    path = options.config
+    paper, path = methods.PAPERS[name], options.config
+    # PyTorch's side is the public code's, where there is a choice.
+    public = "code" if "code" in paper.variants and not options.compile_only else ""
+    variant = options.variant or public
     if path is None:
-        folder = Path(__file__).parents[2] / "configs"
-        path = folder / f"{name}_{options.dataset_shape}.py"
-    timed = not options.compile_only
-    variant = options.variant or ("code" if name == "ucrn" and timed else "")
-    config = cli.load_config(f"{path}:{variant}" if variant else str(path))
-    if config.method != name:
-        raise UserError(
-            f"--config {path} is of {config.method}: add --method {config.method}"
-        )
+        config = paper.config("+".join(filter(None, (options.dataset_shape, variant))))
+    else:
+        config = cli.load_config(f"{path}:{variant}" if variant else str(path))
+        if config.method != name:
+            raise UserError(
+                f"--config {path} is of {config.method}: add --method {config.method}"
+            )
     if options.encoder is not None:
         encoded = options.encoder != "none"
         config.text.encoder = "bert" if encoded else "features"

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from msa_jax import config, methods, optim, packing
+from msa_jax import methods, optim, packing
 from msa_jax.batching import gather
 from msa_jax.bench import comparable, encoders, measure, needs, shapes
 from msa_jax.bench.options import SIDES, load_config
@@ -109,7 +109,7 @@ def sides_of(options: Any, settings: Any) -> tuple[str, ...]:
     packed = ConfigDict(settings)
     packed.text.update(encoder="bert", implementation="own", packing="tokens")
     try:
-        config.check(packed)
+        methods.check(packed)
     except UserError:
         if "packed" in (options.sides or ()):
             raise

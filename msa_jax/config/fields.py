@@ -4,9 +4,9 @@ A linen module, a named tuple, a dataclass or a function says with each of its
 attributes (of a function: its keyword-only parameters) what a run may choose:
 
     class Network(nn.Module):
-        text_encoder: nn.Module                       # no default: not a field
-        gate: Literal["relu", "squeeze"] = "relu"     # choices
-        width: Annotated[Size, "of every modality"] = 24   # bounds, and words for --help
+        text_encoder: nn.Module  # no default: not a field
+        gate: Literal["relu", "squeeze"] = "relu"  # choices
+        width: Annotated[Size, "of a modality"] = 24  # bounds, and words for --help
 
 `of` reads them, `defaults` makes a `ConfigDict` of them, `refuse` checks values.
 """

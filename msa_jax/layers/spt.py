@@ -1,6 +1,6 @@
 """The sparse phased transformer: three sequences compressed, crossed and refined."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from msa_jax.config import fields, reads
 from msa_jax.errors import UserError
@@ -57,6 +58,25 @@ def make(
 def check(settings: Any) -> None:
     """Refuse settings that no run can use; see `Paper.refuse`."""
     of(settings).refuse(settings)
+
+
+def completed(values: Mapping[str, Any]) -> ConfigDict:
+    """Return a configuration as an earlier version wrote it, with the fields of today.
+
+    Fields that did not exist have the values which stand for what was computed then:
+    the defaults.
+
+    Args:
+        values: of the configuration, nested.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    stored = ConfigDict(values)
+    settings = of(stored).config()
+    with settings.ignore_type():
+        settings.update(stored)
+    return settings
 
 
 def against_packing(settings: Any) -> str:

@@ -407,9 +407,7 @@ PAPER = Paper(
         # Table 2. Table 5's rows are values of config.weights.{uni,sentiment,cross}.
         "linear": {"model.encoder": "linear"},  # "rp Transformer"
         "no_uni": {"weights.uni": 0.0},
-        "no_icl": dict.fromkeys(
-            ("weights.cross", "weights.align", "weights.uniform"), 0.0
-        ),
+        "no_icl": {f"weights.{name}": 0.0 for name in ("cross", "align", "uniform")},
         "no_cross": {"weights.cross": 0.0},
         "no_align": {"weights.align": 0.0},
         "no_uniform": {"weights.uniform": 0.0},

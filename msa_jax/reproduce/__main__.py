@@ -89,7 +89,6 @@ def command() -> None:
         controls=not given.no_controls,
         out=given.out,
         data_dir=store.data_dir(given.data_dir),
-        configs=configs,
         overrides=overrides,
     )
     print(run.reproduce(asked, train=not given.show))

@@ -79,7 +79,6 @@ def plan(
     parts: Iterable[tuple[int, Part, str]],
     cards: Mapping[str, Mapping[str, Any]],
     root: Path,
-    configs: Path,
     *,
     budget: str,
     controls: bool = True,
@@ -92,7 +91,6 @@ def plan(
         parts: from `choose_parts`, with columns from `columns.fitting`.
         cards: data set -> its data card.
         root: folder of all runs of tables.
-        configs: folder of config files.
         budget: see `recipes.recipe`.
         controls: also the main row without audio and vision, and with them shuffled.
         change: what the user sets on top of every configuration.
@@ -103,7 +101,6 @@ def plan(
         make = partial(
             recipe,
             card=card,
-            configs=configs,
             budget=budget,
             aligned=part.aligned if dataset == part.dataset else None,
             change=change,

@@ -1,18 +1,17 @@
 """From a method, a data set and a budget to the configuration of a run."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from msa_jax import cli, config
-from msa_jax.errors import UserError
+from msa_jax import methods
+from msa_jax.config import fields
 from msa_jax.experiment.spec import Ours
 from msa_jax.types import MODALITIES
 
 ALIASES = {"demo": "synthetic"}  # what people call the built-in set
-BUDGETS = ("full", "small")
+PLAIN = "mosi_real"  # a data set of plain arrays and sentences
 SMALL_EPOCHS, SMALL_STOP = 10, 3
 
 
@@ -32,7 +31,6 @@ class Recipe(NamedTuple):
 def recipe(
     ours: Ours,
     card: Mapping[str, Any],
-    configs: Path,
     *,
     budget: str = "full",
     task: str = "sentiment",
@@ -41,13 +39,12 @@ def recipe(
 ) -> Recipe:
     """Put a row's configuration together.
 
-    The method's own file for the data set is taken, `configs/METHOD_DATASET.py`; where
-    there is none, the one for plain arrays, `configs/METHOD_mosi_real.py`.
+    The method's own values for the data set are taken; where it has none, those for
+    plain arrays, `mosi_real`.
 
     Args:
         ours: method and changes of the row.
         card: the data card of the data set.
-        configs: folder of config files.
         budget: "full": as that file says; "small": the text encoder is frozen, at most
             10 epochs, 3 without a better one: minutes instead of hours.
         task: `config.task`.
@@ -55,10 +52,10 @@ def recipe(
         change: what the user sets on top, before the row's own changes.
 
     Raises:
-        UserError: there is no such config file, no run can use the configuration, or
-            the data set lacks what it reads.
+        UserError: there is no such method, no run can use the configuration, or the
+            data set lacks what it reads.
     """
-    settings, file, differs = _own(ours.method, card["name"], configs)
+    settings, file, differs = _own(ours.method, card["name"])
     settings.task = task
     if aligned and not differs:
         settings.data.aligned = True
@@ -66,51 +63,25 @@ def recipe(
     if budget == "small":
         differs.append(_make_small(settings))
     change(settings)
-    for field, value in ours.changes.items():
-        set_field(settings, field, value)
-    config.check(settings)
+    fields.change(settings, ours.changes)
+    methods.check(settings)
     parts = (*MODALITIES, "emotion", "unimodal_label")
     there = {part for part in parts if card.get(part, True) is not None}
-    config.require(settings, card["name"], there)
+    methods.require(settings, card["name"], there)
     return Recipe(settings, file, tuple(differs))
 
 
-def set_field(settings: ConfigDict, field: str, value: Any) -> None:
-    """Set a dotted field.
-
-    Raises:
-        UserError: the configuration has no such field, or it is of another type.
-    """
-    *groups, name = field.split(".")
-    group = settings
-    try:
-        for key in groups:
-            group = group[key]
-        if name not in group:
-            raise KeyError(name)
-        group[name] = value
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"config.{field} = {value!r}: {settings.method} has no such field, or it "
-            "is of another type"
-        ) from error
-
-
-def _own(method: str, dataset: str, configs: Path) -> tuple[ConfigDict, str, list[str]]:
-    """Read the method's config file for a data set, or the one for plain arrays."""
-    own = configs / f"{method}_{dataset}.py"
-    if own.is_file():
-        return cli.load_config(str(own)), own.name, []
-    plain = configs / f"{method}_mosi_real.py"
-    if not plain.is_file():
-        raise UserError(
-            f"no config file {own} and no {plain.name} beside it: give the folder of "
-            "config files with --configs"
-        )
-    settings = cli.load_config(str(plain))
+def _own(method: str, dataset: str) -> tuple[ConfigDict, str, list[str]]:
+    """Return a method's values for a data set, or those for plain arrays."""
+    paper = methods.of(ConfigDict({"method": method}))
+    file = f"{method}_{dataset}.py"
+    if dataset in paper.datasets():
+        return paper.config(dataset), file, []
+    settings = paper.config(PLAIN)
     settings.data.name = dataset
-    said = f"no published setting of {method} for {dataset}: {plain.name} is used"
-    return settings, plain.name, [said]
+    file = f"{method}_{PLAIN}.py"
+    said = f"no published setting of {method} for {dataset}: {file} is used"
+    return settings, file, [said]
 
 
 def _text(settings: ConfigDict, card: Mapping[str, Any]) -> list[str]:

@@ -35,7 +35,6 @@ class Asked(NamedTuple):
     controls: bool
     out: Path
     data_dir: str
-    configs: Path
     overrides: Mapping[str, str]
 
 
@@ -67,7 +66,6 @@ def reproduce(asked: Asked, *, train: bool = True) -> Path:
         parts,
         cards,
         asked.out / RUNS,
-        asked.configs,
         budget=asked.budget,
         controls=asked.controls,
         change=_overriding(asked),

@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 from ml_collections import FrozenConfigDict, config_flags
 
-from msa_jax import cli, config, workdir
+from msa_jax import cli, methods, workdir
 from msa_jax.backend import set_up_jax
 from msa_jax.errors import UserError
 from msa_jax.experiment import search
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     """Run what the flags say; return the exit code."""
     del argv
     frozen = FrozenConfigDict(_CONFIG.value)
-    config.check(frozen)
+    methods.check(frozen)
     if not _SWEEP.value:
         raise UserError("--sweep is missing, e.g. --sweep configs/sweeps/ucrn.py")
     if _LANES.value < 1:
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
 
 
 def _config_file() -> str:
-    """Return what was typed: "configs/demo.py" or "file.py:variant"."""
+    """Return the config file: "configs/demo.py" or "configs/mmcl.py:mosei"."""
     return config_flags.get_config_filename(flags.FLAGS["config"])
 
 
@@ -98,8 +98,9 @@ def _seeds_of_the_file(given: dict[str, Any]) -> tuple[int, ...]:
 
 def _default_workdir() -> str:
     """For example runs/tune_self_mm_mosi_mmsa for configs/self_mm_mosi.py:mmsa."""
-    path, _, variant = _config_file().partition(":")
-    name = "_".join(filter(None, ("tune", Path(path).stem, variant)))
+    path, _, words = _config_file().partition(":")
+    named = "tune", Path(path).stem, words.replace("+", "_", 1)
+    name = "_".join(filter(None, named))
     return str(Path("runs") / name)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import config, tasks, workdir
+from msa_jax import methods, tasks, workdir
 from msa_jax.data import Dataset, store
 from msa_jax.epoch_program import steps_per_epoch
 from msa_jax.errors import UserError
@@ -62,8 +62,9 @@ def search_and_write(asked: Asked, dataset: Dataset, folder: Path) -> dict[str, 
     )
     lines = ledger.open_search(folder, this, plan)
     there = {line["trial"] for line in lines}
-    programs = len(search.group(plan, config.is_traced))
-    groups = search.group([t for t in plan if t.number not in there], config.is_traced)
+    traced = methods.of(frozen).is_traced
+    programs = len(search.group(plan, traced))
+    groups = search.group([t for t in plan if t.number not in there], traced)
     print(
         f"{frozen.method} on {dataset.name}: {len(plan)} trials of "
         f"{len(frozen.seeds)} seed(s), {programs} compiled program(s)"
