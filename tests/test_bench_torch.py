@@ -8,7 +8,8 @@ from flax import linen as nn
 from msa_jax import bert, methods
 from msa_jax.bench import measure, shapes, spt_alone
 from msa_jax.layers.spt import Readings
-from msa_jax.methods import PAPERS
+from msa_jax.methods import PAPERS, self_mm, ucrn
+from msa_jax.methods.torch_names import to_torch
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES, TARGETS
 from tests import tiny
@@ -58,7 +59,6 @@ def test_the_transformer_in_pytorch_is_the_same(original):
 def test_the_methods_in_pytorch_are_the_same(name):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
     from msa_jax.bench import torch_self_mm, torch_sugrm
-    from msa_jax.interop import to_torch
 
     settings = PAPERS[name].config()
     method = methods.make(settings, FeatureEncoder(), SMALL.label_range)
@@ -73,7 +73,10 @@ def test_the_methods_in_pytorch_are_the_same(name):
         for network in networks:
             torch_sugrm.load(network, params)
     else:
-        weights = {k: torch.tensor(np.array(v)) for k, v in to_torch(params).items()}
+        weights = {
+            k: torch.tensor(np.array(v))
+            for k, v in to_torch(self_mm.TORCH, params).items()
+        }
         networks = [
             torch_self_mm.SelfMM(settings.model, SMALL.widths, packed=packed)
             for packed in (True, False)
@@ -127,7 +130,6 @@ def test_ucrn_in_pytorch_is_the_same(preset):
     """Loss and the text's gradient, without dropout."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
     from msa_jax.bench import torch_ucrn, torch_ucrn_paper
-    from msa_jax.interop_ucrn import ucrn_to_torch
 
     settings = PAPERS["ucrn"].config(preset)
     settings.model.unimodal_layers = settings.model.crossmodal_layers = 2
@@ -137,7 +139,10 @@ def test_ucrn_in_pytorch_is_the_same(preset):
     if preset == "code":
         network = torch_ucrn.Ucrn(settings.model, SMALL.widths, SMALL.steps).eval()
         network.load_state_dict(
-            {k: torch.from_numpy(np.array(v)) for k, v in ucrn_to_torch(params).items()}
+            {
+                k: torch.from_numpy(np.array(v))
+                for k, v in to_torch(ucrn.TORCH, params).items()
+            }
         )
         torch_loss = torch_ucrn.loss
     else:

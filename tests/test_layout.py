@@ -61,7 +61,7 @@ ORDER = (
     ),
     *("experiment", "beside"),
     *("workdir", "resume", "events", "outputs", "finished", "report"),
-    *("interop", "interop_spt", "interop_ucrn", "parity"),
+    "parity",
     *("main", "tune", "prepare", "predict", "robustness", "reproduce", "bench"),
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.

@@ -10,9 +10,10 @@ import pytest
 import tiny
 from safetensors.numpy import load_file, save_file
 
-from msa_jax import interop, text
+from msa_jax import text
 from msa_jax.errors import UserError
 from msa_jax.methods import PAPERS
+from msa_jax.methods.torch_names import TEXT, Names, to_torch
 
 WIDTH, VOCABULARY, POSITIONS = 8, 12, 16
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film"]
@@ -200,7 +201,7 @@ def test_weights_of_a_folder_are_loaded_whole(folder, prefix):
     weights = bert_weights()
     write_weights(folder, {prefix + k: v for k, v in weights.items()})
     encoder = load(folder)
-    found = interop.to_torch({"text_encoder": encoder.params})
+    found = to_torch(Names(TEXT), {"text_encoder": encoder.params})
     expected = {k: v for k, v in weights.items() if not k.startswith("pooler")}
     assert found.keys() == {f"text_model.model.{k}" for k in expected}
     for name, value in expected.items():
@@ -352,7 +353,7 @@ def test_minilm(minilm):
     """Weights as in the file, padding without influence, meanings where they belong."""
     encoder = text.load_encoder(settings(weights="minilm"))
     stored = load_file(minilm / "model.safetensors")
-    found = interop.to_torch({"text_encoder": encoder.params})
+    found = to_torch(Names(TEXT), {"text_encoder": encoder.params})
     for name, value in found.items():
         expected = stored[name.removeprefix("text_model.model.")]
         np.testing.assert_array_equal(value, expected)

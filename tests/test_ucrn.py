@@ -11,9 +11,10 @@ import pytest
 from flax import linen as nn
 from tiny import make_split, quick
 
-from msa_jax import interop_ucrn
 from msa_jax.batching import gather
 from msa_jax.layers import crossmodal, refinement
+from msa_jax.methods import ucrn
+from msa_jax.methods.torch_names import from_torch, to_torch
 from msa_jax.methods.ucrn import CODE, Ucrn
 from msa_jax.parity import ucrn_network
 from msa_jax.parity.__main__ import replay_file
@@ -260,8 +261,8 @@ def test_unknown_modalities_are_refused(read):
 @pytest.mark.parametrize("read", COMBINATIONS, ids="+".join)
 def test_state_dicts_there_and_back(read):
     _, params = make("code", modalities=read, unimodal_layers=2, crossmodal_layers=3)
-    state = interop_ucrn.ucrn_to_torch(params)
-    back = interop_ucrn.ucrn_from_torch(state)
+    state = to_torch(ucrn.TORCH, params)
+    back = from_torch(ucrn.TORCH, state, params)
     jax.tree.map(np.testing.assert_array_equal, back, params)
     assert state["temp_proj_a.weight"].shape == (1, 6, 1)
     assert (

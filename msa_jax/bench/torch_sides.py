@@ -17,6 +17,8 @@ from msa_jax.bench import (
 )
 from msa_jax.bench.measure import EPOCH, Side
 from msa_jax.bench.shapes import Shape
+from msa_jax.methods import self_mm, ucrn
+from msa_jax.methods.torch_names import to_torch
 from msa_jax.types import MODALITIES, Batch, Method, PyTree
 
 ORIGINAL = "torch, original"  # as the public code computes it
@@ -73,8 +75,6 @@ def formulations(
             }
         case "ucrn":
             return {"torch": _ucrn(config, params, shape, labels)}
-    from msa_jax.interop import to_torch
-
     made = {}
     heads = {t: getattr(model, f"{t}_head") for t in ("fusion", *MODALITIES)}
     own = {k: v for k, v in params.items() if k != "text_encoder"}
@@ -82,7 +82,7 @@ def formulations(
         network = torch_self_mm.SelfMM(
             config.model, shape.widths, packed=kind == "packed"
         )
-        network.load_state_dict(_state(to_torch(own)))
+        network.load_state_dict(_state(to_torch(self_mm.TORCH, own)))
         book = torch_self_mm.Labels(labels, heads, shape.label_range[1])
         made[f"torch, {kind}"] = _multitask(network, config, book)
     return made
@@ -145,11 +145,9 @@ def _ucrn(config, params, shape, labels) -> Formulation:
         network = torch_ucrn_paper.Ucrn(config.model, shape.widths)
         torch_ucrn_paper.load(network, params)
     else:
-        from msa_jax.interop_ucrn import ucrn_to_torch
-
         module = torch_ucrn
         network = torch_ucrn.Ucrn(config.model, shape.widths, shape.steps)
-        network.load_state_dict(_state(ucrn_to_torch(params)))
+        network.load_state_dict(_state(to_torch(ucrn.TORCH, params)))
 
     def loss(x):
         score, feature = network(x)
@@ -173,10 +171,8 @@ def bert(shape: Any, params: PyTree, groups: Any) -> Formulation:
         params: of the method, its encoder's among them.
         groups: `config.optim.groups`.
     """
-    from msa_jax.interop import to_torch
-
     prefix = "text_model.model."
-    state = _state(to_torch({"text_encoder": params["text_encoder"]}))
+    state = _state(to_torch(self_mm.TORCH, {"text_encoder": params["text_encoder"]}))
     network = torch_bert.Bert(shape)
     network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items()})
     parts: dict[str, list] = {"bert": [], "bert_no_decay": []}

@@ -16,6 +16,7 @@ from msa_jax.config import checks, fields
 from msa_jax.config.fields import Field, Traced
 from msa_jax.config.sections import COMMON
 from msa_jax.errors import UserError
+from msa_jax.methods.torch_names import Names
 from msa_jax.types import Method
 
 Changes = Mapping[str, Any]  # dotted field -> value
@@ -62,7 +63,7 @@ class Paper:
     reads_padding: Callable[[Any], str] = lambda settings: ""
     needs: Callable[[Any], Mapping[str, str]] = lambda settings: {}
     check: Callable[[Any], None] = lambda settings: None
-    torch: Any = None
+    torch: Names | None = None
     vocabulary: Mapping[str, str] = field(default_factory=dict)
 
     def fields(self) -> tuple[Field, ...]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from msa_jax import losses, tasks
@@ -17,6 +18,7 @@ from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import groups
 from msa_jax.methods.paper import BERT, Paper
+from msa_jax.methods.torch_names import Leaf, Names, rows
 from msa_jax.types import MODALITIES, Batch, Method, Outputs
 
 
@@ -52,6 +54,65 @@ class Spt(nn.Module):
         hidden = nn.Dropout(self.output_dropout, deterministic=not train)(hidden)
         state = state + Linear(width, name="layer_2")(hidden)
         return Outputs(Linear(1, name="score")(state).T, {})
+
+
+LETTERS = {"text": "t", "audio": "a", "vision": "v", "fusion": "f"}  # SPT's, SUGRM's
+
+
+def _stacked(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Put one attention's matrices under each other; see `_apart`."""
+    if key.shape == query.shape:
+        return np.concatenate([query.T, key.T, value.T])
+    both = np.stack([key, value], axis=1)
+    return np.concatenate([query.T, both.reshape(-1, key.shape[1])])
+
+
+def _apart(stacked: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Take them apart.
+
+    With a context as wide as the states, its rows are query, key and value; otherwise
+    key and value alternate behind the query's rows, as columns.
+    """
+    embed = stacked.shape[1]
+    query, rest = stacked[:embed].T, stacked[embed:]
+    if len(rest) == 2 * embed:
+        return query, rest[:embed].T, rest[embed:].T
+    return query, rest[::2], rest[1::2]
+
+
+# Source: parameter names of SP-Transformer's code; its start has audio's row first.
+TORCH = Names(
+    {
+        "spt/": "spe.",
+        "layer_1/linear/": "proj1.",
+        "layer_2/linear/": "proj2.",
+        "score/linear/": "out_layer.",
+        r"(input|cross|self)_(\w+)_forward/": r"\1layer.ffn_\2/",
+        r"(input|cross|self)_(\w+)/": r"\1layer.mha_\2/",
+        "inputlayer": "hiddenlayer",
+        **{
+            rf"(mha|ffn)_{a}_{b}/": rf"\1_{LETTERS[a]}{LETTERS[b]}."
+            for a, b in spt.PAIRS
+        },
+        **{rf"(mha|ffn)_{m}/": rf"\1_{LETTERS[m]}." for m in MODALITIES},
+        "final/": "",
+        "norm_": "layer_norm.",
+        "query_norm_": "layer_norm.",
+        "context_norm_": "layer_norm_kv.",
+        "output_": "attn.out_proj.",
+        "rise_": "fc1.",
+        "fall_": "fc2.",
+    },
+    {
+        "start": Leaf(
+            "init_hiddens", lambda x: x[[1, 0, 2]], lambda x: (x[[1, 0, 2]],)
+        ),
+        ("query_kernel", "key_kernel", "value_kernel"): Leaf(
+            "attn.in_proj_weight", _stacked, _apart
+        ),
+        ("query_bias", "key_bias", "value_bias"): rows("attn.in_proj_bias", 3),
+    },
+)
 
 
 def group(path: str) -> str:
@@ -119,4 +180,5 @@ PAPER = Paper(
     },
     reads_padding=reads_padding,
     check=lambda settings: checks.divisible(settings, "spt.embed", "spt.heads"),
+    torch=TORCH,
 )

@@ -23,6 +23,9 @@ from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import last_states
 from msa_jax.methods import groups, label_rules
 from msa_jax.methods.paper import Paper
+from msa_jax.methods.spt import LETTERS
+from msa_jax.methods.spt import TORCH as SPT_TORCH
+from msa_jax.methods.torch_names import TEXT, Names
 from msa_jax.types import MODALITIES, TARGETS, Batch, Method, Outputs
 from msa_jax.ulgm import Rules
 
@@ -115,6 +118,26 @@ class Sugrm(nn.Module):
                 return vanilla(sequences, lengths, train=train)
             case other:
                 raise ValueError(f"unknown sequence encoder {other!r}")
+
+
+# Source: parameter names of skystarhyw/SUGRM.
+TORCH = Names(
+    {
+        **TEXT,
+        "recalibration/": "se_model.",
+        "squeeze_map/linear/": "wg.",
+        "audio_map/linear/": "wa.",
+        "vision_map/linear/": "wv.",
+        "text_map/linear/": "wl.",
+        **{f"{t}_head_net/layer_1/linear/": f"proj1_{k}." for t, k in LETTERS.items()},
+        **{f"{t}_head_net/layer_2/linear/": f"proj2_{k}." for t, k in LETTERS.items()},
+        **{
+            f"{t}_head_net/score/linear/": f"out_layer_{k}." for t, k in LETTERS.items()
+        },
+        **SPT_TORCH.paths,
+    },
+    SPT_TORCH.leaves,
+)
 
 
 def group(path: str) -> str:
@@ -218,4 +241,5 @@ PAPER = Paper(
     reads_padding=reads_padding,
     needs=label_rules.human_labels,
     check=lambda settings: checks.divisible(settings, "spt.embed", "spt.heads"),
+    torch=TORCH,
 )

@@ -32,6 +32,7 @@ from msa_jax.layers.refinement import Block, RefinementStack, StepMix, last_step
 from msa_jax.layers.spt import Readings
 from msa_jax.methods import groups
 from msa_jax.methods.paper import BERT, Paper
+from msa_jax.methods.torch_names import Leaf, Names, rows, turned
 from msa_jax.types import MODALITIES, Batch, Method, Outputs, Task
 
 
@@ -185,6 +186,40 @@ CODE = MappingProxyType(
 )
 
 
+_LETTERS = {"text": "l", "audio": "a", "vision": "v"}
+# Source: parameter names of Redaimao/UCRN@21a6783. A modality's map there is a
+#     convolution over one step, the mix of steps one over features.
+TORCH = Names(
+    {
+        "crossmodal_stack/": "cross_modal_fusion.",
+        "head/layer_1/linear/": "proj1.",
+        "head/layer_2/linear/": "proj2.",
+        "head/score/linear/": "out_layer.",
+        **{f"{m}_stack/": f"{k}_refine." for m, k in _LETTERS.items()},
+        **{f"{m}_gate_1/": f"{k}_quality." for m, k in _LETTERS.items()},
+        **{f"{m}_kernel": f"proj_{k}.map" for m, k in _LETTERS.items()},
+        **{f"{m}_mix/kernel": f"temp_proj_{k}.mix" for m, k in _LETTERS.items()},
+        "layers/": "layers.{}.",
+        "final/norm_": "layer_norm.",
+        "norm_": "layer_norms.0.",
+        "forward_norm_": "layer_norms.1.",
+        "output_": "self_attn.out_proj.",
+        "rise_": "fc1.",
+        "fall_": "fc2.",
+    },
+    {
+        "map": Leaf("weight", lambda x: x.T[:, :, None], lambda x: (x[:, :, 0].T,)),
+        "mix": Leaf("weight", lambda x: x[None, :, None], lambda x: (x[0, :, 0],)),
+        "squeeze_kernel": turned("fc.0.weight"),
+        "excite_kernel": turned("fc.2.weight"),
+        ("query_kernel", "key_kernel", "value_kernel"): rows(
+            "self_attn.in_proj_weight", 3
+        ),
+        ("query_bias", "key_bias", "value_bias"): rows("self_attn.in_proj_bias", 3),
+    },
+)
+
+
 def group(path: str) -> str:
     """Name the optimiser group of a parameter path."""
     return groups.shared(path) or "other"
@@ -303,4 +338,5 @@ PAPER = Paper(
     tasks=("sentiment", "two_class", "seven_class", "seven_class_sdk", "emotion"),
     reads_padding=reads_padding,
     check=lambda settings: checks.divisible(settings, "model.width", "model.heads"),
+    torch=TORCH,
 )

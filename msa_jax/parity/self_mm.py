@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import interop, multitask, ulgm
+from msa_jax import multitask, ulgm
 from msa_jax.batching import gather
 from msa_jax.layers import recurrence
 from msa_jax.layers.recurrence import Sequence
 from msa_jax.methods import label_rules, self_mm
+from msa_jax.methods.torch_names import to_torch
 from msa_jax.parity import training
 from msa_jax.parity.compare import Comparison
-from msa_jax.parity.training import split, under
+from msa_jax.parity.training import load, split, under
 from msa_jax.types import (
     TARGETS,
     Batch,
@@ -134,7 +135,7 @@ def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None
         index=jnp.arange(b),
         valid=jnp.ones(b, bool),
     )
-    params = _load(method, batch, weights, dtype)
+    params = load(self_mm.TORCH, weights, dtype, method.model, batch, train=False)
     widths = {t: weights[f"post_{TORCH[t]}_layer_1.bias"].shape[0] for t in TARGETS}
     tables = ulgm.init_tables(batch.label, widths)
     stored = [jnp.asarray(z[f"label_{t}"], dtype) for t in TARGETS]
@@ -171,7 +172,7 @@ def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None
     table.add("loss", loss, z["loss"], tolerance)
     reference = under(z, "grad/")
     # Reference gradients are stored in float32: half a unit in the last place is 6e-8.
-    for name, ours in interop.to_torch(grad).items():
+    for name, ours in to_torch(self_mm.TORCH, grad).items():
         table.add(f"grad/{name}", ours, reference[name], max(tolerance, 1e-7))
 
 
@@ -184,9 +185,9 @@ def whole_training(z: Arrays, table: Comparison, dtype: type, tolerance: float) 
     rules = ulgm.Rules((-high, high), not exclude_zero, undefined="nan")
     method = _method(weights, rules)
     example = gather(split(z, "train", dtype), jnp.arange(1))
-    params = _load(method, example, weights, dtype)
+    params = load(self_mm.TORCH, weights, dtype, method.model, example, train=False)
     states = training.replay(
-        z, table, dtype, tolerance, method, _groups(hp), params, interop.to_torch
+        z, table, dtype, tolerance, method, _groups(hp), params, self_mm.TORCH
     )
     for t in TARGETS:
         for side, name in enumerate(("pos", "neg")):
@@ -219,14 +220,6 @@ def _method(weights: Arrays, rules: ulgm.Rules) -> Method:
     encoder = StubEncoder(*weights["text_model.emb.weight"].shape)
     network = self_mm.SelfMM(encoder, "first", **model)
     return self_mm.assemble(network, label_rules.relative(rules, network.widths()))
-
-
-def _load(method: Method, batch: Batch, weights: Arrays, dtype: type):
-    shapes = jax.eval_shape(
-        lambda: method.model.init(jax.random.key(0), batch, train=False)
-    )
-    like = jax.tree.map(lambda s: np.zeros(s.shape, dtype), shapes["params"])
-    return jax.tree.map(jnp.asarray, interop.from_torch(weights, like))
 
 
 def labels_only(index: jax.Array, valid: jax.Array, label: jax.Array) -> Batch:

@@ -7,16 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import interop, interop_spt, multitask, ulgm_distance
+from msa_jax import multitask, ulgm_distance
+from msa_jax.batching import gather
 from msa_jax.layers import channels, windows
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.spt import Readings, SparsePhasedTransformer
 from msa_jax.layers.windows import Sampling
 from msa_jax.methods import label_rules, sugrm
+from msa_jax.methods.spt import TORCH as SPT_TORCH
+from msa_jax.methods.torch_names import to_torch
 from msa_jax.parity import training
 from msa_jax.parity.compare import Comparison
 from msa_jax.parity.self_mm import FEATURES, HEADS, StubEncoder
-from msa_jax.parity.training import under
+from msa_jax.parity.training import load, under
 from msa_jax.types import MODALITIES, TARGETS, Batch, HumanTables, Method, PyTree
 
 Arrays = Mapping[str, np.ndarray]
@@ -42,11 +45,15 @@ def spt(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     """Replay the encoder in every mode, its gradients, positions and sampled keys."""
     tolerance = max(tolerance, SOFTMAX_TOLERANCE)
     _tables(z, table, dtype)
-    weights = under(z, "w/")
-    params = _cast(interop_spt.spt_from_torch(weights, "spe."), dtype)
-    embed, heads = weights["spe.init_hiddens"].shape[1], int(z.get("heads", 2))
+    weights = under(z, "w/spe.")
+    embed, heads = weights["init_hiddens"].shape[1], int(z.get("heads", 2))
+    params = None
     for data in ("aligned", "unaligned"):
         inputs = {m: jnp.asarray(z[f"{data}/{LETTER[m]}"], dtype) for m in MODALITIES}
+        if params is None:
+            model = SparsePhasedTransformer(_readings("default", embed, heads))
+            args = (SPT_TORCH, weights, dtype, model, inputs, _full(inputs))
+            params = load(*args, train=False)
         for mode in (*MODES, *DENSE):
             readings = _readings(mode, embed, heads)
             drawn = None
@@ -105,7 +112,7 @@ def _spt_gradient(z, table, tolerance, params, readings) -> None:
     value, (by_params, by_head) = objective((params, head))
     prefix = "unaligned/default/"
     table.add(f"{prefix}grad_loss", value, z[f"{prefix}grad_loss"], tolerance)
-    ours = interop_spt.spt_to_torch(by_params, "spe.")
+    ours = to_torch(SPT_TORCH, {"spt": by_params})
     for name, (kernel, bias) in by_head.items():
         ours |= {f"{name}.weight": kernel, f"{name}.bias": bias}
     reference = under(z, f"{prefix}grad/")
@@ -165,8 +172,9 @@ def _drawn(z: Arrays, data: str, modality: str, rounds: int) -> jax.Array:
 
 def recalibration(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     """Replay the recalibration module and its gradients."""
-    params = _cast(interop_spt.mrm_from_torch(under(z, "w/"), ""), dtype)
     inputs = {m: jnp.asarray(z[f"in_{m}"], dtype) for m in MODALITIES}
+    args = sugrm.TORCH, under(z, "w/"), dtype, Recalibration(), inputs, _full(inputs)
+    params = load(*args)
 
     @jax.jit
     def objective(params, inputs):
@@ -180,7 +188,7 @@ def recalibration(z: Arrays, table: Comparison, dtype: type, tolerance: float) -
     for m in MODALITIES:
         table.add(f"out_{m}", out[m], z[f"out_{m}"], tolerance)
         table.add(f"grad_in_{m}", by_inputs[m], z[f"grad_in_{m}"], stored)
-    for name, gradient in interop_spt.mrm_to_torch(by_params, "").items():
+    for name, gradient in to_torch(sugrm.TORCH, by_params).items():
         table.add(f"grad/{name}", gradient, z[f"grad/{name}"], stored)
 
 
@@ -189,14 +197,12 @@ def forward(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None
     tolerance = max(tolerance, SOFTMAX_TOLERANCE)
     weights = under(z, "w/")
     method = _method(weights, int(z.get("heads", 4)))
-    params = _load(weights, dtype)
     for data in ("aligned", "unaligned"):
-        _forward_set(
-            under(z, f"{data}/"), table, dtype, tolerance, data, method, params
-        )
+        stored = under(z, f"{data}/")
+        _forward_set(stored, table, dtype, tolerance, data, method, weights)
 
 
-def _forward_set(z, table, dtype, tolerance, data, method: Method, params) -> None:
+def _forward_set(z, table, dtype, tolerance, data, method: Method, weights) -> None:
     inputs = {"audio": z["audio"], "vision": z["vision"]}
     b = z["audio"].shape[0]
     batch = Batch(
@@ -210,6 +216,7 @@ def _forward_set(z, table, dtype, tolerance, data, method: Method, params) -> No
         index=jnp.arange(b),
         valid=jnp.ones(b, bool),
     )
+    params = load(sugrm.TORCH, weights, dtype, method.model, batch, train=False)
     labels = [jnp.asarray(z[f"label_{t}"], dtype) for t in TARGETS]
     labels = HumanTables(jnp.stack(labels))
 
@@ -225,7 +232,7 @@ def _forward_set(z, table, dtype, tolerance, data, method: Method, params) -> No
     if reference:
         value = jax.value_and_grad(objective, has_aux=True)
         (loss, (outputs, parts, inner)), gradient = value(params)
-        ours = _to_torch(gradient)
+        ours = to_torch(sugrm.TORCH, gradient)
     else:
         loss, (outputs, parts, inner) = objective(params)
     mrm = inner["recalibration"]["__call__"][0]
@@ -264,9 +271,10 @@ def whole_training(z: Arrays, table: Comparison, dtype: type, tolerance: float) 
         "key biases of input and self attention are not compared: they shift all of a "
         "query's scores alike, so their gradient is rounding only, which Adam blows up"
     )
-    params = _load(weights, dtype)
+    example = gather(training.split(z, "train", dtype), jnp.arange(1))
+    params = load(sugrm.TORCH, weights, dtype, method.model, example, train=False)
     states = training.replay(
-        z, table, dtype, tolerance, method, groups, params, _to_torch, _settled
+        z, table, dtype, tolerance, method, groups, params, sugrm.TORCH, _settled
     )
     for side, name in enumerate(("pos", "neg")):
         centers = np.stack([s.labels.center[side] for s in states])
@@ -321,27 +329,6 @@ def _readings(mode: str, embed: int, heads: int) -> Readings:
         dense=mode.endswith("_dense"),
         **NO_DROPOUT,
     )
-
-
-def _load(weights: Arrays, dtype: type) -> PyTree:
-    params = interop_spt.sugrm_from_torch(weights)
-    encoder = {
-        "emb": {"embedding": weights["text_model.emb.weight"]},
-        "proj": {
-            "kernel": weights["text_model.proj.weight"].T,
-            "bias": weights["text_model.proj.bias"],
-        },
-        "LayerNorm": {
-            "scale": weights["text_model.LayerNorm.weight"],
-            "bias": weights["text_model.LayerNorm.bias"],
-        },
-    }
-    return _cast(params | {"text_encoder": encoder}, dtype)
-
-
-def _to_torch(params: PyTree) -> dict[str, np.ndarray]:
-    encoder = interop.to_torch({"text_encoder": params["text_encoder"]})
-    return interop_spt.sugrm_to_torch(params) | encoder
 
 
 def _full(inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:

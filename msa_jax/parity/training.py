@@ -1,14 +1,17 @@
 """What replays of whole training runs share."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from msa_jax import optim, step
 from msa_jax.batching import batches
+from msa_jax.methods.torch_names import Names, from_torch, to_torch
 from msa_jax.parity.compare import Comparison
 from msa_jax.train_state import new_state
 from msa_jax.types import TARGETS, Method, PyTree, Selection, Split, TrainState
@@ -24,7 +27,7 @@ def replay(
     method: Method,
     groups: Mapping[str, Any],
     params: PyTree,
-    to_torch: Callable[[PyTree], dict[str, np.ndarray]],
+    names: Names,
     settled: Callable[[str, int], np.ndarray] | None = None,
 ) -> list[TrainState]:
     """Replay training: every loss, u-label, validation loss and weight, and the stop.
@@ -37,7 +40,7 @@ def replay(
         method: without dropout.
         groups: rates and decays by parameter group.
         params: at the start.
-        to_torch: names parameters as the reference does.
+        names: the reference's, of the parameters.
         settled: (name, length) -> which entries of a vector are compared; None = all.
 
     Returns:
@@ -74,7 +77,7 @@ def replay(
         labels = np.stack([s.labels.value[row] for s in states])
         table.add(f"label_{t}", labels, z[f"label_{t}"], tolerance)
     table.add("val_loss", np.stack(scores), z["val_loss"], tolerance)
-    after = [to_torch(states[e - 1].params) for e in (2, len(states))]
+    after = [to_torch(names, states[e - 1].params) for e in (2, len(states))]
     for name in under(z, "w_init/Model."):
         ours = np.stack([w[name] for w in after])
         reference = z[f"w_after/Model.{name}"]
@@ -114,6 +117,29 @@ def split(z: Arrays, name: str, dtype: type) -> Split:
         label=label,
         unimodal_label=jnp.full((label.shape[0], 3), jnp.nan, dtype),
     )
+
+
+def load(
+    names: Names,
+    state: Arrays,
+    dtype: type,
+    module: nn.Module,
+    *args: Any,
+    **kwargs: Any,
+) -> PyTree:
+    """Read a module's parameters from a PyTorch state dict.
+
+    Args:
+        names: see `from_torch`.
+        state: the arrays.
+        dtype: of the parameters.
+        module: whose they are.
+        args, kwargs: what it is called with.
+    """
+    init = partial(module.init, **kwargs)
+    shapes = jax.eval_shape(init, jax.random.key(0), *args)["params"]
+    like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, dtype), shapes)
+    return jax.tree.map(jnp.asarray, from_torch(names, state, like))
 
 
 def under(z: Arrays, prefix: str) -> dict[str, np.ndarray]:

@@ -10,19 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax import divergence, losses
-from msa_jax.interop_ucrn import (
-    encoder_from_torch,
-    encoder_to_torch,
-    ucrn_from_torch,
-    ucrn_to_torch,
-)
 from msa_jax.layers import refinement
 from msa_jax.layers.channels import Affine, FeedForward, project
 from msa_jax.layers.refinement import RefinementStack, SlicedLayer
 from msa_jax.layers.spt import Readings
-from msa_jax.methods.ucrn import CODE, Ucrn
+from msa_jax.methods.torch_names import to_torch
+from msa_jax.methods.ucrn import CODE, TORCH, Ucrn
 from msa_jax.parity.compare import Comparison
-from msa_jax.parity.training import under
+from msa_jax.parity.training import load, under
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import Batch, PyTree
 
@@ -84,11 +79,11 @@ def encoder(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None
         rounds=int(z["layers"]),
         **STILL,
     )
-    params = _cast(encoder_from_torch(under(z, "w/"), ""), dtype)
     x, cot = (jnp.asarray(z[k].transpose(2, 0, 1), dtype) for k in ("x", "cot"))
     length = jnp.full(x.shape[2], x.shape[1])
     for name, causal in (("causal", True), ("nomask", False)):
         stack = RefinementStack(readings, "code", causal, scaled=True)
+        params = load(TORCH, under(z, "w/"), dtype, stack, x, length, train=False)
 
         def total(params, x, stack=stack):
             out: Any = stack.apply({"params": params}, x, length, train=False)
@@ -99,7 +94,7 @@ def encoder(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None
         for kind, ours in (("y", out), ("dx", inputs)):
             stored = f"{kind}_{name}"
             table.add(stored, ours.transpose(1, 2, 0), z[stored], tolerance)
-        for parameter, gradient in encoder_to_torch(weights, "").items():
+        for parameter, gradient in to_torch(TORCH, weights).items():
             stored = f"g_{name}/{parameter}"
             table.add(stored, gradient, z[stored], tolerance)
 
@@ -109,7 +104,7 @@ def model(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     state = under(z, "w/")
     network = network_of(state)
     batch = _batch([z[f"x{letter}"] for letter in MODALITY], dtype)
-    params = _cast(ucrn_from_torch(state), dtype)
+    params = load(TORCH, state, dtype, network, batch, train=False)
 
     def total(params):
         out: Any = network.apply({"params": params}, batch, train=False)
@@ -123,7 +118,7 @@ def model(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     _forward(z, "", table, tolerance, out)
     for stored, ours in (("l1", error), ("jsd", apart), ("loss", loss)):
         table.add(stored, ours, z[stored], tolerance)
-    gradients = ucrn_to_torch(gradient)
+    gradients = to_torch(TORCH, gradient)
     table.add("grad_names", len(gradients), len(z["grad_names"]), 0.0)
     named = [np.asarray(gradients[str(name)], np.float64) for name in z["grad_names"]]
     norms = [np.linalg.norm(g) for g in named]
@@ -152,7 +147,7 @@ def full_size(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> No
             drawn = np.random.RandomState(seed).standard_normal(shape)
             inputs.append(drawn.astype(np.float32))
         network, batch = network_of(state), _batch(inputs, dtype)
-        params = _cast(ucrn_from_torch(state), dtype)
+        params = load(TORCH, state, dtype, network, batch, train=False)
 
         run = jax.jit(partial(network.apply, train=False))
         out: Any = run({"params": params}, batch)
@@ -235,10 +230,6 @@ def _sliced_params(weights: SlicedLayer) -> PyTree:
     scale, shift = weights.forward.norm
     norm = {"forward_norm_scale": scale[None], "forward_norm_bias": shift[None]}
     return params | norm
-
-
-def _cast(params: PyTree, dtype: type) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
 
 
 def _shape(text: str) -> tuple[int, ...]:
