@@ -17,7 +17,10 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "text.implementation": ("own", "transformers"),
     "text.packing": ("none", "auto", "tokens"),
     "text.pooling": ("first", "mean"),
-    "optim.schedule": ("constant", "linear", "plateau"),
+    "optim.optimiser": (
+        *("adam", "adamw", "adamw_hf", "adam_keras", "adamax", "adadelta"),
+    ),
+    "optim.schedule": ("constant", "linear", "cosine", "plateau"),
     "selection.valid_mean": ("batches", "samples"),
     "mesh.over_seeds": ("auto", "vmap", "map"),
     "on_nonfinite": ("stop", "skip", "abort"),
@@ -180,13 +183,18 @@ def _check_schedule(optim: ConfigDict) -> None:
             f"config.optim.clip_norm = {optim.clip_norm!r}: must be a number from 0 up "
             "(0: no limit)"
         )
+    for name in ("beta1", "beta2", "rho"):
+        if not 0 < optim[name] < 1:
+            raise UserError(f"config.optim.{name} = {optim[name]!r}: must be in (0, 1)")
+    if not 0 < optim.epsilon < float("inf"):
+        raise UserError(f"config.optim.epsilon = {optim.epsilon!r}: must be above 0")
     for name in ("warmup_share", "plateau_factor"):
         if not 0 <= optim[name] < 1:
             raise UserError(f"config.optim.{name} = {optim[name]!r}: must be in [0, 1)")
     if optim.warmup_share and optim.schedule == "plateau":
         raise UserError(
             f"config.optim.warmup_share = {optim.warmup_share!r}: rates warm up under "
-            "schedule constant or linear, not under plateau; set one of them"
+            "schedule constant, linear or cosine, not under plateau; set one of them"
         )
 
 

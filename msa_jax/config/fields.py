@@ -87,10 +87,18 @@ def base() -> ConfigDict:
     c.optim = ConfigDict()
     c.optim.batch_size = 32
     c.optim.accumulate_batches = 4  # gradients summed per step; code, not the paper
+    # adam (decay is part of the gradient) | adamw | adamw_hf (transformers') |
+    # adam_keras | adamax | adadelta: see optim.Rule.
+    c.optim.optimiser = "adam"
+    c.optim.beta1 = 0.9
+    c.optim.beta2 = 0.999
+    c.optim.epsilon = 1e-8
+    c.optim.rho = 0.95  # of adadelta
     c.optim.clip_norm = 0.0  # largest joint norm of all gradients of a step; 0: none
     # What happens to all rates: constant | linear (down to 0 at the end of max_epochs)
-    # | plateau (times plateau_factor after more than plateau_patience epochs without a
-    # better validation loss, as PyTorch's ReduceLROnPlateau).
+    # | cosine (the same, along a cosine, from epoch to epoch) | plateau (times
+    # plateau_factor after more than plateau_patience epochs without a better
+    # validation loss, as PyTorch's ReduceLROnPlateau).
     c.optim.schedule = "constant"
     c.optim.warmup_share = 0.0  # share of all steps in which rates rise from 0
     c.optim.plateau_patience = 20
