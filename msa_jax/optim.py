@@ -61,19 +61,19 @@ def rule_of(config: Any) -> Rule:
 
 
 def scale_by_adam(
-    b1: float, b2: float, epsilon: float, *, corrected: bool = True
+    b1: float, b2: float, epsilon: float, form: str = "adam"
 ) -> optax.GradientTransformation:
-    """Rescale gradients as Adam does, with an accurate bias correction.
+    """Rescale gradients as Adam or a relative does, with an accurate bias correction.
 
-    Differs from optax.scale_by_adam: that computes 1 - b2**t from a float32 b2, which
-    is off by about 1e-5 in most steps; -expm1(t log b2) is right to 3e-7.
+    Differs from optax.scale_by_adam(ax): those compute 1 - b2**t from a float32 b2,
+    which is off by about 1e-5 in most steps; -expm1(t log b2) is right to 3e-7.
 
     Args:
         b1, b2, epsilon: see `Rule`.
-        corrected: epsilon is added after the bias correction; else before.
+        form: adam | keras (epsilon before the bias correction) | max (Adamax).
 
-    Source: Adam (Kingma and Ba, 2015), Algorithm 1; epsilon before, "epsilon hat": the
-        end of its section 2.
+    Source: Adam (Kingma and Ba, 2015), Algorithm 1; keras: "epsilon hat" at the end of
+        section 2; max: Algorithm 2, epsilon as torch has it.
     """
 
     def init(params: PyTree) -> optax.ScaleByAdamState:
@@ -86,12 +86,17 @@ def scale_by_adam(
         del params, extra
         count = optax.safe_increment(state.count)
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
+        if form == "max":
+            nu = optax.tree.update_infinity_moment(updates, state.nu, b2, epsilon)
+        else:
+            nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
 
         def rescale(m, v):
             t = jnp.asarray(count, m.dtype)
             m_share, v_share = (-jnp.expm1(t * math.log(b)) for b in (b1, b2))
-            if not corrected:
+            if form == "max":
+                return m / m_share / v
+            if form == "keras":
                 return m / m_share * jnp.sqrt(v_share) / (jnp.sqrt(v) + epsilon)
             return m / m_share / (jnp.sqrt(v / v_share) + epsilon)
 
@@ -113,12 +118,11 @@ def one_group(
         case "adamw":
             parts = adam(), decayed
         case "adamw_hf":
-            parts = (adam(corrected=False),)
+            parts = (adam("keras"),)
         case "adam_keras":
-            parts = decayed, adam(corrected=False)
+            parts = decayed, adam("keras")
         case "adamax":
-            adamax = optax.scale_by_adamax(rule.beta1, rule.beta2, rule.epsilon)
-            parts = decayed, adamax
+            parts = decayed, adam("max")
         case "adadelta":
             parts = decayed, optax.scale_by_adadelta(rule.rho, rule.epsilon)
         case unknown:

@@ -173,7 +173,7 @@ def test_rules_keep_the_digits_of_float32(optimiser):
     """The first step's only loss is rounding, of few operations."""
     rng = np.random.default_rng(2)
     gradient = rng.normal(size=64).astype(np.float32)
-    rule = optim.Rule(optimiser)
+    rule = optim.Rule(optimiser, beta1=0.99)
     (found,) = run(
         optim.one_group(rule, 1.0, 0.0), jnp.zeros(64), [jnp.asarray(gradient)]
     )
