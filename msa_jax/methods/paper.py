@@ -68,8 +68,8 @@ class Paper:
 
     def fields(self) -> tuple[Field, ...]:
         """Return every field of its configuration."""
-        declared = COMMON | dict(self.sections)
-        found = [f for name, owner in declared.items() for f in fields.of(owner, name)]
+        declared = (*COMMON, *self.sections.items())
+        found = [f for name, owner in declared for f in fields.of(owner, name)]
         for group, pair in self.rates.items():
             for name, value in zip(("rate", "decay"), pair, strict=True):
                 path = f"optim.groups.{group}.{name}"
