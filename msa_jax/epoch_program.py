@@ -88,7 +88,7 @@ def plan(
     """Plan an epoch of a training.
 
     Args:
-        config: see `config.base`.
+        config: see `config.sections`.
         train, valid: the splits; shapes will do.
         encoder: of the text.
         mesh: from `train_state.make_mesh`.
@@ -166,7 +166,7 @@ def build(plan: Plan, room: int | None, config: Any) -> Compiled:
     Args:
         plan: what to compile.
         room: see `plan`.
-        config: see `config.base`.
+        config: see `config.sections`.
 
     Raises:
         UserError: the compiler refuses the smallest group, too.
@@ -213,7 +213,7 @@ def choose_sizes(
     """Choose the sizes of packed text for these splits; None: it is not to be packed.
 
     Args:
-        config: see `config.base`.
+        config: see `config.sections`.
         splits: all that is read with these sizes, "train" among them.
         mesh: from `train_state.make_mesh`.
     """

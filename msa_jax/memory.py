@@ -252,7 +252,7 @@ def describe(need: Need, room: int | None, config: Any) -> str:
     Args:
         need: of one device.
         room: what it has, from `capacity`.
-        config: see `config.base`.
+        config: see `config.sections`.
     """
     line = (
         f"memory: about {human(need.total())} at most "

@@ -29,7 +29,7 @@ OfLane = Callable[[dict[str, Array]], tuple[Method, optax.GradientTransformation
 
 
 class Rules(NamedTuple):
-    """How an epoch runs and how the best one is chosen; see `config.base`.
+    """How an epoch runs and how the best one is chosen; see `config.sections`.
 
     batch_size: samples per batch.
     accumulate: batches whose gradients are summed before a step; the incomplete group

@@ -127,7 +127,7 @@ def load_encoder(text: Any, transcripts: Sequence[str] = ()) -> Encoder:
     """Make the encoder that `config.text` names.
 
     Args:
-        text: `config.text`, see `config.base`.
+        text: `config.text`, see `config.sections`.
         transcripts: training sentences; the vocabulary of a random encoder.
 
     Raises:

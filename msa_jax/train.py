@@ -90,7 +90,7 @@ def fit(
     """Train all seeds and select on validation. There is no test here.
 
     Args:
-        config: see `config.base`.
+        config: see `config.sections`.
         train: what is learnt.
         valid: what selects the epoch.
         encoder: the text encoder, see `inputs.Inputs`.
@@ -146,7 +146,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     """Predict test with the parameters that selection chose, and train beside it.
 
     Args:
-        config: see `config.base`.
+        config: see `config.sections`.
         fitted: from `fit`; what it froze opens test.
         inputs: from `inputs.make_inputs`.
         mesh: from `train_state.make_mesh`.

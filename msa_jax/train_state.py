@@ -75,7 +75,7 @@ def describe_mesh(mesh: Mesh, config: Any) -> str | None:
 
     Args:
         mesh: from `make_mesh`.
-        config: see `config.base`.
+        config: see `config.sections`.
     """
     there, (seed_devices, data_devices) = len(jax.devices()), mesh.devices.shape
     if there == 1:

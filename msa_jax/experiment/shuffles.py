@@ -61,7 +61,7 @@ def answers(
     """Answer test with shuffled modalities, those that are read, `DRAWS` times each.
 
     Args:
-        config: see `config.base`.
+        config: see `config.sections`.
         fitted: from `train.fit`.
         test: what its selection opens.
         mesh: from `train_state.make_mesh`.
