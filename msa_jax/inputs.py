@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from msa_jax import config as configs
 from msa_jax import language, text_settings
+from msa_jax.batching import video_index
 from msa_jax.data import Dataset, standardise
 from msa_jax.data.scaling import Columns, far_from_one, of_card, train_columns
 from msa_jax.errors import UserError
@@ -321,6 +322,7 @@ def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
         label=jnp.asarray(examples.label, jnp.float32),
         unimodal_label=jnp.asarray(unimodal, jnp.float32),
         emotion=None if emotion is None else jnp.asarray(emotion, jnp.float32),
+        videos=jnp.asarray(video_index(examples.id)),
     )
 
 

@@ -44,6 +44,8 @@ ORDER = (
     *("emotion_metrics", "class_metrics", "metrics", "metric_names", "tasks"),
     *("corruptions", "methods"),
     *(
+        "network",
+        "phases",
         "optim",
         "train_state",
         "seed_axis",

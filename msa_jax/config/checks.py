@@ -18,6 +18,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "text.packing": ("none", "auto", "tokens"),
     "text.pooling": ("first", "mean"),
     "optim.schedule": ("constant", "linear", "plateau"),
+    "optim.tail": ("dropped", "stepped"),
     "selection.valid_mean": ("batches", "samples"),
     "mesh.over_seeds": ("auto", "vmap", "map"),
     "on_nonfinite": ("stop", "skip", "abort"),
@@ -175,11 +176,12 @@ def _check_choices(config: ConfigDict, choices: dict[str, tuple[Any, ...]]) -> N
 
 
 def _check_schedule(optim: ConfigDict) -> None:
-    if not 0 <= optim.clip_norm < float("inf"):
-        raise UserError(
-            f"config.optim.clip_norm = {optim.clip_norm!r}: must be a number from 0 up "
-            "(0: no limit)"
-        )
+    for name in ("clip_norm", "clip_value"):
+        if not 0 <= optim[name] < float("inf"):
+            raise UserError(
+                f"config.optim.{name} = {optim[name]!r}: must be a number from 0 up "
+                "(0: no limit)"
+            )
     for name in ("warmup_share", "plateau_factor"):
         if not 0 <= optim[name] < 1:
             raise UserError(f"config.optim.{name} = {optim[name]!r}: must be in [0, 1)")

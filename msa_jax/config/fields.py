@@ -87,7 +87,10 @@ def base() -> ConfigDict:
     c.optim = ConfigDict()
     c.optim.batch_size = 32
     c.optim.accumulate_batches = 4  # gradients summed per step; code, not the paper
+    c.optim.step_every_batch = False  # besides, on the sum so far of its group
+    c.optim.tail = "dropped"  # dropped | stepped: an epoch's incomplete last group
     c.optim.clip_norm = 0.0  # largest joint norm of all gradients of a step; 0: none
+    c.optim.clip_value = 0.0  # largest entry of the sum, after every batch; 0: none
     # What happens to all rates: constant | linear (down to 0 at the end of max_epochs)
     # | plateau (times plateau_factor after more than plateau_patience epochs without a
     # better validation loss, as PyTorch's ReduceLROnPlateau).
