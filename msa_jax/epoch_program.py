@@ -18,11 +18,11 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from msa_jax import memory, methods, optim, packing, step
-from msa_jax.batching import gather
+from msa_jax.batching import count, gather
 from msa_jax.config import with_values
 from msa_jax.errors import UserError
 from msa_jax.train_state import (
-    init_params,
+    init_variables,
     new_state,
     state_sharding,
     state_shardings,
@@ -97,10 +97,10 @@ def plan(
         room: bytes of one device, None if unknown; see `memory.capacity`.
         sizes: of packed text, from `choose_sizes`.
     """
-    steps = steps_per_epoch(config, train)
 
     def assemble(config):
         method = methods.make(config, encoder, label_range)
+        steps = steps_per_epoch(config, train, method.videos)
         epochs = config.selection.max_epochs
         schedule = optim.make_schedule(config.optim, epochs * steps, epochs)
         optimizer = optim.make_optimizer(
@@ -252,20 +252,25 @@ def rules(config: Any) -> step.Rules:
         min_delta=config.selection.min_delta,
         early_stop=config.selection.early_stop,
         on_nonfinite=config.on_nonfinite,
+        tail=config.optim.tail,
+        step_every_batch=config.optim.step_every_batch,
+        clip_value=config.optim.clip_value,
     )
 
 
-def steps_per_epoch(config: Any, train: Split) -> int:
+def steps_per_epoch(config: Any, train: Split, videos: bool = False) -> int:
     """Count optimiser steps; refuse a training split that gives none."""
-    n, size = train.label.shape[0], config.optim.batch_size
+    n, size, rule = count(train, videos), config.optim.batch_size, rules(config)
     whole = n // size if config.data.drop_last else -(-n // size)
-    if whole < config.optim.accumulate_batches:
+    steps = whole // rule.accumulate + whole * rule.step_every_batch
+    steps += rule.tail == "stepped" and whole % rule.accumulate > 0
+    if not steps:
         raise UserError(
-            f"{n} training samples make {whole} batch(es) of {size}, fewer than the "
-            f"{config.optim.accumulate_batches} of one optimiser step; lower "
+            f"{n} training {'videos' if videos else 'samples'} make {whole} batch(es) "
+            f"of {size}, fewer than the {rule.accumulate} of one optimiser step; lower "
             "--config.optim.batch_size or --config.optim.accumulate_batches"
         )
-    return whole // config.optim.accumulate_batches
+    return steps
 
 
 def _groups(
@@ -305,7 +310,7 @@ def _shapes(
 
     def start(split, key):
         batch = gather(split, jnp.zeros((1,), jnp.int32))
-        params = init_params(method, batch, key, None)
-        return new_state(method, optimizer, params, split, key)
+        variables = init_variables(method, batch, key, None)
+        return new_state(method, optimizer, variables, split, key)
 
     return jax.eval_shape(start, train, jax.random.key(0))

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from msa_jax import checkpoint, methods, workdir
+from msa_jax import checkpoint, methods, network, workdir
 from msa_jax.batching import gather
 from msa_jax.data import Dataset, load, store
 from msa_jax.errors import UserError
@@ -28,7 +28,7 @@ class FinishedRun(NamedTuple):
     config: the run's own.
     results: its results.json.
     test: the test split, opened: this run's selection ended long ago.
-    params: selected parameters, leading seed axis, NumPy.
+    variables: of the network, selected, leading seed axis, NumPy.
     label: of the test samples, as the run was scored.
     prediction: the run's own answers on test, [s, n] (or more axes).
     """
@@ -40,7 +40,7 @@ class FinishedRun(NamedTuple):
     inputs: Inputs
     test: Split
     method: Method
-    params: PyTree
+    variables: PyTree
     mesh: Mesh
     label: np.ndarray
     prediction: np.ndarray
@@ -69,7 +69,7 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
     label_range = tuple(dataset.card["label_range"])
     method = methods.make(settings, inputs.encoder.module, label_range)
     frozen = _read_selection(folder, results)
-    _require_fitting(folder, method, inputs, frozen.params)
+    _require_fitting(folder, method, inputs, frozen.variables)
     arrays = _read_arrays(folder / "predictions_test.npz", "label", "prediction")
     label, prediction = arrays
     return FinishedRun(
@@ -80,7 +80,7 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
         inputs=inputs,
         test=inputs.test.open(frozen),
         method=method,
-        params=frozen.params,
+        variables=frozen.variables,
         mesh=_mesh(settings.mesh, len(settings.seeds)),
         label=label,
         prediction=prediction,
@@ -166,8 +166,8 @@ def read_config(folder: Path) -> FrozenConfigDict:
     return settings
 
 
-def read_params(folder: Path, results: dict[str, Any]) -> PyTree:
-    """Read the selected parameters alone: leading seed axis, NumPy.
+def read_variables(folder: Path, results: dict[str, Any]) -> PyTree:
+    """Read the selected variables alone: leading seed axis, NumPy.
 
     Args:
         folder: the run.
@@ -176,7 +176,7 @@ def read_params(folder: Path, results: dict[str, Any]) -> PyTree:
     Raises:
         UserError: the checkpoint is missing, damaged or of another run.
     """
-    return _read_selection(folder, results).params
+    return _read_selection(folder, results).variables
 
 
 def _mesh(layout: Any, seeds: int) -> Mesh:
@@ -194,11 +194,13 @@ def _read_selection(folder: Path, results: dict[str, Any]) -> Frozen:
         raise UserError(f"no {path}: train again")
     try:
         with checkpoint.quiet():
-            params = jax.tree.map(np.asarray, checkpoint.load(path))
+            variables = jax.tree.map(np.asarray, checkpoint.load(path))
+        if "params" not in variables:  # a run from before there were other collections
+            variables = {"params": variables}
         table = folder / "u_labels.npz"
         last = _read_arrays(table, "value")[0][-1] if table.is_file() else None
         hashes = [results["state_sha256"].get(str(s)) for s in results["seeds"]]
-        return recall(params, last, tuple(hashes))
+        return recall(variables, last, tuple(hashes))
     except UserError:
         raise
     except StillSealed as error:
@@ -213,13 +215,13 @@ def _read_selection(folder: Path, results: dict[str, Any]) -> Frozen:
 
 
 def _require_fitting(
-    folder: Path, method: Method, inputs: Inputs, params: PyTree
+    folder: Path, method: Method, inputs: Inputs, variables: PyTree
 ) -> None:
-    """Refuse parameters that the method of this version does not have."""
+    """Refuse variables that the method of this version does not have."""
 
     def init(split):
         batch = gather(split, jnp.zeros((1,), jnp.int32))
-        return method.model.init(jax.random.key(0), batch, train=False)["params"]
+        return network.start(method, jax.random.key(0), batch)
 
     expected = jax.eval_shape(init, inputs.splits["train"])
     shapes = [
@@ -227,7 +229,7 @@ def _require_fitting(
             jax.tree_util.keystr(path): tuple(leaf.shape[skip:])
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
         }
-        for tree, skip in ((expected, 0), (params, 1))
+        for tree, skip in ((expected, 0), (variables, 1))
     ]
     if shapes[0] != shapes[1]:
         odd = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))[0][0]

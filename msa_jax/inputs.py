@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from msa_jax import language, methods, text_settings
+from msa_jax.batching import video_index
 from msa_jax.config import reads
 from msa_jax.data import Dataset, standardise
 from msa_jax.data.scaling import Columns, far_from_one, of_card, train_columns
@@ -321,6 +322,7 @@ def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
         label=jnp.asarray(examples.label, jnp.float32),
         unimodal_label=jnp.asarray(unimodal, jnp.float32),
         emotion=None if emotion is None else jnp.asarray(emotion, jnp.float32),
+        videos=jnp.asarray(video_index(examples.id)),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from msa_jax import checkpoint, epoch_program, hosts, memory, methods, packing, step
-from msa_jax.batching import batches, shuffled
+from msa_jax.batching import count, cut, shuffled
 from msa_jax.text import Encoder
 from msa_jax.train_state import make_start, split_sharding, state_sharding
 from msa_jax.types import Method, Split, TrainState
@@ -105,10 +105,11 @@ def prepare(
         return checkpoint.on_devices(arrays, plan.states, plan.lie)
 
     def order(state, lane, epoch):
-        n, size = train.label.shape[0], config.optim.batch_size
+        size, drop_last = config.optim.batch_size, config.data.drop_last
         key = hosts.to_host(state.key)[lane]
-        samples = shuffled(key, jnp.asarray(epoch), n)
-        rows = batches(samples, size, drop_last=config.data.drop_last)
+        samples = shuffled(key, jnp.asarray(epoch), count(train, method.videos))
+        rows = cut(train, samples, size, method.videos, drop_last=drop_last)
+        n = train.label.shape[0]
         return [row[row < n] for row in np.asarray(rows)]
 
     return Program(

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
-from msa_jax.batching import DROPOUT_STREAM, gather
+from msa_jax import network, phases
+from msa_jax.batching import DROPOUT_STREAM, gather, utterances
 from msa_jax.types import Method, PyTree, Split, TrainState
 
 SHARE = 0.9  # of the device's memory that a run may plan with
@@ -66,20 +67,22 @@ def estimate(
         method: the method.
         state: of one seed; shapes will do.
         train, valid: the splits; shapes will do.
-        batch_size: samples per batch; text counts as padded.
+        batch_size: samples (or videos) per batch; text counts as padded.
         platform: of the device: "cpu", "gpu", "tpu".
     """
-    index = jnp.zeros(batch_size, jnp.int32)
+    index = jnp.zeros(batch_size * utterances(train, method.videos), jnp.int32)
 
     def gradient(state, split):
-        batch = gather(split, index)
+        batch = gather(split, index, method.videos)
         key = jax.random.fold_in(state.key, DROPOUT_STREAM)
 
         def loss(params):
-            outputs = method.model.apply(
-                {"params": params}, batch, train=True, rngs={"dropout": key}
+            variables = network.variables(state) | {"params": params}
+            outputs, _ = network.learn(method, variables, batch, key)
+            every = [phase for stage in phases.passes(method) for phase in stage]
+            return phases.total(
+                [phase.loss(outputs, batch, state.labels) for phase in every]
             )
-            return method.loss(outputs, batch, state.labels)[0]
 
         return jax.grad(loss)(state.params)
 

@@ -1,7 +1,7 @@
 """Test, sealed until selection is frozen.
 
 Training and selection get train and valid (`train.fit`). Test is a `Sealed`, which
-opens for nothing but a `Frozen`: the parameters that selection chose, made once no seed
+opens for nothing but a `Frozen`: the variables that selection chose, made once no seed
 trains any more. So whatever reads test comes after selection, in any command.
 """
 
@@ -27,16 +27,16 @@ class StillSealed(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frozen:
-    """The parameters that selection chose; the proof that it has ended.
+    """The variables that selection chose; the proof that it has ended.
 
     Only `freeze`, at the end of training, and `recall`, of a finished run, make one.
 
-    params: leading seed axis, on the devices after training.
+    variables: see `network`; leading seed axis, on the devices after training.
     values: the same as NumPy arrays.
-    sha256: per seed, of its parameters and last u-labels.
+    sha256: per seed, of its variables and last u-labels.
     """
 
-    params: PyTree
+    variables: PyTree
     values: PyTree
     sha256: tuple[str, ...]
     maker: dataclasses.InitVar[object]
@@ -48,7 +48,7 @@ class Frozen:
 
 
 def freeze(state: TrainState, u_labels: np.ndarray | None, max_epochs: int) -> Frozen:
-    """Freeze the selected parameters of every seed.
+    """Freeze the selected variables of every seed.
 
     Args:
         state: of all seeds, after the last epoch.
@@ -63,23 +63,23 @@ def freeze(state: TrainState, u_labels: np.ndarray | None, max_epochs: int) -> F
     going = active & (epoch < max_epochs)
     if going.any() or not selected.all():
         raise StillSealed("a seed still trains or has selected no epoch")
-    return _frozen(state.selection.params, u_labels)
+    return _frozen({"params": chosen.params, **chosen.statistics}, u_labels)
 
 
 def recall(
-    params: PyTree, u_labels: np.ndarray | None, sha256: tuple[str, ...]
+    variables: PyTree, u_labels: np.ndarray | None, sha256: tuple[str, ...]
 ) -> Frozen:
     """Return the frozen selection of a run that is finished.
 
     Args:
-        params: as read, leading seed axis.
+        variables: as read, leading seed axis.
         u_labels: see `freeze`.
         sha256: what the run says they hash to, per seed.
 
     Raises:
         StillSealed: they do not; these are not the parameters that were selected.
     """
-    frozen = _frozen(params, u_labels)
+    frozen = _frozen(variables, u_labels)
     if frozen.sha256 != tuple(sha256):
         raise StillSealed("these are not the parameters that the run selected")
     return frozen
@@ -117,10 +117,10 @@ def seal(content: T) -> Sealed[T]:
     return Sealed(lambda: content)
 
 
-def state_hash(params: PyTree, u_labels: np.ndarray | None) -> str:
-    """Hash one seed's selected parameters and last u-labels, bit for bit."""
+def state_hash(tree: PyTree, u_labels: np.ndarray | None) -> str:
+    """Hash one seed's parameters or variables and last u-labels, bit for bit."""
     digest = hashlib.sha256()
-    leaves = jax.tree_util.tree_leaves_with_path(params)
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
     for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
         name = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
         digest.update(name.encode())
@@ -130,14 +130,18 @@ def state_hash(params: PyTree, u_labels: np.ndarray | None) -> str:
     return digest.hexdigest()
 
 
-def _frozen(params: PyTree, u_labels: np.ndarray | None) -> Frozen:
-    values = hosts.to_host(params)
+def _frozen(variables: PyTree, u_labels: np.ndarray | None) -> Frozen:
+    values = hosts.to_host(variables)
     seeds = len(jax.tree.leaves(values)[0])
+    # Parameters are hashed without the name of their collection, so that the hashes of
+    # networks that have no other one are those of runs made before there were others.
+    statistics = {name: x for name, x in values.items() if name != "params"}
+    hashed = {**values["params"], **statistics}
     hashes = tuple(
         state_hash(
-            jax.tree.map(lambda x, i=i: x[i], values),
+            jax.tree.map(lambda x, i=i: x[i], hashed),
             None if u_labels is None else u_labels[i],
         )
         for i in range(seeds)
     )
-    return Frozen(params, values, hashes, _MADE_HERE)
+    return Frozen(variables, values, hashes, _MADE_HERE)

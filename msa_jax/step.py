@@ -5,8 +5,9 @@ seeds.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,28 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from msa_jax import losses, optim
-from msa_jax.batching import DROPOUT_STREAM, batches, gather, shuffled
+from msa_jax import losses, network, optim, phases
+from msa_jax.batching import (
+    DROPOUT_STREAM,
+    batches,
+    count,
+    cut,
+    gather,
+    in_order,
+    shuffled,
+)
 from msa_jax.packing import Sizes, by_size
 from msa_jax.seed_axis import Divide, division, over_groups, over_seed_axis
 from msa_jax.train_state import split_sharding, state_sharding
-from msa_jax.types import Method, Outputs, PyTree, Selection, Split, TrainState
+from msa_jax.types import (
+    Method,
+    Outputs,
+    Phase,
+    PyTree,
+    Selection,
+    Split,
+    TrainState,
+)
 
 Read = Callable[
     [Outputs], PyTree
@@ -32,15 +49,19 @@ class Rules(NamedTuple):
     """How an epoch runs and how the best one is chosen; see `config.sections`.
 
     batch_size: samples per batch.
-    accumulate: batches whose gradients are summed before a step; the incomplete group
-        at the end of an epoch takes part in labels and logged losses only.
+    accumulate: batches whose gradients are summed before a step.
+    tail: "dropped": the incomplete group at the end of an epoch takes part in labels,
+        statistics and logged losses only; "stepped": it takes a step, too.
+    step_every_batch: besides, a step after every batch, on the sum so far of its group.
+    clip_value: no entry of that sum is further from 0, after any batch; 0: no limit.
     drop_last: leave the ragged last batch out instead of masking it.
     valid_mean: "batches" (mean of batch means) or "samples".
     round_decimals: validation losses are rounded to so many decimals first; None = not.
     min_delta: an epoch is better if its score is at most best - min_delta.
     early_stop: epochs without improvement after which a seed ends.
-    on_nonfinite: "skip": an optimiser step whose loss or gradient is not finite is left
-        out; else it is taken, and the host ends the seed or the run.
+    on_nonfinite: "skip": where a loss or gradient of an optimiser step, or of a group's
+        steps, is not finite, only the step counter moves; else it is taken, and the
+        host ends the seed or the run.
     """
 
     batch_size: int
@@ -51,6 +72,9 @@ class Rules(NamedTuple):
     min_delta: float = 1e-6
     early_stop: int = 8
     on_nonfinite: str = "stop"
+    tail: str = "dropped"
+    step_every_batch: bool = False
+    clip_value: float = 0.0
 
 
 class EpochLog(NamedTuple):
@@ -84,102 +108,210 @@ def train_epoch(
     state: TrainState,
     split: Split,
     order: Int[Array, "k b"],
-    accumulate: int,
+    rules: Rules,
     divide: Divide = lambda batch: batch,
     sizes: Sizes | None = None,
     *,
-    skip: bool = False,
     going: Bool[Array, ""] | None = None,
 ) -> Trained:
     """Train one seed for one epoch over the batches of `order`; say what went wrong.
 
-    Within every batch: (1) forward and loss with the stored labels, (2) backward, (3)
-    label tables, and after every `accumulate`-th batch (4) one optimiser step on the
-    *sum* of the gradients.
+    Phases of a whole epoch pass over the batches first, one after another; then come
+    those that share every batch. All passes see the same batches.
 
     Args:
-        skip: where a loss or gradient of an optimiser step is not finite, only the step
-            counter moves: parameters, optimiser and label tables stay.
         going: where False the state stays as it is, to the bit; None: it goes on.
+
+    Differs: MMIM's loader shuffles anew for its second pass.
+    """
+    epoch = state.epoch + 1
+    labels = _where(going, method.begin_labels(state.labels, epoch), state.labels)
+    found = dataclasses.replace(state, labels=labels, epoch=epoch)
+    stages, logs, bad_steps = phases.passes(method), [], []
+    for stage in stages:
+        found, parts, bad = train_pass(
+            method,
+            optimizer,
+            found,
+            split,
+            order,
+            rules,
+            stage,
+            divide,
+            sizes,
+            going=going,
+            relabel=stage is stages[-1],
+        )
+        logs.append(parts)
+        bad_steps.append(bad)
+    step, epoch = _where(going, (found.step, epoch), (state.step, state.epoch))
+    found = dataclasses.replace(found, step=step, epoch=epoch)
+    bad = functools.reduce(jnp.logical_or, bad_steps)
+    return Trained(found, phases.together(logs), bad)
+
+
+def train_pass(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    split: Split,
+    order: Int[Array, "k b"],
+    rules: Rules,
+    stage: tuple[Phase, ...],
+    divide: Divide = lambda batch: batch,
+    sizes: Sizes | None = None,
+    *,
+    going: Bool[Array, ""] | None = None,
+    relabel: bool = True,
+) -> Trained:
+    """Pass once over the batches of epoch `state.epoch` with some phases.
+
+    Within every batch: (1) forward and each phase's loss with the stored labels, (2)
+    backward, (3) label tables, and after every `rules.accumulate`-th batch (4) one
+    optimiser step of each phase, in order, on the *sum* of its gradients. So all
+    gradients are those at the weights before any of a batch's steps.
+
+    Args:
+        stage: from `phases.passes`.
+        relabel: whether label tables are updated.
 
     Source: trains/multiTask/SELF_MM.py, do_train.
     """
-    epoch = state.epoch + 1
     dropout = jax.random.fold_in(state.key, DROPOUT_STREAM)
 
-    def forward(params, batch, labels, step):
+    def apply(params, batch, labels, statistics, step):
         key = jax.random.fold_in(dropout, step)
-        outputs = method.model.apply(
-            {"params": params}, batch, train=True, rngs={"dropout": key}
-        )
-        loss, parts = method.loss(outputs, batch, labels)
-        return loss, (outputs, {"loss": loss, **parts})
+        variables = {"params": params, **statistics}
+        outputs, statistics = network.learn(method, variables, batch, key)
+        return outputs, statistics
 
-    def backward(batch, params, labels, step):
-        return jax.grad(forward, has_aux=True)(params, batch, labels, step)
+    def backward(batch, params, labels, statistics, step):
+        def forward(own, phase):
+            whole = phases.put(params, own)
+            outputs, moved = apply(whole, batch, labels, statistics, step)
+            loss, parts = phase.loss(outputs, batch, labels)
+            return loss, (outputs, moved, (loss, parts))
 
-    def only_forward(batch, params, labels, step):
-        return forward(params, batch, labels, step)[1]
+        gradients, losses = {}, []
+        for phase in stage:
+            own = phases.moved(method, phase, params)
+            gradients[phase.name], (outputs, moved, found) = jax.grad(
+                forward, has_aux=True
+            )(own, phase)
+            losses.append(found)
+        return gradients, (outputs, moved, phases.logged(stage, losses))
+
+    def only_forward(batch, params, labels, statistics, step):
+        outputs, statistics = apply(params, batch, labels, statistics, step)
+        losses = [phase.loss(outputs, batch, labels) for phase in stage]
+        return outputs, statistics, phases.logged(stage, losses)
 
     def unless(bad, new, old):
         # Chosen here and not once at the end, which would keep the old state till then.
-        for keep in ([bad] if skip else []) + ([] if going is None else [~going]):
+        skip = [bad] if rules.on_nonfinite == "skip" else []
+        for keep in skip + ([] if going is None else [~going]):
             new = jax.tree.map(lambda a, b, k=keep: jnp.where(k, b, a), new, old)
         return new
 
-    def backward_batch(params, carry, index):
-        gradient, labels, step = carry
-        batch = divide(gather(split, index))
-        run = by_size(sizes, backward)
-        grad, (outputs, parts) = run(batch, params, labels, step)
-        labels = method.update_labels(labels, outputs, batch, epoch)
-        gradient = jax.tree.map(jnp.add, gradient, grad)
-        return (gradient, labels, step + 1), parts
+    def relabelled(labels, outputs, batch):
+        if not relabel:
+            return labels
+        return method.update_labels(labels, outputs, batch, state.epoch)
 
-    def group(carry, indices):
-        params, opt_state, labels, step = before = carry
-        zero = jax.tree.map(jnp.zeros_like, params)
-        (gradient, labels, step), parts = jax.lax.scan(
-            lambda c, index: backward_batch(params, c, index),
-            (zero, labels, step),
-            indices,
+    def add_batch(params, carry, index):
+        gradients, labels, statistics, step = carry
+        batch = divide(gather(split, index, method.videos))
+        run = by_size(sizes, backward)
+        more, (outputs, statistics, parts) = run(
+            batch, params, labels, statistics, step
         )
+        labels = relabelled(labels, outputs, batch)
+        gradients = jax.tree.map(jnp.add, gradients, more)
+        if limit := rules.clip_value:
+            gradients = jax.tree.map(lambda g: g.clip(-limit, limit), gradients)
+        return (gradients, labels, statistics, step + 1), parts
+
+    def move(gradients, params, opt_state):
+        return phases.update(method, stage, optimizer, gradients, opt_state, params)
+
+    def batch_and_step(carry, index):
+        moving, carry = carry
+        carry, parts = add_batch(moving[0], carry, index)
+        return (move(carry[0], *moving), carry), parts
+
+    def group(carry, indices, *, step_at_end=True):
+        params, opt_state, labels, statistics, step = before = carry
+        start = (phases.zeros(method, stage, params), labels, statistics, step)
+        if rules.step_every_batch:
+            carry = (params, opt_state), start
+            carry, parts = jax.lax.scan(batch_and_step, carry, indices)
+            (params, opt_state), summed = carry
+        else:
+            summed, parts = jax.lax.scan(
+                lambda c, index: add_batch(params, c, index), start, indices
+            )
+        gradients, labels, statistics, step = summed
         # What is not finite in one batch's gradient is not in the sum either.
-        bad = ~all_finite(gradient)
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
-        params = optax.apply_updates(params, updates)
+        bad = ~all_finite(gradients)
+        if step_at_end:
+            params, opt_state = move(gradients, params, opt_state)
         wrong = bad | ~jnp.isfinite(parts["loss"]).all()
-        moved = unless(wrong, (params, opt_state, labels), before[:3])
-        return (*moved, step), (parts, bad)
+        new = (params, opt_state, labels, statistics)
+        return (*unless(wrong, new, before[:4]), step), (parts, bad)
 
     def leftover_batch(params, carry, index):
-        labels, step = carry
-        batch = divide(gather(split, index))
-        outputs, parts = by_size(sizes, only_forward)(batch, params, labels, step)
-        updated = method.update_labels(labels, outputs, batch, epoch)
-        labels = unless(~jnp.isfinite(parts["loss"]), updated, labels)
-        return (labels, step + 1), parts
+        labels, statistics, step = carry
+        batch = divide(gather(split, index, method.videos))
+        run = by_size(sizes, only_forward)
+        outputs, moved, parts = run(batch, params, labels, statistics, step)
+        new = relabelled(labels, outputs, batch), moved
+        wrong = ~jnp.isfinite(parts["loss"])
+        return (*unless(wrong, new, (labels, statistics)), step + 1), parts
 
+    accumulate = rules.accumulate
     whole = order.shape[0] // accumulate * accumulate
     groups = order[:whole].reshape(-1, accumulate, order.shape[1])
-    carry = (state.params, state.opt_state, state.labels, state.step)
+    carry = (
+        state.params,
+        state.opt_state,
+        state.labels,
+        state.statistics,
+        state.step,
+    )
     carry, (parts, bad_steps) = jax.lax.scan(group, carry, groups)
-    params, opt_state, labels, step = carry
     parts = jax.tree.map(lambda x: x.reshape(-1), parts)
     if whole < order.shape[0]:
-        (labels, step), rest = jax.lax.scan(
-            lambda c, index: leftover_batch(params, c, index),
-            (labels, step),
-            order[whole:],
-        )
+        if rules.tail == "stepped" or rules.step_every_batch:
+            at_end = rules.tail == "stepped"
+            carry, (rest, bad) = group(carry, order[whole:], step_at_end=at_end)
+            bad_steps = jnp.append(bad_steps, bad)
+        else:
+            params, opt_state, *others = carry
+            others, rest = jax.lax.scan(
+                lambda c, index: leftover_batch(params, c, index),
+                tuple(others),
+                order[whole:],
+            )
+            carry = params, opt_state, *others
         parts = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, rest)
-    if going is not None:
-        step = jnp.where(going, step, state.step)
-        epoch = jnp.where(going, epoch, state.epoch)
+    params, opt_state, labels, statistics, step = carry
     state = dataclasses.replace(
-        state, step=step, epoch=epoch, params=params, opt_state=opt_state, labels=labels
+        state,
+        step=step,
+        params=params,
+        opt_state=opt_state,
+        labels=labels,
+        statistics=statistics,
     )
     return Trained(state, parts, bad_steps)
+
+
+def _where(going: Bool[Array, ""] | None, new: PyTree, old: PyTree) -> PyTree:
+    """Return the new values where a seed goes on, else the old ones."""
+    if going is None:
+        return new
+    # What nothing has touched is its own old value.
+    return jax.tree.map(lambda a, b: a if a is b else jnp.where(going, a, b), new, old)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -189,7 +321,7 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
 
 def predict(
     method: Method,
-    params: PyTree,
+    variables: network.Variables,
     split: Split,
     size: int,
     divide: Divide = lambda batch: batch,
@@ -201,9 +333,9 @@ def predict(
 
     Args:
         method: the method.
-        params: one seed's parameters.
+        variables: one seed's, see `network`.
         split: the samples.
-        size: samples per batch.
+        size: samples per batch; videos, where the method reads those.
         divide: lays a batch over the devices.
         read: (outputs of a batch) -> arrays whose first axis is the batch; what it
             leaves out is not computed. None: the task's answers.
@@ -212,21 +344,27 @@ def predict(
     Returns: the same arrays over all samples, [n, ...].
     """
     read = read or method.task.read
-    n = split.label.shape[0]
 
-    def answer(batch, params):
-        outputs = method.model.apply({"params": params}, batch, train=False)
-        return read(cast(Outputs, outputs))
+    def answer(batch, variables):
+        return read(network.answer(method, variables, batch))
 
     def one(index):
-        return by_size(sizes, answer)(divide(gather(split, index)), params)
+        batch = divide(gather(split, index, method.videos))
+        return by_size(sizes, answer)(batch, variables)
 
-    rows = jax.lax.map(one, batches(jnp.arange(n), size))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], rows)
+    index = cut(split, jnp.arange(count(split, method.videos)), size, method.videos)
+    return in_order(split, jax.lax.map(one, index), index, method.videos)
 
 
-def valid_loss(error: Float[Array, " n"], rules: Rules) -> Float[Array, ""]:
+def valid_loss(
+    error: Float[Array, " n"], rules: Rules, rows: Int[Array, "k b"] | None = None
+) -> Float[Array, ""]:
     """Return the validation score, the mean of every sample's loss: lower is better.
+
+    Args:
+        error: of every sample.
+        rules: whose mean.
+        rows: batches of samples, padded with n; None: in file order.
 
     Source: trains/multiTask/SELF_MM.py, do_test (mean of batch means); MMSA rounds it
         to 4 decimals.
@@ -236,7 +374,8 @@ def valid_loss(error: Float[Array, " n"], rules: Rules) -> Float[Array, ""]:
     if rules.valid_mean == "samples":
         score = error.mean()
     else:
-        rows = batches(jnp.arange(error.shape[0]), rules.batch_size)
+        if rows is None:
+            rows = batches(jnp.arange(error.shape[0]), rules.batch_size)
         valid = rows < error.shape[0]
         kept = error[jnp.minimum(rows, error.shape[0] - 1)]
         score = jax.vmap(losses.masked_mean)(kept, valid).mean()
@@ -249,8 +388,9 @@ def select(
     score: Float[Array, ""],
     epoch: Int[Array, ""],
     rules: Rules,
+    statistics: dict[str, PyTree] | None = None,
 ) -> Selection:
-    """Keep the best epoch's parameters; end the seed after `early_stop` without one.
+    """Keep the best epoch's variables; end the seed after `early_stop` without one.
 
     A score that is not finite is never better. A seed that has ended selects nothing.
 
@@ -259,10 +399,14 @@ def select(
     better = jnp.isfinite(score) & (score <= selection.score - rules.min_delta)
     better &= selection.active
     best_epoch = jnp.where(better, epoch, selection.epoch)
+    params, statistics = jax.tree.map(
+        lambda new, old: jnp.where(better, new, old),
+        (params, statistics or {}),
+        (selection.params, selection.statistics),
+    )
     return Selection(
-        params=jax.tree.map(
-            lambda new, old: jnp.where(better, new, old), params, selection.params
-        ),
+        params=params,
+        statistics=statistics,
         score=jnp.where(better, score, selection.score),
         epoch=best_epoch,
         active=selection.active & (epoch - best_epoch < rules.early_stop),
@@ -307,37 +451,32 @@ def make_epoch(
 
     def run(state, train, valid):
         method, optimizer = of_lane(state.hyper) if of_lane else shared
-        n = train.label.shape[0]
+        videos, size = method.videos, rules.batch_size
         going = None if alone else state.selection.active
-        order = shuffled(state.key, state.epoch + 1, n)
-        rows = batches(
-            order, rules.batch_size, columns=columns, drop_last=rules.drop_last
+        order = shuffled(state.key, state.epoch + 1, count(train, videos))
+        rows = cut(
+            train, order, size, videos, columns=columns, drop_last=rules.drop_last
         )
         state, parts, bad_steps = train_epoch(
-            method,
-            optimizer,
-            state,
-            train,
-            rows,
-            rules.accumulate,
-            divide,
-            sizes,
-            skip=rules.on_nonfinite == "skip",
-            going=going,
+            method, optimizer, state, train, rows, rules, divide, sizes, going=going
         )
-        prediction = predict(method, state.params, valid, columns, divide, sizes=sizes)
-        score = valid_loss(method.task.error(prediction, valid), rules)
-        chosen = select(state.selection, state.params, score, state.epoch, rules)
+        variables = network.variables(state)
+        prediction = predict(method, variables, valid, columns, divide, sizes=sizes)
+        rows = cut(valid, jnp.arange(count(valid, videos)), size, videos)
+        score = valid_loss(method.task.error(prediction, valid), rules, rows)
+        chosen = select(
+            state.selection,
+            state.params,
+            score,
+            state.epoch,
+            rules,
+            state.statistics,
+        )
         opt_state = optim.after_epoch(state.opt_state, score)
         log = EpochLog(parts, score, prediction, {}, bad_steps)
         if going is not None:
             log = jax.tree.map(lambda x: jnp.where(going, x, 0).astype(x.dtype), log)
-            opt_state = jax.tree.map(
-                # A leaf that no schedule has touched is its own old value.
-                lambda new, old: new if new is old else jnp.where(going, new, old),
-                opt_state,
-                state.opt_state,
-            )
+            opt_state = _where(going, opt_state, state.opt_state)
         state = dataclasses.replace(state, selection=chosen, opt_state=opt_state)
         return state, log._replace(recorded=method.label_values(state.labels))
 
@@ -370,20 +509,22 @@ def make_predict(
     sizes: Sizes | None = None,
     lie: PyTree = None,
 ) -> Callable[[PyTree, Split], PyTree]:
-    """Compile-ready program that predicts a split with every seed's parameters.
+    """Compile-ready program that predicts a split with every seed's variables.
 
     Args:
         method, batch_size, read, sizes: see `predict`.
         mesh: from `train_state.make_mesh`.
         over_seeds: see `make_epoch`.
-        lie: how the parameters lie on the devices; None: as `state_sharding` says.
+        lie: how the variables lie on the devices; None: as `state_sharding` says.
 
-    Returns: (parameters, split) -> what `read` keeps, see `predict`, [s, n, ...].
+    Returns: (variables, split) -> what `read` keeps, see `predict`, [s, n, ...].
     """
     divide, columns = division(mesh, batch_size)
 
-    def one_seed(params, split):
-        return predict(method, params, split, columns, divide, read=read, sizes=sizes)
+    def one_seed(variables, split):
+        return predict(
+            method, variables, split, columns, divide, read=read, sizes=sizes
+        )
 
     return jax.jit(
         over_seed_axis(one_seed, over_seeds),

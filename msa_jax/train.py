@@ -1,5 +1,6 @@
 """Training in two functions: `fit` knows no test, `evaluate` reads it afterwards."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -165,9 +166,9 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
             sizes=sizes,
             lie=lie,
         )
-        return hosts.to_host(run(fitted.frozen.params, split))
+        return hosts.to_host(run(fitted.frozen.variables, split))
 
-    lie = lying(fitted.frozen.params, mesh)
+    lie = lying(fitted.frozen.variables, mesh)
     every = opened(inputs, fitted.frozen)
     # Anew: test may have a longer sentence than train and valid.
     sizes = choose_sizes(config, every, mesh)
@@ -183,7 +184,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
         test_prediction=test_prediction,
         test_targets=test_targets,
         train_targets=_targets(predict, splits["train"]) if with_u_labels else None,
-        features=_features(predict, splits),
+        features=_features(predict, splits, method.videos),
     )
 
 
@@ -193,13 +194,20 @@ def _targets(predict: Callable, split: Split) -> np.ndarray:
     return np.ascontiguousarray(rows.swapaxes(1, 2))
 
 
-def _features(predict: Callable, splits: dict[str, Split]) -> dict[str, Features]:
+def _features(
+    predict: Callable, splits: dict[str, Split], videos: bool
+) -> dict[str, Features]:
     """Return the features of some samples of train and test, if there are any."""
     found = {}
     for name in ("train", "test"):
         index = spread_out(splits[name].label.shape[0], FEATURE_SAMPLES)
-        some = jax.tree.map(lambda x, index=index: x[index], splits[name])
+        some, kept = splits[name], index
+        if not videos:  # else all are answered, each among those of its video
+            alone = dataclasses.replace(some, videos=None)
+            some = jax.tree.map(lambda x, index=index: x[index], alone)
+            kept = slice(None)
         if value := predict(some, lambda outputs: outputs.feature):
+            value = {target: x[:, kept] for target, x in value.items()}
             found[name] = Features(index, value)
     return found
 

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PRNGKeyArray
 
-from msa_jax import hosts
+from msa_jax import hosts, network, phases
 from msa_jax.batching import INIT_STREAM, gather
 from msa_jax.errors import UserError
 from msa_jax.types import Batch, Method, PyTree, Selection, Split, TrainState
@@ -120,12 +120,12 @@ def state_shardings(mesh: Mesh, state: TrainState, *, shard_text: bool) -> Train
     return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
-def lying(params: PyTree, mesh: Mesh) -> PyTree | None:
-    """Return how parameters lie on a mesh; None where they are not laid out on it."""
-    for x in jax.tree.leaves(params):
+def lying(variables: PyTree, mesh: Mesh) -> PyTree | None:
+    """Return how variables lie on a mesh; None where they are not laid out on it."""
+    for x in jax.tree.leaves(variables):
         if getattr(getattr(x, "sharding", None), "mesh", None) != mesh:
             return None
-    return jax.tree.map(lambda x: x.sharding, params)
+    return jax.tree.map(lambda x: x.sharding, variables)
 
 
 def split_sharding(mesh: Mesh) -> NamedSharding:
@@ -138,42 +138,46 @@ def seed_keys(seeds: Sequence[int]) -> PRNGKeyArray:
     return jnp.stack([jax.random.key(seed) for seed in seeds])
 
 
-def init_params(
+def init_variables(
     method: Method, batch: Batch, key: PRNGKeyArray, encoder_params: PyTree | None
-) -> PyTree:
-    """Draw one seed's parameters; pretrained encoder parameters take their place."""
-    key = jax.random.fold_in(key, INIT_STREAM)
-    params = method.model.init(key, batch, train=False)["params"]
+) -> network.Variables:
+    """Draw one seed's variables; pretrained encoder parameters take their place."""
+    variables = network.start(method, jax.random.fold_in(key, INIT_STREAM), batch)
+    params = variables["params"]
     if encoder_params is not None:
         expected = jax.tree.structure(params["text_encoder"])
         if jax.tree.structure(encoder_params) != expected:
             raise ValueError("pretrained encoder parameters do not fit the module")
         params["text_encoder"] = encoder_params
-    return params
+    return variables
 
 
 def new_state(
     method: Method,
     optimizer: optax.GradientTransformation,
-    params: PyTree,
+    variables: network.Variables,
     split: Split,
     key: PRNGKeyArray,
 ) -> TrainState:
-    """Start one seed's training from `params` and the training split."""
+    """Start one seed's training from its network and the training split."""
+    statistics = dict(variables)
+    params = statistics.pop("params")
     selection = Selection(
         params=params,
         score=jnp.full((), jnp.inf, split.label.dtype),
         epoch=jnp.zeros((), jnp.int32),
         active=jnp.ones((), bool),
+        statistics=statistics,
     )
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         epoch=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=optimizer.init(params),
+        opt_state=phases.start(method, optimizer, params),
         labels=method.init_labels(split, key),
         selection=selection,
         key=key,
+        statistics=statistics,
     )
 
 
@@ -201,7 +205,7 @@ def make_start(
 
     Args:
         method, optimizer, split: see `new_state`.
-        encoder_params: see `init_params`.
+        encoder_params: see `init_variables`.
         mesh: from `make_mesh`.
         lie: from `state_shardings`; None: as `state_sharding` says.
     """
@@ -209,8 +213,8 @@ def make_start(
     def init(split, key, encoder_params):
         index = jnp.zeros((1,), jnp.int32)
         batch = gather(split, index)
-        params = init_params(method, batch, key, encoder_params)
-        return new_state(method, optimizer, params, split, key)
+        variables = init_variables(method, batch, key, encoder_params)
+        return new_state(method, optimizer, variables, split, key)
 
     replicated = split_sharding(mesh)
     # Random draws are slow to compile on CPU and run once: leave them unoptimised.

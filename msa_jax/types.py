@@ -58,6 +58,8 @@ class Split:
     label: Float[Array, " n"]
     unimodal_label: Float[Array, "n 3"]  # text, audio, vision; NaN where not given
     emotion: Float[Array, "n 6"] | None = None  # intensities, where the data have them
+    # Samples of each video in order, padded with n; see `batching.video_index`.
+    videos: Int[Array, "v u"] | None = None
 
 
 @struct.dataclass
@@ -78,6 +80,8 @@ class Batch:
     index: Int[Array, " b"]
     valid: Bool[Array, " b"]
     emotion: Float[Array, "b 6"] | None = None
+    # Rows are videos of so many one after another; 1: the batch knows no videos.
+    utterances: int = struct.field(pytree_node=False, default=1)
 
 
 @struct.dataclass
@@ -146,6 +150,7 @@ class Selection:
     score: Float[Array, ""]  # validation loss of that epoch, lower is better
     epoch: Int[Array, ""]  # counted from 1; 0 before the first epoch
     active: Bool[Array, ""]  # False once early stopping has ended this seed
+    statistics: dict[str, PyTree] = struct.field(default_factory=dict)  # as then
 
 
 @struct.dataclass
@@ -155,12 +160,14 @@ class TrainState:
     step: Int[Array, ""]  # batches seen
     epoch: Int[Array, ""]  # epochs finished
     params: PyTree
-    opt_state: PyTree
-    labels: PyTree  # the method's label tables; () for methods without
+    opt_state: PyTree  # phase -> state of its optimiser, see `phases`
+    labels: PyTree  # label tables or other memories; () for methods without
     selection: Selection
     key: PRNGKeyArray  # the seed's root key; never changes, everything is folded in
     # Config field -> this lane's value, of every traced field; never changes.
     hyper: dict[str, Array] = struct.field(default_factory=dict)
+    # The network's collections besides "params": batch norm's running statistics.
+    statistics: dict[str, PyTree] = struct.field(default_factory=dict)
 
 
 class Task(NamedTuple):
@@ -182,14 +189,14 @@ class Task(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """One of several updates of a method, each with its own loss and optimiser state.
+    """One of several updates of a method, with its own loss and optimiser state.
 
-    name: under which its loss is logged, "loss_<name>".
+    name: of its optimiser state; its loss is logged as "loss_<name>".
     loss: see `Method`.
-    groups: parameters of these optimiser groups move, all others are constants; None:
+    groups: the optimiser groups that move, all other parameters are constants; None:
         all move.
-    whole_epoch: it runs over every batch of the epoch before the phases of a batch
-        begin; else in every batch, in order.
+    whole_epoch: it has a pass over the epoch's batches of its own, before that of the
+        phases which share each batch; label tables stay as they are.
     """
 
     name: str
@@ -202,13 +209,14 @@ class Method(NamedTuple):
     """A method is data: a linen module and pure functions. The loop knows no names.
 
     task: what it answers.
-    model: called as `model.apply(variables, batch, train=..., rngs=...)`, returns
-        `Outputs`. Collections besides "params" are running statistics: a training pass
-        changes them, selection keeps those of the best epoch.
+    model: applied by `network`, returns `Outputs`. Its collections besides "params" are
+        running statistics: a training pass changes them, selection keeps those of the
+        best epoch.
     loss: (outputs, batch, labels) -> (scalar to differentiate, its parts by name).
     groups: parameter path ("a/b/kernel") -> name of its group in `config.optim`.
     init_labels: (training split, the seed's root key) -> label tables, or any memory
         across batches, before the first epoch.
+    begin_labels: (labels, epoch) -> the same when an epoch begins.
     update_labels: (labels, outputs, batch, epoch) -> the same after a batch.
     label_values: label tables -> {"name": array} worth recording after each epoch.
     streams: PRNG streams of the model besides "dropout".
@@ -221,6 +229,7 @@ class Method(NamedTuple):
     loss: Callable[..., tuple[Array, dict[str, Array]]]
     groups: Callable[[str], str]
     init_labels: Callable[..., PyTree] = lambda split, key: ()
+    begin_labels: Callable[..., PyTree] = lambda labels, epoch: labels
     update_labels: Callable[..., PyTree] = lambda labels, outputs, batch, epoch: labels
     label_values: Callable[[PyTree], dict[str, Array]] = lambda labels: {}
     streams: tuple[str, ...] = ()

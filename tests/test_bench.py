@@ -16,7 +16,7 @@ from msa_jax.bench import (
 from msa_jax.errors import UserError
 from msa_jax.layers.spt import Readings
 from msa_jax.layers.windows import Sampling
-from msa_jax.step import train_epoch
+from msa_jax.step import Rules, train_epoch
 from msa_jax.types import MODALITIES
 from tests import tiny
 from tests.bench_small import LENGTHS, SMALL
@@ -95,11 +95,13 @@ def test_a_step_is_that_of_training():
     optimizer = tiny.make_optimizer(method)
     params = tiny.make_params(method, split)
     labels = method.init_labels(split, jax.random.key(0))
-    state = tiny.new_state(method, optimizer, params, split, jax.random.key(0))
+    state = tiny.new_state(
+        method, optimizer, {"params": params}, split, jax.random.key(0)
+    )
     state = state.replace(epoch=jnp.asarray(measure.EPOCH - 1))
     order = jnp.arange(4)[None]
     trained, *_ = tiny.quick(
-        lambda state: train_epoch(method, optimizer, state, split, order, 1)
+        lambda state: train_epoch(method, optimizer, state, split, order, Rules(4, 1))
     )(state)
     batch = tiny.gather(split, order[0])
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2), 0)

@@ -80,7 +80,9 @@ def with_rows(audio=None, vision=None, text=None, split=SPLIT):
 
 def test_answers_are_those_to_a_split_shuffled_by_hand(found):
     predict = tiny.quick(
-        jax.vmap(lambda p, s: step.predict(METHOD, p, s, 23), in_axes=(0, None))
+        jax.vmap(
+            lambda p, s: step.predict(METHOD, {"params": p}, s, 23), in_axes=(0, None)
+        )
     )
     assert list(found.shuffled) == [AUDIO_VISION, AUDIO, VISION, TEXT]
     own = predict(PARAMS, SPLIT)

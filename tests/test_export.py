@@ -62,7 +62,7 @@ def test_every_method_is_exported_for_any_batch(make):
 
     def init(arrays):
         batch = gather(model.split_of(arrays), jnp.zeros((1,), jnp.int32))
-        return method.model.init(jax.random.key(0), batch, train=False)["params"]
+        return method.model.init(jax.random.key(0), batch, train=False)
 
     params = model.flat(jax.eval_shape(init, arrays))
     made = export.program(live, params, arrays)

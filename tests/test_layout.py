@@ -43,6 +43,8 @@ ORDER = (
     *("emotion_metrics", "class_metrics", "metrics", "metric_names", "tasks"),
     *("corruptions", "methods", "inputs"),
     *(
+        "network",
+        "phases",
         "optim",
         "train_state",
         "seed_axis",

@@ -255,7 +255,8 @@ def test_eight_devices_give_one_device_s_losses():
     total, expected = method.loss(out, batch, ())
 
     optimizer = optim.make_optimizer(c.optim.groups, method.groups)
-    state = new_state(method, optimizer, start_params(), SPLIT, jax.random.key(0))
+    start = {"params": start_params()}
+    state = new_state(method, optimizer, start, SPLIT, jax.random.key(0))
     state = jax.tree.map(lambda x: x[None], state)
     mesh, rules = make_mesh(8, 8, 1), step.Rules(batch_size=24, accumulate=1)
     epoch = step.make_epoch(method, optimizer, rules, mesh, over_seeds="map")

@@ -144,14 +144,15 @@ def test_a_step_that_is_left_out_changes_the_counter_only(what):
     state = jax.tree.map(lambda x: x[0], tiny.make_states(method, split, (1,)))
     bad = poisoned((17, 18), what)()
     optimizer = tiny.make_optimizer(method)
+    rules = step.Rules(4, 2, on_nonfinite="skip")
 
     @jax.jit
     def two(state):
-        return step.train_epoch(method, optimizer, state, split, order[:4], 2)
+        return step.train_epoch(method, optimizer, state, split, order[:4], rules)
 
     @jax.jit
     def three(state):
-        return step.train_epoch(bad, optimizer, state, split, order, 2, skip=True)
+        return step.train_epoch(bad, optimizer, state, split, order, rules)
 
     short, whole = two(state), three(state)
     assert whole.state.step == 6 and short.state.step == 4

@@ -269,7 +269,9 @@ def test_a_selection_opens_it_and_evaluation_reads_it(honest):
 def test_the_hashes_are_those_of_the_selected_parameters(honest):
     fitted = honest.fitted
     for i, found in enumerate(fitted.frozen.sha256):
-        own = jax.tree.map(lambda x, i=i: np.asarray(x[i]), fitted.frozen.params)
+        own = jax.tree.map(
+            lambda x, i=i: np.asarray(x[i]), fitted.frozen.values["params"]
+        )
         assert found == state_hash(own, fitted.recorded["u_labels"][i])
 
 
@@ -289,12 +291,12 @@ def test_a_change_runs_when_the_seal_is_opened_and_not_before():
 def test_other_parameters_are_not_recalled():
     params = {"a": np.zeros((1, 2))}
     with pytest.raises(StillSealed, match="not the parameters"):
-        recall(params, None, ("0" * 64,))
+        recall({"params": params}, None, ("0" * 64,))
     proof = make_proof()
     with pytest.raises(StillSealed):
-        dataclasses.replace(proof, params={"a": np.ones((1, 2))}, maker=None)
+        dataclasses.replace(proof, variables={"a": np.ones((1, 2))}, maker=None)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        proof.params = {}
+        proof.variables = {}
 
 
 @pytest.mark.parametrize(

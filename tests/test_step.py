@@ -95,11 +95,9 @@ def test_an_epoch_equals_the_hand_computed_one(accumulate):
     With 2, 3 and 7 batches per step, 1, 2 and all 5 belong to an incomplete group.
     """
     order = np.random.default_rng(5).permutation(23)
-    params = tiny.make_params(LINE, TRAIN)
-    state = new_state(LINE, SGD, params, TRAIN, jax.random.key(0))
-    run = jax.jit(
-        partial(step.train_epoch, LINE, SGD, accumulate=accumulate, split=TRAIN)
-    )
+    params, rules = tiny.make_params(LINE, TRAIN), step.Rules(5, accumulate)
+    state = new_state(LINE, SGD, {"params": params}, TRAIN, jax.random.key(0))
+    run = jax.jit(partial(step.train_epoch, LINE, SGD, split=TRAIN, rules=rules))
     rows = batches(jnp.asarray(order), 5, columns=8)
     found, parts, _ = run(state, order=rows)
     found, more, _ = run(found, order=rows)
@@ -127,12 +125,17 @@ def test_dropout_follows_seed_and_step():
     method = toy(Dropped())
     params = tiny.make_params(method, TRAIN)
     order = jnp.arange(20).reshape(2, 10)
-    run = jax.jit(partial(step.train_epoch, method, SGD, accumulate=4, split=TRAIN))
+    rules = step.Rules(10, 4)
+    run = jax.jit(partial(step.train_epoch, method, SGD, split=TRAIN, rules=rules))
     masks = []
     for seed in (1, 2):
         zeros = jnp.zeros_like(TRAIN.label)
         state = new_state(
-            method, SGD, params, TRAIN.replace(label=zeros), jax.random.key(seed)
+            method,
+            SGD,
+            {"params": params},
+            TRAIN.replace(label=zeros),
+            jax.random.key(seed),
         )
         first, *_ = run(state, order=order)
         again, *_ = run(state, order=order)
@@ -147,7 +150,9 @@ def test_dropout_follows_seed_and_step():
 def test_predictions_do_not_depend_on_the_batch_size(size):
     method = tiny.make_self_mm()
     params = tiny.make_params(method, VALID)
-    predict = tiny.quick(lambda params: step.predict(method, params, VALID, size))
+    predict = tiny.quick(
+        lambda params: step.predict(method, {"params": params}, VALID, size)
+    )
     found = predict(params)
     batch = step.gather(VALID, jnp.arange(11))
     apply = tiny.quick(lambda p: method.model.apply({"params": p}, batch, train=False))
@@ -165,7 +170,7 @@ def test_predictions_of_every_target(size):
     method = tiny.make_heads()
     params = tiny.make_params(method, VALID)
     predict = partial(step.predict, method, split=VALID, size=size)
-    found = tiny.quick(partial(predict, read=every_target))(params)
+    found = tiny.quick(partial(predict, read=every_target))({"params": params})
     batch = step.gather(VALID, jnp.arange(11))
     apply = tiny.quick(lambda p: method.model.apply({"params": p}, batch, train=False))
     assert found.shape == (11, 4)
@@ -179,7 +184,9 @@ def test_features_of_every_sample(size):
     method = tiny.make_heads()
     params = tiny.make_params(method, VALID)
     predict = partial(step.predict, method, split=VALID, size=size)
-    found = tiny.quick(partial(predict, read=lambda outputs: outputs.feature))(params)
+    found = tiny.quick(partial(predict, read=lambda outputs: outputs.feature))(
+        {"params": params}
+    )
     batch = step.gather(VALID, jnp.arange(11))
     apply = tiny.quick(lambda p: method.model.apply({"params": p}, batch, train=False))
     assert found.keys() == {"fusion", "text", "audio", "vision"}
@@ -193,7 +200,7 @@ def test_selection_computes_fusion_only():
 
     def flops(read):
         run = partial(step.predict, method, split=VALID, size=4, read=read)
-        compiled = jax.jit(run).lower(params).compile()
+        compiled = jax.jit(run).lower({"params": params}).compile()
         return (compiled.cost_analysis() or {})["flops"]
 
     assert flops(tasks.SENTIMENT.read) < flops(every_target)
@@ -207,7 +214,7 @@ def test_one_program_serves_all_epochs(drop_last, count, devices, caplog):
     rules = step.Rules(batch_size=5, accumulate=2, drop_last=drop_last)
     epoch = step.make_epoch(LINE, SGD, rules, mesh, over_seeds="map")
     params = tiny.make_params(LINE, TRAIN)
-    state = new_state(LINE, SGD, params, TRAIN, jax.random.key(0))
+    state = new_state(LINE, SGD, {"params": params}, TRAIN, jax.random.key(0))
     state = jax.tree.map(lambda x: x[None], state)
     state = jax.device_put(state, state_sharding(mesh))
     splits = jax.device_put((TRAIN, VALID), split_sharding(mesh))

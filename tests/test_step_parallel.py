@@ -171,13 +171,13 @@ def test_predict_program_equals_prediction_of_the_epoch(five):
     state, logs = five
     mesh = make_mesh(1, 1, len(SEEDS))
     run = step.make_predict(tiny.make_heads(), 7, mesh, over_seeds="vmap")
-    found = run(state.selection.params, VALID)
+    found = run({"params": state.selection.params}, VALID)
     for seed, epoch in enumerate(state.selection.epoch):
         expected = logs[epoch - 1].valid_prediction[seed]
         np.testing.assert_allclose(found[seed], expected, rtol=0, atol=1e-6)
     run = step.make_predict(
         tiny.make_heads(), 7, mesh, over_seeds="map", read=lambda o: o.prediction.T
     )
-    every = run(state.selection.params, VALID)
+    every = run({"params": state.selection.params}, VALID)
     assert every.shape == (len(SEEDS), VALID.label.shape[0], 4)
     np.testing.assert_allclose(every[..., 0], found, rtol=0, atol=1e-6)

@@ -13,7 +13,7 @@ from msa_jax.layers.mrm import Recalibration
 from msa_jax.methods import PAPERS, sugrm
 from msa_jax.outputs import Writer
 from msa_jax.text import FeatureEncoder
-from msa_jax.train_state import init_params, new_state
+from msa_jax.train_state import init_variables, new_state
 from msa_jax.types import TARGETS, Batch, HumanTables
 from tests.tiny import make_split
 
@@ -49,10 +49,11 @@ def train(c, epochs: int = 1):
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))
     optimizer = optim.make_optimizer(c.optim.groups, method.groups)
     key = jax.random.key(0)
-    params = init_params(method, gather(SPLIT, jnp.arange(1)), key, None)
-    state = new_state(method, optimizer, params, SPLIT, key)
+    variables = init_variables(method, gather(SPLIT, jnp.arange(1)), key, None)
+    state = new_state(method, optimizer, variables, SPLIT, key)
+    rules = step.Rules(ORDER.shape[1], 1)
     run = jax.jit(
-        lambda state: step.train_epoch(method, optimizer, state, SPLIT, ORDER, 1)
+        lambda state: step.train_epoch(method, optimizer, state, SPLIT, ORDER, rules)
     )
     states, parts = [state], []
     for _ in range(epochs):

@@ -112,7 +112,7 @@ def test_our_bert_trains_the_same_to_the_bit(run):
     """Dropout included: linen derives its random numbers from the modules' names."""
     expected, _ = run()
     own, _ = run(**{"text.implementation": "own"})
-    tiny.assert_same(own.fitted.frozen.params, expected.fitted.frozen.params)
+    tiny.assert_same(own.fitted.frozen.variables, expected.fitted.frozen.variables)
     assert differences(own, expected) == 0
 
 
@@ -200,9 +200,9 @@ def test_eight_devices_agree_with_one(dataset, monkeypatch):
     In float64, where only the order of sums differs: u-labels by 3e-13. In float32
     ULGM's ratio magnifies rounding, which processor and compiler change, to 1e-4.
     """
-    start = train_state.init_params
+    start = train_state.init_variables
     for module in (train_state, epoch_program):
-        monkeypatch.setattr(module, "init_params", lambda *a: in_float64(start(*a)))
+        monkeypatch.setattr(module, "init_variables", lambda *a: in_float64(start(*a)))
 
     def fit(devices, data_devices):
         config = smoke(**{"mesh.devices": devices, "seeds": (1, 2)})

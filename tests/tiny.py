@@ -108,7 +108,8 @@ def make_proof(params=None) -> Frozen:
     seeds = [
         jax.tree.map(lambda x, i=i: np.asarray(x[i]), params) for i in range(count)
     ]
-    return recall(params, None, tuple(state_hash(seed, None) for seed in seeds))
+    hashes = tuple(state_hash(seed, None) for seed in seeds)
+    return recall({"params": params}, None, hashes)
 
 
 def make_params(method: Method, split: Split, seed: int = 0):
@@ -162,6 +163,7 @@ def make_states(method: Method, split: Split, seeds) -> TrainState:
     params = jax.tree.map(lambda *x: jnp.stack(x), *params)
 
     def start(params, key):
-        return new_state(method, make_optimizer(method), params, split, key)
+        start = {"params": params}
+        return new_state(method, make_optimizer(method), start, split, key)
 
     return jax.vmap(start)(params, seed_keys(seeds))

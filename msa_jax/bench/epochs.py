@@ -8,6 +8,7 @@ updates of label tables: their share.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -76,7 +77,8 @@ def _program(
     mesh = make_mesh(1, 1, seeds)
     batch = step.gather(splits[0], jax.numpy.arange(2))
     params = measure.draw_params(method, batch)
-    one = jax.vmap(lambda key: new_state(method, optimizer, params, splits[0], key))
+    start = partial(new_state, method, optimizer, {"params": params}, splits[0])
+    one = jax.vmap(start)
     state = one(seed_keys(range(seeds)))
     run_epoch: Any = step.make_epoch(
         method,

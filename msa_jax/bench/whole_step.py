@@ -22,7 +22,7 @@ from msa_jax.bench import comparable, encoders, measure, needs, shapes
 from msa_jax.bench.options import SIDES, load_config
 from msa_jax.bench.table import Row, step_row
 from msa_jax.errors import UserError
-from msa_jax.step import predict, train_epoch
+from msa_jax.step import Rules, predict, train_epoch
 from msa_jax.train_state import new_state
 from msa_jax.types import MODALITIES, Split
 
@@ -119,13 +119,15 @@ def sides_of(options: Any, settings: Any) -> tuple[str, ...]:
 
 def _side(method, optimizer, params, split: Split, order, sizes) -> measure.Side:
     """Compile an epoch of a few batches, and their evaluation; a call runs them."""
-    state = new_state(method, optimizer, params, split, jax.random.key(0))
+    variables = {"params": params}
+    state = new_state(method, optimizer, variables, split, jax.random.key(0))
+    rules = Rules(order.shape[1], 1)
     state = dataclasses.replace(state, epoch=jnp.asarray(measure.EPOCH - 1))
     state = jax.tree.map(jnp.array, state)
 
     def epoch(state, split, order):
         state, parts, _ = train_epoch(
-            method, optimizer, state, split, order, 1, sizes=sizes
+            method, optimizer, state, split, order, rules, sizes=sizes
         )
         return dataclasses.replace(state, epoch=state.epoch - 1), parts
 
@@ -142,14 +144,14 @@ def _side(method, optimizer, params, split: Split, order, sizes) -> measure.Side
 
     few = jax.tree.map(lambda x: x[order.ravel()], split)
     answer: Any = jax.jit(
-        lambda params, split: predict(
-            method, params, split, order.shape[1], sizes=sizes
+        lambda variables, split: predict(
+            method, variables, split, order.shape[1], sizes=sizes
         )
     )
-    answer = answer.lower(params, few).compile()
+    answer = answer.lower(variables, few).compile()
 
     def evaluate(number: int) -> None:
         del number
-        jax.block_until_ready(answer(params, few))
+        jax.block_until_ready(answer(variables, few))
 
     return measure.Side(step, evaluate, seconds, measure.memory_of(compiled))

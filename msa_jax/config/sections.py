@@ -100,8 +100,15 @@ class Optim(NamedTuple):
 
     batch_size: Size = 32
     accumulate_batches: Annotated[Size, "whose gradients are summed per step"] = 1
+    step_every_batch: Annotated[bool, "besides, on the sum so far"] = False
+    tail: Annotated[
+        Literal["dropped", "stepped"], "an epoch's incomplete last group"
+    ] = "dropped"
     clip_norm: Annotated[
         float, Bound(0), "largest joint norm of all gradients of a step; 0: no limit"
+    ] = 0.0
+    clip_value: Annotated[
+        float, Bound(0), "largest entry of the sum, after every batch; 0: no limit"
     ] = 0.0
     schedule: Annotated[
         Literal["constant", "linear", "cosine", "plateau"], "of all rates"

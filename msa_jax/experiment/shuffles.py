@@ -16,8 +16,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from msa_jax import hosts, metrics, seed_axis, train
-from msa_jax.batching import batches, gather
+from msa_jax import hosts, metrics, network, seed_axis, train
+from msa_jax.batching import count, cut, gather, in_order
 from msa_jax.config import reads
 from msa_jax.epoch_program import layout_of_seeds
 from msa_jax.experiment.statistics import summarise
@@ -73,10 +73,10 @@ def answers(
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
     # Answering keeps no gradients: four batches need about the room of a training step.
     size = max(1, 4 * config.optim.batch_size // (3 * DRAWS + 1))
-    lie = lying(fitted.frozen.params, mesh)
+    lie = lying(fitted.frozen.variables, mesh)
     program = make_program(fitted.method, size, mesh, over_seeds=over_seeds, lie=lie)
     found = program(
-        fitted.frozen.params,
+        fitted.frozen.variables,
         split,
         np.concatenate([cycles, cycles, alone, alone[:1]]),
         np.concatenate([cycles, alone, cycles, alone[:1]]),
@@ -102,7 +102,7 @@ def answers(
 def make_program(
     method: Method, size: int, mesh: Mesh, *, over_seeds: str, lie: Any = None
 ) -> Callable[..., Array]:
-    """Compile-ready program: (parameters, split, rows, rows) -> answers [s, p, n, ...].
+    """Compile-ready program: (variables, split, rows, rows) -> answers [s, p, n, ...].
 
     The rows [p, n] say whose audio, and whose vision, a sample gets in each of p
     passes; they are data. All passes of a batch run side by side around one pass of the
@@ -110,11 +110,12 @@ def make_program(
     """
     divide, columns = seed_axis.division(mesh, size)
 
-    def one_seed(params, split, audio_rows, vision_rows):
-        n = split.label.shape[0]
+    def one_seed(variables, split, audio_rows, vision_rows):
+        n, videos = split.label.shape[0], method.videos
 
         def one(index):
-            batch, rows = gather(split, index), jnp.minimum(index, n - 1)
+            batch = gather(split, index, videos)
+            rows = jnp.minimum(index, n - 1)
 
             def one_pass(audio_rows, vision_rows):
                 audio, vision = audio_rows[rows], vision_rows[rows]
@@ -125,16 +126,15 @@ def make_program(
                     vision=split.vision[vision],
                     vision_length=split.vision_length[vision],
                 )
-                outputs: Any = method.model.apply(
-                    {"params": params}, divide(mixed), train=False
-                )
+                outputs = network.answer(method, variables, divide(mixed))
                 return method.task.read(outputs)
 
-            return jax.vmap(one_pass)(audio_rows, vision_rows)
+            # Samples before passes, as in every other answer.
+            return jax.vmap(one_pass, out_axes=1)(audio_rows, vision_rows)
 
-        found = jax.lax.map(one, batches(jnp.arange(n), columns))
-        found = jnp.moveaxis(found, 1, 0)  # passes before batches
-        return found.reshape(found.shape[0], -1, *found.shape[3:])[:, :n]
+        index = cut(split, jnp.arange(count(split, videos)), columns, videos)
+        found = in_order(split, jax.lax.map(one, index), index, videos)
+        return jnp.moveaxis(found, 1, 0)
 
     shared = split_sharding(mesh)
     return jax.jit(

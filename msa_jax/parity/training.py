@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import optim, step
+from msa_jax import network, optim, step
 from msa_jax.batching import batches
 from msa_jax.methods.torch_names import Names, from_torch, to_torch
 from msa_jax.parity.compare import Comparison
@@ -54,15 +54,15 @@ def replay(
         early_stop=int(hp["early_stop"]),
     )
     train, valid = split(z, "train", dtype), split(z, "valid", dtype)
-    state = new_state(method, optimizer, params, train, jax.random.key(0))
+    start = {"params": params}
+    state = new_state(method, optimizer, start, train, jax.random.key(0))
 
     @jax.jit
     def epoch(state, order):
         rows = batches(order, run.batch_size)
-        state, parts, _ = step.train_epoch(
-            method, optimizer, state, train, rows, run.accumulate
-        )
-        prediction = step.predict(method, state.params, valid, run.batch_size)
+        state, parts, _ = step.train_epoch(method, optimizer, state, train, rows, run)
+        variables = network.variables(state)
+        prediction = step.predict(method, variables, valid, run.batch_size)
         return state, parts, step.valid_loss(method.task.error(prediction, valid), run)
 
     states, parts, scores = [], [], []

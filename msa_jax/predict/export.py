@@ -13,7 +13,7 @@ import numpy as np
 from jax import export as jax_export
 from safetensors.numpy import save
 
-from msa_jax import intake, workdir
+from msa_jax import intake, network, workdir
 from msa_jax.batching import gather
 from msa_jax.errors import UserError
 from msa_jax.predict.exported import ENCODER, PROGRAM, open_export, seed_file
@@ -69,7 +69,7 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
         (folder / ENCODER).write_bytes(save(encoder))
     files = {}
     for i, seed in enumerate(live.seeds):
-        params = storable(jax.tree.map(lambda x, i=i: x[i], live.params))
+        params = storable(jax.tree.map(lambda x, i=i: x[i], live.variables))
         files[str(seed)] = seed_file(seed)
         (folder / seed_file(seed)).write_bytes(save(params))
     arrays = intake.blank(live.intake)
@@ -138,8 +138,7 @@ def forward(live: Live) -> Callable[[dict[str, Any], dict[str, Any]], jax.Array]
         tree = traverse_util.unflatten_dict(params, sep="/")
         split = as_split(encoded(live)(tree.pop(FROZEN, {}), arrays))
         batch = gather(split, jnp.arange(split.label.shape[0]))
-        outputs: Any = live.method.model.apply({"params": tree}, batch, train=False)
-        return live.method.task.read(outputs)
+        return live.method.task.read(network.answer(live.method, tree, batch))
 
     return answers
 

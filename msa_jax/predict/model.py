@@ -14,6 +14,7 @@ from msa_jax import (
     finished,
     intake,
     methods,
+    network,
     step,
     text,
     text_settings,
@@ -32,13 +33,13 @@ FROZEN = "frozen_encoder"  # in front of the names of its parameters
 
 
 class Live(NamedTuple):
-    """A run's network and parameters.
+    """A run's network and what it learnt.
 
     intake: how samples become its inputs.
     config: the run's.
     method: with the module of an untrained text encoder left out.
-    seeds: whose parameters are here.
-    params: selected parameters, leading seed axis, NumPy.
+    seeds: whose variables are here.
+    variables: of the network, selected, leading seed axis, NumPy.
     frozen: the untrained text encoder with its parameters; None where there is none.
     """
 
@@ -46,7 +47,7 @@ class Live(NamedTuple):
     config: Any
     method: Method
     seeds: tuple[int, ...]
-    params: PyTree
+    variables: PyTree
     frozen: tuple[Any, PyTree] | None
 
 
@@ -69,10 +70,10 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
         raise UserError(f"--seed {seed}: {folder} was run with seeds {listed}")
     if (folder / workdir.MODEL).is_file():
         found = read_intake(folder)
-        params = finished.read_params(folder, results)
+        variables = finished.read_variables(folder, results)
     else:
         run = finished.open_run(folder, data_dir)
-        found, params = run.inputs.intake, run.params
+        found, variables = run.inputs.intake, run.variables
     frozen, module = _frozen(folder, settings, found), text.FeatureEncoder()
     if frozen is None and found.text != FEATURES:
         if found.encoder is None:
@@ -83,8 +84,9 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
     method = methods.make(settings, module, found.label_range)
     if seed is not None:
         place = seeds.index(seed)
-        seeds, params = (seed,), jax.tree.map(lambda x: x[place : place + 1], params)
-    live = Live(found, settings, method, seeds, params, frozen)
+        seeds = (seed,)
+        variables = jax.tree.map(lambda x: x[place : place + 1], variables)
+    live = Live(found, settings, method, seeds, variables, frozen)
     _require_fitting(folder, live)
     return live
 
@@ -93,7 +95,7 @@ def predictor(live: Live) -> Predictor:
     """Return what answers with the parameters of all seeds, on one device."""
     mesh = make_mesh(1, 1, len(live.seeds))
     over_seeds = epoch_program.layout_of_seeds(live.config.mesh.over_seeds, mesh)
-    params, encode = jax.device_put(live.params), jax.jit(encoded(live))
+    variables, encode = jax.device_put(live.variables), jax.jit(encoded(live))
     encoder = jax.device_put({} if live.frozen is None else live.frozen[1])
 
     @functools.cache
@@ -102,7 +104,7 @@ def predictor(live: Live) -> Predictor:
 
     def predict(arrays: dict[str, np.ndarray]) -> np.ndarray:
         split = split_of(encode(encoder, arrays))
-        return np.asarray(program(len(arrays["text"]))(params, split))
+        return np.asarray(program(len(arrays["text"]))(variables, split))
 
     return Predictor(live.intake, live.seeds, live.config.optim.batch_size, predict)
 
@@ -120,7 +122,10 @@ def encoded(live: Live) -> Any:
 
 
 def split_of(arrays: dict[str, Any]) -> Split:
-    """Return arrays of `intake.prepare` as a split without labels."""
+    """Return arrays of `intake.prepare` as a split without labels.
+
+    To a method that reads videos every sample is one of its own.
+    """
     n = arrays["text"].shape[0]
     return Split(
         **arrays,
@@ -129,9 +134,9 @@ def split_of(arrays: dict[str, Any]) -> Split:
     )
 
 
-def flat(params: PyTree) -> dict[str, np.ndarray]:
-    """Return one seed's parameters under one name each, "a/b/kernel"."""
-    found: Any = traverse_util.flatten_dict(params, sep="/")
+def flat(variables: PyTree) -> dict[str, np.ndarray]:
+    """Return one seed's variables under one name each, "params/a/b/kernel"."""
+    found: Any = traverse_util.flatten_dict(variables, sep="/")
     return found
 
 
@@ -152,12 +157,12 @@ def _require_fitting(folder: Path, live: Live) -> None:
         encoder = {} if live.frozen is None else live.frozen[1]
         split = split_of(encoded(live)(encoder, arrays))
         batch = gather(split, jnp.zeros((1,), jnp.int32))
-        return live.method.model.init(jax.random.key(0), batch, train=False)["params"]
+        return network.start(live.method, jax.random.key(0), batch)
 
     expected = jax.eval_shape(init, intake.blank(live.intake))
     shapes = [
         {(name, tuple(x.shape[skip:])) for name, x in flat(tree).items()}
-        for tree, skip in ((expected, 0), (live.params, 1))
+        for tree, skip in ((expected, 0), (live.variables, 1))
     ]
     if shapes[0] != shapes[1]:
         odd = sorted(shapes[0] ^ shapes[1])[0][0]

@@ -38,7 +38,7 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
     import jax
     import jax.numpy as jnp
 
-    from msa_jax import main, methods
+    from msa_jax import main, methods, network
     from msa_jax.batching import gather
     from msa_jax.data import load
     from msa_jax.inputs import make_inputs
@@ -51,7 +51,7 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
 
     def init(split: Any) -> Any:
         batch = gather(split, jnp.zeros((1,), jnp.int32))
-        return method.model.init(jax.random.key(0), batch, train=False)["params"]
+        return network.start(method, jax.random.key(0), batch)["params"]
 
     shapes = jax.eval_shape(init, inputs.splits["train"])
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))

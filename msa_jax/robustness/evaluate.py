@@ -45,21 +45,21 @@ def evaluate(
     table = passes.tabulate(rows, read)
     token, number = replacement(run)
     program = make_program(run, number)
-    params = jax.device_put(run.params, state_sharding(run.mesh))
+    variables = jax.device_put(run.variables, state_sharding(run.mesh))
     test = jax.device_put(run.test, split_sharding(run.mesh))
     found = []
     for start in range(0, len(rows), ROWS_A_CALL):
         # The last call has as many rows as the others; those too many are dropped.
         index = np.minimum(np.arange(start, start + ROWS_A_CALL), len(rows) - 1)
         some = Passes(*(column[index] for column in table))
-        found.append(np.asarray(program(params, test, some)))
+        found.append(np.asarray(program(variables, test, some)))
         on_call(min(start + ROWS_A_CALL, len(rows)), len(rows))
     prediction = np.concatenate(found)[: len(rows)]
     return Evaluated(rows, prediction, token)
 
 
 def make_program(run: FinishedRun, replacement: int) -> Callable[..., jax.Array]:
-    """Compile-ready program: (parameters, split, rows) -> predictions [p, s, n].
+    """Compile-ready program: (variables, split, rows) -> predictions [p, s, n].
 
     What is done to the split is data; the prediction is the one that a run's own test
     result comes from.
@@ -69,9 +69,9 @@ def make_program(run: FinishedRun, replacement: int) -> Callable[..., jax.Array]
     predict = step.make_predict(run.method, size, run.mesh, over_seeds=over_seeds)
 
     @jax.jit
-    def program(params, split, table: Passes):
+    def program(variables, split, table: Passes):
         def one(row):
-            return predict(params, passes.corrupted(split, row, replacement))
+            return predict(variables, passes.corrupted(split, row, replacement))
 
         return jax.lax.map(one, table)
 
