@@ -159,7 +159,8 @@ def test_rules_follow_their_documentation(rule, schedule):
             rule,
             params[name]["kernel"],
             [gradient[name]["kernel"] for gradient in gradients],
-            *group.values(),
+            group["rate"],
+            group["decay"],
             schedule,
         )
         steps = np.stack([params[name]["kernel"] for params in found])
