@@ -27,6 +27,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "swish": nn.silu,
 }
 
+# See `OwnBertEncoder.__call__`.
+Between = Callable[[int, Float[Array, "b t h"]], Float[Array, "b t h"]]
+
 _KEPT = "kept"  # what dropout leaves: a name for `jax.checkpoint`
 
 
@@ -110,15 +113,31 @@ class OwnBertEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, text: Int[Array, "b 3 t"] | Packed, *, train: bool
+        self,
+        text: Int[Array, "b 3 t"] | Packed,
+        *,
+        train: bool,
+        between: Between | None = None,
     ) -> Float[Array, "b t h"]:
         """Return the last hidden states of (ids, mask, segments), padded or packed.
 
         Where packed text has padding, states are 0.
+
+        Args:
+            between: (layer, counted from 0; states [b, t, h] that would enter it) ->
+                the states that do. Layer 0's are the embeddings after their norm and
+                dropout. It may call modules of the caller. Layers then are no loop: an
+                accelerator's compiler sees every one.
+
+        Raises:
+            ValueError: a function between the layers of packed text.
         """
         bert = Named(_wanted(self.shape), name="bert")(train=train)
         if not isinstance(text, Packed):
-            return _exact(_encode(bert, _rows_of_padded(text), self.shape))
+            rows = _rows_of_padded(text)
+            return _exact(_encode(bert, rows, self.shape, between))
+        if between is not None:
+            raise ValueError("packed text has no states [b, t, h] between layers")
         hidden = _exact(_encode(bert, _rows_of_packed(text), self.shape))
         return unpack(hidden.reshape(*text.ids.shape, -1), text)
 
@@ -203,7 +222,9 @@ def _rows_of_packed(text: Packed) -> Rows:
     return Rows(ids, position, segment, visible, source, padded)
 
 
-def _encode(bert: Mapping[str, Any], rows: Rows, s: Shape) -> Float[Array, "b t h"]:
+def _encode(
+    bert: Mapping[str, Any], rows: Rows, s: Shape, between: Between | None = None
+) -> Float[Array, "b t h"]:
     """Return the last hidden states: embeddings, then layers."""
     x = _embed(bert["embeddings"], rows, s)
     named = bert["encoder"]["layer"]
@@ -214,7 +235,10 @@ def _encode(bert: Mapping[str, Any], rows: Rows, s: Shape) -> Float[Array, "b t 
 
     def one_by_one(x: Array, layers: list[Mapping[str, Any]]) -> Array:
         one = jax.checkpoint(run) if s.remat else run
-        for layer in layers:
+        for i, layer in enumerate(layers):
+            if between is not None:
+                states = between(i, _exact(x).reshape(*rows.ids.shape, -1))
+                x = states.reshape(x.shape).astype(x.dtype)
             x, _ = one(x, layer)
         return x
 
@@ -226,7 +250,11 @@ def _encode(bert: Mapping[str, Any], rows: Rows, s: Shape) -> Float[Array, "b t 
 
     # The compilers of accelerators take minutes a layer, so they get one; on a CPU a
     # loop's copies of weights and states cost a step more than it saves in compilation.
-    x = jax.lax.platform_dependent(x, layers, cpu=one_by_one, default=in_a_loop)
+    # A function between layers may make parameters, which it cannot inside of a loop.
+    if between is not None:
+        x = one_by_one(x, layers)
+    else:
+        x = jax.lax.platform_dependent(x, layers, cpu=one_by_one, default=in_a_loop)
     return x.reshape(*rows.ids.shape, -1)
 
 

@@ -116,13 +116,13 @@ def decay_after_step(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, Any]:
         del extra
-        both = updates, share(params)
-        (updates, lost), state = schedule.update(both, state, params)
+        scaled: Any
+        scaled, state = schedule.update((updates, share(params)), state, params)
 
         def shrunk(step, weight, lost):
             return step - lost * (weight + step)
 
-        return jax.tree.map(shrunk, updates, params, lost), state
+        return jax.tree.map(shrunk, scaled[0], params, scaled[1]), state
 
     return optax.GradientTransformation(schedule.init, update)
 

@@ -29,11 +29,10 @@ def variables(shape, axis):
     }
 
 
-def trained(axis, given, x, valid=VALID):
+def trained(axis, given, x, valid=VALID) -> Any:
     """Return (y, running statistics afterwards) of a batch in training."""
     given, x, valid = jax.tree.map(jnp.asarray, (given, x, valid))
     norm = BatchNorm(axis)
-    y: Any
     y, after = norm.apply(given, x, valid, train=True, mutable=["batch_stats"])
     return y, after["batch_stats"]
 
@@ -74,8 +73,8 @@ def test_running_statistics_weigh_batches_by_their_age(shape, axis):
 def test_answers_use_running_statistics(shape, axis):
     x = np.nan_to_num(batch(shape), posinf=0)
     p, stats = (given := variables(shape, axis)).values()
-    norm, args = BatchNorm(axis), jax.tree.map(jnp.asarray, (given, x, VALID))
-    y: Any = norm.apply(*args, train=False)
+    given, *seen = jax.tree.map(jnp.asarray, (given, x, VALID))
+    y: Any = BatchNorm(axis).apply(given, *seen, train=False)
     expected = (columns(x, axis) - stats["running_mean"]) * p["scale"]
     expected = expected / np.sqrt(stats["running_var"] + 1e-5) + p["bias"]
     np.testing.assert_allclose(columns(y, axis), expected, rtol=1e-5, atol=1e-5)

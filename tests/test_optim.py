@@ -160,7 +160,8 @@ def test_rules_follow_their_documentation(rule, schedule):
             rule,
             params[name]["kernel"],
             [gradient[name]["kernel"] for gradient in gradients],
-            *group.values(),
+            group["rate"],
+            group["decay"],
             schedule,
         )
         steps = np.stack([params[name]["kernel"] for params in found])
@@ -325,6 +326,58 @@ def test_almt_rates_follow_its_code(shared):
             factor = optim.cosine(epochs, 0.1 * epochs, 3)
             found = 1e-4 * factor(3 * np.arange(len(rates)) + 2)
         np.testing.assert_allclose(found, rates, rtol=0, atol=1e-18)
+
+
+def reference_rates(z, case):
+    """Return (rate of every optimiser step, epoch it was made in) of a reference.
+
+    Of several groups the last, which steps under the schedule.
+    """
+    rates = z[f"{case}/steps/rate"]
+    rates = rates.reshape(len(rates), -1)[:, -1]
+    at = f"{case}/steps/at"
+    last_batch = z[at] - 1 if at in z else np.arange(len(rates))
+    stepped = ~np.isnan(rates)
+    return rates[stepped], z[f"{case}/steps/epoch"][last_batch][stepped]
+
+
+@pytest.mark.parametrize(
+    "file, case, base, factor",
+    [
+        # 20 epochs of two steps; six steps, a quarter of them warm-up, not rounded.
+        ("almt", "main", 2e-3, lambda: optim.cosine(20, 2.0, 2)),
+        ("mag_bert", "original", 1e-3, lambda: optim.warmed_up(6, 1.5, decay=True)),
+    ],
+)
+def test_scheduled_rates_of_references(shared, file, case, base, factor):
+    rates, _ = reference_rates(np.load(shared / "goldens" / f"{file}.npz"), case)
+    with jax.enable_x64(True):
+        found = base * factor()(np.arange(len(rates)))
+    np.testing.assert_allclose(found, rates, rtol=0, atol=1e-17)
+
+
+@pytest.mark.parametrize(
+    "file, case, losses",
+    [
+        ("mult", "main", "scripted_valid_loss"),
+        ("mult__orig", "main", "valid_loss"),
+        ("mmim", "alternating", "scripted_valid_loss"),
+        ("tfr_net__train", "main", "scripted_valid_loss"),
+    ],
+)
+def test_plateau_rates_of_references(shared, file, case, losses):
+    z = np.load(shared / "goldens" / f"{file}.npz")
+    rates, epochs = reference_rates(z, case)
+    scales = []
+    with jax.enable_x64(True):
+        rule = int(z["hp/plateau_patience"]), float(z["hp/plateau_factor"])
+        state = optim.scale_on_plateau(*rule).init(jnp.zeros(1))
+        for loss in z[f"{case}/steps/{losses}"]:
+            scales.append(float(state.scale))
+            state = optim.after_epoch(state, jnp.asarray(loss))
+    assert len({*scales}) > 1
+    found = rates[0] * np.array(scales)[epochs - 1]
+    np.testing.assert_allclose(found, rates, rtol=1e-12)
 
 
 def test_a_constant_rate_needs_no_schedule():

@@ -34,6 +34,13 @@ def laid(tokens, length, rows, shards=1):
     return jax.vmap(lay)(tokens, length, plan)
 
 
+def test_packed_text_has_no_states_between_layers():
+    packed = jax.eval_shape(lambda: laid(make_tokens(MIXED), MIXED, 3))
+    run = partial(ENCODER.apply, train=False, between=lambda layer, x: x)
+    with pytest.raises(ValueError, match="packed text has no states"):
+        jax.eval_shape(run, make_params(), packed)
+
+
 # --- Where sentences go ---------------------------------------------------------------
 
 
