@@ -101,14 +101,14 @@ def plan(
 
     def assemble(config):
         method = methods.make(config, encoder, label_range)
-        schedule = optim.make_schedule(
-            config.optim, config.selection.max_epochs * steps
-        )
+        epochs = config.selection.max_epochs
+        schedule = optim.make_schedule(config.optim, epochs * steps, epochs)
         optimizer = optim.make_optimizer(
             config.optim.groups,
             method.groups,
             clip_norm=config.optim.clip_norm,
             schedule=schedule,
+            rule=optim.rule_of(config.optim),
         )
         return method, optimizer
 

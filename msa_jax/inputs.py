@@ -75,7 +75,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
         encoder = load_encoder(config.text, list(transcripts))
         encoder = computing(encoder, config.precision, remat=config.text.remat)
         _require_text(dataset, config.text.encoder)
-    bert = "text" in reads and config.text.encoder == "bert"
+    bert = "text" in read and config.text.encoder == "bert"
     if train.transcript is not None:
         splits, cut = _tokenized(splits, encoder, config.text.max_tokens)
         if cut:
@@ -87,7 +87,7 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
     if bert:
         notes += language.doubt(dataset, _given(splits["train"].text), encoder)
     notes += _far_from_one(dataset, config)
-    others = [m for m in NONVERBAL if m in reads]
+    others = [m for m in NONVERBAL if m in read]
     listed, are = " and ".join(others).capitalize(), "are" if others[1:] else "is"
     columns = {}
     if config.data.standardise == "train" and others:
@@ -100,13 +100,13 @@ def make_inputs(dataset: Dataset, config: Any) -> Inputs:
             f"{listed} {are} padded in front: zeros first, contents last, every "
             "step counts."
         )
-    if config.data.aligned and "text" not in reads:
+    if config.data.aligned and "text" not in read:
         notes.append(f"Text is not read: {' and '.join(others)} keep their own length.")
-    aligned = _aligned(dataset, config.data, reads)
+    aligned = _aligned(dataset, config.data, read)
     if aligned and config.data.aligned is None:
-        every = ", ".join(reads[:-1]).capitalize()
+        every = ", ".join(read[:-1]).capitalize()
         notes.append(
-            f"{every} and {reads[-1]} have as many steps: taken for aligned, a row of "
+            f"{every} and {read[-1]} have as many steps: taken for aligned, a row of "
             f"{' and of '.join(others)} per token."
         )
     converted = {

@@ -1,7 +1,8 @@
-"""Adam with coupled L2 and a rate per parameter group, clipping, schedules."""
+"""Optimisers with a rate and a decay per parameter group, clipping, schedules."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from msa_jax.config.sections import Rule
 from msa_jax.errors import UserError
 from msa_jax.types import PyTree
 
@@ -22,15 +24,28 @@ def group_labels(params: PyTree, group: Callable[[str], str]) -> PyTree:
     return jax.tree_util.tree_map_with_path(name, params)
 
 
+ADAM = Rule()
+
+
+def rule_of(config: Any) -> Rule:
+    """Read the rule from `config.optim`."""
+    return Rule(*(config[name] for name in Rule._fields))
+
+
 def scale_by_adam(
-    b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8
+    b1: float, b2: float, epsilon: float, form: str = "adam"
 ) -> optax.GradientTransformation:
-    """Rescale gradients as Adam does, with an accurate bias correction.
+    """Rescale gradients as Adam or a relative does, with an accurate bias correction.
 
-    Differs from optax.scale_by_adam: that computes 1 - b2**t from a float32 b2, which
-    is off by about 1e-5 in most steps; -expm1(t log b2) is right to 3e-7.
+    Differs from optax.scale_by_adam(ax): those compute 1 - b2**t from a float32 b2,
+    which is off by about 1e-5 in most steps; -expm1(t log b2) is right to 3e-7.
 
-    Source: Adam (Kingma and Ba, 2015), Algorithm 1.
+    Args:
+        b1, b2, epsilon: see `Rule`.
+        form: adam | keras (epsilon before the bias correction) | max (Adamax).
+
+    Source: Adam (Kingma and Ba, 2015), Algorithm 1; keras: "epsilon hat" at the end of
+        section 2; max: Algorithm 2, epsilon as torch has it.
     """
 
     def init(params: PyTree) -> optax.ScaleByAdamState:
@@ -43,11 +58,18 @@ def scale_by_adam(
         del params, extra
         count = optax.safe_increment(state.count)
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
+        if form == "max":
+            nu = optax.tree.update_infinity_moment(updates, state.nu, b2, epsilon)
+        else:
+            nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
 
         def rescale(m, v):
             t = jnp.asarray(count, m.dtype)
             m_share, v_share = (-jnp.expm1(t * math.log(b)) for b in (b1, b2))
+            if form == "max":
+                return m / m_share / v
+            if form == "keras":
+                return m / m_share * jnp.sqrt(v_share) / (jnp.sqrt(v) + epsilon)
             return m / m_share / (jnp.sqrt(v / v_share) + epsilon)
 
         return jax.tree.map(rescale, mu, nu), optax.ScaleByAdamState(count, mu, nu)
@@ -55,22 +77,54 @@ def scale_by_adam(
     return optax.GradientTransformation(init, update)
 
 
-def adam_coupled_l2(
-    rate: float | Array, decay: float | Array
+def one_group(
+    rule: Rule, rate: float | Array, decay: float | Array
 ) -> optax.GradientTransformation:
-    """Adam whose decay is added to the gradient *before* the moments.
+    """Build the steps of parameters of one rate and decay; adamw_hf's without decay."""
+    adam = partial(scale_by_adam, rule.beta1, rule.beta2, rule.epsilon)
+    decayed = optax.add_decayed_weights(decay)
+    parts: tuple[optax.GradientTransformation, ...]
+    match rule.optimiser:
+        case "adam":
+            parts = decayed, adam()
+        case "adamw":
+            parts = adam(), decayed
+        case "adamw_hf":
+            parts = (adam("keras"),)
+        case "adam_keras":
+            parts = decayed, adam("keras")
+        case "adamax":
+            parts = decayed, adam("max")
+        case "adadelta":
+            parts = decayed, optax.scale_by_adadelta(rule.rho, rule.epsilon)
+        case unknown:
+            raise ValueError(f"no optimiser {unknown!r}")
+    return optax.chain(*parts, optax.scale_by_learning_rate(rate))
 
-    With a zero gradient the normalised decay still moves every weight by about `rate`
-    per step towards 0: that is what happens to Self-MM's unimodal heads while their
-    loss weight is 0. AdamW would not do this.
 
-    Source: torch.optim.Adam(weight_decay=...), betas .9 and .999, epsilon 1e-8.
+def decay_after_step(
+    share: Callable[[PyTree], PyTree], schedule: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """Let a schedule scale steps, then take a share off the weights they lead to.
+
+    Args:
+        share: parameters -> rate times decay of each; the schedule scales it, too.
+        schedule: from `make_schedule`.
     """
-    return optax.chain(
-        optax.add_decayed_weights(decay),
-        scale_by_adam(),
-        optax.scale_by_learning_rate(rate),
-    )
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, Any]:
+        del extra
+        both = updates, share(params)
+        (updates, lost), state = schedule.update(both, state, params)
+
+        def shrunk(step, weight, lost):
+            return step - lost * (weight + step)
+
+        return jax.tree.map(shrunk, updates, params, lost), state
+
+    return optax.GradientTransformation(schedule.init, update)
 
 
 def clip_by_norm(limit: float) -> optax.GradientTransformation:
@@ -162,7 +216,7 @@ def after_epoch(opt_state: PyTree, score: Float[Array, ""]) -> PyTree:
     )
 
 
-def warmed_up(steps: int, warmup: int, *, decay: bool) -> Callable[[Any], Array]:
+def warmed_up(steps: int, warmup: float, *, decay: bool) -> Callable[[Any], Array]:
     """Return the factor of all rates at an optimiser step, counted from 0.
 
     From 0 it rises linearly to 1 at step `warmup`; with `decay` it then falls linearly
@@ -180,15 +234,40 @@ def warmed_up(steps: int, warmup: int, *, decay: bool) -> Callable[[Any], Array]
     return factor
 
 
-def make_schedule(config: Any, steps: int) -> optax.GradientTransformation | None:
+def cosine(epochs: int, warmup: float, steps_per_epoch: int) -> Callable[[Any], Array]:
+    """Return the factor of all rates at an optimiser step, equal within an epoch.
+
+    Over `warmup` epochs it rises linearly from 0 to 1; then it stays for an epoch and
+    falls along half a cosine that would reach 0 `epochs` - `warmup` epochs later.
+    Without warm-up it starts at 1.
+
+    Source: ALMT's code (a GradualWarmupScheduler before torch's CosineAnnealingLR).
+    """
+    start = math.floor(warmup) + 1 if warmup else 0
+
+    def factor(step) -> Array:
+        epoch = jnp.asarray(step // steps_per_epoch, float)
+        falling = jnp.cos(jnp.pi * (epoch - start) / (epochs - warmup)) / 2 + 0.5
+        return jnp.where(epoch < start, epoch / (warmup or 1), falling)
+
+    return factor
+
+
+def make_schedule(
+    config: Any, steps: int, epochs: int
+) -> optax.GradientTransformation | None:
     """Build the schedule of all rates; None where they never change.
 
     Args:
         config: `config.optim`: schedule, warmup_share, plateau_patience, _factor.
         steps: optimiser steps of the longest possible run.
+        epochs: of that run.
     """
     if config.schedule == "plateau":
         return scale_on_plateau(config.plateau_patience, config.plateau_factor)
+    if config.schedule == "cosine":
+        warmup = config.warmup_share * epochs
+        return optax.scale_by_schedule(cosine(epochs, warmup, steps // epochs))
     warmup = round(config.warmup_share * steps)
     decay = config.schedule == "linear"
     if not warmup and not decay:
@@ -202,8 +281,9 @@ def make_optimizer(
     *,
     clip_norm: float = 0.0,
     schedule: optax.GradientTransformation | None = None,
+    rule: Rule = ADAM,
 ) -> optax.GradientTransformation:
-    """Build one Adam per group of `config.optim.groups`.
+    """Build one optimiser per group of `config.optim.groups`.
 
     Args:
         groups: name -> mapping with `rate` and `decay`.
@@ -211,6 +291,7 @@ def make_optimizer(
         clip_norm: the joint norm of all trainable gradients is at most this, before
             decay is added; 0: no limit.
         schedule: from `make_schedule`; None: rates never change.
+        rule: of all groups.
 
     Raises:
         UserError: a parameter's group is not in `groups`.
@@ -227,7 +308,7 @@ def make_optimizer(
         return named
 
     transforms: dict[Hashable, optax.GradientTransformation] = {
-        name: adam_coupled_l2(g["rate"], g["decay"]) for name, g in groups.items()
+        name: one_group(rule, g["rate"], g["decay"]) for name, g in groups.items()
     }
     transforms["frozen"] = optax.set_to_zero()
     parts: list[optax.GradientTransformation]
@@ -238,6 +319,17 @@ def make_optimizer(
             return jax.tree.map(lambda name: name != "frozen", labels(params))
 
         parts.insert(0, optax.masked(clip_by_norm(clip_norm), trainable))
-    if schedule is not None:
+    if rule.optimiser == "adamw_hf":
+        lost = {n: jnp.asarray(g["rate"] * g["decay"]) for n, g in groups.items()}
+        lost["frozen"] = jnp.zeros(())
+
+        def share(params):
+            def cast(w, name):
+                return lost[name].astype(w.dtype)
+
+            return jax.tree.map(cast, params, labels(params))
+
+        parts.append(decay_after_step(share, schedule or optax.identity()))
+    elif schedule is not None:
         parts.append(schedule)
     return parts[0] if len(parts) == 1 else optax.chain(*parts)

@@ -24,7 +24,7 @@ def small_config(data_dir: Path, **text: Any) -> FrozenConfigDict:
     config.seeds = SEEDS
     config.data.name, config.data.dir = "synthetic_tiny", str(data_dir)
     config.data.standardise = "train"
-    config.text.update({"weights": "random", "max_tokens": 12})
+    config.text.update({"weights": "random", "packing": "none", "max_tokens": 12})
     config.text.update({"random_width": 8, "random_layers": 1} | text)
     for name in ("audio_hidden", "vision_hidden", "audio_width", "vision_width"):
         config.model[name] = 3

@@ -111,7 +111,7 @@ def test_drawn_sentences_have_the_twin_s_lengths():
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path):
-    config_file = str(ROOT / "configs" / "self_mm_mosi.py")
+    config_file = str(ROOT / "configs" / "self_mm.py")
     arguments = [config_file if a == "CONFIG" else a for a in arguments]
     done = bench(*arguments, cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == ""

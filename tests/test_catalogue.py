@@ -1,7 +1,6 @@
 """Tables of papers as data: the parser, the catalogue, every row's configuration."""
 
 import functools
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from msa_jax.errors import UserError
 from msa_jax.experiment import catalogue
 from msa_jax.experiment.mmsa import reproduced
 from msa_jax.experiment.spec import ACC2, CORR, MAE, Column, Head, Ours, Table, parts
+from msa_jax.methods import PAPERS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EVERY = [
@@ -42,9 +42,9 @@ every_table = pytest.mark.parametrize(
 
 @functools.cache
 def own(method, dataset):
-    """Read the method's own file: every data set of the papers has one."""
-    path = CONFIGS / f"{method}_{dataset}.py"
-    return runpy.run_path(str(path))["get_config"]()
+    """Return the method's own values: it has some for every data set of the papers."""
+    assert dataset in PAPERS[method].datasets()
+    return PAPERS[method].config(dataset)
 
 
 def config_of(ours, part, task):

@@ -135,6 +135,24 @@ def test_mistake_is_one_line(command, argv, expected):
 
 
 @pytest.mark.parametrize(
+    "typed, meant",
+    [
+        ("configs/card_mosi.py", "configs/card.py:mosi"),
+        ("configs/card_mosi.py:a+b", "configs/card.py:mosi+a+b"),
+        ("configs/card_two_mosi.py", "configs/card_two.py:mosi"),
+        ("configs/card.py:mosi", "configs/card.py:mosi"),
+        ("configs/card_own.py", "configs/card_own.py"),  # such a file lies there
+        ("configs/cardmosi.py", "configs/cardmosi.py"),
+        ("configs/other_mosi.py", "configs/other_mosi.py"),
+    ],
+)
+def test_a_methods_name_and_a_data_set_mean_its_card(command, typed, meant):
+    for name in ("card", "card_two", "card_own"):
+        Path(f"configs/{name}.py").write_text(CONFIG)
+    assert cli.resolve(typed) == meant
+
+
+@pytest.mark.parametrize(
     "text, expected",
     [
         ("def get_config(:", "bad.py, line 1: SyntaxError"),

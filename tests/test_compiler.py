@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msa_jax import backend, cli, compiler, methods
+from msa_jax import backend, compiler, methods
 from msa_jax.bench import measure, shapes
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 from msa_jax.parity import __main__ as parity
 from msa_jax.text import FeatureEncoder
 
@@ -170,7 +171,7 @@ def test_a_method_learns_the_same_compiled_and_op_by_op(name):
     Two orders of summing thousands of float32 differ by some 1e-7 of the gradient
     (measured: 1e-7 for Self-MM); what YNNPACK got wrong was wrong by 1e-3 and more.
     """
-    config = cli.load_config(str(ROOT / "configs" / f"{name}_mosi.py"))
+    config = PAPERS[name].config("mosi")
     config.text.encoder = "features"
     config.model.update(ONE_LAYER.get(name, {}))
     shape = shapes.of_dataset("mosi")

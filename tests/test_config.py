@@ -1,6 +1,5 @@
 """Every config file against the public codes' hyper-parameters."""
 
-import inspect
 import runpy
 from pathlib import Path
 
@@ -8,41 +7,18 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from msa_jax import config, methods
+from msa_jax import methods
 from msa_jax.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import Batch
 
-FOLDER = Path(__file__).parents[1] / "configs"
-DEFAULTS = {
-    "self_mm": PAPERS["self_mm"].config,
-    "sugrm": PAPERS["sugrm"].config,
-    "spt": config.standalone_spt,
-    "mmcl": PAPERS["mmcl"].config,
-    "ucrn": config.ucrn,
-}
-VARIANTS = {
-    "self_mm": ("self_mm", "mmsa", "paper"),
-    "sugrm": ("code", "paper"),
-    "mmcl": ("", "unaligned+no_contrast"),
-    "ucrn": ("", "code+no_sqil+ta"),
-}
-
-
-def get_config(file: str):
-    return runpy.run_path(str(FOLDER / f"{file}.py"))["get_config"]
-
-
-FILES = sorted(path.stem for path in FOLDER.glob("*.py"))
+CARDS = Path(__file__).parents[1] / "configs"
 EVERY = [
-    (file, options)
-    for file in FILES
-    for options in (
-        [(v,) for v in VARIANTS[get_config(file)().method]]
-        if inspect.signature(get_config(file)).parameters
-        else [()]
-    )
+    (name, "+".join(filter(None, (data, variant))))
+    for name, paper in PAPERS.items()
+    for data in paper.datasets()
+    for variant in ("", *paper.variants)
 ]
 
 
@@ -55,11 +31,12 @@ def keys(c, prefix=""):
     return found
 
 
-@pytest.mark.parametrize("file, options", EVERY)
-def test_every_config_is_sound_and_builds_its_method(file, options):
-    c = get_config(file)(*options)
+@pytest.mark.parametrize("name, words", EVERY)
+def test_every_configuration_is_sound_and_builds_its_method(name, words):
+    c = PAPERS[name].config(words)
     methods.check(c)
-    assert keys(c) == keys(DEFAULTS[c.method]())
+    assert c.data.name == words.partition("+")[0]
+    assert keys(c) == {field.path for field in PAPERS[name].fields()}
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))  # takes every model field
     groups = {method.groups(p) for p in ("text_encoder/a", "text_encoder/bias", "x")}
     groups |= {method.groups(f"{m}_lstm/a") for m in ("audio", "vision")}
@@ -67,12 +44,51 @@ def test_every_config_is_sound_and_builds_its_method(file, options):
     assert groups | others == set(c.optim.groups)
 
 
-@pytest.mark.parametrize("data", ["mosi", "mosei", "sims"])
-def test_an_unknown_variant_is_refused(data):
-    with pytest.raises(
-        UserError, match="^variant 'mms': must be self_mm, mmsa or paper"
-    ):
-        get_config(f"self_mm_{data}")("mms")
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_paper_has_a_card(name):
+    """`configs/NAME.py`, whose words are the paper's."""
+    get_config = runpy.run_path(str(CARDS / f"{name}.py"))["get_config"]
+    words = next(iter(PAPERS[name].datasets()))
+    assert get_config() == PAPERS[name].config()
+    assert get_config(words) == PAPERS[name].config(words)
+
+
+@pytest.mark.parametrize("words", ["mms", "mosei+mms", "mosi+mosei"])
+def test_an_unknown_variant_is_refused(words):
+    said = "are two data sets" if words == "mosi+mosei" else "did you mean mmsa"
+    with pytest.raises(UserError, match=f"^variant .* of self_mm: .*{said}"):
+        PAPERS["self_mm"].config(words)
+
+
+def test_readme_lists_the_methods():
+    """To print it: python -c "from msa_jax import methods; print(methods.table())"."""
+    readme = (CARDS.parent / "README.md").read_text("utf-8")
+    assert methods.table() in readme
+
+
+def test_a_configuration_of_another_method_is_refused():
+    c = PAPERS["self_mm"].config()
+    c.method = "mmcl"
+    with pytest.raises(UserError, match="is another method's .*use configs/mmcl.py"):
+        methods.check(c)
+
+
+def test_a_stored_configuration_takes_defaults_for_new_fields():
+    c = PAPERS["mmcl"].config("mosi+no_scl")
+    stored = c.to_dict()
+    del stored["optim"]["warmup_share"], stored["weights"]["uni"]
+    stored["optim"]["batch_size"] = 7
+    again = methods.completed(stored)
+    assert again.optim.batch_size == 7 and again.weights.sentiment == 0
+    assert (again.optim.warmup_share, again.weights.uni) == (0.1, 0.7)
+
+
+def test_help_lists_every_field_with_what_it_may_be():
+    text = methods.help_of(PAPERS["ucrn"].config("mosei+no_mjs"))
+    assert "model.gate = relu  (relu | squeeze)" in text
+    assert "loss.divergence_weight = 0.0  (at least 0)  lambda_m; 0: without" in text
+    assert "model.modalities = text,audio,vision  (list any of" in text
+    assert all(f"  {field.path} = " in text for field in PAPERS["ucrn"].fields())
 
 
 # Source: config/config_regression.py of thuiar/Self-MM (1786283) and thuiar/MMSA
@@ -137,7 +153,7 @@ FEATURES = {"mosi": (5, 20), "mosei": (74, 35), "sims": (33, 709)}  # audio, vis
 
 @pytest.mark.parametrize("data, variant", PUBLISHED)
 def test_hyper_parameters_are_the_published_ones(data, variant):
-    c = get_config(f"self_mm_{data}")(variant)
+    c = PAPERS["self_mm"].config(f"{data}+{variant}")
     groups = [c.optim.groups[g] for g in ("bert", "audio", "vision", "other")]
     heads = [f"{t}_head" for t in ("fusion", "text", "audio", "vision")]
     found = {
@@ -182,7 +198,7 @@ def parameters(c, audio, vision) -> int:
 @pytest.mark.parametrize("data", ["mosi", "mosei"])
 def test_sp_transformers_hyper_parameters(data):
     """Source: its code, the command's defaults, the same for all data sets."""
-    c = get_config(f"spt_{data}")()
+    c = PAPERS["spt"].config(data)
     sizes = {"embed": 32, "heads": 8, "rounds": 4, "stride": 5}
     radii = {"input_radius": 8, "cross_radius": 4, "self_radius": 3}
     rates = {"relu": 0.1, "residual": 0.1, "embed": 0.3, "attention": 0.0}
@@ -211,7 +227,7 @@ def test_rates_do_not_warm_up_under_a_plateau_schedule():
 @pytest.mark.parametrize("data", ["mosi", "mosei", "sims"])
 def test_the_papers_text(data):
     """Two rates, one hidden layer, no map after the LSTMs, Eq. 1 to 8 as printed."""
-    c = get_config(f"self_mm_{data}")("paper")
+    c = PAPERS["self_mm"].config(f"{data}+paper")
     rates = {name: group.rate for name, group in c.optim.groups.items()}
     bert = {"bert": 5e-5, "bert_no_decay": 5e-5}
     others = dict.fromkeys(("audio", "vision", "spt", "other"), 1e-3)
@@ -251,7 +267,12 @@ def test_the_papers_text(data):
         ("optim.groups.audio.decay", -1e-3),
         ("optim.clip_norm", -1.0),
         ("optim.clip_norm", float("nan")),
-        ("optim.schedule", "cosine"),
+        ("optim.optimiser", "sgd"),
+        ("optim.beta1", 1.0),
+        ("optim.beta2", 0.0),
+        ("optim.epsilon", 0.0),
+        ("optim.rho", float("nan")),
+        ("optim.schedule", "step"),
         ("optim.warmup_share", 1.0),
         ("optim.plateau_patience", -1),
         ("optim.plateau_factor", 1.5),

@@ -9,7 +9,6 @@ import pytest
 from ml_collections import FrozenConfigDict
 from safetensors.numpy import load, save
 
-from msa_jax import config as defaults
 from msa_jax import intake, methods, text
 from msa_jax.batching import gather
 from msa_jax.methods import PAPERS
@@ -50,7 +49,7 @@ def emotions():
 
 
 CONFIGS = (self_mm, self_mm_with_spt, sugrm, ucrn, emotions)
-CONFIGS += (defaults.standalone_spt, PAPERS["mmcl"].config)
+CONFIGS += (PAPERS["spt"].config, PAPERS["mmcl"].config)
 
 
 @pytest.mark.parametrize("make", CONFIGS)

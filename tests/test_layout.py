@@ -37,12 +37,11 @@ ORDER = (
         "text_settings",
         "intake",
         "language",
-        "inputs",
     ),
     *("layers", "losses", "contrastive", "contrastive_total", "divergence"),
     *("ulgm", "ulgm_distance", "multitask"),
     *("emotion_metrics", "class_metrics", "metrics", "metric_names", "tasks"),
-    *("corruptions", "methods"),
+    *("corruptions", "methods", "inputs"),
     *(
         "optim",
         "train_state",

@@ -33,6 +33,7 @@ def trained(axis, given, x, valid=VALID):
     """Return (y, running statistics afterwards) of a batch in training."""
     given, x, valid = jax.tree.map(jnp.asarray, (given, x, valid))
     norm = BatchNorm(axis)
+    y: Any
     y, after = norm.apply(given, x, valid, train=True, mutable=["batch_stats"])
     return y, after["batch_stats"]
 

@@ -11,18 +11,47 @@ from msa_jax.errors import UserError
 from msa_jax.methods import PAPERS
 
 
-def torch_adam(weights, gradients, rate, decay):
-    """torch.optim.Adam(weight_decay=...) in NumPy, float64; returns every step."""
+def by_documentation(rule, weights, gradients, rate, decay, factors=None):
+    """Steps of `rule` as its library documents them, NumPy, float64; returns weights.
+
+    Args:
+        factors: of the rate, per step; default 1.
+    """
     w = np.array(weights, float)
     m = v = np.zeros_like(w)
-    steps = []
-    for t, gradient in enumerate(gradients, start=1):
-        g = gradient + decay * w
-        m = 0.9 * m + 0.1 * g
-        v = 0.999 * v + 0.001 * g * g
-        w = w - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    b1, b2, epsilon, rho = rule[1:]
+    factors, steps = factors or [1.0] * len(gradients), []
+    for t, (gradient, factor) in enumerate(zip(gradients, factors, strict=True), 1):
+        lr, g = rate * factor, np.array(gradient, float)
+        if not rule.optimiser.startswith("adamw"):
+            g = g + decay * w
+        if rule.optimiser == "adadelta":  # m averages squared steps
+            v = rho * v + (1 - rho) * g**2
+            step = np.sqrt(m + epsilon) / np.sqrt(v + epsilon) * g
+            m = rho * m + (1 - rho) * step**2
+            w = w - lr * step
+        elif rule.optimiser == "adamax":
+            m = b1 * m + (1 - b1) * g
+            v = np.maximum(b2 * v, np.abs(g) + epsilon)
+            w = w - lr / (1 - b1**t) * m / v
+        else:
+            m = b1 * m + (1 - b1) * g
+            v = b2 * v + (1 - b2) * g**2
+            if rule.optimiser == "adamw":
+                w = w * (1 - lr * decay)
+            if rule.optimiser in ("adam", "adamw"):
+                w = w - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + epsilon)
+            else:
+                alpha = lr * np.sqrt(1 - b2**t) / (1 - b1**t)
+                w = w - alpha * m / (np.sqrt(v) + epsilon)
+            if rule.optimiser == "adamw_hf":
+                w = w - lr * decay * w
         steps.append(w)
     return np.stack(steps)
+
+
+def torch_adam(weights, gradients, rate, decay):
+    return by_documentation(optim.ADAM, weights, gradients, rate, decay)
 
 
 def run(transform, params, gradients):
@@ -40,16 +69,18 @@ def test_adam_equals_torch_over_five_steps():
     weights = rng.normal(size=6).astype(np.float32)
     # gradients small enough for the decay to count
     gradients = 0.05 * rng.normal(size=(5, 6)).astype(np.float32)
-    found = run(
-        optim.adam_coupled_l2(1e-2, 0.1), jnp.asarray(weights), jnp.asarray(gradients)
-    )
+    adam = optim.one_group(optim.ADAM, 1e-2, 0.1)
+    found = run(adam, jnp.asarray(weights), jnp.asarray(gradients))
     expected = torch_adam(weights, gradients, 1e-2, 0.1)
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
 
 
-def test_bias_correction_is_exact():
+@pytest.mark.parametrize(
+    "optimiser", ["adam", "adamw", "adamw_hf", "adam_keras", "adamax"]
+)
+def test_bias_correction_is_exact(optimiser):
     """Under a constant gradient both corrected moments are constant: steps of 1."""
-    adam = optim.adam_coupled_l2(rate=1.0, decay=0.0)
+    adam = optim.one_group(optim.Rule(optimiser), rate=1.0, decay=0.0)
     state, update = adam.init(jnp.zeros(2)), jax.jit(adam.update)
     for _ in range(20):
         step, state = update(jnp.array([0.5, -3.0]), state, jnp.zeros(2))
@@ -60,10 +91,10 @@ def test_bias_correction_is_exact():
 def test_zero_gradient_still_moves_every_weight_by_the_rate():
     weights = jnp.array([1.0, -0.5, 0.01, 20.0])
     gradients = jnp.zeros((3, 4))
-    found = run(optim.adam_coupled_l2(1e-3, 1e-2), weights, gradients)
+    found = run(optim.one_group(optim.ADAM, 1e-3, 1e-2), weights, gradients)
     expected = weights - 3e-3 * jnp.sign(weights)
     np.testing.assert_allclose(found[-1], expected, rtol=0, atol=2e-5)
-    unmoved = run(optim.adam_coupled_l2(1e-3, 0.0), weights, gradients)
+    unmoved = run(optim.one_group(optim.ADAM, 1e-3, 0.0), weights, gradients)
     np.testing.assert_array_equal(unmoved[-1], weights)
 
 
@@ -89,6 +120,72 @@ def test_groups_get_their_rates_and_decays():
         steps = np.stack([params[name]["kernel"] for params in found])
         expected = torch_adam(np.ones(3), [0.5] * 5, group["rate"], group["decay"])
         np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-6)
+
+
+RULES = [
+    optim.Rule(),
+    optim.Rule(beta1=0.5, beta2=0.98, epsilon=0.3),  # so that its place shows
+    optim.Rule("adamw", epsilon=0.3),
+    optim.Rule("adamw_hf", epsilon=0.3),
+    optim.Rule("adam_keras", epsilon=0.3),
+    optim.Rule("adamax", epsilon=0.3),
+    optim.Rule("adadelta", rho=0.9, epsilon=1e-3),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.optimiser)
+@pytest.mark.parametrize("schedule", [None, [0.0, 0.5, 1.0, 1.0, 1.0, 1.0]])
+def test_rules_follow_their_documentation(rule, schedule):
+    """Two groups, six steps, decays that count; a schedule scales decays, too."""
+    rng = np.random.default_rng(1)
+    params = {name: {"kernel": rng.normal(size=4)} for name in (*GROUPS, "ice")}
+    gradients = [
+        jax.tree.map(lambda w: rng.normal(size=w.shape), params) for _ in range(6)
+    ]
+    groups = {
+        "slow": {"rate": 0.03, "decay": 0.7},
+        "fast": {"rate": 0.2, "decay": 0.1},
+    }
+    warm = schedule and optax.scale_by_schedule(optim.warmed_up(9, 2, decay=False))
+    with jax.enable_x64(True):
+        optimizer = optim.make_optimizer(
+            groups,
+            lambda path: "frozen" if top(path) == "ice" else top(path),
+            schedule=warm,
+            rule=rule,
+        )
+        found = run(optimizer, jax.tree.map(jnp.asarray, params), gradients)
+    for name, group in groups.items():
+        expected = by_documentation(
+            rule,
+            params[name]["kernel"],
+            [gradient[name]["kernel"] for gradient in gradients],
+            *group.values(),
+            schedule,
+        )
+        steps = np.stack([params[name]["kernel"] for params in found])
+        assert steps.dtype == np.float64
+        np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(found[-1]["ice"]["kernel"], params["ice"]["kernel"])
+
+
+@pytest.mark.parametrize("optimiser", ["adam_keras", "adamw_hf", "adamax", "adadelta"])
+def test_rules_keep_the_digits_of_float32(optimiser):
+    """The first step's only loss is rounding, of few operations."""
+    rng = np.random.default_rng(2)
+    gradient = rng.normal(size=64).astype(np.float32)
+    rule = optim.Rule(optimiser, beta1=0.99)
+    (found,) = run(
+        optim.one_group(rule, 1.0, 0.0), jnp.zeros(64), [jnp.asarray(gradient)]
+    )
+    expected = by_documentation(rule, np.zeros(64), [gradient], 1.0, 0.0)[0]
+    np.testing.assert_allclose(found, expected, rtol=3e-7)
+
+
+def test_the_configuration_names_the_rule():
+    chosen = options(optimiser="adadelta", rho=0.9, beta1=0.8, beta2=0.7, epsilon=0.1)
+    assert optim.rule_of(chosen) == ("adadelta", 0.8, 0.7, 0.1, 0.9)
+    assert optim.rule_of(options()) == optim.ADAM
 
 
 def test_frozen_parameters_never_move():
@@ -196,6 +293,8 @@ def options(**changed):
     [
         ("linear", [0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0, 0]),
         ("constant", [0, 0.5] + [1] * 10),
+        # 5 epochs of 2 steps, the first of them warm-up: 4 quarters of half a cosine
+        ("cosine", [0, 0, 1, 1, 1, 1] + [0.5 + 0.5**1.5] * 2 + [0.5] * 2),
     ],
 )
 def test_rates_warm_up_and_decay(schedule, expected):
@@ -204,13 +303,30 @@ def test_rates_warm_up_and_decay(schedule, expected):
     adam = optim.make_optimizer(
         {"fast": {"rate": 1.0, "decay": 0.0}},
         lambda path: "fast",
-        schedule=optim.make_schedule(chosen, 10),
+        schedule=optim.make_schedule(chosen, 10, 5),
     )
     found = run(adam, jnp.zeros(1), [jnp.ones(1)] * len(expected))
     steps = -np.diff(np.concatenate([[0], np.concatenate(found)]))
     np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-5)
 
 
+def test_a_cosine_without_warm_up_starts_at_the_whole_rate():
+    """As torch's CosineAnnealingLR(T_max=epochs)."""
+    factor = optim.cosine(3, 0, 1)
+    np.testing.assert_allclose(factor(np.arange(3)), [1, 0.75, 0.25], rtol=1e-6)
+
+
+def test_almt_rates_follow_its_code(shared):
+    """Rates of base 1e-4 per epoch, beyond the last epoch, too (they rise again)."""
+    z = np.load(shared / "goldens" / "almt.npz")
+    for epochs in (20, 200):
+        rates = z[f"main/unit/schedule/lr_{epochs}_epochs"]
+        with jax.enable_x64(True):
+            factor = optim.cosine(epochs, 0.1 * epochs, 3)
+            found = 1e-4 * factor(3 * np.arange(len(rates)) + 2)
+        np.testing.assert_allclose(found, rates, rtol=0, atol=1e-18)
+
+
 def test_a_constant_rate_needs_no_schedule():
-    assert optim.make_schedule(options(), 100) is None
-    assert optim.make_schedule(options(schedule="linear"), 100) is not None
+    assert optim.make_schedule(options(), 100, 10) is None
+    assert optim.make_schedule(options(schedule="linear"), 100, 10) is not None

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from msa_jax import cli
+from msa_jax.config.fields import change
 from msa_jax.errors import UserError
 from msa_jax.experiment import catalogue
 from msa_jax.experiment.spec import MAE, Ours, Table, parts
 from msa_jax.reproduce import __main__ as command
 from msa_jax.reproduce import cells, listing, run, words
-from msa_jax.reproduce.recipes import recipe, set_field
+from msa_jax.reproduce.recipes import recipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CARD = {
@@ -41,7 +42,7 @@ def plan(root, card=CARD, **more):
     """Plan TABLE on mosi_real."""
     chosen = cells.choose_parts(TABLE, card["name"])
     given = {"budget": "small"} | more
-    return cells.plan(TABLE, chosen, {card["name"]: card}, root, CONFIGS, **given)
+    return cells.plan(TABLE, chosen, {card["name"]: card}, root, **given)
 
 
 def finish(folder, seeds):
@@ -53,8 +54,8 @@ def finish(folder, seeds):
 
 
 def test_a_small_budget_freezes_the_encoder_and_says_so():
-    full = recipe(Ours("self_mm"), CARD, CONFIGS)
-    small = recipe(Ours("self_mm"), CARD, CONFIGS, budget="small")
+    full = recipe(Ours("self_mm"), CARD)
+    small = recipe(Ours("self_mm"), CARD, budget="small")
     assert full.settings.text.finetune and not small.settings.text.finetune
     assert small.settings.selection.max_epochs == 10
     assert small.settings.selection.early_stop == 3
@@ -64,11 +65,11 @@ def test_a_small_budget_freezes_the_encoder_and_says_so():
 
 def test_rows_change_the_configuration_after_the_user_did():
     def user(settings):
-        set_field(settings, "loss.tasks", ("fusion", "audio"))
-        set_field(settings, "optim.batch_size", 7)
+        change(settings, {"loss.tasks": ("fusion", "audio")})
+        change(settings, {"optim.batch_size": 7})
 
     ours = Ours("self_mm", {"loss.tasks": ("fusion",)})
-    settings = recipe(ours, CARD, CONFIGS, change=user).settings
+    settings = recipe(ours, CARD, change=user).settings
     assert settings.loss.tasks == ("fusion",) and settings.optim.batch_size == 7
 
 
@@ -80,7 +81,7 @@ def test_rows_change_the_configuration_after_the_user_did():
     ],
 )
 def test_the_text_that_a_data_set_has_is_read(method, kind, encoder, finetune, said):
-    made = recipe(Ours(method), CARD | {"text": {"kind": kind}}, CONFIGS)
+    made = recipe(Ours(method), CARD | {"text": {"kind": kind}})
     assert made.settings.text.encoder == encoder
     if finetune is not None:
         assert made.settings.text.finetune is finetune
@@ -89,16 +90,16 @@ def test_the_text_that_a_data_set_has_is_read(method, kind, encoder, finetune, s
 
 
 def test_word_vector_methods_read_sentences_with_a_frozen_encoder():
-    made = recipe(Ours("ucrn"), CARD | {"name": "mosei"}, CONFIGS)
+    made = recipe(Ours("ucrn"), CARD | {"name": "mosei"})
     assert made.settings.text.encoder == "bert" and not made.settings.text.finetune
     assert "reads word vectors; this data set holds sentences" in made.differs[0]
 
 
 def test_aligned_only_on_the_papers_own_data():
     assert recipe(
-        Ours("sugrm"), CARD | {"name": "mosi"}, CONFIGS, aligned=True
+        Ours("sugrm"), CARD | {"name": "mosi"}, aligned=True
     ).settings.data.aligned
-    other = recipe(Ours("sugrm"), CARD | {"name": "mine"}, CONFIGS, aligned=True)
+    other = recipe(Ours("sugrm"), CARD | {"name": "mine"}, aligned=True)
     assert not other.settings.data.aligned
     assert "no published setting of sugrm for mine" in other.differs[0]
     assert other.settings.data.name == "mine"
@@ -106,16 +107,16 @@ def test_aligned_only_on_the_papers_own_data():
 
 def test_a_field_that_a_method_lacks_is_one_line():
     with pytest.raises(UserError, match="config.ulgm.rule = 'human': ucrn has no such"):
-        recipe(Ours("ucrn", {"ulgm.rule": "human"}), CARD, CONFIGS)
+        recipe(Ours("ucrn", {"ulgm.rule": "human"}), CARD)
     with pytest.raises(UserError, match="of another type"):
-        recipe(Ours("ucrn", {"model.heads": "three"}), CARD, CONFIGS)
+        recipe(Ours("ucrn", {"model.heads": "three"}), CARD)
 
 
 def test_names_of_runs_tell_apart_what_numbers_depend_on():
-    settings = recipe(Ours("self_mm"), CARD, CONFIGS).settings
+    settings = recipe(Ours("self_mm"), CARD).settings
     name = cells.name_of(settings, CARD)
     for field, value in (("seeds", (1,)), ("mesh.devices", 3), ("data.dir", "there")):
-        set_field(settings, field, value)
+        change(settings, {field: value})
         assert cells.name_of(settings, CARD) == name, field
     others = {
         cells.name_of(settings, CARD, "shuffled"),
@@ -123,7 +124,7 @@ def test_names_of_runs_tell_apart_what_numbers_depend_on():
         cells.name_of(settings, CARD | {"metrics": "sims"}),
         cells.name_of(settings, CARD | {"label_range": [-1.0, 1.0]}),
     }
-    set_field(settings, "optim.batch_size", 33)
+    change(settings, {"optim.batch_size": 33})
     others.add(cells.name_of(settings, CARD))
     assert len(others | {name}) == 6
 
@@ -146,7 +147,6 @@ def test_a_configuration_that_cannot_be_does_not_stop_the_others(tmp_path):
         cells.choose_parts(broken, "mosi_real"),
         {"mosi_real": CARD},
         tmp_path,
-        CONFIGS,
         budget="full",
     )
     assert wanted[0].folder is None and "no such field" in wanted[0].why
@@ -165,7 +165,7 @@ def test_rows_that_read_what_the_data_lack_are_told_before_training(tmp_path):
     table = TABLE._replace(parts=own, ours=rows, main="all", against="all")
     chosen = cells.choose_parts(table, "mosi_real")
     found = cells.plan(
-        *(table, chosen, {"mosi_real": card}, tmp_path, CONFIGS),
+        *(table, chosen, {"mosi_real": card}, tmp_path),
         **{"budget": "small", "controls": False},
     )
     why = {want.row: want.why for want in found}
@@ -176,7 +176,7 @@ def test_rows_that_read_what_the_data_lack_are_told_before_training(tmp_path):
         lacks = CARD | {field: None}
         ours = rows["human" if task == "sentiment" else "all"]
         with pytest.raises(UserError, match="no (emotions|human unimodal labels)"):
-            recipe(ours, lacks, CONFIGS, task=task)
+            recipe(ours, lacks, task=task)
 
 
 def test_parts_of_other_data_are_the_first_ones():
@@ -284,7 +284,7 @@ def test_every_reason_against_comparing_is_said(tmp_path):
 
 def test_the_papers_own_setting_may_be_compared(tmp_path):
     def user(settings):
-        set_field(settings, "text.weights", "some/where/bert-base-uncased")
+        change(settings, {"text.weights": "some/where/bert-base-uncased"})
 
     card = CARD | {"name": "mosi", "text": {"kind": "tokens"}}
     wanted = plan(tmp_path, card, budget="full", change=user)
@@ -303,7 +303,6 @@ def test_the_list_counts_finished_runs(tmp_path, capsys):
         controls=False,
         out=tmp_path,
         data_dir="data",
-        configs=CONFIGS,
         overrides={},
     )
     wanted = plan(tmp_path / run.RUNS, controls=False)
@@ -324,7 +323,7 @@ def test_fields_set_on_the_command_line_reach_every_row():
         ["a/b", "--config.optim.batch_size=9", "--config.loss.tasks=fusion", "--list"]
     )
     assert mine == ["a/b", "--list"]
-    settings = recipe(Ours("self_mm"), CARD, CONFIGS).settings
+    settings = recipe(Ours("self_mm"), CARD).settings
     cli.override(settings, overrides)
     assert settings.optim.batch_size == 9 and settings.loss.tasks == ("fusion",)
 
@@ -337,7 +336,7 @@ def test_fields_set_on_the_command_line_reach_every_row():
     ],
 )
 def test_a_wrong_field_or_value_is_one_line(field, value, said):
-    settings = recipe(Ours("self_mm"), CARD, CONFIGS).settings
+    settings = recipe(Ours("self_mm"), CARD).settings
     with pytest.raises(UserError, match=said):
         cli.override(settings, {field: value})
 
@@ -358,7 +357,6 @@ def test_a_field_that_no_row_has_stops_before_anything_is_written(tmp_path):
         controls=False,
         out=tmp_path / "out",
         data_dir=str(tmp_path / "data"),
-        configs=CONFIGS,
         overrides={"optim.batchsize": "3"},
     )
     with pytest.raises(UserError, match="did you mean --config.optim.batch_size"):

@@ -41,7 +41,7 @@ def check(settings: Any) -> None:
     if optim.warmup_share and optim.schedule == "plateau":
         raise UserError(
             f"config.optim.warmup_share = {optim.warmup_share!r}: rates warm up under "
-            "schedule constant or linear, not under plateau; set one of them"
+            "schedule constant, linear or cosine, not under plateau; set one of them"
         )
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from msa_jax.config.fields import Bound, Count, Share, Size
 
+Inside = Annotated[float, Bound(0, 1, open=True)]
+
 
 class Run(NamedTuple):
     """What stands at the top of a configuration, beside its sections.
@@ -91,8 +93,9 @@ class Optim(NamedTuple):
     """How parameters move; rates and decays are in `optim.groups`.
 
     schedule: what happens to all rates: constant | linear (down to 0 at the end of
-        max_epochs) | plateau (times plateau_factor after more than plateau_patience
-        epochs without a better validation loss, as PyTorch's ReduceLROnPlateau).
+        max_epochs) | cosine (the same, along a cosine, from epoch to epoch) | plateau
+        (times plateau_factor after more than plateau_patience epochs without a better
+        validation loss, as PyTorch's ReduceLROnPlateau).
     """
 
     batch_size: Size = 32
@@ -100,12 +103,43 @@ class Optim(NamedTuple):
     clip_norm: Annotated[
         float, Bound(0), "largest joint norm of all gradients of a step; 0: no limit"
     ] = 0.0
-    schedule: Annotated[Literal["constant", "linear", "plateau"], "of all rates"] = (
-        "constant"
-    )
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine", "plateau"], "of all rates"
+    ] = "constant"
     warmup_share: Annotated[Share, "share of all steps in which rates rise"] = 0.0
     plateau_patience: Count = 20
     plateau_factor: Share = 0.1
+
+
+class Rule(NamedTuple):
+    """How gradients become steps, in `config.optim`, too.
+
+    optimiser:
+        adam: decay is added to the gradient *before* the moments (coupled L2). With a
+            zero gradient the normalised decay still moves every weight by about its
+            rate per step towards 0: so move Self-MM's unimodal heads while their loss
+            weight is 0. Source: torch.optim.Adam.
+        adamw: decay times rate is taken off weights. Source: torch.optim.AdamW.
+        adamw_hf: the same *after* the step, off the weights that it led to; epsilon
+            as in adam_keras. Source: transformers.AdamW, before it was removed.
+        adam_keras: adam, but epsilon is added to the second moment's root before its
+            bias is corrected. Source: keras.optimizers.Adam.
+        adamax: the second moment is the largest gradient so far, which fades. Source:
+            torch.optim.Adamax; decay as in adam.
+        adadelta: steps as large as earlier ones were. Source: torch.optim.Adadelta,
+            keras.optimizers.Adadelta; decay as in adam.
+    beta1, beta2: what a step leaves of Adam's moments, in (0, 1).
+    epsilon: added to what is divided by (adadelta: under the roots), above 0.
+    rho: what a step leaves of adadelta's averages, in (0, 1).
+    """
+
+    optimiser: Literal[
+        "adam", "adamw", "adamw_hf", "adam_keras", "adamax", "adadelta"
+    ] = "adam"
+    beta1: Inside = 0.9
+    beta2: Inside = 0.999
+    epsilon: Annotated[float, Bound(0, open=True), "added to what is divided by"] = 1e-8
+    rho: Annotated[Inside, "of adadelta"] = 0.95
 
 
 class Selection(NamedTuple):
@@ -139,11 +173,8 @@ class Mesh(NamedTuple):
     )
 
 
-COMMON = {
-    "": Run,
-    "data": Data,
-    "text": Text,
-    "optim": Optim,
-    "selection": Selection,
-    "mesh": Mesh,
-}
+# Section -> what declares its fields.
+COMMON = (
+    *(("", Run), ("data", Data), ("text", Text)),
+    *(("optim", Optim), ("optim", Rule), ("selection", Selection), ("mesh", Mesh)),
+)

@@ -108,7 +108,10 @@ def require(settings: Any, dataset: str, there: Container[str]) -> None:
         able = [paper for paper in PAPERS.values() if variant in paper.variants]
         instead = ""
         if able:
-            cards = " or ".join(f"--config configs/{p.name}.py:{variant}" for p in able)
+            cards = " or ".join(
+                f"--config configs/{p.name}_{p.nearest(dataset)}.py:{variant}"
+                for p in able
+            )
             instead = f"; {' and '.join(p.title for p in able)} can do without "
             instead += f"{' and '.join(absent)}: {cards}"
         raise UserError(

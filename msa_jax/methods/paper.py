@@ -20,6 +20,7 @@ from msa_jax.methods.torch_names import Names
 from msa_jax.types import Method
 
 Changes = Mapping[str, Any]  # dotted field -> value
+PLAIN = "mosi_real"  # plain arrays and sentences, as a user's own data set has
 BERT = {"bert": (5e-5, 0.0), "bert_no_decay": (5e-5, 0.0)}  # biases, LayerNorm apart
 
 
@@ -34,9 +35,9 @@ class Paper:
     sections: section of the configuration -> the class or function whose annotations
         are its fields (`config.fields`); "model" is the network's, "loss" the loss's.
     rates: optimiser group -> (learning rate, coupled L2).
-    common: what differs from `config.sections` on every data set.
     data: data set -> what differs there; the first is the default. "mosei+v1": what
         differs there in variant v1.
+    common: what differs from `config.sections` on every data set.
     variants: word -> what it changes: readings, and rows of the paper's tables.
     tasks: what it can answer, the choices of `config.task`.
     reads_padding: settings -> the one that makes it read padding behind a text, or "":
@@ -55,8 +56,8 @@ class Paper:
     make: Callable[[Any, nn.Module, tuple[float, float]], Method]
     sections: Mapping[str, Any]
     rates: Mapping[str, tuple[float, float]]
+    data: Mapping[str, Changes]
     common: Changes = field(default_factory=dict)
-    data: Mapping[str, Changes] = field(default_factory=dict)
     variants: Mapping[str, Changes] = field(default_factory=dict)
     tasks: tuple[str, ...] = ("sentiment",)
     reads_padding: Callable[[Any], str] = lambda settings: ""
@@ -67,8 +68,8 @@ class Paper:
 
     def fields(self) -> tuple[Field, ...]:
         """Return every field of its configuration."""
-        declared = COMMON | dict(self.sections)
-        found = [f for name, owner in declared.items() for f in fields.of(owner, name)]
+        declared = (*COMMON, *self.sections.items())
+        found = [f for name, owner in declared for f in fields.of(owner, name)]
         for group, pair in self.rates.items():
             for name, value in zip(("rate", "decay"), pair, strict=True):
                 path = f"optim.groups.{group}.{name}"
@@ -80,6 +81,11 @@ class Paper:
     def datasets(self) -> tuple[str, ...]:
         """Return the data sets that it has values for."""
         return tuple(name for name in self.data if "+" not in name)
+
+    def nearest(self, dataset: str) -> str:
+        """Return the data set whose values another one takes: its own, or `PLAIN`'s."""
+        own = self.datasets()
+        return next((name for name in (dataset, PLAIN) if name in own), own[0])
 
     def config(self, words: str = "") -> ConfigDict:
         """Return a configuration.
@@ -95,13 +101,12 @@ class Paper:
         datasets = [word for word in given if word in self.datasets()]
         variants = [word for word in given if word not in datasets]
         self._require_known(words, datasets, variants)
-        dataset = datasets[0] if datasets else next(iter(self.data), "")
+        dataset = datasets[0] if datasets else self.datasets()[0]
         config = fields.defaults(self.fields())
         config.method = self.name
         fields.change(config, self.common)
-        if dataset:
-            config.data.name = dataset
-        fields.change(config, self.data.get(dataset, {}))
+        config.data.name = dataset
+        fields.change(config, self.data[dataset])
         for word in variants:
             fields.change(config, self.variants[word])
         for word in variants:

@@ -11,7 +11,6 @@ from msa_jax.experiment.spec import Ours
 from msa_jax.types import MODALITIES
 
 ALIASES = {"demo": "synthetic"}  # what people call the built-in set
-PLAIN = "mosi_real"  # a data set of plain arrays and sentences
 SMALL_EPOCHS, SMALL_STOP = 10, 3
 
 
@@ -75,11 +74,12 @@ def _own(method: str, dataset: str) -> tuple[ConfigDict, str, list[str]]:
     """Return a method's values for a data set, or those for plain arrays."""
     paper = methods.of(ConfigDict({"method": method}))
     file = f"{method}_{dataset}.py"
-    if dataset in paper.datasets():
-        return paper.config(dataset), file, []
-    settings = paper.config(PLAIN)
+    nearest = paper.nearest(dataset)
+    settings = paper.config(nearest)
+    if nearest == dataset:
+        return settings, file, []
     settings.data.name = dataset
-    file = f"{method}_{PLAIN}.py"
+    file = f"{method}_{nearest}.py"
     said = f"no published setting of {method} for {dataset}: {file} is used"
     return settings, file, [said]
 
