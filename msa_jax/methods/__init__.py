@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from msa_jax.config import fields, reads
 from msa_jax.errors import UserError
-from msa_jax.methods import linear, mmcl, self_mm, spt, sugrm, ucrn
+from msa_jax.methods import linear, mmcl, self_mm, spt, sugrm, tfn, ucrn
 from msa_jax.methods.paper import Paper
 from msa_jax.types import MODALITIES, Method
 
@@ -23,6 +23,7 @@ PAPERS: Mapping[str, Paper] = MappingProxyType(
             ucrn.PAPER,
             mmcl.PAPER,
             spt.PAPER,
+            tfn.PAPER,
             linear.PAPER,
         )
     }

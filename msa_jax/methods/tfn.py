@@ -1,0 +1,186 @@
+"""TFN (Zadeh et al., EMNLP 2017): every product of three modalities' features.
+
+One vector per modality, a 1 before each, and their outer product: it holds the
+vectors, all pairs and all triples. A small network scores it.
+"""
+
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import jax
+from flax import linen as nn
+
+from msa_jax import losses, tasks
+from msa_jax.config.fields import Positive, Share, Size
+from msa_jax.layers.dense import Linear
+from msa_jax.layers.subnets import MeanNet, OuterLinear, TextNet, outer, time_mean
+from msa_jax.methods import groups
+from msa_jax.methods.paper import BERT, Paper
+from msa_jax.methods.torch_names import TEXT, Names, same
+from msa_jax.types import Batch, Method, Outputs
+
+
+class Tfn(nn.Module):
+    """The network, as MMSA has it.
+
+    Source: MMSA a94e65d, its model TFN; TFN, section 3 (text from GloVe vectors there).
+    Differs: no product is formed where a contraction does, see `OuterLinear`.
+    """
+
+    text_encoder: nn.Module
+    text_hidden: Annotated[Size, "of the text's LSTM"] = 128
+    audio_hidden: Size = 32
+    vision_hidden: Size = 128
+    text_width: Annotated[Size, "of the text's vector"] = 32
+    fusion_head: Annotated[Size, "both hidden layers"] = 64
+    audio_dropout: Share = 0.3
+    vision_dropout: Share = 0.3
+    text_dropout: Annotated[Share, "MMSA's setting is never applied"] = 0.0
+    fusion_head_dropout: Annotated[Share, "of the outer product"] = 0.5
+    output_range: Annotated[Positive, "largest score; MMSA keeps 3 for SIMS"] = 3.0
+    text_state: Annotated[
+        Literal["padded_end", "last_valid"], "which state of the LSTM is the text's"
+    ] = "padded_end"
+    time_mean: Annotated[
+        Literal["all", "valid"], "audio's and vision's, over stored or valid steps"
+    ] = "all"
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Return one row of scores; features: each modality's, and what is scored.
+
+        Where intermediates are kept, "feature_fusion" is the outer product.
+        """
+        means = {
+            "audio": time_mean(batch.audio, batch.audio_length, self.time_mean),
+            "vision": time_mean(batch.vision, batch.vision_length, self.time_mean),
+        }
+        feature = {}
+        for m, x in means.items():
+            self.sow("intermediates", f"seen_{m}", x[:, None])
+            width, rate = getattr(self, f"{m}_hidden"), getattr(self, f"{m}_dropout")
+            net = MeanNet(width, rate, name=f"{m}_net")
+            feature[m] = net(x, batch.valid, train=train)
+        tokens = self.text_encoder(batch.text, train=train)
+        text_net = TextNet(
+            self.text_hidden,
+            self.text_width,
+            self.text_dropout,
+            self.text_state,
+            name="text_net",
+        )
+        feature["text"] = text_net(tokens, batch.text_length, train=train)
+        vectors = feature["audio"], feature["vision"], feature["text"]
+        if self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", "feature_fusion", outer(*vectors))
+        first = OuterLinear(self.fusion_head, self.fusion_head_dropout, name="fusion_1")
+        x = nn.relu(first(*vectors, train=train))
+        x = nn.relu(Linear(self.fusion_head, name="fusion_2")(x))
+        score = Linear(1, name="fusion_3")(x)
+        span, shift = (
+            jax.lax.stop_gradient(self.param(name, nn.initializers.constant(v), (1,)))
+            for name, v in (
+                ("output_range", 2 * self.output_range),
+                ("output_shift", -self.output_range),
+            )
+        )
+        score = nn.sigmoid(score) * span[None] + shift[None]
+        return Outputs(score.T, feature | {"fusion": x})
+
+
+# Source: parameter names of MMSA a94e65d.
+TORCH = Names(
+    {
+        **TEXT,
+        "audio_net/": "audio_subnet.",
+        "vision_net/": "video_subnet.",
+        "text_net/": "text_subnet.",
+        r"(linear_\d)/linear/": r"\1.",
+        "fusion_1/drop/": "post_fusion_dropout.",
+        r"fusion_(\d)/(linear/)?": r"post_fusion_layer_\1.",
+    },
+    {name: same(name) for name in ("output_range", "output_shift")},
+)
+
+
+def group(path: str) -> str:
+    """Name the optimiser group of a parameter path; the scores' range is fixed."""
+    return "frozen" if path.startswith("output_") else groups.shared(path) or "other"
+
+
+def make(
+    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
+) -> Method:
+    """Assemble the method; see `Paper.make`."""
+    del label_range
+    return Method(
+        task=tasks.SENTIMENT,
+        model=Tfn(text_encoder, **{**settings.model}),
+        loss=partial(losses.fusion, **{**settings.loss}),
+        groups=group,
+    )
+
+
+def reads_padding(settings: Any) -> str:
+    """Return the setting that makes it read a text's padding, or ""."""
+    read = settings.model.text_state == "padded_end"
+    return "model.text_state = 'padded_end'" if read else ""
+
+
+def _sizes(
+    audio: int, text: int, head: int, dropout: float, last: float, **optim: float
+) -> dict[str, Any]:
+    """Return one column of MMSA's values; text and vision networks are always 128."""
+    return {
+        "model.audio_hidden": audio,
+        "model.text_width": text,
+        "model.fusion_head": head,
+        "model.audio_dropout": dropout,
+        "model.vision_dropout": dropout,
+        "model.fusion_head_dropout": last,
+        "optim.batch_size": optim["batch"],
+        "optim.groups.other.rate": optim["rate"],
+    }
+
+
+# Padding is not read, and text dropout is applied.
+_METHOD = {
+    "model.text_state": "last_valid",
+    "model.time_mean": "valid",
+    "model.text_dropout": 0.3,
+}
+_MOSI = _sizes(32, 32, 64, 0.3, 0.5, batch=32, rate=1e-3)
+
+# Source: MMSA a94e65d, its configuration; v1: that of January 2021, to which its
+#     results table belongs (SIMS: the same).
+PAPER = Paper(
+    name="tfn",
+    title="TFN",
+    cite="Zadeh et al., EMNLP 2017",
+    make=make,
+    sections={"model": Tfn, "loss": losses.fusion},
+    rates=BERT | {"other": (1e-3, 0.0)},
+    common={
+        "text.encoder": "features",  # BERT's hidden states; frozen bert works, too
+        "text.finetune": False,
+        "selection.round_decimals": 4,
+    },
+    data={
+        "mosi": _MOSI,
+        "mosi+v1": _sizes(16, 128, 32, 0.2, 0.2, batch=32, rate=5e-4),
+        "mosei": _sizes(16, 128, 16, 0.4, 0.4, batch=128, rate=5e-3),
+        "mosei+v1": _sizes(16, 64, 32, 0.3, 0.5, batch=64, rate=1e-3),
+        "sims": _sizes(32, 256, 32, 0.4, 0.4, batch=32, rate=5e-4)
+        | {"text.max_tokens": 39},
+        "mosi_real": _MOSI
+        | _METHOD
+        | {
+            "data.standardise": "train",
+            "text.encoder": "bert",
+            "text.max_tokens": 40,
+        },
+    },
+    variants={"v1": {}, "method": _METHOD},
+    reads_padding=reads_padding,
+    torch=TORCH,
+)
