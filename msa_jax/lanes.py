@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from msa_jax import checkpoint, epoch_program, hosts, memory, packing, step
-from msa_jax.batching import batches, shuffled
+from msa_jax.batching import batches, fold, shuffled
 from msa_jax.config import traced_values
 from msa_jax.text import Encoder
 from msa_jax.train_state import make_start, split_sharding, state_sharding
@@ -72,6 +72,8 @@ def prepare(
         lanes: how many will run together; 0: one per seed.
     """
     sizes = epoch_program.choose_sizes(config, {"train": train, "valid": valid}, mesh)
+    if epoch_program.platform(mesh) != "cpu":
+        train, valid = fold(train), fold(valid)
     train, valid = hosts.put((train, valid), split_sharding(mesh))
     # Several processes have to plan the same: with the room of the first.
     said = hosts.share(lambda: {"room": np.asarray(memory.capacity() or 0)})
