@@ -1,18 +1,64 @@
 """Orders, batches and the rows they cut out of a split that lies on the device."""
 
+import dataclasses
+import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from msa_jax.types import Batch, PyTree, Split
+from msa_jax.types import MODALITIES, Batch, PyTree, Split
 
 # Folded into a seed's root key: every use of chance has its own stream.
 INIT_STREAM, ORDER_STREAM, DROPOUT_STREAM = 0, 1, 2
 _CLIP = re.compile(r"(.+?)(?:\$_\$|_|\[)(\d+)\]?")  # of a video; all three ways occur
+
+
+@struct.dataclass
+class Folded:
+    """Sequences [n, t, d] as rows [n, t * d]; indices take samples out of it.
+
+    On an accelerator an array's last axis takes a multiple of 128 places: 35 features
+    would take 3.7 times their room, and a program would copy all data into that form
+    before it begins. Rows of t * d numbers are as long as they are.
+    """
+
+    rows: Array
+    one: tuple[int, int] = struct.field(pytree_node=False)  # (t, d)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """As of the sequences."""
+        return self.rows.shape[0], *self.one
+
+    @property
+    def dtype(self):
+        """As of the sequences."""
+        return self.rows.dtype
+
+    def __getitem__(self, index: Array) -> Array:
+        """Return the sequences of some samples."""
+        return self.rows[index].reshape(*index.shape, *self.one)
+
+
+def fold(split: Split) -> Split:
+    """Return a split whose sequences lie as rows; shapes alone will do."""
+
+    def folded(x):
+        size = x.shape[0], math.prod(x.shape[1:])
+        if isinstance(x, jax.ShapeDtypeStruct):
+            rows: Any = jax.ShapeDtypeStruct(size, x.dtype)
+        else:
+            rows = x.reshape(size)
+        return Folded(rows, x.shape[1:])
+
+    sequences = {m: folded(getattr(split, m)) for m in MODALITIES}
+    return dataclasses.replace(split, **sequences)
 
 
 def gather(split: Split, index: Int[Array, " b"], videos: bool = False) -> Batch:
@@ -64,7 +110,7 @@ def shuffled(key: PRNGKeyArray, epoch: Int[Array, ""], n: int) -> Int[Array, " n
     return jax.random.permutation(key, n)
 
 
-def video_index(ids: Sequence[str]) -> np.ndarray:
+def video_index(ids: Sequence[str] | np.ndarray) -> np.ndarray:
     """Return which samples make up each video, [videos, utterances] int32.
 
     An id is video$_$clip, video_clip or video[clip], with the clip's number in the

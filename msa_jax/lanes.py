@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from msa_jax import checkpoint, epoch_program, hosts, memory, methods, packing, step
-from msa_jax.batching import count, cut, shuffled
+from msa_jax.batching import count, cut, fold, shuffled
 from msa_jax.text import Encoder
 from msa_jax.train_state import make_start, split_sharding, state_sharding
 from msa_jax.types import Method, Split, TrainState
@@ -71,6 +71,8 @@ def prepare(
         lanes: how many will run together; 0: one per seed.
     """
     sizes = epoch_program.choose_sizes(config, {"train": train, "valid": valid}, mesh)
+    if epoch_program.platform(mesh) != "cpu":
+        train, valid = fold(train), fold(valid)
     train, valid = hosts.put((train, valid), split_sharding(mesh))
     # Several processes have to plan the same: with the room of the first.
     said = hosts.share(lambda: {"room": np.asarray(memory.capacity() or 0)})

@@ -28,8 +28,7 @@ SHARE = 0.9  # of the device's memory that a run may plan with
 # later, and the libraries of baselines and report. Measured, see docs/performance.md.
 COMING = 300_000_000
 # A TPU's programs take this much more than is counted: numbers lie in tiles of 8 x 128,
-# and fewer operations are joined. They also lay the data out anew before they begin.
-# Measured, see docs/performance.md.
+# and fewer operations are joined. Measured, see docs/performance.md.
 TPU = 1.4
 
 
@@ -89,7 +88,7 @@ def estimate(
     program = jax.make_jaxpr(gradient)(state, train).jaxpr
     data, step = size_of((train, valid)), computed(program) + size_of(state.params)
     if platform == "tpu":
-        data, step = 2 * data, int(TPU * step)
+        step = int(TPU * step)
     return Memory(data, size_of(state), step)
 
 

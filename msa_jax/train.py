@@ -9,8 +9,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from msa_jax import hosts, memory, nonfinite, packing, step
+from msa_jax.batching import fold
 from msa_jax.boards import Epoch
-from msa_jax.epoch_program import choose_sizes, layout_of_seeds
+from msa_jax.epoch_program import choose_sizes, layout_of_seeds, platform
 from msa_jax.errors import UserError
 from msa_jax.inputs import Inputs, opened
 from msa_jax.lanes import prepare
@@ -172,6 +173,8 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     every = opened(inputs, fitted.frozen)
     # Anew: test may have a longer sentence than train and valid.
     sizes = choose_sizes(config, every, mesh)
+    if platform(mesh) != "cpu":
+        every = {name: fold(split) for name, split in every.items()}
     splits = hosts.put(every, split_sharding(mesh))
     if method.task.name == "sentiment":
         test_targets = _targets(predict, splits["test"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from msa_jax.batching import batches, gather, shuffled
+from msa_jax.batching import batches, fold, gather, shuffled
 
 N = 23
 KEY = jax.random.key(7)
@@ -71,3 +71,16 @@ def test_gather_cuts_rows_and_marks_padding():
         # Padding holds a real row: finite numbers and lengths of at least 1.
         assert any((found[2] == row).all() for row in every)
     assert gather(tiny.make_split(N), index).emotion is None
+
+
+def test_folded_sequences_give_the_same_batches():
+    split = tiny.make_split(N)
+    rows = jnp.asarray([3, 0, N, 22])
+    folded = fold(split)
+    assert folded.audio.rows.ndim == 2 and folded.audio.shape == split.audio.shape
+    expected, found = gather(split, rows), gather(folded, rows)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for ours, theirs in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    shapes = jax.eval_shape(lambda s: s, split)
+    assert fold(shapes).text.shape == split.text.shape  # nothing is computed

@@ -225,5 +225,5 @@ def test_estimates_what_a_training_keeps():
     # What is kept per sample is the same for each.
     assert more.step - need.step == most.step - more.step > 0
     on_tpu = estimate(8, "tpu")
-    assert on_tpu.data == 2 * need.data and on_tpu.state == need.state
+    assert on_tpu.data == need.data and on_tpu.state == need.state
     assert on_tpu.step == pytest.approx(memory.TPU * need.step, abs=1)

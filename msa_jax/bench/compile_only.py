@@ -16,6 +16,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax import backend, bert, epoch_program, memory
+from msa_jax.batching import fold
 from msa_jax.bench import encoders, hlo, needs, shapes, targets
 from msa_jax.bench.options import load_config
 from msa_jax.data.known import KNOWN, WORD_VECTOR
@@ -54,7 +55,8 @@ def _compile(options: Any, name: str, seeds: int, devices: list[Any]) -> dict[st
     width = bert_shape.hidden_size if bert_shape else WORD_VECTOR
     shape = shape._replace(widths=shape.widths | {"text": width})
     counts = len(shape.label), KNOWN[shape.name].sizes[1]
-    train, valid = (_split(shape, n, tokens=bert_shape is not None) for n in counts)
+    tokens = bert_shape is not None
+    train, valid = (fold(_split(shape, n, tokens=tokens)) for n in counts)
     mesh = make_mesh(0, data_devices, seeds, among=devices)
     row: dict[str, Any] = {
         "method": name,

@@ -226,7 +226,7 @@ def _defaults(owner: Any) -> Iterator[tuple[str, Any]]:
                 if field.default is not dataclasses.MISSING:
                     yield field.name, field.default
     elif inspect.isclass(owner):
-        yield from owner._field_defaults.items()  # a named tuple's
+        yield from getattr(owner, "_field_defaults").items()  # noqa: B009 (a named tuple's)
     else:
         for name, parameter in inspect.signature(owner).parameters.items():
             if parameter.kind is parameter.KEYWORD_ONLY:

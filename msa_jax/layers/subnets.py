@@ -38,7 +38,8 @@ def time_mean(
     x = jnp.where(jnp.isneginf(x), 0, x)
     count = jnp.full_like(length, x.shape[1])
     if over == "valid":
-        x = jnp.where(jnp.arange(x.shape[1])[None, :, None] < length[:, None, None], x, 0)
+        valid = jnp.arange(x.shape[1])[None] < length[:, None]
+        x = jnp.where(valid[:, :, None], x, 0)
         count = length
     total = x.sum(axis=1)
     # One divisor for all features would become a factor, and the mean differ from the

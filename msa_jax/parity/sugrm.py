@@ -319,13 +319,14 @@ def _method(
 
 
 def _readings(mode: str, embed: int, heads: int) -> Readings:
-    first, second, third, constants = MODES[mode.removesuffix("_dense")]
+    *letters, constants = MODES[mode.removesuffix("_dense")]
+    names = ("input_letters", "cross_letters", "self_letters")
+    shifts = ("step_shift", "phase_rate", "random_share")
     return Readings(
         embed=embed,
         heads=heads,
-        input=Sampling(5, 8, first, *constants),
-        cross=Sampling(1, 4, second, *constants),
-        own=Sampling(1, 3, third, *constants),
+        **dict(zip(names, letters, strict=True)),
+        **dict(zip(shifts, constants, strict=True)),
         dense=mode.endswith("_dense"),
         **NO_DROPOUT,
     )
