@@ -249,6 +249,8 @@ def test_the_papers_text(data):
         ("optim.groups.other.rate", float("nan")),
         ("optim.groups.audio.decay", -1e-3),
         ("optim.clip_norm", -1.0),
+        ("optim.clip_value", -1.0),
+        ("optim.tail", "kept"),
         ("optim.clip_norm", float("nan")),
         ("optim.schedule", "cosine"),
         ("optim.warmup_share", 1.0),
