@@ -21,6 +21,9 @@ from msa_jax.sealed import Frozen, StillSealed, recall
 from msa_jax.train_state import make_mesh
 from msa_jax.types import Method, PyTree, Split
 
+# Fields of `config.optim` that runs made before there were any lack: what those did.
+_ADDED = {"clip_value": 0.0, "step_every_batch": False, "tail": "dropped"}
+
 
 class FinishedRun(NamedTuple):
     """Everything needed to predict with a run's selected parameters.
@@ -155,6 +158,7 @@ def read_config(folder: Path) -> FrozenConfigDict:
     path = folder / workdir.CONFIG
     values = workdir.read_json(path)
     try:
+        values["optim"] = _ADDED | values["optim"]
         settings = FrozenConfigDict(values)
         config.check(settings)  # type: ignore[arg-type]  # reads only
     except UserError as error:
