@@ -154,8 +154,14 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     memory.give_back()  # what training took, and the state it ended with
     method, size = fitted.method, config.optim.batch_size
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
+    every = opened(inputs, fitted.frozen)
+    # Anew: test may have a longer sentence than train and valid.
+    sizes = choose_sizes(config, every, mesh)
+    lie = lying(fitted.frozen.params, mesh)
+    sentiment = method.task.name == "sentiment"
+    answer = (lambda o: o.prediction.T) if sentiment else method.task.read
 
-    def predict(split, read):
+    def predict(splits, read):
         run = step.make_predict(
             method,
             size,
@@ -165,43 +171,41 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
             sizes=sizes,
             lie=lie,
         )
-        return hosts.to_host(run(fitted.frozen.params, split))
+        return hosts.to_host(run(fitted.frozen.params, splits))
 
-    lie = lying(fitted.frozen.params, mesh)
-    every = opened(inputs, fitted.frozen)
-    # Anew: test may have a longer sentence than train and valid.
-    sizes = choose_sizes(config, every, mesh)
-    splits = hosts.put(every, split_sharding(mesh))
-    if method.task.name == "sentiment":
-        test_targets = _targets(predict, splits["test"])
-        test_prediction = test_targets[:, 0]
-    else:
-        test_targets, test_prediction = None, predict(splits["test"], None)
     with_u_labels = "u_labels" in fitted.recorded
+    splits = hosts.put(
+        {name: every[name] for name in ("train", "test")}, split_sharding(mesh)
+    )
+    index, large = {}, {}
+    some = dict(splits)
+    for name, split in splits.items():
+        n = split.label.shape[0]
+        index[name] = spread_out(n, FEATURE_SAMPLES)
+        if len(index[name]) < n:
+            some[name] = jax.tree.map(lambda x, i=index[name]: x[i], split)
+            if name == "test" or with_u_labels:
+                large[name] = split
+    both = predict(some, lambda outputs: (answer(outputs), outputs.feature))
+    answers = {name: answers for name, (answers, _) in both.items()}
+    if large:
+        answers |= predict(large, answer)
+    if sentiment:  # targets before samples
+        answers = {
+            name: np.ascontiguousarray(rows.swapaxes(1, 2))
+            for name, rows in answers.items()
+        }
     return Trained(
         fitted=fitted,
-        test_prediction=test_prediction,
-        test_targets=test_targets,
-        train_targets=_targets(predict, splits["train"]) if with_u_labels else None,
-        features=_features(predict, splits),
+        test_prediction=answers["test"][:, 0] if sentiment else answers["test"],
+        test_targets=answers["test"] if sentiment else None,
+        train_targets=answers["train"] if with_u_labels else None,
+        features={
+            name: Features(index[name], value)
+            for name, (_, value) in both.items()
+            if value
+        },
     )
-
-
-def _targets(predict: Callable, split: Split) -> np.ndarray:
-    """Return the predictions of every target, [s, m, n]."""
-    rows = predict(split, lambda outputs: outputs.prediction.T)
-    return np.ascontiguousarray(rows.swapaxes(1, 2))
-
-
-def _features(predict: Callable, splits: dict[str, Split]) -> dict[str, Features]:
-    """Return the features of some samples of train and test, if there are any."""
-    found = {}
-    for name in ("train", "test"):
-        index = spread_out(splits[name].label.shape[0], FEATURE_SAMPLES)
-        some = jax.tree.map(lambda x, index=index: x[index], splits[name])
-        if value := predict(some, lambda outputs: outputs.feature):
-            found[name] = Features(index, value)
-    return found
 
 
 def spread_out(n: int, most: int) -> np.ndarray:
