@@ -159,10 +159,19 @@ def test_features_are_those_of_evenly_spaced_samples(run, monkeypatch):
             np.testing.assert_allclose(few.value[name], expected, rtol=0, atol=1e-6)
 
 
-def test_a_method_without_features_leaves_none(dataset):
-    splits = make_inputs(dataset, smoke()).splits
-    splits["test"] = splits["valid"]
-    assert train._features(lambda split, read: {}, splits) == {}
+def test_a_method_without_features_leaves_none(run, dataset, monkeypatch):
+    def make_predict(*given, **how):
+        def nothing(split):
+            return np.zeros((5, len(split.label), 4)), {}
+
+        return lambda params, splits: {k: nothing(x) for k, x in splits.items()}
+
+    monkeypatch.setattr(train.step, "make_predict", make_predict)
+    (trained, _), config = run(), smoke()
+    mesh = make_mesh(1, 1, 5)
+    inputs = make_inputs(dataset, config)
+    found = train.evaluate(config, trained.fitted, inputs, mesh)
+    assert found.features == {} and found.test_targets.shape == (5, 4, 32)
 
 
 def test_evenly_spaced():
