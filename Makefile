@@ -17,7 +17,7 @@ PY := $(VENV)/bin/python
 TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile
 READY := $(VENV)/.ready
 
-.PHONY: help env demo test test-all check format hooks clean
+.PHONY: help env demo test test-all test-durations check format hooks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -32,6 +32,9 @@ test: $(READY) ## run the tests that every change needs
 
 test-all: $(READY) ## run all tests, those of rare and long things, too
 	@$(TESTS) $(ARGS)
+
+test-durations: $(READY) ## run the tests and keep what every file takes
+	@$(TESTS) -m "not slow" --durations-file=tests/durations.csv $(ARGS)
 
 check: $(READY) ## format, lint, types, tests: what a change must pass
 	@$(PY) -m ruff format --check .

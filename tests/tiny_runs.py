@@ -4,9 +4,9 @@ No BERT, no recurrence, no data set on disk, no report. In a process of its own:
 
     python tests/tiny_runs.py -m msa_jax.main --config tests/tiny_runs.py --workdir DIR
 
-which is `python -m msa_jax.main`, signals, exit codes, flags and all, but for the
-network (`tiny.Heads`), the data (below) and the report (a page of one word). All
-processes share compiled programs, small ones too.
+which is `python -m msa_jax.main` (or another command that trains), signals, exit codes,
+flags and all, but for the network (`tiny.Heads`), the data (below) and the report (a
+page of one word). All processes share compiled programs, small ones too.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from msa_jax.types import Examples, Method
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = "tests/tiny_runs.py"
-COMMAND = [sys.executable, SCRIPT, "-m", "msa_jax.main", "--config", SCRIPT]
+TINY = [sys.executable, SCRIPT, "-m"]
 SEEDS = (3, 4)
 VALID = 12  # samples; test has as many, so that a leak can take its place
 
@@ -119,16 +119,24 @@ def environment(devices: int = 8) -> dict[str, str]:
     }
 
 
-def command(folder: Path, *more: str, **changes: Any) -> list[str]:
-    """Return the words that start a run in a process of its own."""
+def command(
+    folder: Path, *more: str, module: str = "main", **changes: Any
+) -> list[str]:
+    """Return the words that start a run, or a search, in a process of its own."""
+    words = [*TINY, f"msa_jax.{module}", f"--config={SCRIPT}", f"--workdir={folder}"]
     fields = [f"--config.{name}={value}" for name, value in changes.items()]
-    return [*COMMAND, f"--workdir={folder}", *fields, *more]
+    return [*words, *fields, *more]
 
 
-def call(folder: Path, *more: str, **changes: Any) -> subprocess.CompletedProcess[str]:
-    """Run one to its end."""
+def call(folder: Path, *more: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run one to its end; `how`: see `command`."""
+    return run_words(command(folder, *more, **how))
+
+
+def run_words(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of these tests to its end."""
     return subprocess.run(
-        command(folder, *more, **changes),
+        words,
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -145,6 +153,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    module = sys.argv[2]
     sys.argv[:] = sys.argv[2:]  # without "-m", which `signals` reads elsewhere
     with tiny_main():
-        runpy.run_module("msa_jax.main", run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
