@@ -12,11 +12,11 @@ import tiny
 from flax import linen as nn
 
 from msa_jax import checkpoint, epoch_program, network, phases, step, tasks
-from msa_jax import config as defaults
 from msa_jax.batching import batches, count, cut, video_index
 from msa_jax.errors import UserError
 from msa_jax.layers import draws
 from msa_jax.losses import masked_mean
+from msa_jax.methods import PAPERS
 from msa_jax.sealed import freeze, state_hash
 from msa_jax.train_state import make_mesh, new_state, seed_keys
 from msa_jax.types import Method, Outputs, Phase
@@ -112,7 +112,7 @@ def test_accumulation_is_that_of_a_plain_loop(accumulate, tail, every_batch, lim
     expected, steps = plain_loop(accumulate, tail, every_batch, limit)
     close(weights(found.params), expected)
     assert found.opt_state[""][1].count == steps
-    c = defaults.base()
+    c = PAPERS["self_mm"].config()
     c.optim.update(
         batch_size=2,
         accumulate_batches=accumulate,
@@ -128,7 +128,7 @@ def test_accumulation_is_that_of_a_plain_loop(accumulate, tail, every_batch, lim
 
 
 def test_a_tail_that_steps_is_a_step():
-    c = defaults.base()
+    c = PAPERS["self_mm"].config()
     c.optim.update(batch_size=8, accumulate_batches=4, tail="stepped")
     assert epoch_program.steps_per_epoch(c, TRAIN) == 1
     c.optim.tail = "dropped"

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import config as defaults
 from msa_jax.data import Dataset
+from msa_jax.methods import PAPERS
 from msa_jax.types import Examples, Method
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ VALID = 12  # samples; test has as many, so that a leak can take its place
 
 def get_config() -> ConfigDict:
     """Return the configuration: six epochs of four steps, a second or two."""
-    config = defaults.base()
+    config = PAPERS["self_mm"].config()
     config.seeds = SEEDS
     config.text.encoder = "features"
     config.data.name = "made_up"
