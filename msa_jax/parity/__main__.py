@@ -93,8 +93,6 @@ def replay_file(path: Path, precisions: tuple[str, ...]) -> Replayed | None:
         raise UserError(
             f"{path}: no array {error.args[0]}; the layout is that of docs/parity.md"
         ) from error
-    except ValueError as error:
-        raise UserError(f"{path} does not fit the method: {error}") from error
     if tables is None:
         return None
     rows = [row for table in tables for row in table.rows]

@@ -19,6 +19,7 @@ from flax import linen as nn
 from msa_jax import epoch_program, methods, network, optim, step
 from msa_jax.batching import gather
 from msa_jax.config import fields
+from msa_jax.errors import UserError
 from msa_jax.layers.draws import DRAWS
 from msa_jax.layers.recurrence import States
 from msa_jax.methods.paper import Paper
@@ -52,7 +53,7 @@ def replay(
 
     Raises:
         KeyError: the file lacks an array.
-        ValueError: weights do not fit the network.
+        UserError: weights or recorded masks do not fit the network.
     """
     paper = methods.PAPERS.get(str(arrays["method"]))
     if paper is None or paper.torch is None:
@@ -191,7 +192,8 @@ class Replay:
                 return call(*args, **kwargs)
             name = self.names.module("/".join(context.module.path))
             if not waiting.get(name):
-                raise ValueError(f"dropped/order lacks a call of {name}")
+                where = " ".join(self.table.where)
+                raise UserError(f"{where}: dropped/order lacks a call of {name}")
             i = waiting[name].pop(0)
             mask = self.case.need(f"dropped/mask/{i:03d}")
             return args[0] * mask.astype(self.dtype) / (1 - rate[i])
@@ -329,7 +331,10 @@ class Replay:
         init = partial(network.start, self.method, jax.random.key(0))
         shapes = jax.eval_shape(init, batch)
         like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, self.dtype), shapes)
-        return jax.tree.map(jnp.asarray, from_torch(self.names, weights, like))
+        try:
+            return jax.tree.map(jnp.asarray, from_torch(self.names, weights, like))
+        except ValueError as error:
+            raise UserError(f"{' '.join(self.table.where)}: {error}") from error
 
     def _evaluate(self, batch: Batch) -> tuple[Any, PyTree]:
         variables = self.variables
@@ -464,7 +469,7 @@ def _cleaned(batch: Batch) -> Batch:
     for m in MODALITIES:
         x, length = getattr(batch, m), getattr(batch, f"{m}_length")
         axis = 2 if x.dtype.kind == "i" else 1
-        inside = jnp.arange(x.shape[axis]) < length[:, None]
+        inside = jnp.arange(x.shape[axis])[None] < length[:, None]
         spread = inside[:, None] if axis == 2 else inside[:, :, None]
         changes[m] = jnp.where(spread, x, 0)
     return dataclasses.replace(batch, **changes)
