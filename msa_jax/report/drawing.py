@@ -99,6 +99,7 @@ def epoch_axis(axes: Any, epochs: np.ndarray, places: np.ndarray | None = None) 
 
 def to_png(figure: Any) -> bytes:
     """Return a PNG on white, for the markdown report."""
+    _lay_out(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=150, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
@@ -109,6 +110,7 @@ def to_svg(figure: Any, name: str, alt: str) -> str:
 
     Ids are prefixed by `name`: several figures share one document.
     """
+    _lay_out(figure)
     buffer = io.StringIO()
     no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(
@@ -133,6 +135,16 @@ def to_svg(figure: Any, name: str, alt: str) -> str:
         'xmlns="http://www.w3.org/2000/svg" '
         f'xmlns:xlink="http://www.w3.org/1999/xlink">{body}'
     )
+
+
+def _lay_out(figure: Any) -> None:
+    """Place what a finished figure holds, once: every form of it is drawn alike.
+
+    Drawing would do it again for each form, after a first drawing that shows nothing.
+    """
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def mean_over(values: np.ndarray, axis: int) -> np.ndarray:
