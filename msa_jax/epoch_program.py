@@ -102,15 +102,8 @@ def plan(
         method = methods.make(config, encoder, label_range)
         steps = steps_per_epoch(config, train, method.videos)
         epochs = config.selection.max_epochs
-        schedule = optim.make_schedule(config.optim, epochs * steps, epochs)
-        optimizer = optim.make_optimizer(
-            config.optim.groups,
-            method.groups,
-            clip_norm=config.optim.clip_norm,
-            schedule=schedule,
-            rule=optim.rule_of(config.optim),
-        )
-        return method, optimizer
+        of_run = config.optim, method.groups, epochs * steps, epochs
+        return method, optim.from_settings(*of_run)
 
     method, optimizer = assemble(config)
     one = _shapes(method, optimizer, train)

@@ -333,3 +333,23 @@ def make_optimizer(
     elif schedule is not None:
         parts.append(schedule)
     return parts[0] if len(parts) == 1 else optax.chain(*parts)
+
+
+def from_settings(
+    config: Any, group: Callable[[str], str], steps: int, epochs: int
+) -> optax.GradientTransformation:
+    """Build the optimiser that a configuration describes.
+
+    Args:
+        config: `config.optim`.
+        group: see `make_optimizer`.
+        steps: optimiser steps of the longest possible run.
+        epochs: of that run.
+    """
+    return make_optimizer(
+        config.groups,
+        group,
+        clip_norm=config.clip_norm,
+        schedule=make_schedule(config, steps, epochs),
+        rule=rule_of(config),
+    )

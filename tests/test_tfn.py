@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,11 @@ from msa_jax.batching import gather
 from msa_jax.layers.subnets import OuterLinear, TextNet, outer, time_mean
 from msa_jax.methods import PAPERS, check, make
 from msa_jax.methods.tfn import group
+from msa_jax.parity.__main__ import replay_file
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import Batch
 
+GOLDEN = Path(__file__).parent / "goldens" / "tfn.npz"
 SHAPES = {
     "mosi": (50, 768, 5, 20),
     "mosei": (50, 768, 74, 35),
@@ -49,6 +52,16 @@ def drawn(module, *args):
         )
         for name, tree in shapes.items()
     }
+
+
+def test_the_public_network_its_training_and_its_dropout():
+    """The generic replay on arrays that MMSA's own classes and trainer computed."""
+    done = replay_file(GOLDEN, ("float64",))
+    assert done is not None and len(done.rows) > 90
+    assert [row for row in done.rows if not row.passed] == []
+    (note,) = done.notes
+    left = note.partition("compared: ")[2].split(", ")
+    assert all(name.endswith("num_batches_tracked") for name in left)
 
 
 def test_the_outer_product_holds_every_product():

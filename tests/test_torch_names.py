@@ -145,4 +145,4 @@ def test_variables_and_modules_have_names_too():
     counted = state | {"norm_1.num_batches_tracked": np.array(7)}
     tiny.assert_same(from_torch(LAYERED, counted, tree), tree)
     assert LAYERED.module("norm/drop") == "norm_1.dropout"
-    assert LAYERED.module("unknown") == "unknown"
+    assert LAYERED.module("subnorm/unknown") == "subnorm.unknown"

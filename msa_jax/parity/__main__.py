@@ -4,7 +4,8 @@
     python -m msa_jax.parity tests/goldens --precision float64
 
 Replays every reference file it knows in the folder and prints, per quantity, the
-largest error. An entry passes if |ours - reference| <= tolerance * (1 + |reference|).
+largest error; of files in schema 2, which any method can have, also what was not
+compared. An entry passes if |ours - reference| <= tolerance * (1 + |reference|).
 One line says whether programs that versions of jax's compiler got wrong come out right.
 Exit code 1 if anything fails.
 """
@@ -18,14 +19,14 @@ import numpy as np
 
 from msa_jax import cli, compiler
 from msa_jax.errors import UserError
-from msa_jax.parity.compare import Comparison, Row
+from msa_jax.parity.compare import Comparison, Row, floats
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 Arrays = Mapping[str, np.ndarray]
 
 
 class Replay(NamedTuple):
-    """How one kind of file is replayed; files are known by the start of their name."""
+    """How one kind of older file is replayed, known by the start of its name."""
 
     name: str
     run: Callable[..., None]
@@ -41,7 +42,7 @@ class Replayed(NamedTuple):
 
 
 def replays() -> tuple[Replay, ...]:
-    """Return what can be replayed."""
+    """Return what can be replayed of files older than schema 2."""
     from msa_jax.parity import (
         metric_values,
         mmcl,
@@ -75,58 +76,67 @@ def _metrics(module: Any) -> Callable[[Arrays, Comparison], None]:
 
 
 def replay_file(path: Path, precisions: tuple[str, ...]) -> Replayed | None:
-    """Replay every scenario of one file; None if its kind is not known.
+    """Replay one file; None if its kind, or the method it names, is not known.
 
     Raises:
-        UserError: the file cannot be read or lacks a key.
+        UserError: the file cannot be read, lacks a key or does not fit its method.
     """
+    from msa_jax.parity import replay, schema
+
+    arrays = _read(path)
+    try:
+        if schema.is_schema_2(arrays):
+            tables = replay.replay(arrays, path.name, precisions)
+        else:
+            tables = _replay_older(arrays, path, precisions)
+    except KeyError as error:
+        raise UserError(
+            f"{path}: no array {error.args[0]}; the layout is that of docs/parity.md"
+        ) from error
+    if tables is None:
+        return None
+    rows = [row for table in tables for row in table.rows]
+    return Replayed(rows, [note for table in tables for note in table.notes])
+
+
+def _replay_older(
+    arrays: Arrays, path: Path, precisions: tuple[str, ...]
+) -> list[Comparison] | None:
     known = [r for r in replays() if path.stem.startswith(r.name)]
     if not known:
         return None
-    replay, done = known[0], Replayed([], [])
-    for scenario, arrays in _scenarios(path, replay.scenarios).items():
+    replay, tables = known[0], []
+    for scenario, values in _scenarios(arrays, replay.scenarios).items():
         for precision in precisions if replay.floats else ("exact",):
             table = Comparison(path.name, scenario, precision)
+            tables.append(table)
             try:
-                _replay(replay, arrays, table, precision)
+                if not replay.floats:
+                    replay.run(values, table)
+                    continue
+                with floats(precision) as dtype:
+                    replay.run(values, table, dtype, TOLERANCE[precision])
             except KeyError as error:
-                raise UserError(
-                    f"{path}, scenario {scenario}: no array {error}; the layout is "
-                    "that of docs/parity.md"
-                ) from error
-            done.rows.extend(table.rows)
-            done.notes.extend(table.notes)
-    return done
+                raise KeyError(f"{error.args[0]} in scenario {scenario}") from error
+    return tables
 
 
-def _replay(replay: Replay, arrays: Arrays, table: Comparison, precision: str) -> None:
-    import jax
-
-    if not replay.floats:
-        replay.run(arrays, table)
-        return
-    # Accelerators multiply in lower precision unless told otherwise.
-    with (
-        jax.enable_x64(precision == "float64"),
-        jax.default_matmul_precision("highest"),
-    ):
-        dtype = np.dtype(precision).type
-        replay.run(arrays, table, dtype, TOLERANCE[precision])
-
-
-def _scenarios(path: Path, several: bool) -> dict[str, dict[str, np.ndarray]]:
+def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file}
+            return {key: file[key] for key in file}
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable .npz file ({error})") from error
+
+
+def _scenarios(arrays: Arrays, several: bool) -> dict[str, Arrays]:
     if not several:
         return {"all": arrays}
     found: dict[str, dict[str, np.ndarray]] = {}
     for key, value in arrays.items():
         scenario, _, rest = key.partition("/")
         found.setdefault(scenario, {})[rest] = value
-    return found
+    return dict(found)
 
 
 def main() -> int:

@@ -1,8 +1,23 @@
 """How far a replayed quantity is from its reference."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+@contextmanager
+def floats(precision: str) -> Iterator[Any]:
+    """Compute in "float64" or "float32", whose type it gives."""
+    import jax
+
+    # Accelerators multiply in lower precision unless told otherwise.
+    with (
+        jax.enable_x64(precision == "float64"),
+        jax.default_matmul_precision("highest"),
+    ):
+        yield np.dtype(precision).type
 
 
 class Row(NamedTuple):
