@@ -74,8 +74,11 @@ def formulations(
         load(network, params)
 
         def total(x, network=network):
-            given = *network(x), labels[x["index"]]
-            return loss(*given, config.weights, config.contrast), nothing
+            score, views = network(x)
+            value = loss(
+                score, views, labels[x["index"]], config.weights, config.contrast
+            )
+            return value, nothing
 
         found[f"torch, {kind}"] = grouped(network, config, total)
     return found

@@ -69,7 +69,8 @@ def formulations(
     labels = torch.from_numpy(label)
 
     def total(x):
-        return value(*network(x), labels[x["index"]], config.loss), nothing
+        score, feature = network(x)
+        return value(score, feature, labels[x["index"]], config.loss), nothing
 
     return {"torch": grouped(network, config, total)}
 

@@ -65,14 +65,12 @@ def _branch(inside: list[float], platforms: Any, platform: str) -> float:
 def _most_trips(body: Jaxpr) -> int:
     """Return how many slices there are of what a loop's body reads a slice of."""
     slices = [1]
-    for step in body.eqns:
+    steps: list[Any] = body.eqns
+    for step in steps:
+        name, shapes = step.primitive.name, [x.aval.shape for x in step.invars]
         # Side by side (vmap) a slice is a gather of one index.
-        alone = step.primitive.name == "dynamic_slice" or (
-            step.primitive.name == "gather" and step.invars[1].aval.ndim == 1
-        )
-        if alone and step.invars[0] in body.invars:
-            sizes = zip(
-                step.invars[0].aval.shape, step.params["slice_sizes"], strict=True
-            )
+        one = name == "dynamic_slice" or (name == "gather" and len(shapes[1]) == 1)
+        if one and step.invars[0] in body.invars:
+            sizes = zip(shapes[0], step.params["slice_sizes"], strict=True)
             slices += [whole // part for whole, part in sizes]
     return max(slices)
