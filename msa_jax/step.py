@@ -399,14 +399,14 @@ def select(
     better = jnp.isfinite(score) & (score <= selection.score - rules.min_delta)
     better &= selection.active
     best_epoch = jnp.where(better, epoch, selection.epoch)
-    params, statistics = jax.tree.map(
+    kept = jax.tree.map(
         lambda new, old: jnp.where(better, new, old),
         (params, statistics or {}),
         (selection.params, selection.statistics),
     )
     return Selection(
-        params=params,
-        statistics=statistics,
+        params=kept[0],
+        statistics=kept[1],
         score=jnp.where(better, score, selection.score),
         epoch=best_epoch,
         active=selection.active & (epoch - best_epoch < rules.early_stop),
