@@ -39,8 +39,8 @@ def made() -> dict[str, np.ndarray]:
         "tolerance32/default": np.float64(1e-5),
         "noise_gradient": np.array([], "<U1"),
     }
-    hp = {"rate": RATE, "decay": 0.0, "batch_size": 2, "dropout": 0.5, "early_stop": 1}
-    hp |= {"accumulate_batches": 1, "label_high": 3.0, "answer": "score", "error": "l1"}
+    hp = {"rate": RATE, "batch_size": 2, "dropout": 0.5, "early_stop": 1}
+    hp |= {"label_high": 3.0, "answer": "score", "error": "l1"}
     z |= {f"hp/{name}": np.array(value) for name, value in hp.items()}
     z["main/out/fusion"] = mean @ w + b
     z["main/feature/fusion"] = mean
@@ -103,7 +103,8 @@ def trained(x, label, w, b) -> dict[str, np.ndarray]:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     names = Names({"score/linear/": "score.", "Dropout_0/": "drop."})
-    linear = replace(methods.PAPERS["linear"], torch=names)
+    clipped = {"optim.clip_norm": 0.01, "optim.accumulate_batches": 2}  # not in `hp`
+    linear = replace(methods.PAPERS["linear"], torch=names, common=clipped)
     monkeypatch.setattr(methods, "PAPERS", {"linear": linear})
     return tmp_path
 
