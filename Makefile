@@ -1,6 +1,6 @@
 # One environment (.venv, from the exact versions in constraints.txt) for every target.
 # PYTHON=/path/to/python3.12 chooses the interpreter, VENV=dir the place,
-# ARGS="..." is handed to the command of `make demo` and `make test`,
+# ARGS="..." is handed to the command of `make demo`, `make test` and `make test-all`,
 # JOBS=0 tests in one process (two by default; each takes up to 6 GB).
 
 SHELL := bash
@@ -17,24 +17,30 @@ PY := $(VENV)/bin/python
 TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile
 READY := $(VENV)/.ready
 
-.PHONY: help env demo test check format hooks clean
+.PHONY: help env demo test test-all test-durations check format hooks clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 env: $(READY) ## create or refresh the environment in .venv
 
 demo: $(READY) ## train Self-MM on the built-in data, print the result table, write a report
 	@$(PY) -m msa_jax.main --config configs/demo.py --workdir runs/demo $(ARGS)
 
-test: $(READY) ## run the tests
+test: $(READY) ## run the tests that every change needs
+	@$(TESTS) -m "not slow" $(ARGS)
+
+test-all: $(READY) ## run all tests, those of rare and long things, too
 	@$(TESTS) $(ARGS)
+
+test-durations: $(READY) ## run the tests and keep what every file takes
+	@$(TESTS) -m "not slow" --durations-file=tests/durations.csv $(ARGS)
 
 check: $(READY) ## format, lint, types, tests: what a change must pass
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m pyright --pythonpath $(PY)
-	@$(TESTS) $(ARGS)
+	@$(TESTS) -m "not slow" $(ARGS)
 
 format: $(READY) ## format the code and mend what the linter can mend
 	@$(PY) -m ruff check --fix .

@@ -116,6 +116,7 @@ def plan(
         valid,
         -(-config.optim.batch_size // mesh.shape["data"]),  # of one device
         platform=platform(mesh),
+        in_turn=over_seeds == "map",
     )
     need = need._replace(state=_on_one_device(one, lie, mesh))
     hyper = methods.traced_values(config)

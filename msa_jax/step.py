@@ -5,8 +5,8 @@ seeds.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -146,7 +146,7 @@ def train_epoch(
         bad_steps.append(bad)
     step, epoch = _where(going, (found.step, epoch), (state.step, state.epoch))
     found = dataclasses.replace(found, step=step, epoch=epoch)
-    bad = functools.reduce(jnp.logical_or, bad_steps)
+    bad = reduce(jnp.logical_or, bad_steps)
     return Trained(found, phases.together(logs), bad)
 
 
@@ -449,6 +449,7 @@ def make_epoch(
 
     alone = over_seeds == "map"  # a lane that has ended is then not run at all
 
+    @partial(jax.jit, inline=True)  # traced once, though `ended` asks for its shapes
     def run(state, train, valid):
         method, optimizer = of_lane(state.hyper) if of_lane else shared
         videos, size = method.videos, rules.batch_size
@@ -508,8 +509,11 @@ def make_predict(
     read: Read | None = None,
     sizes: Sizes | None = None,
     lie: PyTree = None,
-) -> Callable[[PyTree, Split], PyTree]:
-    """Compile-ready program that predicts a split with every seed's variables.
+) -> Callable[[PyTree, PyTree], PyTree]:
+    """Compile-ready program that predicts splits with every seed's variables.
+
+    Several in one program compile in little more time than one: what they compute of a
+    batch is compiled once.
 
     Args:
         method, batch_size, read, sizes: see `predict`.
@@ -517,14 +521,18 @@ def make_predict(
         over_seeds: see `make_epoch`.
         lie: how the variables lie on the devices; None: as `state_sharding` says.
 
-    Returns: (variables, split) -> what `read` keeps, see `predict`, [s, n, ...].
+    Returns: (variables, split, or a pytree of them) -> of every split what `read`
+        keeps, see `predict`, [s, n, ...].
     """
     divide, columns = division(mesh, batch_size)
 
-    def one_seed(variables, split):
-        return predict(
-            method, variables, split, columns, divide, read=read, sizes=sizes
-        )
+    def one_seed(variables, splits):
+        def of_split(split):
+            return predict(
+                method, variables, split, columns, divide, read=read, sizes=sizes
+            )
+
+        return jax.tree.map(of_split, splits, is_leaf=lambda x: isinstance(x, Split))
 
     return jax.jit(
         over_seed_axis(one_seed, over_seeds),

@@ -156,8 +156,14 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     memory.give_back()  # what training took, and the state it ended with
     method, size = fitted.method, config.optim.batch_size
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
+    every = opened(inputs, fitted.frozen)
+    # Anew: test may have a longer sentence than train and valid.
+    sizes = choose_sizes(config, every, mesh)
+    lie = lying(fitted.frozen.variables, mesh)
+    sentiment = method.task.name == "sentiment"
+    answer = (lambda o: o.prediction.T) if sentiment else method.task.read
 
-    def predict(split, read):
+    def predict(splits, read):
         run = step.make_predict(
             method,
             size,
@@ -167,52 +173,45 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
             sizes=sizes,
             lie=lie,
         )
-        return hosts.to_host(run(fitted.frozen.variables, split))
+        return hosts.to_host(run(fitted.frozen.variables, splits))
 
-    lie = lying(fitted.frozen.variables, mesh)
-    every = opened(inputs, fitted.frozen)
-    # Anew: test may have a longer sentence than train and valid.
-    sizes = choose_sizes(config, every, mesh)
-    if platform(mesh) != "cpu":
-        every = {name: fold(split) for name, split in every.items()}
-    splits = hosts.put(every, split_sharding(mesh))
-    if method.task.name == "sentiment":
-        test_targets = _targets(predict, splits["test"])
-        test_prediction = test_targets[:, 0]
-    else:
-        test_targets, test_prediction = None, predict(splits["test"], None)
     with_u_labels = "u_labels" in fitted.recorded
+    given = {name: every[name] for name in ("train", "test")}
+    if platform(mesh) != "cpu":
+        given = {name: fold(split) for name, split in given.items()}
+    splits = hosts.put(given, split_sharding(mesh))
+    index, large = {}, {}
+    some = dict(splits)
+    for name, split in splits.items():
+        n = split.label.shape[0]
+        index[name] = spread_out(n, FEATURE_SAMPLES)
+        # Samples of videos are answered among the others of theirs.
+        if len(index[name]) < n and not method.videos:
+            alone = dataclasses.replace(split, videos=None)
+            some[name] = jax.tree.map(lambda x, i=index[name]: x[i], alone)
+            if name == "test" or with_u_labels:
+                large[name] = split
+    both = predict(some, lambda outputs: (answer(outputs), outputs.feature))
+    answers = {name: answers for name, (answers, _) in both.items()}
+    if large:
+        answers |= predict(large, answer)
+    if sentiment:  # targets before samples
+        answers = {
+            name: np.ascontiguousarray(rows.swapaxes(1, 2))
+            for name, rows in answers.items()
+        }
+    kept = {name: index[name] if method.videos else slice(None) for name in index}
     return Trained(
         fitted=fitted,
-        test_prediction=test_prediction,
-        test_targets=test_targets,
-        train_targets=_targets(predict, splits["train"]) if with_u_labels else None,
-        features=_features(predict, splits, method.videos),
+        test_prediction=answers["test"][:, 0] if sentiment else answers["test"],
+        test_targets=answers["test"] if sentiment else None,
+        train_targets=answers["train"] if with_u_labels else None,
+        features={
+            name: Features(index[name], {t: x[:, kept[name]] for t, x in value.items()})
+            for name, (_, value) in both.items()
+            if value
+        },
     )
-
-
-def _targets(predict: Callable, split: Split) -> np.ndarray:
-    """Return the predictions of every target, [s, m, n]."""
-    rows = predict(split, lambda outputs: outputs.prediction.T)
-    return np.ascontiguousarray(rows.swapaxes(1, 2))
-
-
-def _features(
-    predict: Callable, splits: dict[str, Split], videos: bool
-) -> dict[str, Features]:
-    """Return the features of some samples of train and test, if there are any."""
-    found = {}
-    for name in ("train", "test"):
-        index = spread_out(splits[name].label.shape[0], FEATURE_SAMPLES)
-        some, kept = splits[name], index
-        if not videos:  # else all are answered, each among those of its video
-            alone = dataclasses.replace(some, videos=None)
-            some = jax.tree.map(lambda x, index=index: x[index], alone)
-            kept = slice(None)
-        if value := predict(some, lambda outputs: outputs.feature):
-            value = {target: x[:, kept] for target, x in value.items()}
-            found[name] = Features(index, value)
-    return found
 
 
 def spread_out(n: int, most: int) -> np.ndarray:

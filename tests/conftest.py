@@ -1,17 +1,102 @@
-"""Set-up of every test: 8 fake devices, strict ranks, cached compilations, fixtures."""
+"""Set-up of every test: 8 fake devices, strict ranks, cached compilations, fixtures.
+
+Also the clock: an unmarked test that takes too long fails, and `make test-durations`
+keeps what every file takes. It counts CPU seconds, those of its child processes too: on
+a busy machine a test waits long and computes no more than on a quiet one.
+"""
 
 import importlib.metadata
+import os
+from collections import Counter
 from pathlib import Path
 
 import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LONGEST = 20  # CPU seconds of a test that is not marked slow, with what it sets up
 
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache" / "tests"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+# Small programs, too: processes and workers share them, and tracing costs enough.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+_STARTED = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser):
+    """Add the option of `make test-durations`."""
+    said = "write the CPU seconds of every file there"
+    parser.addoption("--durations-file", type=Path, help=said)
+
+
+def pytest_configure(config):
+    """Keep what every file takes, where somebody asks for it."""
+    if path := config.getoption("--durations-file"):
+        config.pluginmanager.register(Durations(path))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    """Start the clock."""
+    item.stash[_STARTED] = cpu_seconds()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Fail a test that took too long."""
+    result = yield
+    took = cpu_seconds() - item.stash[_STARTED]
+    long = item.get_closest_marker("long")
+    most = long.args[0] if long else LONGEST
+    if took > most and item.get_closest_marker("slow") is None:
+        pytest.fail(too_long(took, most), pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    """Stop the clock; a worker hands its reading on with the report."""
+    yield
+    took = cpu_seconds() - item.stash[_STARTED]
+    item.user_properties.append(("cpu_seconds", took))
+
+
+def cpu_seconds() -> float:
+    """Return what this process and its ended children have computed."""
+    times = os.times()
+    return sum(times[:4])
+
+
+def too_long(took: float, most: float) -> str:
+    """Say what to do about it."""
+    return (
+        f"{took:.0f} CPU seconds, more than {most}: make it faster, or mark it slow "
+        "and keep a fast test of the same idea"
+    )
+
+
+class Durations:
+    """Sums CPU seconds over the tests of a file, of all workers."""
+
+    def __init__(self, path: Path):
+        self._path, self._files = path, Counter()
+
+    def pytest_runtest_logreport(self, report):
+        """Add a test that has ended."""
+        if report.when == "teardown":
+            name = report.nodeid.split("::")[0]
+            self._files[name] += dict(report.user_properties).get("cpu_seconds", 0)
+
+    def pytest_sessionfinish(self, session):
+        """Write the file, in the process that hears of all tests."""
+        if hasattr(session.config, "workerinput"):
+            return
+        lines = [f"{name},{took:.0f}" for name, took in sorted(self._files.items())]
+        total = f"total,{sum(self._files.values()):.0f}"
+        self._path.write_text("\n".join(["file,cpu_seconds", total, *lines, ""]))
 
 
 @pytest.fixture(scope="session")

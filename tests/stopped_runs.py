@@ -20,12 +20,9 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict, FrozenConfigDict
-from test_sealed import data, settings
-from tiny import make_heads
+from tiny_runs import heads, settings, tiny_main
 
-from msa_jax import checkpoint, epoch_program, main, report, saver
-from msa_jax import data as datasets
+from msa_jax import checkpoint, learning, main, saver
 from msa_jax import train as training
 from msa_jax.data import Dataset
 from msa_jax.experiment import shuffles
@@ -43,39 +40,31 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-def config(**changes: Any) -> FrozenConfigDict:
-    found = ConfigDict(settings())
-    found.data.name = "made_up"
-    found.update_from_flattened_dict(changes)
-    return FrozenConfigDict(found)
-
-
 def train(
     folder: Path,
-    settings: Any = None,
+    asked: Any = None,
     dataset: Dataset | None = None,
-    method: Callable[[], Method] = make_heads,
+    method: Callable[[], Method] = heads,
     known: dict[Any, Any] | None = None,
 ) -> dict[str, Any]:
     """Run `main.run` without its report; a run that was stopped there goes on.
 
     Args:
         folder: the work directory.
-        settings: the configuration.
+        asked: the configuration.
         dataset: the data.
         method: what makes the method.
         known: what runs of one configuration share, so that each takes a second: the
             compiled epoch, and what selected parameters of the same hash answer.
     """
     folder.mkdir(exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
+    with tiny_main(dataset, method) as patch:
         patch.setattr(main, "set_up_jax", lambda precision: None)
-        patch.setattr(report, "write", lambda folder: None)
-        patch.setattr(datasets, "load", lambda *_: dataset or data(11))
-        patch.setattr(epoch_program.methods, "make", lambda *_: method())
         if known is not None:
             _share(patch, known)
-        return main.run(settings or config(), folder)
+        asked = asked or settings()
+        with jax.default_matmul_precision(asked.precision):
+            return main.run(asked, folder)
 
 
 def _share(patch: pytest.MonkeyPatch, known: dict[Any, Any]) -> None:
@@ -98,6 +87,21 @@ def _share(patch: pytest.MonkeyPatch, known: dict[Any, Any]) -> None:
     patch.setattr(training, "prepare", lambda *x: once("program", lambda: prepare(*x)))
     patch.setattr(training, "evaluate", evaluated)
     patch.setattr(shuffles, "answers", answered)
+
+
+def stop(folder: Path, at: int, **how: Any) -> None:
+    """Train until an epoch, which is not saved any more; `how`: see `train`."""
+    right = learning._one
+
+    def one(program, state, kind, number, active):
+        if number == at:
+            raise Killed
+        return right(program, state, kind, number, active)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "_one", one)
+        with pytest.raises(Killed):
+            train(folder, **how)
 
 
 def compared(folder: Path) -> dict[str, str]:

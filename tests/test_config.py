@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from msa_jax import methods
+from msa_jax.config.sections import ADDED
 from msa_jax.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
@@ -73,14 +74,15 @@ def test_a_configuration_of_another_method_is_refused():
         methods.check(c)
 
 
-def test_a_stored_configuration_takes_defaults_for_new_fields():
+def test_a_stored_configuration_takes_defaults_for_added_fields_alone():
     c = PAPERS["mmcl"].config("mosi+no_scl")
     stored = c.to_dict()
-    del stored["optim"]["warmup_share"], stored["weights"]["uni"]
-    stored["optim"]["batch_size"] = 7
-    again = methods.completed(stored)
-    assert again.optim.batch_size == 7 and again.weights.sentiment == 0
-    assert (again.optim.warmup_share, again.weights.uni) == (0.1, 0.7)
+    for path in ADDED:
+        del stored["optim"][path.removeprefix("optim.")]
+    assert methods.completed(stored) == c
+    del stored["weights"]["uni"]
+    with pytest.raises(KeyError):
+        methods.check(methods.completed(stored))
 
 
 def test_help_lists_every_field_with_what_it_may_be():
@@ -266,6 +268,8 @@ def test_the_papers_text(data):
         ("optim.groups.other.rate", float("nan")),
         ("optim.groups.audio.decay", -1e-3),
         ("optim.clip_norm", -1.0),
+        ("optim.clip_value", -1.0),
+        ("optim.tail", "kept"),
         ("optim.clip_norm", float("nan")),
         ("optim.optimiser", "sgd"),
         ("optim.beta1", 1.0),

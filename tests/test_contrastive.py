@@ -1,22 +1,19 @@
 """MMCL's losses: closed forms, loops over samples, ragged batches, many devices."""
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from tiny import quick
 
 from msa_jax import contrastive, contrastive_total
 from msa_jax.contrastive_total import Readings, Views, Weights
 from msa_jax.losses import masked_mean
-from msa_jax.parity.__main__ import replay_file
 from msa_jax.train_state import make_mesh
 
-GOLDENS = Path(__file__).parent / "goldens"
-FILES = sorted(p.stem for k in ("formula", "peer") for p in GOLDENS.glob(f"mmcl_{k}_*"))
 UNI = ("prose", "literal", "keys", "simclr")
 UNIFORM = ("wang_isola", "literal", "union", "all_pairs")
 SENTIMENT = ("log_outside_sum", "log_outside_mean", "log_inside")
@@ -44,40 +41,7 @@ def objective(views, label, valid, readings=Readings()):  # noqa: B008
     return contrastive_total.total(jnp.float32(0.25), terms, Weights())
 
 
-value_and_grad = jax.jit(jax.value_and_grad(objective), static_argnums=3)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_every_stored_array_passes(name):
-    done = replay_file(GOLDENS / f"{name}.npz", ("float64", "float32"))
-    assert done is not None and done.rows
-    assert [row for row in done.rows if not row.passed] == []
-
-
-@pytest.mark.parametrize("name", [f for f in FILES if "metrics" not in f])
-def test_every_stored_result_is_compared(name):
-    done = replay_file(GOLDENS / f"{name}.npz", ("float64",))
-    assert done is not None
-    with np.load(GOLDENS / f"{name}.npz") as z:
-        given = {
-            "P_raw",
-            "G_raw",
-            "F",
-            "F_aug",
-            "x",
-            "q",
-            "k",
-            "W",
-            "b",
-            "yhat",
-            "step",
-        }
-        given |= {"tau", "kappa", "lam", "mu", "eta", "alpha", "beta", "gamma", "ratio"}
-        given |= {"dim_mask", "dim_zeroed", "y_singleton", "warmup"}
-        given |= {"y"} if "y" in z and "cutoff" not in name else set()
-        given |= {"total"} if "schedule" in name else set()
-        keys = {k for k in z if k.rpartition("/")[2] not in given}
-    assert keys <= {row.quantity for row in done.rows}
+value_and_grad = quick(jax.value_and_grad(objective), static_argnums=3)
 
 
 # q = k, unit vectors at right angles, temperature 1: a positive scores 1, others 0.

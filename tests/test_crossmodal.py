@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import leaves, make_params, make_split, quick
+from tiny import leaves, make_params, make_split, quick, small
 
 from msa_jax import methods
 from msa_jax.batching import gather
@@ -199,11 +199,11 @@ def test_layers_of_a_stack_start_apart_and_within_their_bounds():
 
 
 def test_sugrm_takes_it_in_place_of_spt():
-    c = PAPERS["sugrm"].config()
-    c.model.sequence = "transformer"
-    c.spt.update({"embed": EMBED, "heads": HEADS, "rounds": 1})
-    methods.check(c)
-    method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))
+    method = methods.make(
+        small(PAPERS["sugrm"], model__sequence="transformer"),
+        FeatureEncoder(),
+        (-3.0, 3.0),
+    )
     split = make_split(4)
     params = make_params(method, split)
     assert "transformer" in params and "spt" not in params

@@ -6,19 +6,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from stopped_runs import compared, left_over, train
-from test_resume import stop
-from test_sealed import data
+from stopped_runs import compared, left_over, stop, train
+from tiny_runs import ROOT, command, data, environment
 
 from msa_jax import cli, files, lock, saver, workdir
 
-ROOT = Path(__file__).parents[1]
-SMOKE = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -77,6 +73,7 @@ def in_own_mounts(*commands: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         ["unshare", "-rm", "sh", "-c", script],
         cwd=ROOT,
+        env=environment(),
         capture_output=True,
         text=True,
     )
@@ -94,9 +91,9 @@ def mounts(tmp_path):
 
 
 def test_a_disk_that_is_really_full(tmp_path, mounts):
-    """300 kB hold the first files of a run, not its states of 1.6 MB."""
-    run = " ".join([*SMOKE, "--workdir", str(tmp_path / "run")])
-    done = in_own_mounts(f"mount -t tmpfs -o size=300k tmpfs {tmp_path}", run)
+    """64 kB hold the first files of a run, not its states."""
+    run = " ".join(command(tmp_path / "run"))
+    done = in_own_mounts(f"mount -t tmpfs -o size=64k tmpfs {tmp_path}", run)
     assert done.returncode == 2, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and "cannot be saved" in last
@@ -104,7 +101,7 @@ def test_a_disk_that_is_really_full(tmp_path, mounts):
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path, mounts):
-    run = " ".join([*SMOKE, "--workdir", str(tmp_path)])
+    run = " ".join(command(tmp_path))
     done = in_own_mounts(f"mount -t tmpfs -o ro tmpfs {tmp_path}", run)
     assert done.returncode == 2
     said = f"error: workdir {tmp_path}: cannot write there (Read-only file system)"
@@ -182,14 +179,13 @@ def heard():
 
 def test_ctrl_c_while_compiling(tmp_path, heard):
     """No traceback, no lock, no results; said within seconds."""
-    command = [*SMOKE, "--workdir", str(tmp_path / "run")]
     with subprocess.Popen(
-        command,
+        command(tmp_path / "run"),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")},
+        env=environment() | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")},
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:

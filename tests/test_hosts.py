@@ -1,7 +1,5 @@
 """Several processes as one run: two on this machine, over loopback."""
 
-import json
-import os
 import re
 import signal
 import socket
@@ -11,32 +9,29 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
+from stopped_runs import stop, train
+from tiny_runs import ROOT, call, command, environment, results, settings
 
 from msa_jax import beside, hosts
 from msa_jax.boards import Epoch
 from msa_jax.errors import UserError
 from msa_jax.learning import Saved
 
-ROOT = Path(__file__).parents[1]
-CONFIG = ("--config", "configs/smoke.py", "--config.selection.early_stop=40")
 SECONDS = 240  # for anything that should take a tenth of it
 
 
-def start(folder, number=None, port=0, devices=1, epochs=12):
-    """Start a run, or one process of a run of two; its output goes to a file."""
-    command = [sys.executable, "-m", "msa_jax.main", *CONFIG, "--workdir", folder]
-    command.append(f"--config.selection.max_epochs={epochs}")
-    if number is not None:
-        command += ["--distributed", f"--coordinator=127.0.0.1:{port}"]
-        command += ["--processes=2", f"--process_id={number}"]
-    fake = f"--xla_force_host_platform_device_count={devices}"
-    with open(f"{folder}.log{number or 0}", "a") as log:
+def start(folder, words, number, port):
+    """Start one of two processes, which has one device; its output goes to a file."""
+    where = ["--distributed", f"--coordinator=127.0.0.1:{port}"]
+    where += ["--processes=2", f"--process_id={number}"]
+    with open(f"{folder}.log{number}", "a") as log:
         return subprocess.Popen(
-            [str(word) for word in command],
+            [*words, *where],
             cwd=ROOT,
-            env=os.environ | {"XLA_FLAGS": fake, "JAX_PLATFORMS": "cpu"},
+            env=environment(devices=1),
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -48,21 +43,92 @@ def free_port():
         return s.getsockname()[1]
 
 
-def results(folder):
-    found = json.loads((folder / "results.json").read_text())
-    for name in ("time", "provenance"):
-        del found[name]
-    return found
+def pair(folder, words):
+    """Start both processes of a run."""
+    port = free_port()
+    return [start(folder, words, number, port) for number in (0, 1)]
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_and_end_as_one_with_two_devices(tmp_path):
+    """From a state that one process left; process 0 alone talks and writes."""
+    fields = {"mesh.devices": 2, "mesh.data": 2, "mesh.over_seeds": "vmap"}
+    asked, known, folder = settings(**fields), {}, tmp_path / "pair"
+    train(tmp_path / "alone", asked, known=known)
+    stop(folder, 4, asked=asked, known=known)
+    both = pair(folder, command(folder, **fields))
+    log = Path(f"{folder}.log0")
+    assert [process.wait(SECONDS) for process in both] == [0, 0], log.read_text()
+    assert "resuming after epoch 3" in log.read_text()
+    assert results(folder) == results(tmp_path / "alone")
+    assert "self_mm" not in Path(f"{folder}.log1").read_text()
+
+
+# What two processes hand each other and lay out over both, until one is killed.
+MEET = """
+import sys
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from msa_jax import cli, hosts
+port, number = sys.argv[1], int(sys.argv[2])
+def main():
+    with hosts.joined(hosts.Cluster(f"127.0.0.1:{port}", 2, number)):
+        mesh = jax.make_mesh((2,), ("seed",))
+        tree = {"x": np.arange(4.0), "key": jax.random.split(jax.random.key(7), 2)}
+        tree = hosts.put(tree, NamedSharding(mesh, P("seed")))
+        assert tree["x"].addressable_data(0).tolist() == [[0, 1], [2, 3]][number]
+        got = hosts.to_host(jax.jit(lambda t: t | {"x": 2 * t["x"]})(tree))
+        assert got["x"].tolist() == [0, 2, 4, 6]
+        assert (jax.random.key_data(got["key"]) == np.array(EXPECTED)).all()
+        while True:
+            own = {"a": np.arange(number, number + 3), "b": np.ones((2, 1), bool)}
+            shared = hosts.share(lambda: own)
+            assert shared["a"].tolist() == [0, 1, 2] and shared["b"].shape == (2, 1)
+            print("met", flush=True)
+cli.run_plain(main)
+"""
+
+
+def test_processes_share_values_and_one_that_is_left_alone_says_so(tmp_path):
+    """With the exit code that means: start all of them again."""
+    port = str(free_port())
+    keys = jax.random.key_data(jax.random.split(jax.random.key(7), 2)).tolist()
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEET.replace("EXPECTED", str(keys)), port, number],
+            cwd=ROOT,
+            env=environment(devices=1),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in ("0", "1")
+    ]
+    outputs = [process.stdout for process in both]
+    assert outputs[1] is not None
+    met = "met\n" in outputs[1]  # behind what gloo says
+    both[1].send_signal(signal.SIGKILL)
+    _, said = both[0].communicate(timeout=SECONDS)
+    _, other = both[1].communicate()
+    assert met and both[0].returncode == hosts.LOST, said + other
+    assert "error: process 0: another process of this run is gone" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow
 def test_one_of_two_processes_is_killed_and_the_pair_goes_on(tmp_path):
-    alone, pair = tmp_path / "alone", tmp_path / "pair"
-    assert start(alone, devices=2).wait(SECONDS) == 0
+    """With BERT and recurrent networks, from the beginning."""
+    alone, folder = tmp_path / "alone", tmp_path / "pair"
+    words = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
+    words += [f"--config.selection.{n}=12" for n in ("max_epochs", "early_stop")]
+    one = subprocess.run(
+        [*words, f"--workdir={alone}"], cwd=ROOT, env=environment(devices=2)
+    )
+    assert one.returncode == 0
 
-    port = free_port()
-    both = [start(pair, number, port) for number in (0, 1)]
-    log = Path(f"{pair}.log0")
+    words.append(f"--workdir={folder}")
+    both = pair(folder, words)
+    log = Path(f"{folder}.log0")
     limit = time.monotonic() + SECONDS
     while not re.search(r"epoch +3 ", log.read_text()):
         assert time.monotonic() < limit and both[0].poll() is None, log.read_text()
@@ -72,25 +138,21 @@ def test_one_of_two_processes_is_killed_and_the_pair_goes_on(tmp_path):
     both[1].wait(60)
     said = log.read_text()
     assert "error: process 0: another process of this run is gone" in said
-    assert "Traceback" not in said and not (pair / "results.json").exists()
+    assert "Traceback" not in said and not (folder / "results.json").exists()
 
-    port = free_port()
-    both = [start(pair, number, port) for number in (0, 1)]
+    both = pair(folder, words)
     assert [process.wait(SECONDS) for process in both] == [0, 0], log.read_text()
     assert "resuming after epoch" in log.read_text()
-    assert results(pair) == results(alone)
-    assert "self_mm" not in Path(f"{pair}.log1").read_text()  # process 0 alone talks
+    assert results(folder) == results(alone)
+    assert "self_mm" not in Path(f"{folder}.log1").read_text()
 
 
 def test_a_wrong_cluster_is_refused(tmp_path):
-    command = [sys.executable, "-m", "msa_jax.main", *CONFIG, "--workdir", tmp_path]
     for more, said in (
         (["--processes=2"], "need --distributed"),
         (["--distributed", "--processes=2"], "go together"),
     ):
-        done = subprocess.run(
-            [*map(str, command), *more], cwd=ROOT, capture_output=True, text=True
-        )
+        done = call(tmp_path / "run", *more)
         assert done.returncode == 2 and said in done.stderr
         assert done.stderr.count("\n") == 1
 

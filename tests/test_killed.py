@@ -6,16 +6,15 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 from stopped_runs import Killed, compared, killed_at, left_over, train, watching
+from tiny_runs import ROOT, command, environment, settings, tiny_main
 
-from msa_jax import nonfinite
+from msa_jax import main, nonfinite
 from msa_jax import train as training
 
-ROOT = Path(__file__).parents[1]
 PLACES = 14  # of about 120 changes of files
 
 
@@ -113,7 +112,7 @@ def test_after_the_last_epoch_nothing_is_trained_again(tmp_path, whole, known):
 
 # What a process does to itself at the n-th call of a function; then main goes on.
 DRIVER = """
-import os, signal, sys
+import os, runpy, signal, sys
 import msa_jax.{module} as place
 right, calls = place.{name}, []
 def call(*given, **more):
@@ -122,45 +121,61 @@ def call(*given, **more):
         {do}
     return right(*given, **more)
 place.{name} = call
-sys.argv = ["main", "--config", "configs/smoke.py", "--workdir", sys.argv[1]]
-from msa_jax import cli, main
-cli.run(main.main)
+{start}
 """
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+REMOVED = "(given[0] / 'manifest.json').unlink()"
+# Arrays of a state are there, no manifest.
+WRITTEN = ("checkpoint", "write_state", f"right(*given, **more); {REMOVED}; {KILL}")
+SMOKE = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
 
 
-def drive(folder, module, name, at, do):
-    code = DRIVER.format(module=module, name=name, at=at, do=do)
-    command = [sys.executable, "-c", code, str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def drive(words, module, name, do, at=1):
+    """Run the command of `words` with a process that does something to itself."""
+    python, *rest = words
+    if rest[0] == "-m":
+        start = f"runpy.run_module({rest[1]!r}, None, '__main__', alter_sys=True)"
+    else:
+        start = "sys.path.insert(0, 'tests')\n"
+        start += f"runpy.run_path({rest[0]!r}, None, '__main__')"
+    code = DRIVER.format(module=module, name=name, at=at, do=do, start=start)
+    return subprocess.run(
+        [python, "-c", code, *rest[1:]],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
 
 
+def test_kill_9_in_a_write_and_in_the_evaluation(tmp_path, whole, known):
+    """The real thing, twice; what goes on is this process."""
+    expected, _ = whole
+    folder = tmp_path / "run"
+    for module, name, do, at in ((*WRITTEN, 3), ("train", "evaluate", KILL, 1)):
+        done = drive(command(folder), module, name, do, at)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert not (folder / "results.json").exists()
+    assert "resuming after epoch 2" in done.stdout
+    train(folder, known=known)
+    assert compared(folder) == expected and left_over(folder) == []
+
+
+@pytest.mark.slow
 def test_killed_in_a_step_a_write_the_evaluation_and_the_report(tmp_path):
-    """The real thing, one run four times, against a run in one piece."""
-    smoke = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
+    """A run with everything, four times, against a run in one piece."""
     for name in ("one", "two"):
+        words = [*SMOKE, "--workdir", str(tmp_path / name)]
         if name == "two":
-            removed = "(given[0] / 'manifest.json').unlink()"
-            written = f"right(*given, **more); {removed}; {KILL}"
-            for module, function, at, do in (
-                ("nonfinite", "find", 2, KILL),  # epoch 2 has been computed
-                (
-                    "checkpoint",
-                    "write_state",
-                    1,
-                    written,
-                ),  # arrays are there, no manifest
-                ("train", "evaluate", 1, KILL),
-                ("report.rendering", "write_file", 3, KILL),
+            for module, function, do, at in (
+                ("nonfinite", "find", KILL, 2),  # epoch 2 has been computed
+                (*WRITTEN, 1),
+                ("train", "evaluate", KILL, 1),
+                ("report.rendering", "write_file", KILL, 3),
             ):
-                done = drive(tmp_path / name, module, function, at, do)
+                done = drive(words, module, function, do, at)
                 assert done.returncode == -signal.SIGKILL, done.stderr
-        done = subprocess.run(
-            [*smoke, "--workdir", str(tmp_path / name)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert "already done" in done.stdout  # only the report was missing
     assert compared(tmp_path / "two") == compared(tmp_path / "one")
@@ -168,13 +183,28 @@ def test_killed_in_a_step_a_write_the_evaluation_and_the_report(tmp_path):
     assert (tmp_path / "two" / "report.html").exists()
 
 
-def test_sigterm_keeps_the_last_epoch_and_exits_with_75(tmp_path):
+def test_killed_in_the_report(tmp_path, whole, known):
+    """The results are there; the same command writes the report and trains nothing."""
+    expected, _ = whole
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
-    command += ["--workdir", str(folder), "--config.selection.max_epochs=100000"]
-    command += ["--config.selection.early_stop=100000"]
+    train(folder, known=known)
+    (folder / "report.html").unlink()
+    with tiny_main() as patch:
+        patch.setattr(training, "prepare", None)
+        assert main._show(settings(), folder) == 0
+    assert (folder / "report.html").exists() and compared(folder) == expected
+
+
+def test_sigterm_keeps_the_last_epoch_and_exits_with_75(tmp_path):
+    folder, many = tmp_path / "run", 100000
+    fields = {"selection.max_epochs": many, "selection.early_stop": many}
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(folder, **fields),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:

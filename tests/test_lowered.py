@@ -12,12 +12,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 import tiny
-from test_mmcl import settings as mmcl_settings
-from test_spt_method import tiny as spt_settings
-from test_sugrm import settings as sugrm_settings
-from test_ucrn_method import settings as ucrn_settings
 
-from msa_jax import bert, lanes, step
+from msa_jax import bert, lanes, memory, step
 from msa_jax.layers import block_attention
 from msa_jax.layers.encoder_stack import EncoderStack
 from msa_jax.methods import PAPERS
@@ -25,32 +21,9 @@ from msa_jax.text import Encoder, FeatureEncoder
 from msa_jax.train_state import make_mesh
 
 TRAIN, VALID = tiny.make_split(23), tiny.make_split(11, seed=1)
+UNOPTIMISED = {"xla_backend_optimization_level": 0}
+NAMES = [name for name in PAPERS if name != "linear"]
 DATA = {f"{n}x" + "x".join(map(str, TRAIN.audio.shape[1:])) + "xf32" for n in (23, 11)}
-
-
-def of_self_mm():
-    c = PAPERS["self_mm"].config()
-    c.text.encoder = "features"
-    return c
-
-
-def of_ucrn():
-    c = ucrn_settings()
-    c.optim.accumulate_batches = 2
-    return c
-
-
-def of_sugrm():
-    return sugrm_settings("sugrm", model__sequence="spt", spt__rounds=1)
-
-
-METHODS = {
-    "self_mm": of_self_mm,
-    "mmcl": mmcl_settings,
-    "spt": spt_settings,
-    "sugrm": of_sugrm,
-    "ucrn": of_ucrn,
-}
 
 
 class Epoch:
@@ -72,7 +45,7 @@ class Epoch:
 
 def epoch(name: str, seeds: int, devices: int = 1, data: int = 1) -> Epoch:
     """Return the program of an epoch as `lanes.prepare` asks for it."""
-    c = METHODS[name]()
+    c = tiny.small(PAPERS[name], optim__accumulate_batches=2)
     c.seeds, c.optim.batch_size = tuple(range(seeds)), 7
     c.mesh.over_seeds = "vmap"
     mesh = make_mesh(devices, data, seeds)
@@ -85,23 +58,41 @@ def epoch(name: str, seeds: int, devices: int = 1, data: int = 1) -> Epoch:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "make_epoch", keep)
+        patch.setattr(memory, "estimate", lambda *_, **__: memory.Memory(0, 0, 0))
         lanes.prepare(c, TRAIN, VALID, encoder, mesh, (-3.0, 3.0))
     return found[0]
 
 
 @cache
-def shapes_on_a_tpu(name) -> set[str]:
-    """Return the types of all arrays of an epoch of five seeds, as "5x23x4xf32"."""
+def traced(name):
+    """Return the program of an epoch of five seeds, traced, and what it is given."""
     found = epoch(name, 5)
-    traced = found.program.trace(*found.given)
-    text = traced.lower(lowering_platforms=("tpu",)).as_text()
+    return found.program.trace(*found.given), found.given
+
+
+@cache
+def shapes_on_a_tpu(name) -> set[str]:
+    """Return the types of all its arrays, as "5x23x4xf32"."""
+    text = traced(name)[0].lower(lowering_platforms=("tpu",)).as_text()
     return set(re.findall(r"tensor<([0-9a-z]+)>", text))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_an_epoch_keeps_the_shapes_of_its_state(name):
+    """Lanes, traced fields, optimiser, label tables, selection; what it logs."""
+    program, (before, *_) = traced(name)
+    state, log = program.out_info
+    tiny.assert_same_shapes(state, before)
+    assert {x.shape for x in log.parts.values()} == {(5, 4)}  # of 7, 7, 7 and 2
+    assert "loss" in log.parts
+    assert all(part.startswith("loss") for part in log.parts)
+    assert log.valid_prediction.shape[:2] == (5, 11)
 
 
 def test_seeds_on_several_devices_step_at_once():
     """A device's own seeds are its own: nothing of them is gathered or sent."""
     found = epoch("self_mm", 8, devices=8)
-    text = found.program.lower(*found.given).compile().as_text()
+    text = found.program.lower(*found.given).compile(UNOPTIMISED).as_text()
     sent = re.findall(r"(all-gather|all-to-all|collective-permute)\(", text)
     assert sent == []
 
@@ -114,8 +105,7 @@ def test_devices_that_share_a_batch_send_what_they_have_to(name):
     The other methods have LSTMs, and MMCL contrasts every sample with all.
     """
     found = epoch(name, 4, devices=8, data=2)
-    options = {"xla_backend_optimization_level": 0}
-    text = found.program.lower(*found.given).compile(options).as_text()
+    text = found.program.lower(*found.given).compile(UNOPTIMISED).as_text()
     assert re.findall(r"(all-to-all|collective-permute)\(", text) == []
     # Where the batch goes into something that every device has.
     gathered = re.findall(r' all-gather\(.*op_name="[^"]*/(\w+)"', text)
@@ -125,14 +115,14 @@ def test_devices_that_share_a_batch_send_what_they_have_to(name):
     assert len(sums) <= 1
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_data_are_not_copied_for_every_seed(name):
     shapes = shapes_on_a_tpu(name)
     assert shapes >= DATA  # the data themselves are seen
     assert {f"5x{shape}" for shape in DATA} & shapes == set()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_random_numbers_lie_in_no_pairs(name):
     """A last axis of 2 is padded to 128 lanes; pairs are the keys' alone."""
     shapes = shapes_on_a_tpu(name)

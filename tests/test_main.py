@@ -15,6 +15,8 @@ from msa_jax.errors import UserError
 from msa_jax.experiment import controls
 from msa_jax.methods import PAPERS
 
+# Its fixture is the suite's one run of everything: BERT, recurrence, data, report.
+pytestmark = pytest.mark.long(90)
 ROOT = Path(__file__).parents[1]
 SMOKE = ["--config", "configs/smoke.py"]
 
@@ -57,34 +59,35 @@ def data(tmp_path_factory):
     return folder
 
 
+def smoke(folder, data):
+    done = call(*SMOKE, "--workdir", folder, f"--config.data.dir={data}")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, data):
-    """Two runs of the same config in two workdirs."""
-    folders = [tmp_path_factory.mktemp("runs") / name for name in ("one", "two")]
-    outputs = []
-    for folder in folders:
-        done = call(*SMOKE, "--workdir", folder, f"--config.data.dir={data}")
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
-        outputs.append(done.stdout)
-    return folders, outputs
+    """A run and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    return folder, smoke(folder, data)
 
 
 def test_the_memory_line_is_within_a_quarter_of_the_peak(finished):
-    for folder, printed in zip(*finished, strict=True):
-        said = re.search(r"^memory: about ([\d.]+) ([MG])B at most", printed, re.M)
-        assert said is not None
-        taken = json.loads((folder / "results.json").read_text())["time"]
-        peak = taken["peak_memory_bytes"]
-        lines = (folder / "times.jsonl").read_text().splitlines()
-        rising = [json.loads(line)["peak_memory_bytes"] for line in lines]
-        assert sorted(rising) == rising and 2e8 < rising[0] <= rising[-1] <= peak
-        line = float(said[1]) * {"M": 1e6, "G": 1e9}[said[2]]
-        assert abs(line / peak - 1) < 0.25, (line, peak)
+    folder, printed = finished
+    said = re.search(r"^memory: about ([\d.]+) ([MG])B at most", printed, re.M)
+    assert said is not None
+    taken = json.loads((folder / "results.json").read_text())["time"]
+    peak = taken["peak_memory_bytes"]
+    lines = (folder / "times.jsonl").read_text().splitlines()
+    rising = [json.loads(line)["peak_memory_bytes"] for line in lines]
+    assert sorted(rising) == rising and 2e8 < rising[0] <= rising[-1] <= peak
+    line = float(said[1]) * {"M": 1e6, "G": 1e9}[said[2]]
+    assert abs(line / peak - 1) < 0.25, (line, peak)
 
 
 def test_writes_everything(finished):
-    (folder, _), (printed, _) = finished
+    folder, printed = finished
     for name in (
         "results.json config.json provenance.json history.jsonl report.html report.md "
         "predictions_test.npz baselines_test.npz u_labels.npz samples.npz losses.npz "
@@ -130,7 +133,7 @@ def test_writes_everything(finished):
 
 
 def test_shows_single_samples(finished):
-    (folder, _), _ = finished
+    folder, _ = finished
     with np.load(folder / "samples.npz") as z, np.load(folder / "u_labels.npz") as u:
         assert z["text_source"] == "transcript"
         assert z["train_prediction"].shape == (2, 4, len(u["label"]))
@@ -149,7 +152,7 @@ def test_shows_single_samples(finished):
 
 
 def test_keeps_losses_of_every_step_and_features(finished):
-    (folder, _), _ = finished
+    folder, _ = finished
     lines = (folder / "history.jsonl").read_text().splitlines()
     history = [json.loads(line) for line in lines]
     with np.load(folder / "losses.npz") as z:
@@ -167,8 +170,10 @@ def test_keeps_losses_of_every_step_and_features(finished):
             assert z[f"{split}_audio"].dtype == np.float32
 
 
-def test_twice_is_byte_identical(finished):
-    (one, two), _ = finished
+@pytest.mark.slow
+def test_twice_is_byte_identical(finished, data, tmp_path):
+    (one, _), two = finished, tmp_path / "two"
+    smoke(two, data)
     assert without_time(one) == without_time(two)
     files = ("predictions_test", "u_labels", "samples", "losses", "features")
     for name in (f"{file}.npz" for file in files):
@@ -178,7 +183,7 @@ def test_twice_is_byte_identical(finished):
 
 
 def test_again_says_already_done(finished, data):
-    (folder, _), _ = finished
+    folder, _ = finished
     before = (folder / "results.json").read_bytes()
     again = call(*SMOKE, "--workdir", folder, f"--config.data.dir={data}")
     assert again.returncode == 0
@@ -187,7 +192,7 @@ def test_again_says_already_done(finished, data):
 
 
 def test_another_config_in_a_finished_workdir_is_refused(finished, data):
-    (folder, _), _ = finished
+    folder, _ = finished
     other = call(
         *SMOKE,
         "--workdir",

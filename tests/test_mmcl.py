@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msa_jax.config.mmcl import ROWS
-from tiny import assert_same, make_params, make_split, quick
+from tiny import assert_same_shapes, make_params, make_split, quick, small, used
 
-from msa_jax import config, methods, optim, step
+from msa_jax import methods, optim, step
 from msa_jax.batching import gather
 from msa_jax.contrastive_total import Weights
 from msa_jax.errors import UserError
@@ -31,17 +30,7 @@ STILL = {"model__dropout": 0.0, "model__cutoff": 0.0}
 
 def settings(variant: str = "", **changes):
     """Return a tiny configuration; a key `a__b` stands for the field a.b."""
-    c = PAPERS["mmcl"].config()
-    c.text.encoder = "features"
-    small = {"sequence_width": 4, "heads": 2, "layers": 1, "width": 320, "channels": 6}
-    c.model.update(small | {"context_width": 5, "fusion_width": 7})
-    if variant:
-        config.mmcl_variant(c, variant)
-    for path, value in changes.items():
-        section, field = path.split("__")
-        c[section][field] = value
-    methods.check(c)
-    return c
+    return small(PAPERS["mmcl"], variant, **changes)
 
 
 def make(variant: str = "", **changes):
@@ -49,9 +38,8 @@ def make(variant: str = "", **changes):
 
 
 @cache
-def start_params(axis: str = "feature", encoder: str = "transformer"):
-    method = make(model__cnn_axis=axis, model__encoder=encoder)
-    return make_params(method, SPLIT)
+def start_params(axis: str = "feature"):
+    return make_params(make(model__cnn_axis=axis), SPLIT)
 
 
 @cache
@@ -93,83 +81,70 @@ def test_both_directions_of_both_modalities_are_run_by_one_call(monkeypatch):
     assert runs == [4, 1, 1]
 
 
-@pytest.mark.parametrize("row", ["aligned", *ROWS])
+@pytest.mark.parametrize("row", PAPERS["mmcl"].variants)
 def test_every_row_of_the_tables_has_its_losses(row):
+    """Which parts there are and what they see; what they are: the next test."""
     c = settings(row)
     batch, outputs = trained_outputs()
     loss = methods.make(c, FeatureEncoder(), (-3.0, 3.0)).loss
-    (total, parts), grad = quick(
-        jax.value_and_grad(lambda o: loss(o, batch, ()), has_aux=True)
-    )(outputs)
     present = set(mmcl.PREDICTED) & set(c.model.modalities)
-    used = {n for n in TERMS if c.weights[n]}
-    assert set(parts) == {"loss_regression"} | {f"loss_{n}" for n in used}
-    expected = parts["loss_regression"]
-    for name in used:
-        expected += c.weights[name] * parts[f"loss_{name}"]
-        assert (abs(float(parts[f"loss_{name}"])) > 0) == bool(present)
-    np.testing.assert_allclose(total, expected, rtol=1e-5)
-    reached = {name for name, g in grad.feature.items() if bool(jnp.any(g != 0))}
-    views = {"feature", "augmented"} if "uni" in used else set()
-    views |= {"predicted", "target"} if used - {"uni"} else set()
-    assert reached == {f"{m}_{v}" for m in present for v in views}
+    weighted = {n for n in TERMS if c.weights[n]}
+    _, parts = jax.eval_shape(lambda o: loss(o, batch, ()), outputs)
+    assert set(parts) == {"loss_regression"} | {f"loss_{n}" for n in weighted}
+    (reads,) = used(lambda o: loss(o, batch, ())[0], outputs)
+    reached = {name for name, read in reads.feature.items() if read}
+    views = {"feature", "augmented"} if "uni" in weighted else set()
+    views |= {"predicted", "target"} if weighted - {"uni"} else set()
+    assert reads.prediction and reached == {f"{m}_{v}" for m in present for v in views}
 
 
-@pytest.mark.parametrize("row", ["aligned", "linear", "ta"])
-def test_every_parameter_of_what_is_present_learns(row):
+@pytest.mark.parametrize("row", ["aligned", "t"])
+def test_the_loss_is_the_weighted_sum_of_its_parts(row):
     c = settings(row)
-    method, params = make(row), start_params(encoder=c.model.encoder)
-    batch = gather(SPLIT, jnp.arange(8))
-
-    def value(params):
-        out = method.model.apply(
-            {"params": params}, batch, train=True, rngs={"dropout": jax.random.key(0)}
-        )
-        return method.loss(out, batch, ())[0]
-
-    grad = quick(jax.grad(value))(params)
-    moves = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): bool(jnp.any(g != 0))
-        for path, g in jax.tree_util.tree_leaves_with_path(grad)
-    }
-    of_vision = ("vision_coding/", "vision_map/linear/kernel")
-    absent = (*of_vision, "vision_prediction/target_cnn/") if row == "ta" else ()
-    assert moves == {name: not name.startswith(absent) for name in moves}
+    batch, outputs = trained_outputs()
+    loss = methods.make(c, FeatureEncoder(), (-3.0, 3.0)).loss
+    total, parts = quick(lambda o: loss(o, batch, ()))(outputs)
+    expected = parts["loss_regression"]
+    for name in TERMS:
+        expected += c.weights[name] * parts[f"loss_{name}"]
+        assert (abs(float(parts[f"loss_{name}"])) > 0) == (row == "aligned")
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("axis", ["feature", "time"])
+def run_network(method, params, batch, key=None):
+    rngs = None if key is None else {"dropout": key}
+    return method.model.apply(
+        {"params": params}, batch, train=key is not None, rngs=rngs
+    )
+
+
 @pytest.mark.parametrize("word", ["t", "av"])
-def test_an_absent_modality_is_not_read(word, axis):
-    method = make(word, model__cnn_axis=axis)
+def test_an_absent_modality_is_not_read_over_time(word):
+    """Along the features: tests/methods."""
+    method = make(word, model__cnn_axis="time")
     absent = {"t": ("audio", "vision"), "av": ("text",)}[word]
     batch, params = gather(SPLIT, jnp.arange(8)), make_params(method, SPLIT)
-    whole = forward(batch, params, word, axis).prediction
-    gone = {m: jnp.zeros((24, 1, 1)) for m in absent}
-    gone |= {f"{m}_length": jnp.ones(24, jnp.int32) for m in absent}
-    without = SPLIT.replace(**gone)
-    assert_same(make_params(method, without), params)  # nor does its width count
-    alone = forward(gather(without, jnp.arange(8)), params, word, axis).prediction
-    np.testing.assert_array_equal(alone, whole)
-    for name in set(SEQUENCES) - set(absent):
-        other = batch.replace(**{name: getattr(batch, name) + 1})
-        assert bool(jnp.any(forward(other, params, word, axis).prediction != whole))
+    _, reads = used(partial(run_network, method), params, batch)
+    assert {m for m in SEQUENCES if not getattr(reads, m)} == set(absent)
+    assert not any(getattr(reads, f"{m}_length") for m in absent)
+    without = SPLIT.replace(**{m: jnp.zeros((24, 1, 1)) for m in absent})
+    assert_same_shapes(make_params(method, without), params)
 
 
 @pytest.mark.parametrize("axis", ["feature", "time"])
 def test_outside_training_no_targets_are_computed(axis):
+    method = make(model__cnn_axis=axis)
     params, batch = start_params(axis), gather(SPLIT, jnp.arange(8))
-    out = forward(batch, axis=axis)
+    out = jax.eval_shape(partial(run_network, method), params, batch)
     assert set(out.feature) == {"fusion"} and out.prediction.shape == (1, 8)
-    without = dict(params)
+    reads, _ = used(partial(run_network, method), params, batch)
     for name in ("audio_prediction", "vision_prediction"):
-        parts = params[name].items()
-        without[name] = {k: v for k, v in parts if k != "target_cnn"}
-    again = forward(batch, without, axis=axis)
-    np.testing.assert_array_equal(again.prediction, out.prediction)
+        assert not any(jax.tree.leaves(reads[name].pop("target_cnn")))
+    assert all(jax.tree.leaves(reads))
 
 
-@pytest.mark.parametrize("axis", ["feature", "time"])
-def test_padding_and_other_samples_do_not_matter(axis):
+def test_padding_and_other_samples_do_not_matter_over_time(axis="time"):
+    """Along the features: tests/methods."""
     batch = gather(SPLIT, jnp.arange(8))
     whole = forward(batch, axis=axis).prediction
 
@@ -213,39 +188,19 @@ def test_each_modality_is_predicted_from_the_others():
 
 
 def test_only_the_second_view_is_cut_off_and_each_time_anew():
+    """Anew: it follows the key; nothing else does, as there is no dropout."""
     method = make(model__dropout=0.0, model__cutoff=0.5)
     batch, params = gather(SPLIT, jnp.arange(4)), start_params()
-
-    def run(key):
-        rngs = {"dropout": key}
-        return method.model.apply({"params": params}, batch, train=True, rngs=rngs)
-
-    two_keys = jax.random.split(jax.random.key(0), 2)
-    one = quick(jax.vmap(run))(two_keys).feature
-    for m in mmcl.PREDICTED:
-        for view in ("feature", "target", "predicted"):
-            first, second = one[f"{m}_{view}"]
-            np.testing.assert_allclose(first, second, atol=1e-6)
-        first, second = one[f"{m}_augmented"]
-        assert bool((jnp.abs(first - second).max(axis=1) > 1e-4).all())
+    run = partial(run_network, method, params, batch)
+    features = jax.eval_shape(run, jax.random.key(0)).feature
+    follows = {
+        name: used(lambda key, name=name: run(key).feature[name], jax.random.key(0))[0]
+        for name in features
+    }
+    assert follows == {name: name.endswith("_augmented") for name in features}
 
 
-def test_padding_rows_reach_no_loss():
-    loss = make().loss
-    rows = jnp.array([0, 1, 2, 3, 4, *[24] * 11])
-    padded = gather(SPLIT, rows)
-    out = forward(padded, train=True)
-    few = jax.tree.map(lambda x: x[:5], padded)
-    expected = loss(
-        type(out)(out.prediction[:, :5], {k: v[:5] for k, v in out.feature.items()}),
-        few,
-        (),
-    )[1]
-    found = loss(out, padded, ())[1]
-    for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
-
-
+@pytest.mark.slow  # the loss alone: test_contrastive.py
 def test_eight_devices_give_one_device_s_losses():
     """Negatives are the global batch's: per device the loss would be another one."""
     c = settings(optim__batch_size=24, **STILL)
@@ -314,17 +269,14 @@ def test_sizes_are_the_paper_s():
     assert shapes["fusion"]["linear"]["kernel"].shape == (768 + 256 + 256, 256)
 
 
-@pytest.mark.parametrize("data", ["mosi", "mosei", "sims", "mosi_real"])
-def test_config_files_and_variants(data):
-    get = runpy.run_path(str(CONFIGS / f"mmcl_{data}.py"))["get_config"]
-    assert get().data.aligned is (False if data == "mosi_real" else None)
-    for word in ("", "aligned", "unaligned", *ROWS):
-        methods.check(get(word))
-    c = get("unaligned+no_contrast+t")
+def test_variants_and_data_sets():
+    aligned = {d: PAPERS["mmcl"].config(d).data.aligned for d in ("mosi", "mosi_real")}
+    assert aligned == {"mosi": None, "mosi_real": False}
+    c = PAPERS["mmcl"].config("unaligned+no_contrast+t")
     assert c.data.aligned is False and not any(c.weights.values())
     assert c.model.modalities == ("text",)
-    with pytest.raises(UserError, match="'no_sugar' must be aligned, unaligned or a"):
-        get("aligned+no_sugar")
+    with pytest.raises(UserError, match="'no_sugar' is no data set .* no variant"):
+        PAPERS["mmcl"].config("aligned+no_sugar")
 
 
 def test_every_point_of_the_sweep_is_a_configuration():

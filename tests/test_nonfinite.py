@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from stopped_runs import compared, config, train
-from test_resume import stop
-from test_sealed import data
+from stopped_runs import compared, stop, train
+from tiny_runs import data, settings
 
 from msa_jax import step
 from msa_jax.batching import batches, shuffled
@@ -64,7 +63,7 @@ def pair():
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("sound") / "run", config(**PATIENT))
+    return train(tmp_path_factory.mktemp("sound") / "run", settings(**PATIENT))
 
 
 PATIENT = {"selection.early_stop": 6}
@@ -75,7 +74,7 @@ def test_stop_ends_the_seed_and_names_step_and_samples(
     tmp_path, capsys, pair, what, sound
 ):
     folder = tmp_path / "run"
-    made = train(folder, config(**PATIENT), method=poisoned(pair, what))
+    made = train(folder, settings(**PATIENT), method=poisoned(pair, what))
     at = meetings(3, pair)[0]
     assert made["epochs_run"] == {"3": 3, "4": 6}
     (note,) = [note for note in made["notes"] if "not finite" in note]
@@ -95,9 +94,9 @@ def test_stop_ends_the_seed_and_names_step_and_samples(
 
 
 def test_skip_leaves_the_step_out_and_counts(tmp_path, pair, capsys):
-    settings = config(on_nonfinite="skip", **PATIENT)
+    asked = settings(on_nonfinite="skip", **PATIENT)
     method, known = poisoned(pair), {}
-    made = train(tmp_path / "a", settings, method=method, known=known)
+    made = train(tmp_path / "a", asked, method=method, known=known)
     assert made["epochs_run"] == {"3": 6, "4": 6}
     (note,) = [note for note in made["notes"] if "not finite" in note]
     count = len(meetings(3, pair))
@@ -108,25 +107,25 @@ def test_skip_leaves_the_step_out_and_counts(tmp_path, pair, capsys):
         bad = np.flatnonzero(~np.isfinite(z["loss"][:, 0])) + 1
     assert bad.tolist() == meetings(3, pair)
     # And after a kill: the same, notes included.
-    stop(tmp_path / "b", 5, settings=settings, method=method, known=known)
-    train(tmp_path / "b", settings, method=method, known=known)
+    stop(tmp_path / "b", 5, asked=asked, method=method, known=known)
+    train(tmp_path / "b", asked, method=method, known=known)
     assert compared(tmp_path / "b") == compared(tmp_path / "a")
 
 
 def test_a_seed_that_stopped_is_named_again_after_a_kill(tmp_path, pair):
-    settings, method, known = config(**PATIENT), poisoned(pair), {}
-    train(tmp_path / "a", settings, method=method, known=known)
-    stop(tmp_path / "b", 5, settings=settings, method=method, known=known)
+    asked, method, known = settings(**PATIENT), poisoned(pair), {}
+    train(tmp_path / "a", asked, method=method, known=known)
+    stop(tmp_path / "b", 5, asked=asked, method=method, known=known)
     (tmp_path / "b" / "nonfinite_seed_3.npz").unlink()
-    train(tmp_path / "b", settings, method=method, known=known)
+    train(tmp_path / "b", asked, method=method, known=known)
     assert "nonfinite_seed_3.npz" in compared(tmp_path / "b")
     assert compared(tmp_path / "b") == compared(tmp_path / "a")
 
 
 def test_abort_ends_the_run(tmp_path, pair):
-    settings = config(on_nonfinite="abort", **PATIENT)
+    asked = settings(on_nonfinite="abort", **PATIENT)
     with pytest.raises(UserError) as refused:
-        train(tmp_path / "run", settings, method=poisoned(pair, "gradient"))
+        train(tmp_path / "run", asked, method=poisoned(pair, "gradient"))
     at = meetings(3, pair)[0]
     said = f"seed 3: the gradient of training step {at} (epoch 3) is not finite"
     assert str(refused.value).startswith(said) and "\n" not in str(refused.value)

@@ -4,12 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from stopped_runs import Killed, compared, config, left_over, train
+from stopped_runs import compared, left_over, stop, train
 from test_checkpoint import damages
-from test_sealed import data
 from tiny import assert_same
+from tiny_runs import data, settings
 
-from msa_jax import learning, resume, saver
+from msa_jax import resume, saver
 from msa_jax.errors import UserError
 
 LATEST = 4  # epochs that the stopped run has done
@@ -27,21 +27,6 @@ def stopped(tmp_path_factory, known):
     train(base / "whole", known=known)
     stop(base / "run", LATEST + 1, known=known)
     return base / "run", compared(base / "whole")
-
-
-def stop(folder, at, **how):
-    """Train until an epoch, which is not saved any more."""
-    right = learning._one
-
-    def one(program, state, kind, number, active):
-        if number == at:
-            raise Killed
-        return right(program, state, kind, number, active)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "_one", one)
-        with pytest.raises(Killed):
-            train(folder, **how)
 
 
 def identity(folder):
@@ -139,7 +124,7 @@ def test_another_configuration_is_refused_with_the_differences(stopped, tmp_path
     folder = tmp_path / "run"
     shutil.copytree(source, folder)
     before = sorted(folder.rglob("*"))
-    other = config(**{"optim.batch_size": 4, "selection.max_epochs": 7})
+    other = settings(**{"optim.batch_size": 4, "selection.max_epochs": 7})
     with pytest.raises(UserError) as refused:
         train(folder, other)
     said = str(refused.value)
@@ -190,7 +175,7 @@ def test_other_devices_go_on_and_it_is_noted(stopped, tmp_path, capsys):
     """Two devices take over from one: equal to rounding, which the results say."""
     source, _ = stopped
     shutil.copytree(source, tmp_path / "run")
-    other = config(**{"mesh.devices": 2, "mesh.over_seeds": "vmap"})
+    other = settings(**{"mesh.devices": 2, "mesh.over_seeds": "vmap"})
     done = train(tmp_path / "run", other)
     assert "resuming after epoch" in capsys.readouterr().out
     assert any("with a difference in devices" in n for n in done["notes"])
@@ -216,22 +201,22 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_exact_on_devices_in_groups_and_with_schedules(tmp_path, layout):
-    settings, known = config(**LAYOUTS[layout]), {}
-    train(tmp_path / "whole", settings, known=known)
+    asked, known = settings(**LAYOUTS[layout]), {}
+    train(tmp_path / "whole", asked, known=known)
     for at in (2, 5):
-        stop(tmp_path / "run", at, settings=settings, known=known)
-    train(tmp_path / "run", settings, known=known)
+        stop(tmp_path / "run", at, asked=asked, known=known)
+    train(tmp_path / "run", asked, known=known)
     assert compared(tmp_path / "run") == compared(tmp_path / "whole")
 
 
 def test_a_seed_that_stopped_is_the_same_after_a_kill(tmp_path, known, capsys):
     """One seed ends before the kill: it is idle afterwards and keeps its result."""
-    settings, known = config(**{"selection.early_stop": 1}), {}
-    done = train(tmp_path / "whole", settings, known=known)
+    asked, known = settings(**{"selection.early_stop": 1}), {}
+    done = train(tmp_path / "whole", asked, known=known)
     run = list(done["epochs_run"].values())
     assert len(set(run)) == 2, run  # else this test shows nothing
-    stop(tmp_path / "run", max(run), settings=settings, known=known)
-    train(tmp_path / "run", settings, known=known)
+    stop(tmp_path / "run", max(run), asked=asked, known=known)
+    train(tmp_path / "run", asked, known=known)
     ended = list(done["epochs_run"])[int(np.argmin(run))]
     assert f"(ended already: seeds {ended})" in capsys.readouterr().out
     assert compared(tmp_path / "run") == compared(tmp_path / "whole")

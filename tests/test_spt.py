@@ -1,10 +1,13 @@
 """The sparse phased transformer: sampled keys, attention and what it must not see."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from tiny import quick
 
 from msa_jax.layers import window_attention, windows
 from msa_jax.layers.spt import Readings, SparsePhasedTransformer
@@ -79,7 +82,7 @@ def test_attention_and_its_own_backward_pass(queries, keys, sampling, shift):
         expected = plain_attention(*map(np.asarray, (q, k, v)), index, 3)
         for given in (shift, jnp.full(queries, shift)):
 
-            @jax.jit
+            @quick
             def run(q, k, v, given=given):
                 return window_attention.attend(kind, q, k, v, given, None)
 
@@ -95,7 +98,7 @@ def test_dropped_weights_count_nothing_and_get_no_gradient():
         shape = window_attention.weight_shape(kind, q, 0, None)
         keep = jnp.asarray(rng.integers(0, 2, shape) * 2.0)
 
-        @jax.jit
+        @quick
         def run(q, k, v):
             return window_attention.attend(kind, q, k, v, 0, None, keep)
 
@@ -122,14 +125,29 @@ def sequences(n=2, steps=(4, 11, 13)):
 
 def encode(readings, x, lengths=None, params=None, train=False, key=0):
     """Run the encoder: (its vectors, its parameters)."""
-    model = SparsePhasedTransformer(readings)
     if lengths is None:
         lengths = {m: np.full(len(v), v.shape[1]) for m, v in x.items()}
-    x, lengths = jax.tree.map(jnp.asarray, (x, lengths))
+    lengths = jax.tree.map(np.asarray, lengths)
     if params is None:
-        params = model.init(jax.random.key(0), x, lengths, train=False)["params"]
-    rngs = {"dropout": jax.random.key(key)}
-    return model.apply({"params": params}, x, lengths, train=train, rngs=rngs), params
+        start = partial(SparsePhasedTransformer(readings).init, train=False)
+        shapes = jax.eval_shape(start, jax.random.key(0), x, lengths)["params"]
+        rng = np.random.default_rng(5)
+        params = jax.tree.map(
+            lambda s: rng.uniform(-0.5, 0.5, s.shape).astype(s.dtype), shapes
+        )
+    run = compiled(readings, train)
+    return run(params, x, lengths, jax.random.key(key)), params
+
+
+@cache
+def compiled(readings, train):
+    model = SparsePhasedTransformer(readings)
+
+    def run(params, x, lengths, key):
+        rngs = {"dropout": key}
+        return model.apply({"params": params}, x, lengths, train=train, rngs=rngs)
+
+    return quick(run)
 
 
 def test_true_lengths_make_padding_invisible():

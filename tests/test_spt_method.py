@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from tiny import make_params, make_split, quick
+from tiny import make_params, make_split, quick, small, used
 
 from msa_jax import methods, optim, step
 from msa_jax.batching import gather
@@ -21,11 +21,7 @@ from msa_jax.types import MODALITIES, Batch, Outputs
 
 
 def tiny(**changes):
-    c = PAPERS["spt"].config()
-    c.spt.update({"embed": 4, "heads": 2, "rounds": 1, "respect_lengths": True})
-    c.update_from_flattened_dict(changes)
-    methods.check(c)
-    return c
+    return small(PAPERS["spt"], **changes)
 
 
 def make(c):
@@ -54,7 +50,7 @@ def test_head_equals_numpy():
     c, split = tiny(), make_split(5)
     method = make(c)
     params, batch = make_params(method, split), gather(split, jnp.arange(5))
-    network = spt.SparsePhasedTransformer(spt.readings(c.spt))
+    network = spt.SparsePhasedTransformer(spt.Readings(**c.spt))
     sequences = {m: getattr(batch, m) for m in MODALITIES}
     lengths = {m: getattr(batch, f"{m}_length") for m in MODALITIES}
     encode = quick(partial(network.apply, train=False))
@@ -74,18 +70,24 @@ def test_head_equals_numpy():
 
 
 def test_head_drops_out_only_while_training():
-    c = tiny(**{f"spt.{n}_dropout": 0.0 for n in ("relu", "residual", "embed")})
+    still = {f"spt.{n}_dropout": 0.0 for n in ("relu", "residual", "embed")}
     split = make_split(5)
-    params, batch = make_params(make(c), split), gather(split, jnp.arange(5))
+    batch = gather(split, jnp.arange(5))
 
-    def score(train, key):
-        rngs = {"dropout": jax.random.key(key)}
-        apply: Any = make(c).model.apply
-        return apply({"params": params}, batch, train=train, rngs=rngs).prediction
+    def follows(train, rate):
+        """Say whether scores follow the key of dropout."""
+        model: Any = make(tiny(**still, **{"model.output_dropout": rate})).model
+        params = make_params(make(tiny()), split)
 
-    c.model.output_dropout = 0.5
-    plain, one, two = quick(lambda: (score(False, 0), score(True, 0), score(True, 1)))()
-    assert (one != plain).any() and (one != two).any()
+        def run(key):
+            rngs = {"dropout": key}
+            return model.apply({"params": params}, batch, train=train, rngs=rngs)
+
+        return used(run, jax.random.key(0))[0]
+
+    assert [follows(True, 0.5), follows(True, 0.0), follows(False, 0.5)] == [
+        *(True, False, False),
+    ]
 
 
 @pytest.mark.parametrize("error, expected", [("l1", 1.25), ("l2", 2.125)])

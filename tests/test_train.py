@@ -1,6 +1,6 @@
 """Whole runs: determinism, seeds alone or together, one device or eight."""
 
-import json
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 from ml_collections import FrozenConfigDict
+from tiny_runs import VALID, data, settings, tiny_main
 
 from configs import smoke as smoke_config
 from msa_jax import epoch_program, nonfinite, packing, train, train_state
@@ -19,16 +20,43 @@ from msa_jax.train_state import make_mesh
 TOLERANCE = 1e-4
 
 
+FIVE = {
+    "seeds": (1, 2, 3, 4, 5),
+    "optim.batch_size": 12,
+    "selection.early_stop": 2,
+    "selection.max_epochs": 5,
+    "mesh.devices": 1,
+}
+TINY = FIVE | {"optim.batch_size": 8, "selection.max_epochs": 8}
+
+
 def smoke(**changes):
     config = smoke_config.get_config()
-    config.seeds = (1, 2, 3, 4, 5)
-    config.optim.batch_size = 12
-    config.selection.early_stop = 2
-    config.selection.max_epochs = 5
-    config.mesh.devices = 1
-    with config.unlocked():
-        config.update_from_flattened_dict(changes)
+    config.update_from_flattened_dict(FIVE | changes)
     return FrozenConfigDict(config)
+
+
+def trained(config, dataset):
+    """Return what a configuration finds and the log of every epoch."""
+    epochs, layout = [], config.mesh
+    inputs = make_inputs(dataset, config)
+    mesh = make_mesh(layout.devices, layout.data, len(config.seeds))
+    assert mesh.size == layout.devices
+    seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
+    fitted = train.fit(config, *seen, mesh, (-3.0, 3.0), "mosi", epochs.append)
+    return train.evaluate(config, fitted, inputs, mesh), epochs
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Train the tiny method with changes; the same changes are trained once."""
+
+    @cache
+    def once(**changes):
+        with tiny_main():
+            return trained(settings(**TINY | changes), data())
+
+    return once
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +65,9 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(dataset):
-    """Train with changes to the smoke config; the same changes are trained once."""
-    done = {}
-
-    def once(**changes):
-        key = json.dumps(changes, sort_keys=True)
-        if key not in done:
-            config, epochs = smoke(**changes), []
-            inputs = make_inputs(dataset, config)
-            layout = config.mesh
-            mesh = make_mesh(layout.devices, layout.data, len(config.seeds))
-            assert mesh.size == layout.devices
-            seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
-            how = mesh, (-3.0, 3.0), "mosi", epochs.append
-            fitted = train.fit(config, *seen, *how)
-            done[key] = train.evaluate(config, fitted, inputs, mesh), epochs
-        return done[key]
-
-    return once
+def smoke_run(dataset):
+    """The same with Self-MM and a BERT."""
+    return cache(lambda **changes: trained(smoke(**changes), dataset))
 
 
 def differences(a, b, lanes=slice(None)):
@@ -69,6 +81,13 @@ def differences(a, b, lanes=slice(None)):
 def test_learns(run):
     _, epochs = run()
     first, third = epochs[0].train["loss_fusion"], epochs[2].train["loss_fusion"]
+    assert third.mean() < first.mean() - 0.1
+
+
+@pytest.mark.slow
+def test_a_bert_learns(smoke_run):
+    _, epochs = smoke_run()
+    first, third = epochs[0].train["loss_fusion"], epochs[2].train["loss_fusion"]
     assert third.mean() < first.mean() - 0.005
 
 
@@ -81,25 +100,25 @@ def test_unimodal_losses_are_zero_for_two_epochs(run):
         assert (losses[2][epochs[2].active] > 0).all()
 
 
-def test_leaves_every_target_of_train_and_test(run, dataset):
+def test_leaves_every_target_of_train_and_test(run):
     trained, _ = run()
     for name, found in (
         ("train", trained.train_targets),
         ("test", trained.test_targets),
     ):
-        assert found.shape == (5, 4, len(dataset.splits[name].label))
+        assert found.shape == (5, 4, len(data().splits[name].label))
         assert np.isfinite(found).all()
     np.testing.assert_array_equal(trained.test_prediction, trained.test_targets[:, 0])
 
 
 def test_keeps_every_batch_of_every_loss(run):
-    """96 samples in batches of 12 make 8; an ended seed has none."""
+    """32 samples in batches of 8 make 4; an ended seed has none."""
     _, epochs = run()
     ended = 0
     for epoch in epochs:
         assert epoch.batches.keys() == epoch.train.keys()
         for name, values in epoch.batches.items():
-            assert values.shape == (5, 8)
+            assert values.shape == (5, 4)
             np.testing.assert_allclose(
                 values.mean(axis=1), epoch.train[name], rtol=1e-5
             )
@@ -108,16 +127,18 @@ def test_keeps_every_batch_of_every_loss(run):
     assert ended  # else this test shows half
 
 
-def test_our_bert_trains_the_same_to_the_bit(run):
+@pytest.mark.slow
+def test_our_bert_trains_the_same_to_the_bit(smoke_run):
     """Dropout included: linen derives its random numbers from the modules' names."""
-    expected, _ = run()
-    own, _ = run(**{"text.implementation": "own"})
+    expected, _ = smoke_run()
+    own, _ = smoke_run(**{"text.implementation": "own"})
     tiny.assert_same(own.fitted.frozen.variables, expected.fitted.frozen.variables)
     assert differences(own, expected) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
-def test_packed_text_trains_the_same(run, monkeypatch, devices):
+def test_packed_text_trains_the_same(smoke_run, monkeypatch, devices):
     """Dropout included; seeds in turn, and side by side with two devices per batch.
 
     Measured: predictions 8e-8, u-labels 1.0e-4 (ULGM's ratio magnifies rounding).
@@ -127,7 +148,7 @@ def test_packed_text_trains_the_same(run, monkeypatch, devices):
     if devices > 1:
         changes |= {f"mesh.{n}": devices for n in ("devices", "data")}
         changes |= {"mesh.over_seeds": "vmap"}
-    (expected, _), (packed, _) = run(), run(**changes)
+    (expected, _), (packed, _) = smoke_run(), smoke_run(**changes)
     rows = "3 rows" if devices > 1 else "5 rows"
     assert packed.fitted.notes[0].startswith(
         f"Text packed: {rows} of 32 tokens per batch"
@@ -144,25 +165,39 @@ def few_sizes(splits, size, *, shards, together):
     return packing.Sizes(32, (5,) if shards == 1 else (3,), shards)
 
 
-def test_features_are_those_of_evenly_spaced_samples(run, monkeypatch):
+@pytest.fixture(scope="module")
+def alone(run):
+    """The third seed without the others, and with the features of 20 samples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "FEATURE_SAMPLES", 20)
+        return run(seeds=(3,))[0]
+
+
+def test_features_are_those_of_evenly_spaced_samples(run, alone):
     every, _ = run()
-    monkeypatch.setattr(train, "FEATURE_SAMPLES", 40)
-    some, _ = run(seeds=(4, 5))
-    widths = {"fusion": 16, "text": 16, "audio": 8, "vision": 8}
-    for split, n in (("train", 96), ("test", 32)):
-        all_of, few = every.features[split], some.features[split]
+    widths = dict.fromkeys(("fusion", "text", "audio", "vision"), 4)
+    for split, n in (("train", 32), ("test", 12)):
+        all_of, few = every.features[split], alone.features[split]
         np.testing.assert_array_equal(all_of.index, np.arange(n))
-        assert few.index.tolist() == train.spread_out(n, 40).tolist()
+        assert few.index.tolist() == train.spread_out(n, 20).tolist()
         for name, width in widths.items():
             assert all_of.value[name].shape == (5, n, width)
-            expected = all_of.value[name][3:, few.index]
+            expected = all_of.value[name][2:3, few.index]
             np.testing.assert_allclose(few.value[name], expected, rtol=0, atol=1e-6)
 
 
-def test_a_method_without_features_leaves_none(dataset):
-    splits = make_inputs(dataset, smoke()).splits
-    splits["test"] = splits["valid"]
-    assert train._features(lambda split, read: {}, splits) == {}
+def test_a_method_without_features_leaves_none(run, monkeypatch):
+    def make_predict(*given, **how):
+        def nothing(split):
+            return np.zeros((5, len(split.label), 4)), {}
+
+        return lambda params, splits: {k: nothing(x) for k, x in splits.items()}
+
+    (done, _), config = run(), settings(**TINY)
+    inputs = make_inputs(data(), config)
+    monkeypatch.setattr(train.step, "make_predict", make_predict)
+    found = train.evaluate(config, done.fitted, inputs, make_mesh(1, 1, 5))
+    assert found.features == {} and found.test_targets.shape == (5, 4, VALID)
 
 
 def test_evenly_spaced():
@@ -175,9 +210,8 @@ def test_evenly_spaced():
         assert np.ptp(np.diff(places)) <= 1
 
 
-def test_a_seed_alone_is_the_seed_among_five(run):
+def test_a_seed_alone_is_the_seed_among_five(run, alone):
     together, _ = run()
-    alone, _ = run(seeds=(3,))
     assert differences(together, alone, slice(2, 3)) == 0
 
 
@@ -194,6 +228,7 @@ def in_float64(tree):
     return jax.tree.map(cast, tree)
 
 
+@pytest.mark.slow
 def test_eight_devices_agree_with_one(dataset, monkeypatch):
     """Batches of 12 do not divide by 8: they are padded and masked.
 
@@ -231,7 +266,7 @@ def test_early_stopping_ends_each_seed_on_its_own(run):
     for lane in range(5):
         ran = sum(bool(epoch.active[lane]) for epoch in epochs)
         assert trained.fitted.epochs_run[lane] == ran
-        assert ran == min(trained.fitted.selected_epoch[lane] + 2, 5)
+        assert ran == min(trained.fitted.selected_epoch[lane] + 2, 8)
     stopped = [epoch.recorded["u_labels"] for epoch in epochs]
     for before, after, epoch in zip(stopped, stopped[1:], epochs[1:], strict=False):
         still = ~epoch.active

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
-from test_sealed import data
+from tiny_runs import data
 
 from msa_jax import config as defaults
 from msa_jax import methods, sealed, train

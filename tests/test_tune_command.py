@@ -1,14 +1,13 @@
 """The command as a user calls it, and the winner's command after it."""
 
 import json
-import os
+import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from test_layout import ROOT
+from tiny_runs import ROOT, TINY, call, run_words
 
 SWEEP = """
 from msa_jax.experiment.search import LogUniform
@@ -19,20 +18,8 @@ def get_sweep():
 """
 
 
-def call(*words, cwd=ROOT):
-    """Run `python WORDS`; compiled programs are shared by the calls of this file."""
-    cache = str(ROOT / ".jax_cache" / "tests")
-    return subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
-    )
-
-
 def tune(*words):
-    return call("-m", "msa_jax.tune", "--config=configs/smoke.py", *words)
+    return run_words([sys.executable, "-m", "msa_jax.tune", *words])
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +31,9 @@ def sweep(tmp_path_factory) -> Path:
 
 def test_three_trials_from_end_to_end(sweep, tmp_path):
     """The winner, trained by the printed command, has the loss that made it win."""
-    folder, data = tmp_path / "search", f"--config.data.dir={tmp_path / 'data'}"
-    few = ("--config.seeds=2", "--config.selection.max_epochs=2", data)
-    done = tune(f"--sweep={sweep}", "--trials=3", f"--workdir={folder}", *few)
+    folder, few = tmp_path / "search", {"seeds": 4, "selection.max_epochs": 2}
+    words = (f"--sweep={sweep}", "--trials=3")
+    done = call(folder, *words, module="tune", **few)
     assert done.returncode == 0, done.stderr
     assert "3 trials of 1 seed(s), 1 compiled program(s)" in done.stdout
     for number in (1, 2, 3):
@@ -57,20 +44,19 @@ def test_three_trials_from_end_to_end(sweep, tmp_path):
     assert best["command"] in done.stdout
     assert found["budget"]["trials"] == 3 and "--config.seeds" not in best["command"]
     # As printed, but for the seeds: those of the search.
-    words = shlex.split(best["command"].replace("\\\n", " "))[1:]
+    words = shlex.split(best["command"].replace("\\\n", " "))
+    assert words[:3] == ["python", "-m", "msa_jax.main"]
     run = tmp_path / "run"
-    done = call(*words, "--config.seeds=2", f"--workdir={run}")
+    done = run_words([*TINY, *words[2:], "--config.seeds=4", f"--workdir={run}"])
     assert done.returncode == 0, done.stderr
     history = map(json.loads, (run / "history.jsonl").read_text().splitlines())
     losses = [epoch["valid"]["loss"][0] for epoch in history]
-    assert min(losses) == best["valid_loss"]["2"]  # to the bit
+    assert min(losses) == best["valid_loss"]["4"]  # to the bit
     # The file says the same, with the config file's seeds.
-    shown = call(
-        "-c",
-        f"import runpy; c = runpy.run_path({str(folder / 'best.py')!r})"
-        "['get_config'](); print(c.seeds, c.selection.max_epochs)",
-    )
-    assert shown.stdout.split() == ["(1,", "2)", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        chosen = runpy.run_path(str(folder / "best.py"))["get_config"]()
+    assert chosen.seeds == (3, 4) and chosen.selection.max_epochs == 2
 
 
 @pytest.mark.parametrize(
@@ -87,11 +73,11 @@ def test_three_trials_from_end_to_end(sweep, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line(sweep, words, said):
-    done = tune(*(word.format(rates=sweep) for word in words))
+    done = tune("--config=configs/smoke.py", *(w.format(rates=sweep) for w in words))
     assert done.returncode == 2 and said in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def test_help_has_an_example():
-    shown = call("-m", "msa_jax.tune", "--help").stdout
+    shown = tune("--help").stdout
     assert "--sweep configs/sweeps/ucrn.py" in shown and "--trials" in shown

@@ -23,22 +23,6 @@ from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES, Batch
 
 GOLDENS = Path(__file__).parent / "goldens"
-INPUTS = {
-    "formula_mjs": {"x_l", "x_a", "x_v"},
-    "formula_sqil": {"x", "x_seq", "W", "b", "se_W1", "se_W2", "stack_W2", "stack_b2"},
-    "formula_emotion_metrics": {"truth", "logits"},
-    "formula_noise": {"x", "bern", "present", "p"},
-    "formula_acc7_binning": {"score"},
-    "peer_sqlayer": {"x_T1", "x_T5", "reduction"},
-    "peer_multijsd": {f"T{t}/h{i}" for t in (1, 3) for i in range(3)},
-    "peer_metrics": {"preds", "truths", "emo_logits", "emo_truth"},
-    "peer_tbje_binning": {"score"},
-    "formula_urm_layer": None,  # mostly weights
-    "peer_encoder": {"embed_dim", "num_heads", "layers", "x", "cot"},
-    "peer_model_la": {"xl", "xa", "xv", "y"},
-    "peer_model_lav": {"xl", "xa", "xv", "y"},
-}
-ONCE = {"peer_encoder", "peer_model_la", "peer_model_lav"}
 TINY = {"unimodal_layers": 1, "crossmodal_layers": 1, "width": 6}
 PRESETS = {"paper": TINY, "code": {**CODE, **TINY}}
 COMBINATIONS = (
@@ -47,20 +31,7 @@ COMBINATIONS = (
 )
 
 
-@pytest.mark.parametrize("name", INPUTS)
-def test_every_stored_array_passes(name):
-    precisions = ("float64",) if name in ONCE else ("float64", "float32")
-    path = GOLDENS / f"ucrn_{name}.npz"
-    done = replay_file(path, precisions)
-    assert done is not None and not done.notes
-    assert [row for row in done.rows if not row.passed] == []
-    inputs = INPUTS[name]
-    if inputs is not None:
-        with np.load(path) as z:
-            keys = {k for k in z if not k.startswith("w/")} - inputs
-        assert keys <= {row.quantity for row in done.rows}
-
-
+@pytest.mark.slow
 def test_full_size_passes():
     """One pair of modalities in float32; `parity` replays all four."""
     with np.load(GOLDENS / "ucrn_peer_fullsize.npz") as file:
@@ -72,6 +43,7 @@ def test_full_size_passes():
 
 def test_a_wrong_network_fails(monkeypatch):
     """The replay is no formality: key and value trade places."""
+    monkeypatch.setattr(jax, "jit", quick)
     right = crossmodal.encode
 
     def swapped(x, context, weights, *args, **named):
@@ -130,8 +102,13 @@ def make(preset, **changes):
     return network, params
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("read", COMBINATIONS, ids="+".join)
+@pytest.mark.parametrize(
+    ("preset", "read"),
+    [
+        *(("code", read) for read in COMBINATIONS),
+        *(("paper", read) for read in COMBINATIONS[-2:]),
+    ],
+)
 def test_combinations_are_built_not_masked(preset, read):
     network, params = make(preset, modalities=read[::-1], outputs=len(read))
     run = partial(network.apply, {"params": params}, train=False)
@@ -154,9 +131,9 @@ def test_what_is_not_read_does_not_count_and_order_neither():
     assert (run(other).feature["text"] == run(batch).feature["text"]).all()
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_padding_counts_in_the_code_preset_only(preset):
-    network, params = make(preset)
+def test_padding_counts_in_the_code_preset():
+    """In the paper's it does not: tests/methods."""
+    network, params = make("code")
     run = quick(lambda batch: network.apply({"params": params}, batch, train=False))
     batch = tiny_batch()
     full = batch.audio_length == batch.audio.shape[1]
@@ -164,12 +141,18 @@ def test_padding_counts_in_the_code_preset_only(preset):
     inside = jnp.arange(batch.audio.shape[1])[None] < batch.audio_length[:, None]
     loud = replace(batch, audio=jnp.where(inside[:, :, None], batch.audio, 9.0))
     same = np.asarray(run(batch).prediction[0] == run(loud).prediction[0])
-    expected = full if preset == "code" else np.ones(5, bool)
-    np.testing.assert_array_equal(same, expected)
+    np.testing.assert_array_equal(same, full)
 
 
-@pytest.mark.parametrize("collapse", ["last", "mix"])
-@pytest.mark.parametrize("block", ["paper", "code"])
+@pytest.mark.parametrize(
+    ("block", "collapse"),
+    [
+        ("code", "mix"),
+        pytest.param("code", "last", marks=pytest.mark.slow),
+        pytest.param("paper", "mix", marks=pytest.mark.slow),
+        pytest.param("paper", "last", marks=pytest.mark.slow),
+    ],
+)
 def test_lengths_are_respected_with_every_block_and_collapse(block, collapse):
     changes = {"block": block, "collapse": collapse}
     network, params = make("paper", modalities=("audio",), **changes)
@@ -205,7 +188,8 @@ def test_parts_can_be_left_out():
     bare = {"unimodal_layers": 0, "crossmodal_layers": 0, "gate_layers": 0}
     network, params = make("paper", **bare)
     batch = tiny_batch()
-    feature = network.apply({"params": params}, batch, train=False).feature
+    run = quick(partial(network.apply, train=False))
+    feature = run({"params": params}, batch).feature
     last = jnp.take_along_axis(
         batch.audio, batch.audio_length[:, None, None] - 1, axis=1
     )[:, 0]

@@ -1,20 +1,20 @@
 """UCRN as a method: tasks, losses, variants; its network: test_ucrn.py."""
 
 import dataclasses
-from functools import cache
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msa_jax.config.ucrn import ROWS
-from tiny import make_params, make_split, quick
+from tiny import make_split, small
 
 from msa_jax import divergence, losses, methods, tasks
 from msa_jax.batching import gather
 from msa_jax.errors import UserError
 from msa_jax.methods import PAPERS, ucrn
 from msa_jax.text import FeatureEncoder
+from msa_jax.types import MODALITIES, Outputs
 
 EMOTION = jnp.asarray(np.random.default_rng(0).integers(-2, 3, (24, 6)).clip(0) / 1.0)
 SPLIT = dataclasses.replace(make_split(24), emotion=EMOTION)
@@ -28,29 +28,28 @@ TASKS = {
 
 
 def settings(variant: str = "", task: str = "sentiment"):
-    c = PAPERS["ucrn"].config(variant)
-    c.task = task
-    c.model.width = 6
-    for part in ("unimodal_layers", "crossmodal_layers"):
-        c.model[part] = min(1, c.model[part])
-    methods.check(c)
-    return c
+    return small(PAPERS["ucrn"], variant, task=task)
 
 
-@cache
-def evaluated(variant: str, task: str):
-    """Return the method, a batch with padding rows, and what it gives in testing."""
-    method = methods.make(settings(variant, task), FeatureEncoder(), (-3.0, 3.0))
-    batch = gather(SPLIT, jnp.array([0, 5, 7, 24, 24, 11]))
-    params = make_params(method, SPLIT)
-    run = quick(lambda p, b: method.model.apply({"params": p}, b, train=False))
-    return method, batch, run(params, batch)
+def outputs_for(task: str) -> Outputs:
+    """Return what a network puts out: logits or scores, features that differ."""
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(TASKS[task], 6)).astype(np.float32)
+    drawn = rng.normal(size=(3, 6, 5)).astype(np.float32)
+    feature = dict(zip(MODALITIES, drawn, strict=True))
+    return jax.tree.map(jnp.asarray, Outputs(logits, feature))
+
+
+BATCH = gather(SPLIT, jnp.array([0, 5, 7, 24, 24, 11]))  # two rows of padding
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_its_outputs_and_its_loss(task):
-    method, batch, outputs = evaluated("", task)
-    assert outputs.prediction.shape == (TASKS[task], 6)
+    method = methods.make(settings("", task), FeatureEncoder(), (-3.0, 3.0))
+    batch, outputs = BATCH, outputs_for(task)
+    start = partial(method.model.init_with_output, train=False)
+    made, _ = jax.eval_shape(start, jax.random.key(0), batch)
+    assert made.prediction.shape == (TASKS[task], 6)
     answer = method.task.read(outputs)
     assert answer.shape == ((6,) if task == "sentiment" else (6, TASKS[task]))
     total, parts = method.loss(outputs, batch, ())
@@ -102,7 +101,7 @@ def test_classes_of_labels(label):
         assert int(found[0]) - 3 == int(bins(np.asarray([label], np.float32))[0])
 
 
-@pytest.mark.parametrize("row", ["", "code", *ROWS])
+@pytest.mark.parametrize("row", ["", *PAPERS["ucrn"].variants])
 def test_every_row_builds_its_network_and_losses(row):
     c = settings(row)
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))
@@ -126,7 +125,7 @@ def test_every_row_builds_its_network_and_losses(row):
 
 
 def test_weights_of_the_losses():
-    _, batch, outputs = evaluated("", "sentiment")
+    batch, outputs = BATCH, outputs_for("sentiment")
     task = tasks.make("sentiment")
     total, parts = ucrn.loss(
         outputs, batch, (), task=task, divergence_weight=0.5, task_weight=2.0
@@ -143,7 +142,7 @@ def test_presets_and_refusals():
     assert (paper.model.width, paper.optim.batch_size) == (24, 16)
     assert {name: code.model[name] for name in ucrn.CODE} == dict(ucrn.CODE)
     assert len(paper.seeds) == 10
-    with pytest.raises(UserError, match="'no_tea' must be paper, code or a row"):
+    with pytest.raises(UserError, match="'no_tea' is no data set .* and no variant"):
         PAPERS["ucrn"].config("code+no_tea")
     c = PAPERS["mmcl"].config()
     c.task = "emotion"

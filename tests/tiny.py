@@ -1,16 +1,21 @@
 """A small split, a small Self-MM and a smaller stand-in: what several tests share."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.interpreters import partial_eval
 
 from msa_jax import optim, ulgm
 from msa_jax.batching import gather
+from msa_jax.config.fields import change, get
+from msa_jax.errors import UserError
 from msa_jax.layers.dense import ScoreHead
 from msa_jax.methods import label_rules, self_mm
+from msa_jax.methods.paper import Paper
 from msa_jax.sealed import Frozen, recall, state_hash
 from msa_jax.text import FeatureEncoder, pool
 from msa_jax.train_state import new_state, seed_keys
@@ -128,10 +133,60 @@ def make_optimizer(method: Method):
     return optim.make_optimizer(RATES, method.groups)
 
 
-def quick(function, **options):
-    """Compile without optimisation: twice as fast to compile, run once or twice."""
-    unoptimised = {"xla_backend_optimization_level": 0}
-    return jax.jit(function, compiler_options=unoptimised, **options)
+# Compiles without optimisation: twice as fast, for what runs once or twice.
+quick = partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
+
+
+def small(paper: Paper, words: str = "", **changes) -> Any:
+    """Return a paper's configuration with the smallest sizes that its checks take.
+
+    Args:
+        paper: one of `methods.PAPERS`.
+        words: data set and variants.
+        changes: further fields; `a__b` stands for the field a.b.
+    """
+    c = paper.config(words)
+    c.text.encoder, c.seeds = "features", (1, 2)
+    c.optim.batch_size, c.optim.accumulate_batches = 8, 1
+    change(c, {name.replace("__", "."): value for name, value in changes.items()})
+    fields = [f for f in paper.fields() if f.path.partition(".")[0] in paper.sections]
+    for field in fields:
+        value = get(c, field.path)
+        if field.kind is not int or field.choices or field.path in changes:
+            continue
+        deep = field.path.endswith(("layers", "rounds"))
+        for size in (1,) if deep else (4, 6, 8, 12, 16, 320):
+            if size < value and _takes(paper, c, field.path, size):
+                break
+        else:
+            change(c, {field.path: value})
+    paper.refuse(c)
+    return c
+
+
+def _takes(paper: Paper, config, path: str, value: int) -> bool:
+    change(config, {path: value})
+    try:
+        paper.check(config)
+    except UserError:
+        return False
+    return True
+
+
+def used(function, *given) -> Any:
+    """Say of every leaf of `given` whether what is returned depends on it.
+
+    Read from the traced program: nothing is compiled.
+    """
+    program = jax.make_jaxpr(function)(*given).jaxpr
+    _, read = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
+    return jax.tree.unflatten(jax.tree.structure(given), read)
 
 
 def leaves(tree) -> list[np.ndarray]:
@@ -149,6 +204,15 @@ def assert_same(a, b) -> None:
     for x, y in zip(leaves(a), leaves(b), strict=True):
         assert x.dtype == y.dtype
         np.testing.assert_array_equal(x, y)
+
+
+def assert_same_shapes(a, b) -> None:
+    """Two trees, or what stands for them, have the same structure, shapes and types."""
+
+    def described(tree):
+        return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+    assert described(a) == described(b)
 
 
 def assert_close(a, b, tolerance: float) -> None:

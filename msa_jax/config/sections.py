@@ -180,6 +180,12 @@ class Mesh(NamedTuple):
     )
 
 
+# Fields that earlier versions did not have: their runs are what the defaults say.
+ADDED = tuple(
+    f"optim.{name}"
+    for name in ("step_every_batch", "tail", "clip_value", *Rule._fields)
+)
+
 # Section -> what declares its fields.
 COMMON = (
     *(("", Run), ("data", Data), ("text", Text)),

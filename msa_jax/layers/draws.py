@@ -4,9 +4,6 @@ The stream is one of `types.Method.streams`; given values lie in the collection 
 under the module's path and the draw's name, as a replay of recorded ones needs.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 from flax import linen as nn
 from jaxtyping import Array
@@ -14,45 +11,17 @@ from jaxtyping import Array
 DRAWS = "draws"
 
 
-def normal(
-    module: nn.Module,
-    stream: str,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: Any = float,
-) -> Array:
+def normal(module: nn.Module, stream: str, name: str, shape: tuple[int, ...]) -> Array:
     """Draw from the normal distribution of mean 0 and variance 1.
 
     Args:
         module: that draws, in its own `__call__`.
         stream: where the key comes from.
         name: of the draw within the module.
-        shape, dtype: of the numbers; given ones must have that shape.
+        shape: of the numbers; given ones must have it.
     """
-    return _drawn(module, stream, name, shape, dtype, jax.random.normal)
-
-
-def uniform(
-    module: nn.Module,
-    stream: str,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: Any = float,
-) -> Array:
-    """Draw from [0, 1); see `normal`."""
-    return _drawn(module, stream, name, shape, dtype, jax.random.uniform)
-
-
-def _drawn(
-    module: nn.Module,
-    stream: str,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: Any,
-    draw: Callable[..., Array],
-) -> Array:
     if not module.has_variable(DRAWS, name):
-        return draw(module.make_rng(stream), shape, dtype)
+        return jax.random.normal(module.make_rng(stream), shape)
     given = module.get_variable(DRAWS, name)
     if given.shape != shape:
         raise ValueError(f"{name}: given draws have shape {given.shape}, not {shape}")

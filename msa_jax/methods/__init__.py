@@ -8,6 +8,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from msa_jax.config import fields, reads
+from msa_jax.config.sections import ADDED
 from msa_jax.errors import UserError
 from msa_jax.methods import linear, mmcl, self_mm, spt, sugrm, tfn, ucrn
 from msa_jax.methods.paper import Paper
@@ -62,10 +63,7 @@ def check(settings: Any) -> None:
 
 
 def completed(values: Mapping[str, Any]) -> ConfigDict:
-    """Return a configuration as an earlier version wrote it, with the fields of today.
-
-    Fields that did not exist have the values which stand for what was computed then:
-    the defaults.
+    """Return a configuration as an earlier version wrote it, with `sections.ADDED`.
 
     Args:
         values: of the configuration, nested.
@@ -74,10 +72,11 @@ def completed(values: Mapping[str, Any]) -> ConfigDict:
         UserError: there is no such method.
     """
     stored = ConfigDict(values)
-    settings = of(stored).config()
-    with settings.ignore_type():
-        settings.update(stored)
-    return settings
+    for field in of(stored).fields():
+        section, _, name = field.path.rpartition(".")
+        if field.path in ADDED and name not in fields.get(stored, section):
+            fields.get(stored, section)[name] = field.default
+    return stored
 
 
 def against_packing(settings: Any) -> str:
