@@ -105,14 +105,15 @@ class Replay:
     def every_stage(self) -> None:
         """Replay whatever the case has; then name what was not compared."""
         stages = {
-            "out/": self.evaluation,
-            "clean/": self.clean,
-            "loss/": self.loss,
-            "dropped/": self.dropped,
-            "steps/": self.training,
+            ("out/", "feature/", "part/", "mid/"): self.evaluation,
+            ("clean/",): self.clean,
+            ("loss/", "grad/"): self.loss,
+            ("dropped/",): self.dropped,
+            ("steps/",): self.training,
         }
-        for prefix, stage in stages.items():
-            if self.case.has(prefix):
+        expected = self.case.expected()
+        for prefixes, stage in stages.items():
+            if any(key.startswith(prefixes) for key in expected):
                 stage()
         if self.case.under("seen/"):
             self.preparation()
