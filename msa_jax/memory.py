@@ -74,9 +74,20 @@ def estimate(
     """
     if in_turn and platform == "cpu":  # tracing a gradient takes a second
         return Memory(size_of((train, valid)), size_of(state), 0)
+    program = gradient(method, state, train, batch_size).jaxpr
+    data, step = size_of((train, valid)), computed(program) + size_of(state.params)
+    if platform == "tpu":
+        step = int(TPU * step)
+    return Memory(data, size_of(state), step)
+
+
+def gradient(
+    method: Method, state: TrainState, train: Split, batch_size: int
+) -> ClosedJaxpr:
+    """Return the program of a batch's gradient, as jax wrote it; see `estimate`."""
     index = jnp.zeros(batch_size * utterances(train, method.videos), jnp.int32)
 
-    def gradient(state, split):
+    def of_batch(state, split):
         batch = gather(split, index, method.videos)
         key = jax.random.fold_in(state.key, DROPOUT_STREAM)
 
@@ -90,11 +101,7 @@ def estimate(
 
         return jax.grad(loss)(state.params)
 
-    program = jax.make_jaxpr(gradient)(state, train).jaxpr
-    data, step = size_of((train, valid)), computed(program) + size_of(state.params)
-    if platform == "tpu":
-        step = int(TPU * step)
-    return Memory(data, size_of(state), step)
+    return jax.make_jaxpr(of_batch)(state, train)
 
 
 def computed(program: Jaxpr) -> int:
@@ -114,7 +121,7 @@ def computed(program: Jaxpr) -> int:
         for x, size in sizes.items():
             gone[last.get(x, place)] += size
         made = sum(sizes.values())
-        inside = max(map(computed, _programs(step.params)), default=0)
+        inside = max(map(computed, programs(step.params)), default=0)
         # What a loop returns is there beside what one trip computes; what another
         # program within this one returns is part of what that computes.
         loop = step.primitive.name in ("scan", "while")
@@ -123,7 +130,7 @@ def computed(program: Jaxpr) -> int:
     return most
 
 
-def _programs(params: PyTree) -> Iterator[Jaxpr]:
+def programs(params: PyTree) -> Iterator[Jaxpr]:
     """Return the programs within an operation: a loop's body, branches, calls."""
 
     def is_program(x: Any) -> bool:

@@ -9,8 +9,7 @@ import pytest
 from msa_jax import methods, metrics, tasks
 from msa_jax.data.known import KNOWN
 from msa_jax.errors import UserError
-from msa_jax.experiment import catalogue
-from msa_jax.experiment.mmsa import reproduced
+from msa_jax.experiment import catalogue, mmsa
 from msa_jax.experiment.spec import ACC2, CORR, MAE, Column, Head, Ours, Table, parts
 from msa_jax.methods import PAPERS
 
@@ -197,10 +196,13 @@ def test_a_malformed_row_is_refused(line, said):
 
 def test_mmsa_must_have_the_rows_that_are_asked_for():
     found = parts({"mosi": (MAE,), "ucrn": (MAE,)}, "TFN | 1 | 2")
-    assert reproduced(found, {"TFN": "tfn"}) == {"mosi": {"TFN": ("0.9473",)}}
+    values = mmsa.read(CONFIGS / "tables" / "mmsa.csv")
+    assert mmsa.reproduced(values, found, {"TFN": "tfn"}) == {
+        "mosi": {"TFN": ("0.9473",)}
+    }
     for rows in ({"TFN": "mmim"}, {"LMF": "lmf"}):
         with pytest.raises(ValueError, match="MMSA has no values"):
-            reproduced(found, rows)
+            mmsa.reproduced(values, found, rows)
 
 
 # The catalogue

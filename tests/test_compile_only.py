@@ -45,12 +45,12 @@ def test_what_cannot_be_asked_for(monkeypatch, flags, said):
 
 
 def test_a_program_is_that_of_the_configuration(monkeypatch):
-    """Batch 32, the transformer's its own; bert-base where token ids are read."""
+    """The batch is its own; bert-base where token ids are read."""
     asked = parse(monkeypatch, "--compile-only", "v5e-1", "--method", "spt")
     config, _, shape = compile_only._encoded(asked, "spt", 3)
     assert (config.optim.batch_size, config.seeds, shape) == (250, (0, 1, 2), None)
     config, _, shape = compile_only._encoded(asked, "ucrn", 1)
-    assert (config.optim.batch_size, shape) == (32, None)
+    assert (config.optim.batch_size, shape) == (16, None)
     config, _, shape = compile_only._encoded(asked, "self_mm", 1)
     assert config.optim.batch_size == 32 and shape is not None
     assert (shape.num_hidden_layers, shape.hidden_size) == (12, 768)

@@ -2,9 +2,12 @@
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
+
+from msa_jax.methods import PAPERS
 
 ROOT = Path(__file__).parents[1]
 FILES = {
@@ -137,7 +140,7 @@ def hidden_state(tree: ast.Module) -> list[str]:
 def test_no_file_above_600_lines():
     files = [
         path
-        for folder in ("msa_jax", "configs", "tests", "launch", "docs")
+        for folder in ("msa_jax", "configs", "tests", "launch", "docs", "benchmarks")
         for suffix in ("py", "sh", "md", "j2")
         for path in (ROOT / folder).rglob(f"*.{suffix}")
     ]
@@ -163,6 +166,62 @@ def test_imports_point_one_way():
             if ORDER.index(other_unit) > ORDER.index(unit):
                 wrong.append(f"{name} imports {other}")
     assert wrong == []
+
+
+# Layers and models of other things are called so, too.
+NAMES = set(PAPERS) - {"spt", "linear"}
+# Where names of methods may stand.
+NAMED = {
+    "methods": "a file each",
+    "parity": "replays of each method's reference arrays",
+    "ulgm": "label rules, which are called after papers: config.ulgm.rule",
+}
+
+
+def names_in(tree: ast.AST, names: set[str]) -> list[str]:
+    """Return where code, not its docstrings, has one of the names as a word."""
+    word = re.compile(rf"(?<![a-z0-9])({'|'.join(sorted(names))})(?![a-z0-9])")
+    docs = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if id(node) in docs:
+            continue
+        said = [value for _, value in ast.iter_fields(node) if isinstance(value, str)]
+        line = getattr(node, "lineno", 0)
+        found += [f"line {line}: {text}" for text in said if word.search(text)]
+    return found
+
+
+def test_no_method_is_known_by_name():
+    """A method is its file and its line in `PAPERS`; nothing else changes for one."""
+    assert NAMES, "no method to look for"
+    found = {}
+    for name, tree in TREES.items():
+        unit = (name.split(".") + ["__init__"])[1]
+        if unit not in NAMED:
+            of_file = names_in(ast.Expr(ast.Name(name)), NAMES)
+            found[name] = of_file + names_in(tree, NAMES)
+    assert {name: said for name, said in found.items() if said} == {}
+
+
+@pytest.mark.parametrize(
+    "code, count",
+    [
+        ("x = 'ucrn'", 1),
+        ("x = f'a{y}ucrn/b'", 1),
+        ("import a.ucrn", 1),
+        ("from a import ucrn as b", 1),
+        ("def to_ucrn(x): return x.ucrn_paper", 2),
+        ("f(ucrn=1)", 1),
+        ("def f():\n  'ucrn'\n  return UCRN, 'UCRN', 'mucrn'", 0),
+    ],
+)
+def test_names_are_seen(code, count):
+    assert len(names_in(ast.parse(code), {"ucrn"})) == count
 
 
 def test_every_module_is_in_the_order():

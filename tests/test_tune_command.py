@@ -62,7 +62,7 @@ def test_three_trials_from_end_to_end(sweep, tmp_path):
 @pytest.mark.parametrize(
     "words, said",
     [
-        ((), "error: --sweep is missing, e.g. --sweep configs/sweeps/ucrn.py"),
+        ((), "error: --sweep is missing, e.g. --sweep configs/sweeps/METHOD.py"),
         (("--sweep=configs/sweeps/mmc.py",), "did you mean configs/sweeps/mmcl.py?"),
         (("--sweep=configs/sweeps/mmcl.py",), "unknown config field contrast.temp"),
         (("--sweep={rates}", "--search=grid"), "optim.groups.other.rate is a range"),

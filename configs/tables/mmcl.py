@@ -3,9 +3,13 @@
 python -m msa_jax.reproduce mmcl/table2
 """
 
-from msa_jax.experiment.mmsa import reproduced
+from pathlib import Path
+
+from msa_jax.experiment import mmsa
 from msa_jax.experiment.spec import ACC2, ACC7, CORR, F1, MAE, Ours, Table, parts
 from msa_jax.methods.mmcl import PAPER
+
+MMSA = mmsa.read(Path(__file__).with_name("mmsa.csv"))
 
 COLUMNS = (ACC7, ACC2, F1, MAE, CORR)
 RUNS = "The paper reports means over five runs, without standard deviations."
@@ -53,7 +57,7 @@ def _table1():
         ours={"Self-MM": Ours("self_mm"), "MMCL": Ours("mmcl")},
         main="MMCL",
         against="Self-MM",
-        mmsa=reproduced(found, {"TFN": "tfn", "LMF": "lmf", "MFN": "mfn"}),
+        mmsa=mmsa.reproduced(MMSA, found, {"TFN": "tfn", "LMF": "lmf", "MFN": "mfn"}),
         notes=(
             RUNS,
             NO_CODE,
@@ -134,7 +138,9 @@ def _table3():
         ours={"Self-MM": Ours("self_mm"), "MMCL": Ours("mmcl")},
         main="MMCL",
         against="Self-MM",
-        mmsa=reproduced(found, {"MulT": "mult", "MISA": "misa", "Self-MM": "self_mm"}),
+        mmsa=mmsa.reproduced(
+            MMSA, found, {"MulT": "mult", "MISA": "misa", "Self-MM": "self_mm"}
+        ),
         notes=(
             RUNS,
             NO_CODE,

@@ -3,8 +3,12 @@
 python -m msa_jax.reproduce self_mm/table4
 """
 
-from msa_jax.experiment.mmsa import reproduced
+from pathlib import Path
+
+from msa_jax.experiment import mmsa
 from msa_jax.experiment.spec import ACC2, CORR, F1, MAE, Ours, Table, one, parts
+
+MMSA = mmsa.read(Path(__file__).with_name("mmsa.csv"))
 
 F1_NOTE = (
     "The authors' code had the arguments of weighted F1 swapped until April 2021, "
@@ -46,7 +50,8 @@ def _table1():
         ours={"Self-MM": Ours("self_mm")},
         main="Self-MM",
         against="Self-MM",
-        mmsa=reproduced(
+        mmsa=mmsa.reproduced(
+            MMSA,
             found,
             {
                 "TFN (B)": "tfn",
@@ -94,7 +99,9 @@ def _table3():
         },
         main="Self-MM",
         against="Human-MM",
-        mmsa=reproduced(found, {"TFN": "tfn", "LMF": "lmf", "Self-MM": "self_mm"}),
+        mmsa=mmsa.reproduced(
+            MMSA, found, {"TFN": "tfn", "LMF": "lmf", "Self-MM": "self_mm"}
+        ),
         notes=(
             RUNS,
             F1_NOTE,
@@ -141,7 +148,7 @@ def _table4():
         },
         main="M, T, A, V",
         against="M, T, A, V",
-        mmsa=reproduced(found, {"M, T, A, V": "self_mm"}),
+        mmsa=mmsa.reproduced(MMSA, found, {"M, T, A, V": "self_mm"}),
         notes=(
             RUNS,
             F1_NOTE,

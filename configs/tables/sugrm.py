@@ -5,8 +5,12 @@
 Table 5 shows samples, Tables 6 and 7 sizes of data sets and hyper-parameters.
 """
 
-from msa_jax.experiment.mmsa import reproduced
+from pathlib import Path
+
+from msa_jax.experiment import mmsa
 from msa_jax.experiment.spec import ACC2, CORR, F1, MAE, Ours, Table, parts
+
+MMSA = mmsa.read(Path(__file__).with_name("mmsa.csv"))
 
 COLUMNS = (F1, ACC2, MAE, CORR)
 RUNS = (
@@ -46,7 +50,7 @@ def _table1():
         ours={"SPT": Ours("spt"), "Self-MM": Ours("self_mm"), "SUGRM": Ours("sugrm")},
         main="SUGRM",
         against="Self-MM",
-        mmsa=reproduced(found, {"EF-LSTM": "ef_lstm"}),
+        mmsa=mmsa.reproduced(MMSA, found, {"EF-LSTM": "ef_lstm"}),
         notes=(
             RUNS,
             "SPT here is the standalone SP-Transformer, which reads word vectors in "
@@ -81,7 +85,7 @@ def _table2():
         ours={"SPT": Ours("spt"), "Self-MM": Ours("self_mm"), "SUGRM": Ours("sugrm")},
         main="SUGRM",
         against="Self-MM",
-        mmsa=reproduced(found, {"MulT": "mult", "Self-MM": "self_mm"}),
+        mmsa=mmsa.reproduced(MMSA, found, {"MulT": "mult", "Self-MM": "self_mm"}),
         notes=(
             RUNS,
             "Self-MM's own paper has .713 (MAE) and 84.00 / 85.98 (Acc-2) on CMU-MOSI, "
@@ -183,7 +187,7 @@ def _table4():
         },
         main="SUGRM",
         against="SUGRM",
-        mmsa=reproduced(found, {"Self-MM": "self_mm"}),
+        mmsa=mmsa.reproduced(MMSA, found, {"Self-MM": "self_mm"}),
         notes=(
             RUNS,
             "F1 of SUGRM with Self-MM's label rule on CMU-MOSEI is printed as "

@@ -1,4 +1,4 @@
-"""Time methods' training steps and epochs, and count what they need.
+"""Time methods' training steps and epochs, and count their operations.
 
     python -m msa_jax.bench --method sugrm,mmcl --against torch
     python -m msa_jax.bench --method self_mm --encoder bert-base --against torch
@@ -9,9 +9,10 @@ One step is forward, loss, backward (down to the text features), generated label
 update, on noise with the shapes of a data set: once with every sequence at full length,
 once with the lengths that its synthetic twin has. With --encoder a step is what
 training runs, BERT included, at the twin's lengths. With --against torch, formulations
-of the same computation in PyTorch (extra [bench]) take turns with ours in this process.
-With --seeds whole epochs are timed, too: every batch, validation (a tenth of train),
-selection. "ours / this" compares our fastest step with the row's.
+of the same computation in PyTorch (extra [bench]) take turns with ours in this process
+(in a checkout, which has them in benchmarks/torch_sides). With --seeds whole epochs are
+timed, too: every batch, validation (a tenth of train), selection. "ours / this"
+compares our fastest step with the row's.
 
 With --compile-only nothing is run: the program of an epoch is compiled for an
 accelerator that need not be here (docs/performance.md). What it takes is said per chip
@@ -34,12 +35,15 @@ from msa_jax.bench import targets
 def main() -> int:
     """Parse the command line, measure, print; return the exit code."""
     options = flags.parse(__doc__)
+    # Before anything imports jax.
+    if options.compile_only:
+        targets.set_up()
+    else:
+        options.threads = flags.limit_threads(options.threads)
+    options.method = flags.methods_of(options)
     if options.compile_only:
         return compile_ahead(options)
-    threads = flags.limit_threads(options.threads)
-    if options.against:
-        flags.require_torch(threads)
-    rows, about = run(options, threads)
+    rows, about = run(options)
     from msa_jax.bench import table
 
     table.show(rows, about)
@@ -51,7 +55,6 @@ def main() -> int:
 
 def compile_ahead(options: Any) -> int:
     """Compile for an accelerator that is not here; return the exit code."""
-    targets.set_up()
     from msa_jax.bench import compile_only
 
     rows, fit = compile_only.run(options)
@@ -60,45 +63,38 @@ def compile_ahead(options: Any) -> int:
     return 0 if fit else 1
 
 
-def run(options: Any, threads: int) -> tuple[list[dict], dict[str, Any]]:
+def run(options: Any) -> tuple[list[dict], dict[str, Any]]:
     """Measure; return all rows, and what holds for all of them."""
     import jax
 
     from msa_jax import backend
-    from msa_jax.bench import count, epochs, shapes, steps, whole_step
+    from msa_jax.bench import against, epochs, measure, shapes, steps, whole_step
 
+    if options.against:
+        against.require(options.method, options.threads)
     backend.set_up_jax("highest")
     jax.config.update("jax_enable_compilation_cache", False)
     shape = shapes.of_dataset(options.dataset_shape, aligned=options.aligned)
-    peak = count.matmul_peak()
-    rows, parts = [], {}
+    peak = measure.matmul_peak()
+    rows = []
     for name in options.method:
         timed = steps if options.encoder == "none" else whole_step
-        found, parts[name] = timed.run(options, name, shape, peak)
-        rows += found
+        rows += timed.run(options, name, shape, peak)
         if options.seeds:
             rows += epochs.run(options, name, shape)
-    return rows, _about(options, threads, peak, parts)
+    return rows, _about(options, peak)
 
 
-def _about(options: Any, threads: int, peak: float, parts: dict) -> dict[str, Any]:
+def _about(options: Any, peak: float) -> dict[str, Any]:
     import jax
 
     packages = ["jax", "jaxlib", "flax"] + ["torch"] * bool(options.against)
     chosen = {k: v for k, v in vars(options).items() if k not in ("json", "config")}
     return {
         **chosen,
-        "threads": threads,
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
         "matmul_peak_gflop_per_second": peak / 1e9,
-        "need_by_part_gflop": {
-            name: {
-                kind: {part: need / 1e9 for part, need in needs.items()}
-                for kind, needs in kinds.items()
-            }
-            for name, kinds in parts.items()
-        },
         "versions": {name: metadata.version(name) for name in packages},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax import backend, bert, epoch_program, memory
 from msa_jax.batching import fold
-from msa_jax.bench import encoders, hlo, needs, shapes, targets
+from msa_jax.bench import encoders, hlo, operations, shapes, targets
 from msa_jax.bench.options import load_config
 from msa_jax.data.known import KNOWN, WORD_VECTOR
 from msa_jax.errors import UserError
@@ -96,7 +96,7 @@ def _compile(options: Any, name: str, seeds: int, devices: list[Any]) -> dict[st
     whole = hlo.loops(text, most)
     step = hlo.heaviest(whole, steps) or whole
     groups = plan.seeds // built.at_once
-    need = _need(name, config, plan, shape, bert_shape)
+    need = _need(config, plan, target.platform)
     padded = hlo.worst_padding(text, LARGE)
     return {
         **row,
@@ -163,26 +163,13 @@ def _split(shape: shapes.Shape, n: int, *, tokens: bool) -> Split:
     return Split(**fields, label=array(n), unimodal_label=array(n, 3))
 
 
-def _need(name, config, plan, shape: shapes.Shape, encoder: bert.Shape | None) -> float:
-    """Count the operations of a batch of one seed, every sequence at full length."""
+def _need(config: Any, plan: epoch_program.Plan, platform: str) -> float:
+    """Count the operations of a batch of one seed, both passes, padding included."""
     one = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
-        (plan.states.params, plan.states.labels),
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), plan.states
     )
-    lengths = shapes.full_lengths(shape)
-    counted = "sugrm" if name == "spt" else name  # by its parameters
-    found = needs.of_step(
-        counted,
-        config,
-        plan.method,
-        one[0],
-        shape,
-        lengths,
-        config.optim.batch_size,
-        one[1],
-        encoder,
-    )
-    return sum(part.total for part in found.values())
+    program = memory.gradient(plan.method, one, plan.splits[0], config.optim.batch_size)
+    return operations.count(program, platform)
 
 
 def _lines(row: dict[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from msa_jax.bench import operations
 from msa_jax.types import Batch, Method, PyTree, Split
 
 EPOCH = 2  # the first in which ULGM makes labels
@@ -24,6 +25,7 @@ class Side(NamedTuple):
     evaluate: Callable[[int], None]
     compile_seconds: float | None = None
     memory_bytes: int | None = None  # of a step: arguments, results, what lies between
+    operations: float | None = None  # of a step, see `operations`
 
 
 class Times(NamedTuple):
@@ -126,9 +128,10 @@ def compile_ours(
 
     count = len(batches)
     start = time.perf_counter()
-    program: Any = jax.jit(steps, donate_argnums=0).lower(state, together, key)
-    program = program.compile()
+    traced = jax.jit(steps, donate_argnums=0).trace(state, together, key)
+    program: Any = traced.lower().compile()
     seconds = time.perf_counter() - start
+    need = operations.count(traced.jaxpr, jax.default_backend()) / count
     answer: Any = jax.jit(predict).lower(params, together).compile()
     states = [state]  # a call takes the one state out and puts the next one in
 
@@ -141,7 +144,7 @@ def compile_ours(
         del number
         jax.block_until_ready(answer(params, together))
 
-    return Side(run_steps, run_evaluate, seconds, memory_of(program))
+    return Side(run_steps, run_evaluate, seconds, memory_of(program), need)
 
 
 def repeated(side: Side, count: int) -> Side:
@@ -202,6 +205,19 @@ def time_sides(
     """Let all sides step in turn, then evaluate in turn."""
     steps = alternate({name: side.step for name, side in sides.items()}, repeats)
     return steps, alternate({n: s.evaluate for n, s in sides.items()}, repeats)
+
+
+def matmul_peak(size: int = 1536, repeats: int = 5) -> float:
+    """Return the device's best measured rate of a float32 product, per second."""
+    x = jnp.full((size, size), 0.5)
+    product: Any = jax.jit(jnp.matmul).lower(x, x).compile()
+    jax.block_until_ready(product(x, x))
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(product(x, x))
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * size**3 / best
 
 
 def _busy() -> float:

@@ -1,10 +1,15 @@
-"""The benchmark's command line: its flags, and what cannot be asked for."""
+"""The benchmark's command line: its flags, and what cannot be asked for.
+
+jax reads the environment when it is imported, and counts the cores that it may use
+when it makes its threads. Nothing that is imported here imports it: first `parse`, then
+`targets.set_up` or `limit_threads`, then the rest.
+"""
 
 import os
 from pathlib import Path
 from typing import Any
 
-from msa_jax import cli, methods
+from msa_jax import cli
 from msa_jax.bench.targets import TARGETS
 from msa_jax.errors import UserError
 
@@ -28,7 +33,7 @@ _TIMES = ("against", "sides", "transcripts", "samples", "without_labels", "over_
 
 
 def parse(doc: str | None) -> Any:
-    """Read the command line; methods, seeds and sides come as tuples.
+    """Read the command line; seeds and sides come as tuples, methods as typed.
 
     Raises:
         UserError: a value that makes no sense, or a flag that needs another one.
@@ -39,7 +44,6 @@ def parse(doc: str | None) -> Any:
         if value is not None and value < 1:
             flag = name.replace("_", "-")
             raise UserError(f"--{flag} {value}: must be 1 or more")
-    options.method = _listed("method", options.method, tuple(methods.PAPERS))
     options.sides = options.sides and _listed("sides", options.sides, SIDES)
     options.seeds = _numbers("seeds", options.seeds) if options.seeds else ()
     ahead = bool(options.compile_only)
@@ -64,13 +68,8 @@ def parse(doc: str | None) -> Any:
                 raise UserError(f"--compile-only runs nothing: leave --{name} out")
     else:
         options.encoder, options.batch = options.encoder or "none", options.batch or 32
-    if not ahead and "spt" in options.method and (given["encoder"] or given["seeds"]):
-        raise UserError(
-            "--method spt is that layer alone, after the text encoder: leave out "
-            "--encoder and --seeds, or use --method sugrm"
-        )
     for name in ("config", "variant"):
-        if getattr(options, name) and len(options.method) > 1:
+        if getattr(options, name) and "," in (options.method or ""):
             raise UserError(f"--{name} is for one method: give one with --method")
     folder = options.json.parent if options.json else Path()
     if not folder.is_dir():
@@ -78,14 +77,31 @@ def parse(doc: str | None) -> Any:
     return options
 
 
+def methods_of(options: Any) -> tuple[str, ...]:
+    """Return the methods that are asked for.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    from msa_jax.methods import PAPERS
+
+    return _listed("method", options.method or next(iter(PAPERS)), tuple(PAPERS))
+
+
 def _parser(doc: str | None) -> cli.Parser:
     parser = cli.Parser(doc)
     add = parser.add_argument
-    names = ",".join(methods.PAPERS)
-    add("--method", default=next(iter(methods.PAPERS)), help=f"any of {names}")
+    add(
+        "--method",
+        help="cards of configs/, joined by commas (default: the README's first)",
+    )
     add("--dataset-shape", "--dataset_shape", choices=DATASETS, default="mosi")
     add("--aligned", action="store_true", help="all modalities have the text's steps")
-    add("--batch", type=int, help="samples per step (default: 32; of spt its own)")
+    add(
+        "--batch",
+        type=int,
+        help="samples per step (default: 32; with --compile-only: the config's)",
+    )
     add(
         "--encoder",
         choices=ENCODERS,
@@ -132,7 +148,7 @@ def _parser(doc: str | None) -> cli.Parser:
     add("--repeats", type=int, default=10, help="timed calls each (default: 10)")
     add("--threads", type=int, default=2, help="CPU cores to use (default: 2)")
     add("--config", type=Path, help="default: configs/METHOD_DATASET.py")
-    add("--variant", help="of that file, e.g. paper (default for ucrn: code)")
+    add("--variant", help="of that file, e.g. paper (default: code, if it has that)")
     add("--json", type=Path, metavar="FILE", help="write all numbers there, too")
     return parser
 
@@ -164,7 +180,9 @@ def load_config(options: Any, name: str) -> Any:
     """
     from ml_collections import FrozenConfigDict
 
-    paper, path = methods.PAPERS[name], options.config
+    from msa_jax.methods import PAPERS
+
+    paper, path = PAPERS[name], options.config
     # PyTorch's side is the public code's, where there is a choice.
     public = "code" if "code" in paper.variants and not options.compile_only else ""
     variant = options.variant or public
@@ -181,8 +199,7 @@ def load_config(options: Any, name: str) -> Any:
         config.text.encoder = "bert" if encoded else "features"
         config.text.implementation = "own" if encoded else config.text.implementation
     config.data.aligned = options.aligned
-    if options.batch or name != "spt":
-        config.optim.batch_size = options.batch or 32
+    config.optim.batch_size = options.batch or config.optim.batch_size
     return FrozenConfigDict(config)
 
 
@@ -194,18 +211,3 @@ def limit_threads(threads: int) -> int:
     except AttributeError:  # not Linux
         return threads
     return len(cores)
-
-
-def require_torch(threads: int) -> None:
-    """Let PyTorch use so many threads.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import torch  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError:
-        raise UserError(
-            "--against torch needs PyTorch: pip install 'msa_jax[bench]'"
-        ) from None
-    torch.set_num_threads(threads)

@@ -25,7 +25,7 @@ _COLUMNS = (
     _Column("CPU\nms", "step_cpu_ms"),
     _Column("eval\nms", "evaluate_ms"),
     _Column("epoch\ns", "epoch_seconds", 2),
-    _Column("needs\nGFLOP", "need_gflop", 2),
+    _Column("GFLOP", "gflop", 2),
     _Column("GFLOP\n/s", "gflop_per_second"),
     _Column("of\npeak", "share_of_peak", 1, 100, "%"),
     _Column("MB", "memory_mb", 0),
@@ -42,7 +42,6 @@ def step_row(
     stepped: Mapping[str, Times],
     evaluated: Mapping[str, Times],
     *,
-    need: float,
     peak: float,
     batches: int = 1,
 ) -> Row:
@@ -55,12 +54,13 @@ def step_row(
         side: the competitor.
         stepped: times of all sides' steps.
         evaluated: times of all sides' evaluations.
-        need: operations of a step.
         peak: operations per second that the device can do.
         batches: steps (evaluations) per call.
     """
     times = stepped[name]
     seconds = times.median / batches
+    need = side.operations
+    rate = need / seconds if need is not None else None
     ours = [t.median for other, t in stepped.items() if "torch" not in other]
     return {
         "method": method,
@@ -71,9 +71,9 @@ def step_row(
         "step_min_ms": 1e3 * min(times.wall) / batches,
         "step_cpu_ms": 1e3 * sum(times.cpu) / len(times.cpu) / batches,
         "evaluate_ms": 1e3 * evaluated[name].median / batches,
-        "need_gflop": need / 1e9,
-        "gflop_per_second": need / seconds / 1e9,
-        "share_of_peak": need / seconds / peak,
+        "gflop": None if need is None else need / 1e9,
+        "gflop_per_second": None if rate is None else rate / 1e9,
+        "share_of_peak": None if rate is None else rate / peak,
         "memory_mb": side.memory_bytes / 1e6 if side.memory_bytes else None,
         "others": times.others,
         "ours_over_this": min(ours) / times.median,
@@ -81,7 +81,7 @@ def step_row(
 
 
 def show(rows: list[Row], about: dict[str, Any]) -> None:
-    """Print all rows, and what steps need by part."""
+    """Print all rows."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -110,10 +110,6 @@ def show(rows: list[Row], about: dict[str, Any]) -> None:
     Console(width=max(console.width, WIDTH)).print(table)
     if any(row["others"] > DISTURBED for row in rows):
         print("other processes took part of these cores: only a quiet machine's count")
-    for method, kinds in about["need_by_part_gflop"].items():
-        for kind, needs in kinds.items():
-            listed = ", ".join(f"{part} {need:.3f}" for part, need in needs.items())
-            print(f"{method} needs at {kind} length, GFLOP: {listed}")
 
 
 def _form(value: float | None, column: _Column) -> str:

@@ -18,24 +18,22 @@ from ml_collections import ConfigDict
 
 from msa_jax import methods, optim, packing
 from msa_jax.batching import gather
-from msa_jax.bench import comparable, encoders, measure, needs, shapes
+from msa_jax.bench import against, encoders, measure, operations, shapes
 from msa_jax.bench.options import SIDES, load_config
 from msa_jax.bench.table import Row, step_row
 from msa_jax.errors import UserError
 from msa_jax.step import Rules, predict, train_epoch
 from msa_jax.train_state import new_state
-from msa_jax.types import MODALITIES, Split
+from msa_jax.types import Split
 
 BATCHES = 4
 
 
-def run(
-    options: Any, name: str, shape: shapes.Shape, peak: float
-) -> tuple[list[Row], dict[str, dict[str, float]]]:
+def run(options: Any, name: str, shape: shapes.Shape, peak: float) -> list[Row]:
     """Measure one method; see `steps.run`."""
     settings = load_config(options, name)
     if options.against:
-        comparable.require_written(name, settings)
+        against.require_written(name, settings)
     names = sides_of(options, settings)
     encoder = encoders.shape_of(options)
     shape = shape._replace(widths=shape.widths | {"text": encoder.hidden_size})
@@ -63,27 +61,12 @@ def run(
         sides[f"ours, {side}"] = _side(method, optimizer, params, split, order, chosen)
     assert method is not None and params is not None
     if options.against:
-        from msa_jax.bench import torch_sides
-
-        label = np.asarray(split.label)
-        own = {k: v for k, v in params.items() if k != "text_encoder"}
-        written = torch_sides.formulations(name, settings, method, own, shape, label)
-        inputs = [
-            torch_sides.tensors(gather(split, jnp.asarray(index))) for index in order
-        ]
-        for side, made in written.items():
-            bert = torch_sides.bert(encoder, params, settings.optim.groups)
-            sides[side] = measure.repeated(torch_sides.side(made, inputs, bert), count)
-    lengths = {
-        m: np.asarray(getattr(split, f"{m}_length"))[order.ravel()] for m in MODALITIES
-    }
-    tables = method.init_labels(split, jax.random.key(0))
-    needed = needs.of_step(
-        name, settings, method, params, shape, lengths, size, tables, encoder
-    )
-    parts = {part: need.total for part, need in needed.items()}
+        batches = [gather(split, jnp.asarray(index)) for index in order]
+        sides |= against.sides(
+            name, settings, method, params, shape, split.label, batches, encoder
+        )
     stepped, evaluated = measure.time_sides(sides, options.repeats)
-    rows = [
+    return [
         step_row(
             name,
             "true",
@@ -91,13 +74,11 @@ def run(
             sides[side],
             stepped,
             evaluated,
-            need=sum(parts.values()),
             peak=peak,
             batches=count,
         )
         for side in sides
     ]
-    return rows, {"true": parts}
 
 
 def sides_of(options: Any, settings: Any) -> tuple[str, ...]:
@@ -132,9 +113,10 @@ def _side(method, optimizer, params, split: Split, order, sizes) -> measure.Side
         return dataclasses.replace(state, epoch=state.epoch - 1), parts
 
     start = time.perf_counter()
-    lowered = jax.jit(epoch, donate_argnums=0).lower(state, split, order)
-    compiled: Any = lowered.compile()
+    traced = jax.jit(epoch, donate_argnums=0).trace(state, split, order)
+    compiled: Any = traced.lower().compile()
     seconds = time.perf_counter() - start
+    need = operations.count(traced.jaxpr, jax.default_backend()) / len(order)
     states = [state]
 
     def step(number: int) -> None:
@@ -154,4 +136,4 @@ def _side(method, optimizer, params, split: Split, order, sizes) -> measure.Side
         del number
         jax.block_until_ready(answer(variables, few))
 
-    return measure.Side(step, evaluate, seconds, measure.memory_of(compiled))
+    return measure.Side(step, evaluate, seconds, measure.memory_of(compiled), need)

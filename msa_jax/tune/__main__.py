@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     frozen = FrozenConfigDict(_CONFIG.value)
     methods.check(frozen)
     if not _SWEEP.value:
-        raise UserError("--sweep is missing, e.g. --sweep configs/sweeps/ucrn.py")
+        raise UserError("--sweep is missing, e.g. --sweep configs/sweeps/METHOD.py")
     if _LANES.value < 1:
         raise UserError(f"--lanes {_LANES.value}: must be at least 1")
     sweep = cli.from_file(_SWEEP.value, "get_sweep", "sweep file")

@@ -9,17 +9,50 @@ Source: Self-MM, with the readings of its public code (docs/fidelity.md).
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn.utils.rnn import (  # pyright: ignore[reportMissingImports]
     pack_padded_sequence,
 )
 
-from msa_jax.bench.torch_sugrm import weighted_l1
-from msa_jax.types import MODALITIES, TARGETS
+from benchmarks.torch_sides.formulation import LABELS, Formulation, multitask, state
+from benchmarks.torch_sides.sugrm import weighted_l1
+from msa_jax.bench.shapes import Shape
+from msa_jax.types import MODALITIES, TARGETS, Method, PyTree
 
 _NAMES = {t: "video" if t == "vision" else t for t in TARGETS}
 _EPSILON = 1e-8
+
+
+def written(config: Any) -> dict[str, Any]:
+    """Return which values are computed; see `formulation`."""
+    del config
+    return LABELS | {
+        "model.sequence": "lstm",
+        "model.recalibrate": "none",
+        "model.head_layers": 2,
+        "model.project_lstm": True,
+        "ulgm.rule": "self_mm",
+    }
+
+
+def formulations(
+    config: Any, method: Method, params: PyTree, shape: Shape, label: np.ndarray
+) -> dict[str, Formulation]:
+    """Return both ways with our parameters; see `formulation`."""
+    from msa_jax.methods.self_mm import TORCH
+    from msa_jax.methods.torch_names import to_torch
+
+    model: Any = method.model
+    heads = {t: getattr(model, f"{t}_head") for t in TARGETS}
+    found = {}
+    for kind in ("packed", "padded"):
+        network = SelfMM(config.model, shape.widths, packed=kind == "packed")
+        network.load_state_dict(state(to_torch(TORCH, params)))
+        book = Labels(torch.from_numpy(label), heads, shape.label_range[1])
+        found[f"torch, {kind}"] = multitask(network, config, book)
+    return found
 
 
 class Recurrent(nn.Module):
@@ -84,17 +117,14 @@ class SelfMM(nn.Module):
             score[t] = three(torch.relu(two(feature[t])))[:, 0]
         return score, feature
 
-    def groups(self, optim: Any) -> list[dict[str, Any]]:
-        """Return Adam's groups by `config.optim.groups`."""
+    def groups(self) -> dict[str, list]:
+        """Return the parameters by optimiser group."""
         named = {"audio": self.audio_model, "vision": self.video_model}
         parts: dict[str, list] = {n: [*m.parameters()] for n, m in named.items()}
         parts["other"] = [
             p for name, p in self.named_parameters() if name.startswith("post_")
         ]
-        return [
-            {"params": p, "lr": optim[n].rate, "weight_decay": optim[n].decay}
-            for n, p in parts.items()
-        ]
+        return parts
 
 
 class Labels:

@@ -1,7 +1,7 @@
 """UCRN's training step after the text encoder in PyTorch, as its paper describes it.
 
-The network of the preset "paper": heads that attend within their slice of the channels,
-over valid steps only, and the last valid step of each sequence.
+The network of the variant "paper": heads that attend within their slice of the
+channels, over valid steps only, and the last valid step of each sequence.
 
 Source: UCRN, Eq. 2 to 11, with our readings (docs/fidelity.md).
 """
@@ -19,6 +19,7 @@ from torch.nn.functional import (  # pyright: ignore[reportMissingImports]
     scaled_dot_product_attention,
 )
 
+from benchmarks.torch_sides.formulation import linear, put
 from msa_jax.types import MODALITIES
 
 _HEADS = ("query", "key", "value")
@@ -134,16 +135,8 @@ def loss(score, feature: Mapping[str, Any], label, weights: Any) -> Any:
     return weights.task_weight * error + weights.divergence_weight * apart
 
 
-@torch.no_grad()
 def load(module: Ucrn, params: Mapping[str, Any]) -> None:
     """Copy the parameters (or gradients) of `methods.ucrn.Ucrn` into the module."""
-
-    def put(target: Any, value: Any) -> None:
-        target.copy_(torch.from_numpy(np.array(value)))
-
-    def linear(target: Any, part: Mapping[str, Any]) -> None:
-        put(target.weight, np.asarray(part["kernel"]).T)
-        put(target.bias, part["bias"])
 
     for m in MODALITIES:
         put(module.map[m].weight, np.asarray(params[f"{m}_kernel"]).T)

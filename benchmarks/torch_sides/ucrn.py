@@ -1,7 +1,8 @@
 """UCRN's training step after the text encoder in PyTorch, as its public code runs it.
 
-The network of the preset "code": MulT's pre-norm encoder with a causal mask and
-PyTorch's own attention, one after another for each modality and for all together.
+The network of the variant "code": MulT's pre-norm encoder with a causal mask and
+PyTorch's own attention, one after another for each modality and for all together. That
+of the variant "paper" is `ucrn_paper`.
 
 Source: UCRN, with the readings of Redaimao/UCRN@21a6783 (docs/fidelity.md).
 """
@@ -10,13 +11,69 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn.functional import dropout  # pyright: ignore[reportMissingImports]
 
-from msa_jax.types import MODALITIES
+from benchmarks.torch_sides import ucrn_paper
+from benchmarks.torch_sides.formulation import Formulation, grouped, nothing, state
+from msa_jax.bench.shapes import Shape
+from msa_jax.types import MODALITIES, Method, PyTree
 
 _LETTER = {"text": "l", "audio": "a", "vision": "v"}
+# Both networks, and each one by config.model.block.
+_BOTH = {"model.modalities": ("text", "audio", "vision"), "model.gate_layers": 1}
+_WRITTEN: dict[str, dict[str, Any]] = {
+    "code": {
+        "model.causal": True,
+        "model.scale": True,
+        "model.collapse": "mix",
+        "model.respect_lengths": False,
+        "model.gate": "squeeze",
+        "model.head": "residual",
+        "loss.divergence": "code",
+    },
+    "paper": {
+        "model.causal": False,
+        "model.scale": False,
+        "model.collapse": "last",
+        "model.respect_lengths": True,
+        "model.gate": "relu",
+        "model.head": "two_layer",
+        "loss.divergence": "paper",
+    },
+}
+
+
+def written(config: Any) -> dict[str, Any]:
+    """Return which values are computed; see `formulation`."""
+    return _BOTH | _WRITTEN[config.model.block]
+
+
+def formulations(
+    config: Any, method: Method, params: PyTree, shape: Shape, label: np.ndarray
+) -> dict[str, Formulation]:
+    """Return the network of `config.model.block` with our parameters."""
+    del method
+    if config.model.block == "paper":
+        network: Any = ucrn_paper.Ucrn(config.model, shape.widths)
+        ucrn_paper.load(network, params)
+        value = ucrn_paper.loss
+    else:
+        from msa_jax.methods.torch_names import to_torch
+        from msa_jax.methods.ucrn import TORCH
+
+        network = Ucrn(config.model, shape.widths, shape.steps)
+        network.load_state_dict(state(to_torch(TORCH, params)))
+        value = loss
+    labels = torch.from_numpy(label)
+
+    def total(x):
+        score, feature = network(x)
+        return value(score, feature, labels[x["index"]], config.loss), nothing
+
+    return {"torch": grouped(network, config, total)}
 
 
 class Layer(nn.Module):

@@ -10,7 +10,9 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
+from benchmarks.torch_sides.formulation import Formulation, adam, nothing, state
 from msa_jax.bert import Shape
+from msa_jax.types import PyTree
 
 
 class Bert(nn.Module):
@@ -78,6 +80,29 @@ class _Layer(nn.Module):
         x = _residual(self.attention.output, mixed, x, on_hidden)
         wide = functional.gelu(self.intermediate.dense(x))  # pyright: ignore
         return _residual(self.output, wide, x, on_hidden)
+
+
+def formulation(shape: Shape, params: PyTree, groups: Any) -> Formulation:
+    """Return BERT over padded text, with our parameters; it has no loss of its own.
+
+    Args:
+        shape: of the encoder.
+        params: of the method, its encoder's among them.
+        groups: `config.optim.groups`.
+    """
+    from msa_jax.methods.self_mm import TORCH
+    from msa_jax.methods.torch_names import to_torch
+
+    prefix = "text_model.model."
+    weights = state(to_torch(TORCH, {"text_encoder": params["text_encoder"]}))
+    network = Bert(shape)
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items()})
+    parts: dict[str, list] = {"bert": [], "bert_no_decay": []}
+    for name, parameter in network.named_parameters():
+        spared = "bias" in name or "LayerNorm" in name
+        parts["bert_no_decay" if spared else "bert"].append(parameter)
+    made = [adam(part, groups[name]) for name, part in parts.items()]
+    return Formulation(network, made, lambda x: (None, nothing))
 
 
 def _mapped(inputs: int, width: int, norm: tuple[int, float]) -> Any:

@@ -1,7 +1,7 @@
 """SUGRM's training step after BERT in PyTorch, written in two ways.
 
 As its public code computes it (`original`): the transformer gathers raw context
-(`torch_spt`), labels are made sample by sample. Else both are written for speed.
+(`spt`), labels are made sample by sample. Else both are written for speed.
 
 Source: SUGRM, sections 3.2 and 3.3, with the readings of its public code
     (docs/fidelity.md), written from a description of what that code computes.
@@ -15,11 +15,50 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 
-from msa_jax.bench import torch_spt
+from benchmarks.torch_sides import spt
+from benchmarks.torch_sides.formulation import (
+    FAST,
+    LABELS,
+    ORIGINAL,
+    SPT,
+    Formulation,
+    linear,
+    multitask,
+    only_letter_s,
+)
+from msa_jax.bench.shapes import Shape
 from msa_jax.layers.spt import Readings
-from msa_jax.types import MODALITIES, TARGETS
+from msa_jax.types import MODALITIES, TARGETS, Method, PyTree
 
 _MIXED = ("audio", "vision", "text")  # order of the concatenated means
+
+
+def written(config: Any) -> dict[str, Any]:
+    """Return which values are computed; see `formulation`."""
+    own = {
+        "model.sequence": "spt",
+        "model.recalibrate": "mean",
+        "model.feature_layers": 2,
+        "ulgm.rule": "sugrm",
+    }
+    return SPT | only_letter_s(config) | LABELS | own
+
+
+def formulations(
+    config: Any, method: Method, params: PyTree, shape: Shape, label: np.ndarray
+) -> dict[str, Formulation]:
+    """Return both ways with our parameters; see `formulation`."""
+    model: Any = method.model
+    labels = torch.from_numpy(label)
+    found = {}
+    for side in (ORIGINAL, FAST):
+        original = side == ORIGINAL
+        sizes = model.readings, shape.widths, model.width, model.output_dropout
+        network = Sugrm(*sizes, original=original)
+        load(network, params)
+        book = Labels(labels, model.width, shape.label_range, original=original)
+        found[side] = multitask(network, config, book)
+    return found
 
 
 class Recalibration(nn.Module):
@@ -73,9 +112,7 @@ class Sugrm(nn.Module):
         super().__init__()
         embed = readings.embed
         self.recalibration = Recalibration(widths)
-        self.spt = torch_spt.SparsePhasedTransformer(
-            readings, widths, original=original
-        )
+        self.spt = spt.SparsePhasedTransformer(readings, widths, original=original)
         inputs = dict.fromkeys(MODALITIES, embed) | {"fusion": 3 * embed}
         self.heads = nn.ModuleDict(
             {t: Head(inputs[t], width, dropout) for t in TARGETS}
@@ -90,35 +127,26 @@ class Sugrm(nn.Module):
             t: f for t, (_, f) in made.items()
         }
 
-    def groups(self, optim: Any) -> list[dict[str, Any]]:
-        """Return Adam's groups by `config.optim.groups`."""
+    def groups(self) -> dict[str, Any]:
+        """Return the parameters by optimiser group."""
         parts = {"spt": self.spt.parameters()}
         parts["other"] = [*self.recalibration.parameters(), *self.heads.parameters()]
-        return [
-            {"params": p, "lr": optim[n].rate, "weight_decay": optim[n].decay}
-            for n, p in parts.items()
-        ]
+        return parts
 
 
-@torch.no_grad()
 def load(module: Sugrm, params: Mapping[str, Any]) -> None:
     """Copy the parameters of `methods.sugrm.Sugrm` into the module."""
-    torch_spt.load(module.spt, params["spt"])
+    spt.load(module.spt, params["spt"])
     mrm = params["recalibration"]
-    _linear(module.recalibration.squeeze, mrm["squeeze_map"])
+    linear(module.recalibration.squeeze, mrm["squeeze_map"]["linear"])
     for m in MODALITIES:
-        _linear(module.recalibration.excite[m], mrm[f"{m}_map"])
+        linear(module.recalibration.excite[m], mrm[f"{m}_map"]["linear"])
     for t in TARGETS:
         head: Any = module.heads[t]
         made = params[f"{t}_head_net"]
         for ours, theirs in (("layer_1", "one"), ("layer_2", "two")):
-            _linear(getattr(head, theirs), made[ours])
-        _linear(head.score, made["score"])
-
-
-def _linear(target: nn.Linear, part: Mapping[str, Any]) -> None:
-    target.weight.copy_(torch.from_numpy(np.array(part["linear"]["kernel"]).T))
-    target.bias.copy_(torch.from_numpy(np.array(part["linear"]["bias"])))
+            linear(getattr(head, theirs), made[ours]["linear"])
+        linear(head.score, made["score"]["linear"])
 
 
 class Labels:

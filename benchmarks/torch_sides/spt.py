@@ -1,4 +1,4 @@
-"""The sparse phased transformer in PyTorch, written in two ways.
+"""SP-Transformer's training step in PyTorch, its transformer written in two ways.
 
 As its public code computes it (`original`): keys and values are gathered raw, one copy
 per window entry, then normalised and projected; every round runs by itself; attention
@@ -19,10 +19,47 @@ import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 
+from benchmarks.torch_sides.formulation import (
+    FAST,
+    ORIGINAL,
+    SPT,
+    Formulation,
+    grouped,
+    linear,
+    nothing,
+    only_letter_s,
+    put,
+)
+from msa_jax.bench.shapes import Shape
 from msa_jax.layers.channels import position_table
 from msa_jax.layers.spt import PAIRS, Readings
 from msa_jax.layers.windows import Sampling
-from msa_jax.types import MODALITIES
+from msa_jax.types import MODALITIES, Method, PyTree
+
+
+def written(config: Any) -> dict[str, Any]:
+    """Return which values are computed; see `formulation`."""
+    return SPT | only_letter_s(config) | {"loss.error": "l1"}
+
+
+def formulations(
+    config: Any, method: Method, params: PyTree, shape: Shape, label: np.ndarray
+) -> dict[str, Formulation]:
+    """Return both ways with our parameters; see `formulation`."""
+    model: Any = method.model
+    labels, found = torch.from_numpy(label), {}
+    for side in (ORIGINAL, FAST):
+        sizes = model.readings, shape.widths, model.output_dropout
+        network = Spt(*sizes, original=side == ORIGINAL)
+        load(network.spt, params["spt"])
+        for name in ("layer_1", "layer_2", "score"):
+            linear(getattr(network, name), params[name]["linear"])
+
+        def total(x, network=network):
+            return (network(x) - labels[x["index"]]).abs().mean(), nothing
+
+        found[side] = grouped(network, config, total)
+    return found
 
 
 class Attention(nn.Module):
@@ -113,9 +150,9 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(embed)
         self.rise = nn.Linear(embed, 4 * embed)
         self.fall = nn.Linear(4 * embed, embed)
-        for linear in (self.rise, self.fall):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        for mapped in (self.rise, self.fall):
+            nn.init.xavier_uniform_(mapped.weight)
+            nn.init.zeros_(mapped.bias)
 
     def forward(self, state, context, index, swapped: bool = False):
         """Return the new state [q, b, embed].
@@ -223,6 +260,38 @@ class SparsePhasedTransformer(nn.Module):
         return F.dropout(coded, self.r.embed_dropout, self.training)
 
 
+class Spt(nn.Module):
+    """The transformer, a residual block on its final states, a score."""
+
+    def __init__(
+        self,
+        readings: Readings,
+        widths: Mapping[str, int],
+        dropout: float,
+        *,
+        original: bool,
+    ):
+        """Build for text, audio and vision of these widths."""
+        super().__init__()
+        self.spt = SparsePhasedTransformer(readings, widths, original=original)
+        width = len(MODALITIES) * readings.embed
+        self.layer_1, self.layer_2 = nn.Linear(width, width), nn.Linear(width, width)
+        self.score, self.dropout = nn.Linear(width, 1), nn.Dropout(dropout)
+
+    def forward(self, x: Mapping[str, Any]):
+        """Return scores, [b]."""
+        states = self.spt(x)
+        state = torch.cat([states[m] for m in MODALITIES], -1)
+        hidden = self.dropout(torch.relu(self.layer_1(state)))
+        return self.score(state + self.layer_2(hidden))[:, 0]
+
+    def groups(self) -> dict[str, list]:
+        """Return the parameters by optimiser group."""
+        alone = [self.layer_1, self.layer_2, self.score]
+        rest = [p for module in alone for p in module.parameters()]
+        return {"spt": [*self.spt.parameters()], "other": rest}
+
+
 def indices(sampling: Sampling, queries: int, keys: int, layer: int) -> np.ndarray:
     """Return the sampled key of every window entry and query, [w, q]."""
     shift = sampling.step_shift * layer if "S" in sampling.letters else 0
@@ -230,12 +299,8 @@ def indices(sampling: Sampling, queries: int, keys: int, layer: int) -> np.ndarr
     return (ends[None] + np.arange(sampling.width)[:, None]) % keys
 
 
-@torch.no_grad()
 def load(module: SparsePhasedTransformer, params: Mapping[str, Any]) -> None:
     """Copy the parameters of `layers.spt.SparsePhasedTransformer` into the module."""
-
-    def put(target, value):
-        target.copy_(torch.from_numpy(np.array(value)))
 
     def norm(target: nn.LayerNorm, part: Mapping[str, Any], name: str):
         put(target.weight, part[f"{name}_scale"])

@@ -20,7 +20,16 @@ from torch.nn.utils.rnn import (  # pyright: ignore[reportMissingImports]
     pad_packed_sequence,
 )
 
+from benchmarks.torch_sides.formulation import (
+    Formulation,
+    grouped,
+    linear,
+    nothing,
+    put,
+)
+from msa_jax.bench.shapes import Shape
 from msa_jax.layers.siamese_cnn import CPC_PADDING, KERNELS, STRIDES
+from msa_jax.types import Method, PyTree
 
 PREDICTED = {"audio": "vision", "vision": "audio"}  # which one helps beside the text
 _LAYER = {  # PyTorch's name in a layer -> ours
@@ -31,6 +40,48 @@ _LAYER = {  # PyTorch's name in a layer -> ours
     "norm1.": "attend_norm",
     "norm2.": "forward_norm",
 }
+
+
+def written(config: Any) -> dict[str, Any]:
+    """Return which values are computed; see `formulation`."""
+    del config
+    return {
+        "text.pooling": "first",
+        "model.encoder": "transformer",
+        "model.cnn_axis": "feature",
+        "model.modalities": ("text", "audio", "vision"),
+        "loss.error": "l1",
+        "contrast.uni": "prose",
+        "contrast.uni_normalise": True,
+        "contrast.cross_reduce": "mean",
+        "contrast.align_power": 2.0,
+        "contrast.align_norm": "euclidean",
+        "contrast.uniformity": "wang_isola",
+        "contrast.sentiment": "log_outside_sum",
+        "contrast.sentiment_self": False,
+        "contrast.sentiment_pool": "both",
+    }
+
+
+def formulations(
+    config: Any, method: Method, params: PyTree, shape: Shape, label: np.ndarray
+) -> dict[str, Formulation]:
+    """Return both ways with our parameters; see `formulation`."""
+    del method
+    labels, found = torch.from_numpy(label), {}
+    for kind in ("packed", "padded"):
+        network = Mmcl(config.model, shape.widths, packed=kind == "packed")
+        load(network, params)
+
+        def total(x, network=network):
+            score, views = network(x)
+            value = loss(
+                score, views, labels[x["index"]], config.weights, config.contrast
+            )
+            return value, nothing
+
+        found[f"torch, {kind}"] = grouped(network, config, total)
+    return found
 
 
 class BothWays(nn.Module):
@@ -191,11 +242,10 @@ def loss(score, views: Mapping[str, tuple], label, weights: Any, contrast: Any) 
     return total
 
 
-@torch.no_grad()
 def load(module: Mmcl, params: Mapping[str, Any]) -> None:
     """Copy the parameters (or gradients) of `methods.mmcl.Mmcl` into the module."""
     for m in ("text", *PREDICTED):
-        _linear(module.map[m], params[f"{m}_map"])
+        linear(module.map[m], params[f"{m}_map"]["linear"])
     for m in PREDICTED:
         coding: Any = module.coding[m]
         part = params[f"{m}_coding"]
@@ -212,21 +262,21 @@ def load(module: Mmcl, params: Mapping[str, Any]) -> None:
                 matrix = kind == "weight" and "norm" not in name
                 leaf = {"bias": "bias", "weight": "kernel" if matrix else "scale"}[kind]
                 value = np.asarray(part["transformer"][f"{ours}_{leaf}"])[i]
-                _put(target, value.T if matrix else value)
+                put(target, value.T if matrix else value)
         prediction: Any = module.prediction[m]
         part = params[f"{m}_prediction"]
-        _linear(prediction.bimodal[0], part["bimodal"]["layer_1"])
-        _linear(prediction.bimodal[3], part["bimodal"]["layer_2"])
+        linear(prediction.bimodal[0], part["bimodal"]["layer_1"]["linear"])
+        linear(prediction.bimodal[3], part["bimodal"]["layer_2"]["linear"])
         for name in ("cnn", "target_cnn"):
             for i in range(len(STRIDES)):
                 layer = part[name]["stack"][f"layer_{i + 1}"]
                 convolution = getattr(prediction, name)[2 * i]
-                _put(convolution.weight, np.asarray(layer["kernel"]).transpose(2, 1, 0))
-                _put(convolution.bias, layer["bias"])
+                put(convolution.weight, np.asarray(layer["kernel"]).transpose(2, 1, 0))
+                put(convolution.bias, layer["bias"])
         _lstm(prediction.context, part["context"])
-        _linear(prediction.predictor, part["predictor"])
-    _linear(module.fusion, params["fusion"])
-    _linear(module.score, params["score"])
+        linear(prediction.predictor, part["predictor"]["linear"])
+    linear(module.fusion, params["fusion"]["linear"])
+    linear(module.score, params["score"]["linear"])
 
 
 def _convolutions(channels: int) -> nn.Sequential:
@@ -243,17 +293,8 @@ def _log_sum(scores, kept):
     return scores.masked_fill(~kept, torch.finfo(scores.dtype).min).logsumexp(1)
 
 
-def _put(target: Any, value: Any) -> None:
-    target.copy_(torch.from_numpy(np.array(value)))
-
-
-def _linear(target: Any, part: Mapping[str, Any]) -> None:
-    _put(target.weight, np.asarray(part["linear"]["kernel"]).T)
-    _put(target.bias, part["linear"]["bias"])
-
-
 def _lstm(target: nn.LSTM, part: Mapping[str, Any], suffix: str = "") -> None:
     for theirs, ours in (("ih", "input"), ("hh", "state")):
         weight = getattr(target, f"weight_{theirs}_l0{suffix}")
-        _put(weight, np.asarray(part[f"{ours}_kernel"]).T)
-        _put(getattr(target, f"bias_{theirs}_l0{suffix}"), part[f"{ours}_bias"])
+        put(weight, np.asarray(part[f"{ours}_kernel"]).T)
+        put(getattr(target, f"bias_{theirs}_l0{suffix}"), part[f"{ours}_bias"])
