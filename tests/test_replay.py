@@ -11,7 +11,7 @@ import pytest
 from msa_jax import methods
 from msa_jax.errors import UserError
 from msa_jax.methods.torch_names import Names
-from msa_jax.parity import schema
+from msa_jax.parity import replay, schema
 from msa_jax.parity.__main__ import replay_file
 
 RATE, STEPS, EPOCHS = 0.1, 2, 3
@@ -39,8 +39,8 @@ def made() -> dict[str, np.ndarray]:
         "tolerance32/default": np.float64(1e-5),
         "noise_gradient": np.array([], "<U1"),
     }
-    hp = {"rate": RATE, "decay": 0.0, "batch_size": 2, "dropout": 0.5, "early_stop": 1}
-    hp |= {"accumulate_batches": 1, "label_high": 3.0, "answer": "score", "error": "l1"}
+    hp = {"rate": RATE, "batch_size": 2, "dropout": 0.5, "early_stop": 1}
+    hp |= {"label_high": 3.0, "answer": "score", "error": "l1"}
     z |= {f"hp/{name}": np.array(value) for name, value in hp.items()}
     z["main/out/fusion"] = mean @ w + b
     z["main/feature/fusion"] = mean
@@ -103,7 +103,8 @@ def trained(x, label, w, b) -> dict[str, np.ndarray]:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     names = Names({"score/linear/": "score.", "Dropout_0/": "drop."})
-    linear = replace(methods.PAPERS["linear"], torch=names)
+    clipped = {"optim.clip_norm": 0.01, "optim.accumulate_batches": 2}  # not in `hp`
+    linear = replace(methods.PAPERS["linear"], torch=names, common=clipped)
     monkeypatch.setattr(methods, "PAPERS", {"linear": linear})
     return tmp_path
 
@@ -193,3 +194,16 @@ def test_given_keys_come_from_the_case_its_base_and_the_top():
     assert case.get("out/fusion") is None and case.get("hp/rate") == 2
     assert case.tolerance("steps/after/w", "float64") == 1e-2
     assert case.tolerance("steps/afterwards", "float64") == 1e-3
+
+
+def test_rows_that_only_rounding_moves_are_left_out():
+    """Named as "name" or "name[a:b]" in `noise_gradient`."""
+    noise = ["key.bias[1:3]", "other", "key.bias_2"]
+    assert replay._settled("key.bias", (4,), noise).tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert not replay._settled("other", (2, 2), noise).any()
+    assert replay._settled("key", (2,), noise).all()

@@ -85,7 +85,8 @@ class Replay:
         for name in still.model:
             if name.endswith("dropout"):
                 still.model[name] = 0.0
-        encoder, high = text_encoder(case), float(case.need("hp/label_high"))
+        encoder, high = text_encoder(case), case.get("hp/label_high")
+        high = 3.0 if high is None else float(high)
         self.method, self.dropping = (
             paper.make(s, encoder, (-high, high)) for s in (still, self.settings)
         )
@@ -104,14 +105,15 @@ class Replay:
     def every_stage(self) -> None:
         """Replay whatever the case has; then name what was not compared."""
         stages = {
-            "out/": self.evaluation,
-            "clean/": self.clean,
-            "loss/": self.loss,
-            "dropped/": self.dropped,
-            "steps/": self.training,
+            ("out/", "feature/", "part/", "mid/"): self.evaluation,
+            ("clean/",): self.clean,
+            ("loss/", "grad/"): self.loss,
+            ("dropped/",): self.dropped,
+            ("steps/",): self.training,
         }
-        for prefix, stage in stages.items():
-            if self.case.has(prefix):
+        expected = self.case.expected()
+        for prefixes, stage in stages.items():
+            if any(key.startswith(prefixes) for key in expected):
                 stage()
         if self.case.under("seen/"):
             self.preparation()
@@ -380,6 +382,10 @@ class Replay:
 def settings_of(case: Case, paper: Paper) -> tuple[Any, list[str]]:
     """Return the configuration of a case, and its `hp` that no field of ours takes."""
     config = paper.config()
+    # What is not given is off in the reference, whatever the paper's values are.
+    plain = {f.path: f.default for f in paper.fields() if f.path.startswith("optim.")}
+    decays = {path: 0.0 for path in plain if path.endswith(".decay")}
+    fields.change(config, plain | decays)
     given = {name: value.item() for name, value in case.under("hp/").items()}
     changes, unused = {}, []
     for name, value in given.items():
@@ -419,12 +425,13 @@ def split_of(case: Case, prefix: str, dtype: Any, *, seen: bool = True) -> Split
 
     Args:
         case: of which file.
-        prefix: "" or "steps/", of the keys.
+        prefix: "" or "steps/", of the keys; a case may have the latter only.
         dtype: of sequences and labels.
         seen: sequences as the network receives them. False: as they are stored, those
             that differ in the float32 in which means over time were taken.
     """
     sequences: dict[str, jax.Array] = {}
+    prefix = prefix if case.under(f"{prefix}in/") else "steps/"
     n = len(next(iter(case.under(f"{prefix}in/").values())))
     for m in MODALITIES:
         stored, received = case.get(f"{prefix}in/{m}"), case.get(f"{prefix}seen/{m}")

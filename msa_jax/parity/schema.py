@@ -44,10 +44,6 @@ class Case(NamedTuple):
     z: Arrays
     name: str
 
-    def has(self, prefix: str) -> bool:
-        """Say whether the case itself has a key that starts so."""
-        return any(key.startswith(f"{self.name}/{prefix}") for key in self.z)
-
     def get(self, key: str) -> np.ndarray | None:
         """Return an array; None where the case has none and none is given for it."""
         places = self._chain() if _GIVEN.fullmatch(key) else [f"{self.name}/"]

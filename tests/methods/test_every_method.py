@@ -18,7 +18,7 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from msa_jax import config, methods, optim
+from msa_jax import config, methods, network, optim
 from msa_jax.batching import gather
 from msa_jax.config import fields
 from msa_jax.errors import UserError
@@ -67,13 +67,12 @@ def names(tree) -> list[str]:
 
 
 def apply(method: Method, params, batch: Batch, key=None) -> Outputs:
-    """Run the network, in training where there is a key."""
-    streams = ("dropout", *method.streams)
-    rngs = {} if key is None else dict.fromkeys(streams, key)
-    found: Any = method.model.apply(
-        {"params": params}, batch, train=key is not None, rngs=rngs
-    )
-    return found
+    """Run the network, in training where there is a key; running statistics are 1."""
+    running = jax.tree.map(jnp.asarray, statistics(method.model))
+    variables = {"params": params, **running}
+    if key is None:
+        return network.answer(method, variables, batch)
+    return network.learn(method, variables, batch, key)[0]
 
 
 def total(method: Method, params, batch: Batch, labels, key):
@@ -88,6 +87,14 @@ def losses(method: Method, outputs: Outputs, batch: Batch, labels):
     of_phases = [phase.loss for phase in method.phases] or [method.loss]
     each = [loss(outputs, batch, labels) for loss in of_phases]
     return sum(value for value, _ in each), [parts for _, parts in each]
+
+
+@cache
+def statistics(model) -> dict[str, Any]:
+    start = partial(model.init, train=False)
+    every = jax.eval_shape(start, jax.random.key(0), BATCH)
+    kept = {name: tree for name, tree in every.items() if name != "params"}
+    return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), kept)
 
 
 def shapes_for(model, batch: Batch):
@@ -134,14 +141,15 @@ def test_what_is_read_is_what_the_configuration_says(name):
         gone = {m: jnp.zeros((ROWS, 1, 1)) for m in absent}  # nor does its width count
         without = dataclasses.replace(BATCH, **gone)
         tiny.assert_same_shapes(shapes_for(method.model, without), params)
-        assert not batch.label and not batch.index and not batch.valid
+        assert not batch.label and not batch.index
+        assert batch.valid == bool(statistics(method.model)), words  # of valid rows
         idle = {
             path
             for path, read in zip(names(params), jax.tree.leaves(reads), strict=True)
             if not read
         }
         groups = {path: method.groups(path) for path in names(params)}
-        assert idle == {p for p, group in groups.items() if group == "frozen"}, words
+        assert idle <= {p for p, group in groups.items() if group == "frozen"}, words
         assert set(groups.values()) <= {*c.optim.groups, "frozen"}, words
 
 
