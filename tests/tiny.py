@@ -154,7 +154,8 @@ def small(paper: Paper, words: str = "", **changes) -> Any:
     c = paper.config(words)
     c.text.encoder, c.seeds = "features", (1, 2)
     c.optim.batch_size, c.optim.accumulate_batches = 8, 1
-    change(c, {name.replace("__", "."): value for name, value in changes.items()})
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    change(c, changes)
     fields = [f for f in paper.fields() if f.path.partition(".")[0] in paper.sections]
     for field in fields:
         value = get(c, field.path)
