@@ -24,7 +24,7 @@ LENGTHS = {
 
 def drawn(method, batch):
     """Draw parameters that are nowhere 0 or 1."""
-    params = measure.draw_params(method, batch)
+    params = measure.draw_variables(method, batch)["params"]
     rng = np.random.default_rng(1)
     return jax.tree.map(
         lambda x: x + jnp.asarray(rng.uniform(-0.2, 0.2, x.shape), x.dtype), params

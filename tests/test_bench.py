@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from msa_jax import methods, optim
 from msa_jax.bench import measure, shapes, table
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 from msa_jax.step import Rules, train_epoch
+from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES
 from tests import tiny
 from tests.bench_small import LENGTHS, SMALL
@@ -63,11 +66,27 @@ def test_a_step_is_that_of_training():
     batch = tiny.gather(split, order[0])
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2), 0)
     step = tiny.quick(measure.make_step(method, optimizer))
-    start = (params, optimizer.init(params), labels)
-    (params, _, labels), by_text = step(start, batch, key)
-    tiny.assert_close(params, trained.params, 1e-6)
+    start = ({"params": params}, optimizer.init(params), labels)
+    (variables, _, labels), by_text = step(start, batch, key)
+    tiny.assert_close(variables["params"], trained.params, 1e-6)
     tiny.assert_close(labels, trained.labels, 1e-6)
     assert by_text.shape == batch.text.shape and bool((by_text != 0).any())
+
+
+def test_a_step_moves_running_statistics_too():
+    """Shapes in are shapes out; a network's statistics start as its own do."""
+    settings = PAPERS["tfn"].config()
+    method = methods.make(settings, FeatureEncoder(), SMALL.label_range)
+    batches = shapes.make_batches(SMALL, LENGTHS, 4, 1)
+    variables = measure.draw_variables(method, batches[0])
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["batch_stats"]):
+        assert (leaf == ("running_var" in jax.tree_util.keystr(path))).all()
+    optimizer = optim.make_optimizer(settings.optim.groups, method.groups)
+    labels = method.init_labels(shapes.make_split(SMALL, batches), jax.random.key(0))
+    state = variables, optimizer.init(variables["params"]), labels
+    step = measure.make_step(method, optimizer)
+    after, _ = jax.eval_shape(step, state, batches[0], jax.random.key(0))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
 def test_competitors_take_turns():

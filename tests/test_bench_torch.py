@@ -270,7 +270,7 @@ def test_every_formulation_steps_and_moves_all_parts(case):
     batches = shapes.make_batches(SMALL, LENGTHS, 4, 2)
     if encoded:
         batches = [b.replace(text=np.ones((4, 3, 11), np.int32)) for b in batches]
-    params = measure.draw_params(method, batches[0])
+    params = measure.draw_variables(method, batches[0])["params"]
     label = shapes.make_split(SMALL, batches).label
     seen = []
     adam = torch.optim.Adam

@@ -187,7 +187,7 @@ def test_a_method_learns_the_same_compiled_and_op_by_op(name):
         model = partial(method.model.apply, train=True, rngs=noise)
         return method.loss(model({"params": params}, batch), batch, labels)[0]
 
-    params = measure.draw_params(method, batch)
+    params = measure.draw_variables(method, batch)["params"]
     learn = jax.value_and_grad(loss)
     compiled, slowly = (f(params, batch, labels) for f in (jax.jit(learn), learn))
     for a, b in zip(jax.tree.leaves(compiled), jax.tree.leaves(slowly), strict=True):

@@ -76,8 +76,8 @@ def _program(
     )
     mesh = make_mesh(1, 1, seeds)
     batch = step.gather(splits[0], jax.numpy.arange(2))
-    params = measure.draw_params(method, batch)
-    start = partial(new_state, method, optimizer, {"params": params}, splits[0])
+    variables = measure.draw_variables(method, batch)
+    start = partial(new_state, method, optimizer, variables, splits[0])
     one = jax.vmap(start)
     state = one(seed_keys(range(seeds)))
     run_epoch: Any = step.make_epoch(

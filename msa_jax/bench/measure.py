@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from msa_jax import network, phases
 from msa_jax.bench import operations
-from msa_jax.types import Batch, Method, PyTree, Split
+from msa_jax.types import Batch, Method, Split
 
 EPOCH = 2  # the first in which ULGM makes labels
 
@@ -45,16 +46,20 @@ class Times(NamedTuple):
         return float(np.median(self.wall))
 
 
-def draw_params(method: Method, batch: Batch) -> PyTree:
-    """Draw parameters with NumPy: matrices uniform, norms 1, biases 0."""
+def draw_variables(method: Method, batch: Batch) -> network.Variables:
+    """Draw a network's variables with NumPy.
+
+    Matrices are uniform, norms and running variances 1, biases and running means 0.
+    """
     rng = np.random.default_rng(0)
-    init = partial(method.model.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), batch)["params"]
+    start = partial(network.start, method)
+    shapes = jax.eval_shape(start, jax.random.key(0), batch)
 
     def draw(path, leaf):
         name = jax.tree_util.keystr(path)
         if leaf.ndim < 2:
-            return jnp.full(leaf.shape, 1.0 if "scale" in name else 0.0, leaf.dtype)
+            one = "scale" in name or "running_var" in name
+            return jnp.full(leaf.shape, 1.0 if one else 0.0, leaf.dtype)
         bound = (6 / sum(leaf.shape)) ** 0.5
         return jnp.asarray(rng.uniform(-bound, bound, leaf.shape), leaf.dtype)
 
@@ -67,28 +72,30 @@ def make_step(
     """Return (state, batch, key) -> (state, gradient of the text).
 
     A step of training after the text encoder: forward, loss, backward down to the text
-    features, label tables, update. The state is (params, optimiser's, label tables).
+    features, label tables, update. The state is (variables, optimiser's, label tables).
+    Phases are one here: a step on the sum of their losses.
     """
+    every = [phase for stage in phases.passes(method) for phase in stage]
 
     def step(state, batch, key):
-        params, opt_state, labels = state
+        variables, opt_state, labels = state
+        params = variables["params"]
 
         def forward(params, text):
-            outputs = method.model.apply(
-                {"params": params},
-                batch.replace(text=text),
-                train=True,
-                rngs={"dropout": key},
+            given = variables | {"params": params}
+            outputs, statistics = network.learn(
+                method, given, batch.replace(text=text), key
             )
-            return method.loss(outputs, batch, labels)[0], outputs
+            losses = [phase.loss(outputs, batch, labels) for phase in every]
+            return phases.total(losses), (outputs, statistics)
 
         differentiate = jax.grad(forward, argnums=(0, 1), has_aux=True)
-        (gradient, by_text), outputs = differentiate(params, batch.text)
+        (gradient, by_text), (outputs, statistics) = differentiate(params, batch.text)
         epoch = jnp.asarray(EPOCH, jnp.int32)
         labels = method.update_labels(labels, outputs, batch, epoch)
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         params = optax.apply_updates(params, updates)
-        return (params, opt_state, labels), by_text
+        return ({"params": params, **statistics}, opt_state, labels), by_text
 
     return step
 
@@ -96,7 +103,7 @@ def make_step(
 def compile_ours(
     method: Method,
     optimizer: optax.GradientTransformation,
-    params: PyTree,
+    variables: network.Variables,
     split: Split,
     batches: list[Batch],
 ) -> Side:
@@ -107,7 +114,8 @@ def compile_ours(
     """
     key = jax.random.key(0)
     together = jax.tree.map(lambda *x: jnp.stack(x), *batches)
-    state = (params, optimizer.init(params), method.init_labels(split, key))
+    opt_state = optimizer.init(variables["params"])
+    state = (variables, opt_state, method.init_labels(split, key))
     # The program takes its state's memory over: no two leaves may share theirs.
     state = jax.tree.map(jnp.array, state)
     one_step = make_step(method, optimizer)
@@ -119,10 +127,9 @@ def compile_ours(
 
         return jax.lax.scan(one, state, (batches, jax.random.split(key, count)))
 
-    def predict(params, batches):
+    def predict(variables, batches):
         def one(batch):
-            outputs: Any = method.model.apply({"params": params}, batch, train=False)
-            return outputs.prediction
+            return network.answer(method, variables, batch).prediction
 
         return jax.lax.map(one, batches)
 
@@ -132,7 +139,7 @@ def compile_ours(
     program: Any = traced.lower().compile()
     seconds = time.perf_counter() - start
     need = operations.count(traced.jaxpr, jax.default_backend()) / count
-    answer: Any = jax.jit(predict).lower(params, together).compile()
+    answer: Any = jax.jit(predict).lower(variables, together).compile()
     states = [state]  # a call takes the one state out and puts the next one in
 
     def run_steps(number: int) -> None:
@@ -142,7 +149,7 @@ def compile_ours(
 
     def run_evaluate(number: int) -> None:
         del number
-        jax.block_until_ready(answer(params, together))
+        jax.block_until_ready(answer(variables, together))
 
     return Side(run_steps, run_evaluate, seconds, memory_of(program), need)
 

@@ -34,13 +34,19 @@ def run(options: Any, name: str, shape: shapes.Shape, peak: float) -> list[Row]:
         made = shapes.full_lengths if kind == "full" else shapes.true_lengths
         batches = shapes.make_batches(shape, made(shape), options.batch, BATCHES)
         split = shapes.make_split(shape, batches)
-        params = measure.draw_params(method, batches[0])
+        variables = measure.draw_variables(method, batches[0])
         sides = {
-            "ours": measure.compile_ours(method, optimizer, params, split, batches)
+            "ours": measure.compile_ours(method, optimizer, variables, split, batches)
         }
         if options.against:
             sides |= against.sides(
-                name, config, method, params, shape, split.label, batches
+                name,
+                config,
+                method,
+                variables["params"],
+                shape,
+                split.label,
+                batches,
             )
         stepped, evaluated = measure.time_sides(sides, options.repeats)
         rows += [

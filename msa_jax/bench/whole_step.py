@@ -47,23 +47,32 @@ def run(options: Any, name: str, shape: shapes.Shape, peak: float) -> list[Row]:
     if count == 0:
         raise UserError(f"--batch {size}: {shape.name} has {n} training samples")
     order = np.random.default_rng(0).permutation(n)[: count * size].reshape(-1, size)
-    sides, params, method = {}, None, None
+    sides, variables, method = {}, None, None
     for side in names:
         module = encoders.module(encoder, ours=side != "transformers")
         method = methods.make(settings, module, shape.label_range)
         optimizer = optim.make_optimizer(
             settings.optim.groups, method.groups, clip_norm=settings.optim.clip_norm
         )
-        params = params or measure.draw_params(
+        variables = variables or measure.draw_variables(
             method, gather(split, jnp.asarray(order[0]))
         )
         chosen = sizes if side == "packed" else None
-        sides[f"ours, {side}"] = _side(method, optimizer, params, split, order, chosen)
-    assert method is not None and params is not None
+        sides[f"ours, {side}"] = _side(
+            method, optimizer, variables, split, order, chosen
+        )
+    assert method is not None and variables is not None
     if options.against:
         batches = [gather(split, jnp.asarray(index)) for index in order]
         sides |= against.sides(
-            name, settings, method, params, shape, split.label, batches, encoder
+            name,
+            settings,
+            method,
+            variables["params"],
+            shape,
+            split.label,
+            batches,
+            encoder,
         )
     stepped, evaluated = measure.time_sides(sides, options.repeats)
     return [
@@ -98,9 +107,8 @@ def sides_of(options: Any, settings: Any) -> tuple[str, ...]:
     return options.sides or SIDES
 
 
-def _side(method, optimizer, params, split: Split, order, sizes) -> measure.Side:
+def _side(method, optimizer, variables, split: Split, order, sizes) -> measure.Side:
     """Compile an epoch of a few batches, and their evaluation; a call runs them."""
-    variables = {"params": params}
     state = new_state(method, optimizer, variables, split, jax.random.key(0))
     rules = Rules(order.shape[1], 1)
     state = dataclasses.replace(state, epoch=jnp.asarray(measure.EPOCH - 1))
