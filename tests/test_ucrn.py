@@ -14,11 +14,11 @@ from tiny import make_split, quick
 from msa_jax.batching import gather
 from msa_jax.layers import crossmodal, refinement
 from msa_jax.methods import ucrn
+from msa_jax.methods.replays import ucrn_network
+from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.torch_names import from_torch, to_torch
 from msa_jax.methods.ucrn import CODE, Ucrn
-from msa_jax.parity import ucrn_network
 from msa_jax.parity.__main__ import replay_file
-from msa_jax.parity.compare import Comparison
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES, Batch
 

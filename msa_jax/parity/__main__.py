@@ -11,27 +11,19 @@ Exit code 1 if anything fails.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from msa_jax import cli, compiler
 from msa_jax.errors import UserError
-from msa_jax.parity.compare import Comparison, Row, floats
+from msa_jax.methods.replays import REPLAYS
+from msa_jax.methods.replays.compare import Comparison, Row, floats
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 Arrays = Mapping[str, np.ndarray]
-
-
-class Replay(NamedTuple):
-    """How one kind of older file is replayed, known by the start of its name."""
-
-    name: str
-    run: Callable[..., None]
-    floats: bool  # replayed in each precision with its tolerance; False: exact
-    scenarios: bool = True  # the first part of each key is a scenario
 
 
 class Replayed(NamedTuple):
@@ -39,40 +31,6 @@ class Replayed(NamedTuple):
 
     rows: list[Row]
     notes: list[str]
-
-
-def replays() -> tuple[Replay, ...]:
-    """Return what can be replayed of files older than schema 2."""
-    from msa_jax.parity import (
-        metric_values,
-        mmcl,
-        self_mm,
-        sugrm,
-        sugrm_labels,
-        ucrn,
-    )
-
-    return (
-        Replay("selfmm_ulgm", self_mm.ulgm_steps, True),
-        Replay("selfmm_forward", self_mm.forward, True),
-        Replay("selfmm_train", self_mm.whole_training, True),
-        Replay("spt", sugrm.spt, True, scenarios=False),
-        Replay("sugrm_mrm", sugrm.recalibration, True, scenarios=False),
-        Replay("sugrm_forward", sugrm.forward, True, scenarios=False),
-        Replay("sugrm_train", sugrm.whole_training, True, scenarios=False),
-        Replay("sugrm_ulgm", sugrm_labels.steps, True),
-        Replay("mmcl_", mmcl.replay, True, scenarios=False),
-        Replay("ucrn_", ucrn.replay, True, scenarios=False),
-        Replay("metrics", _metrics(metric_values), False),
-    )
-
-
-def _metrics(module: Any) -> Callable[[Arrays, Comparison], None]:
-    def run(arrays: Arrays, table: Comparison) -> None:
-        zero = table.where[1] == "error_all_zero_truth"
-        (module.all_zero_truth if zero else module.values)(arrays, table)
-
-    return run
 
 
 def replay_file(path: Path, precisions: tuple[str, ...]) -> Replayed | None:
@@ -102,7 +60,7 @@ def replay_file(path: Path, precisions: tuple[str, ...]) -> Replayed | None:
 def _replay_older(
     arrays: Arrays, path: Path, precisions: tuple[str, ...]
 ) -> list[Comparison] | None:
-    known = [r for r in replays() if path.stem.startswith(r.name)]
+    known = [r for r in REPLAYS if path.stem.startswith(r.name)]
     if not known:
         return None
     replay, tables = known[0], []

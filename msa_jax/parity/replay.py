@@ -23,10 +23,10 @@ from msa_jax.errors import UserError
 from msa_jax.layers.draws import DRAWS
 from msa_jax.layers.recurrence import States
 from msa_jax.methods.paper import Paper
+from msa_jax.methods.replays.compare import Comparison, floats
+from msa_jax.methods.replays.training import StubEncoder
 from msa_jax.methods.torch_names import from_torch, to_torch
-from msa_jax.parity.compare import Comparison, floats
 from msa_jax.parity.schema import Case, cases
-from msa_jax.parity.self_mm import StubEncoder
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import new_state
 from msa_jax.types import MODALITIES, TARGETS, Batch, PyTree, Split, TrainState

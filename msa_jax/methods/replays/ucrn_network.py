@@ -14,10 +14,10 @@ from msa_jax.layers import refinement
 from msa_jax.layers.channels import Affine, FeedForward, project
 from msa_jax.layers.refinement import RefinementStack, SlicedLayer
 from msa_jax.layers.spt import Readings
+from msa_jax.methods.replays.compare import Comparison
+from msa_jax.methods.replays.training import load, under
 from msa_jax.methods.torch_names import to_torch
 from msa_jax.methods.ucrn import CODE, TORCH, Ucrn
-from msa_jax.parity.compare import Comparison
-from msa_jax.parity.training import load, under
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import Batch, PyTree
 

@@ -14,12 +14,12 @@ from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.spt import Readings, SparsePhasedTransformer
 from msa_jax.layers.windows import Sampling
 from msa_jax.methods import label_rules, sugrm
+from msa_jax.methods.replays import training
+from msa_jax.methods.replays.compare import Comparison
+from msa_jax.methods.replays.self_mm import FEATURES, HEADS
+from msa_jax.methods.replays.training import StubEncoder, load, under
 from msa_jax.methods.spt import TORCH as SPT_TORCH
 from msa_jax.methods.torch_names import to_torch
-from msa_jax.parity import training
-from msa_jax.parity.compare import Comparison
-from msa_jax.parity.self_mm import FEATURES, HEADS, StubEncoder
-from msa_jax.parity.training import load, under
 from msa_jax.types import MODALITIES, TARGETS, Batch, HumanTables, Method, PyTree
 
 Arrays = Mapping[str, np.ndarray]

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from msa_jax import multitask, ulgm
 from msa_jax.batching import gather
 from msa_jax.layers import recurrence
 from msa_jax.layers.recurrence import Sequence
 from msa_jax.methods import label_rules, self_mm
+from msa_jax.methods.replays import training
+from msa_jax.methods.replays.compare import Comparison
+from msa_jax.methods.replays.training import StubEncoder, load, split, under
 from msa_jax.methods.torch_names import to_torch
-from msa_jax.parity import training
-from msa_jax.parity.compare import Comparison
-from msa_jax.parity.training import load, split, under
 from msa_jax.types import (
     TARGETS,
     Batch,
@@ -29,22 +28,6 @@ Arrays = Mapping[str, np.ndarray]
 HEADS = {"fusion": "M", "text": "T", "audio": "A", "vision": "V"}
 FEATURES = {"fusion": "f", "text": "t", "audio": "a", "vision": "v"}
 TORCH = {"fusion": "fusion", "text": "text", "audio": "audio", "vision": "video"}
-
-
-class StubEncoder(nn.Module):
-    """The references' stand-in for BERT: embedding, linear map, LayerNorm."""
-
-    vocabulary: int
-    width: int
-
-    @nn.compact
-    def __call__(self, tokens: jax.Array, *, train: bool) -> jax.Array:
-        """Return one vector per token."""
-        x = nn.Embed(self.vocabulary, self.width, name="emb")(tokens[:, 0])
-        x = nn.Dense(self.width, name="proj")(x)
-        # The textbook variance: the fast one differs from PyTorch's in the last bits.
-        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="LayerNorm")
-        return norm(x)
 
 
 def ulgm_steps(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:

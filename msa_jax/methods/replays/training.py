@@ -11,12 +11,28 @@ from flax import linen as nn
 
 from msa_jax import network, optim, step
 from msa_jax.batching import batches
+from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.torch_names import Names, from_torch, to_torch
-from msa_jax.parity.compare import Comparison
 from msa_jax.train_state import new_state
 from msa_jax.types import TARGETS, Method, PyTree, Selection, Split, TrainState
 
 Arrays = Mapping[str, np.ndarray]
+
+
+class StubEncoder(nn.Module):
+    """The references' stand-in for BERT: embedding, linear map, LayerNorm."""
+
+    vocabulary: int
+    width: int
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array, *, train: bool) -> jax.Array:
+        """Return one vector per token."""
+        x = nn.Embed(self.vocabulary, self.width, name="emb")(tokens[:, 0])
+        x = nn.Dense(self.width, name="proj")(x)
+        # The textbook variance: the fast one differs from PyTorch's in the last bits.
+        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="LayerNorm")
+        return norm(x)
 
 
 def replay(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from msa_jax import metrics
-from msa_jax.parity.compare import Comparison
+from msa_jax.methods.replays.compare import Comparison
 
 NAMES = {
     "mosi": {

@@ -10,8 +10,8 @@ import numpy as np
 from msa_jax import contrastive, contrastive_total, losses, metrics, optim
 from msa_jax.contrastive_total import Readings, Views, Weights
 from msa_jax.layers import cutoff
-from msa_jax.parity import mmcl_layers
-from msa_jax.parity.compare import Comparison
+from msa_jax.methods.replays import mmcl_layers
+from msa_jax.methods.replays.compare import Comparison
 
 Arrays = Mapping[str, np.ndarray]
 UNI = {

@@ -10,9 +10,9 @@ from msa_jax.layers import siamese_cnn
 from msa_jax.layers.encoder_stack import EncoderStack
 from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm
 from msa_jax.layers.siamese_cnn import ConvStack
+from msa_jax.methods.replays.compare import Comparison
+from msa_jax.methods.replays.training import load, under
 from msa_jax.methods.torch_names import LSTM, Names, same, turned
-from msa_jax.parity.compare import Comparison
-from msa_jax.parity.training import load, under
 
 Arrays = Mapping[str, np.ndarray]
 # Names of stock torch's layers: an LSTM's, an encoder's, a list "c" of convolutions.
