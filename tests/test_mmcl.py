@@ -294,7 +294,10 @@ def test_every_point_of_the_sweep_is_a_configuration():
     "change, message",
     [
         ({"model__width": 100}, "need at least 159 features; or let them run over"),
-        ({"model__heads": 3}, "x 2 = 8: must be a multiple of config.model.heads = 3"),
+        (
+            {"model__sequence_width": 4, "model__heads": 3},
+            "x 2 = 8: must be a multiple of config.model.heads = 3",
+        ),
         ({"model__modalities": ("smell",)}, "list any of text, audio, vision"),
         ({"model__modalities": ()}, "list any of text, audio, vision"),
         ({"model__cutoff": 1.0}, r"config.model.cutoff = 1.0: must be in \[0, 1\)"),

@@ -82,7 +82,7 @@ def test_attention_and_its_own_backward_pass(queries, keys, sampling, shift):
         expected = plain_attention(*map(np.asarray, (q, k, v)), index, 3)
         for given in (shift, jnp.full(queries, shift)):
 
-            @quick
+            @jax.jit
             def run(q, k, v, given=given):
                 return window_attention.attend(kind, q, k, v, given, None)
 
@@ -98,7 +98,7 @@ def test_dropped_weights_count_nothing_and_get_no_gradient():
         shape = window_attention.weight_shape(kind, q, 0, None)
         keep = jnp.asarray(rng.integers(0, 2, shape) * 2.0)
 
-        @quick
+        @jax.jit
         def run(q, k, v):
             return window_attention.attend(kind, q, k, v, 0, None, keep)
 
@@ -153,7 +153,7 @@ def compiled(readings, train):
 def test_true_lengths_make_padding_invisible():
     """The same samples in a longer array, rubbish behind them: the same vectors."""
     readings = SMALL._replace(
-        respect_lengths=True, input=Sampling(5, 8, "SP"), cross=Sampling(1, 4, "SP")
+        respect_lengths=True, input_letters="SP", cross_letters="SP"
     )
     x = sequences()
     lengths = {"text": [4, 1], "audio": [11, 6], "vision": [9, 13]}
@@ -197,7 +197,8 @@ def test_random_shifts_are_drawn_in_range_and_repeat_with_the_key():
     sampling = Sampling(5, 8, "R", random_share=0.5)
     assert windows.random_limit(37, 8, sampling) == 3  # ceil(18.5 / 8)
     assert windows.random_limit(500, 10, Sampling(5, 8)) == 3  # vision over text
-    readings = SMALL._replace(input=sampling)
+    readings = SMALL._replace(input_letters="R", random_share=0.5)
+    assert readings.input == sampling
     x = sequences()
     first, params = encode(readings, x)
     second, _ = encode(readings, x, params=params)
