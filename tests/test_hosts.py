@@ -79,6 +79,7 @@ def main():
         assert tree["x"].addressable_data(0).tolist() == [[0, 1], [2, 3]][number]
         got = hosts.to_host(jax.jit(lambda t: t | {"x": 2 * t["x"]})(tree))
         assert got["x"].tolist() == [0, 2, 4, 6]
+        assert jax.dtypes.issubdtype(got["key"].dtype, jax.dtypes.prng_key)
         assert (jax.random.key_data(got["key"]) == np.array(EXPECTED)).all()
         while True:
             own = {"a": np.arange(number, number + 3), "b": np.ones((2, 1), bool)}

@@ -19,6 +19,8 @@ from msa_jax.predict import answers, export, exported, model, stored
 from tests import guarded
 from tests.small_runs import SEEDS, SIZE, answered, jsonl, of_seeds, own, train
 
+# Its fixture trains Self-MM with a BERT and recurrent networks: answers are theirs.
+pytestmark = pytest.mark.long(90)
 ROOT = Path(__file__).parents[1]
 
 

@@ -12,6 +12,9 @@ from msa_jax.predict import export, exported, model
 from tests.hostile_lines import HOSTILE
 from tests.small_runs import answered, jsonl, of_seeds, own, train
 
+# Its fixture trains Self-MM with our BERT on packed text.
+pytestmark = pytest.mark.long(90)
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -11,16 +11,16 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
-from tiny import make_proof
+from tiny import make_heads, make_proof
 
-from msa_jax import checkpoint, finished, main
+from msa_jax import checkpoint, finished, main, methods, report
 from msa_jax import config as defaults
 from msa_jax.errors import UserError
 from msa_jax.experiment import controls
 from msa_jax.inputs import opened
 from msa_jax.methods import PAPERS
 from msa_jax.robustness import __main__ as command
-from msa_jax.robustness import evaluate, measures, passes, reduced, tables
+from msa_jax.robustness import evaluate, measures, page, passes, reduced, tables
 from msa_jax.types import MODALITIES
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def small_config(data_dir, **model):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A finished run, trained in this process."""
+    """A finished run of the tiny method, trained in this process, without a report."""
     folder = tmp_path_factory.mktemp("robustness")
     n, rng = 60, np.random.default_rng(0)
     label = np.clip(rng.normal(size=n), -3, 3).astype(np.float32)
@@ -74,6 +74,8 @@ def run_folder(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(main, "set_up_jax", lambda precision: None)
+        patch.setattr(report, "write", lambda folder: None)
+        patch.setattr(methods, "make", lambda *_: make_heads())
         (folder / "run").mkdir()
         main.run(small_config(folder), folder / "run")
         yield folder / "run"
@@ -81,12 +83,14 @@ def run_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(run_folder):
-    """What the command wrote, and what it wrote when run again."""
-    texts = []
-    for _ in range(2):
-        page = command.measure(run_folder, None, 2, False)
-        texts.append((page.parent / "results.json").read_text())
-    return page.parent, [json.loads(text) for text in texts]
+    """What the command wrote, and what it wrote when run again (the page but once)."""
+    written = command.measure(run_folder, None, 2, False).parent / "results.json"
+    texts = [written.read_text()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "write", lambda *_: None)
+        command.measure(run_folder, None, 2, False)
+    texts.append(written.read_text())
+    return written.parent, [json.loads(text) for text in texts]
 
 
 def test_drop_is_the_papers():
@@ -295,9 +299,9 @@ def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeyp
         return train(settings, where, change)
 
     monkeypatch.setattr(main, "run", only_text)
-    page = command.measure(copied, None, 1, True)
+    written = command.measure(copied, None, 1, True)
     assert len(trained) == 6
-    found = json.loads((page.parent / "results.json").read_text())
+    found = json.loads((written.parent / "results.json").read_text())
     whole, reduced_text = found["combinations"][0], found["combinations"][4]
     assert "retrained" not in whole and reduced_text["kept"] == ["text"]
     folder = reduced.folder_of(copied / "robustness", ("text",))
@@ -309,11 +313,12 @@ def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeyp
     )
     others = SimpleNamespace(name="tiny", card={"content_sha256": "0" * 64})
     with pytest.raises(UserError, match="retrained.* was trained on another 'tiny'"):
-        command._add_retrained(SimpleNamespace(dataset=others), page.parent, found)
-    html = page.read_text()
+        command._add_retrained(SimpleNamespace(dataset=others), written.parent, found)
+    html = written.read_text()
     assert "text, trained without" in html and "text, zeroed at test" in html
     # Again: nothing is trained; and a reduced run is not measured by itself.
     trained.clear()
+    monkeypatch.setattr(page, "write", lambda *_: None)
     command.measure(copied, None, 1, True)
     assert trained == []
     with pytest.raises(UserError, match="trained without audio and vision"):
