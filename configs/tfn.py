@@ -10,8 +10,8 @@ sentences: --config.text.encoder=bert, which encodes every text once.
 
 MMSA takes padding for contents: its text is the LSTM's state at the padded end, its
 means are over all stored steps. Variants, after a colon, joined by +: `v1`, the values
-of January 2021, to which MMSA's results table belongs; `method`, in which padding is
-not read and text dropout is applied.
+of January 2021, to which MMSA's results table belongs; `sane`, in which padding is not
+read and text dropout is applied.
 
 Published by MMSA (v1; Acc-2 and F1 has0/non0): MOSI 77.99/79.08, F1 77.95/79.11, Acc-5
 39.39, Acc-7 34.46, MAE .9473, Corr .6733; MOSEI 78.50/81.89, 78.96/81.74, 53.10, 51.60,
@@ -21,7 +21,7 @@ laid beside these. Not reproduced here yet: the feature files cannot be had wher
 was written.
 
 `mosi_real` (real CMU-MOSI, in the plain layout of docs/data.md): MiniLM-L6, frozen, and
-`method`, because its padding is ours.
+`sane`, because its padding is ours.
 """
 
 from msa_jax.methods.tfn import PAPER

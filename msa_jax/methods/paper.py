@@ -46,6 +46,8 @@ class Paper:
         modalities that it reads and the labels of its task.
     check: refuses settings that annotations cannot.
     torch: names of its parameters in the public code's state dict.
+    parameters: words -> how many trained parameters the public network has behind
+        ready-made text features, as published or counted there.
     vocabulary: names that reference arrays give its settings -> our fields, where they
         are not `config.<section>.<name>`.
     """
@@ -64,6 +66,7 @@ class Paper:
     needs: Callable[[Any], Mapping[str, str]] = lambda settings: {}
     check: Callable[[Any], None] = lambda settings: None
     torch: Names | None = None
+    parameters: Mapping[str, int] = field(default_factory=dict)
     vocabulary: Mapping[str, str] = field(default_factory=dict)
 
     def fields(self) -> tuple[Field, ...]:

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from msa_jax import config, methods, network, optim
 from msa_jax.batching import gather
 from msa_jax.config import fields
+from msa_jax.data.known import KNOWN
 from msa_jax.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
@@ -121,6 +122,25 @@ def test_every_data_set_and_variant_is_a_configuration(name):
         assert c.data.name == (both[0] or next(iter(known.data)))
     for two in itertools.combinations(known.variants, 2):
         methods.check(known.config("+".join(two)))
+
+
+PUBLISHED = [(n, words) for n, known in PAPERS.items() for words in known.parameters]
+
+
+@pytest.mark.parametrize("name, words", PUBLISHED)
+def test_parameters_are_as_many_as_published(name, words):
+    """On features as wide as the data set's, text as bert-base gives it."""
+    known = KNOWN[words.partition("+")[0]]
+    wide = {"text": 768, "audio": known.audio.width, "vision": known.vision.width}
+    steps = {"text": known.tokens, "audio": 7, "vision": 9}
+    arrays = {m: jnp.zeros((ROWS, steps[m], wide[m])) for m in MODALITIES}
+    c = PAPERS[name].config(words)
+    c.text.encoder = "features"
+    method = make(c)
+    params = shapes_for(method.model, dataclasses.replace(BATCH, **arrays))
+    groups = optim.group_labels(params, method.groups)
+    trained = jax.tree.map(lambda x, g: x.size if g != "frozen" else 0, params, groups)
+    assert sum(jax.tree.leaves(trained)) == PAPERS[name].parameters[words]
 
 
 @paper
@@ -229,6 +249,8 @@ def compiled(name: str) -> list[Compiled]:
         c = tiny.small(PAPERS[name], words)
         method = make(c)
         of_network = set(names(shapes(method.model)))
+        # What reads padding and what does not are two networks, too.
+        of_network |= {f"padding: {PAPERS[name].reads_padding(c)}"}
         if of_network <= seen:
             continue
         seen |= of_network
