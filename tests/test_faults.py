@@ -152,15 +152,17 @@ def test_a_clock_that_jumps_back(tmp_path, monkeypatch, known, expected):
 def test_a_write_that_takes_long_does_not_hold_training_up(
     tmp_path, monkeypatch, known, expected
 ):
-    right = saver.checkpoint.write_state
+    right, begun = saver.checkpoint.write_state, []
 
     def slow(*given):
-        time.sleep(0.3)
+        begun.append(given[0].name)
+        time.sleep(0.5)
         right(*given)
 
     monkeypatch.setattr(saver, "_PATIENCE", 0.01)
     monkeypatch.setattr(saver.checkpoint, "write_state", slow)
     stop(tmp_path / "run", 6, known=known)
+    assert begun[0] == "000001" and len(begun) < 5  # of five epochs
     states = list(saver.states_folder(tmp_path / "run").iterdir())
     assert 1 <= len(states) <= 2
     assert len(list(saver.epochs_folder(tmp_path / "run").iterdir())) == 5

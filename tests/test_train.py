@@ -260,6 +260,11 @@ def test_eight_devices_agree_with_one(dataset, monkeypatch):
                 np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
 
 
+def test_training_ends_with_its_last_seed(run):
+    trained, epochs = run(seeds=(4, 5), **{"selection.early_stop": 1})
+    assert len(epochs) == trained.fitted.epochs_run.max() < 8
+
+
 def test_early_stopping_ends_each_seed_on_its_own(run):
     trained, epochs = run()
     assert len(set(trained.fitted.epochs_run)) > 1  # else this test shows nothing
