@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("msa_jax", "tests", "configs", "docs", "launch", "typings")
+COPIED = ("msa_jax", "tests", "configs", "docs", "launch", "typings", "benchmarks")
 
 
 def chosen(words: list[str]) -> list[dict[str, Any]]:
