@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from msa_jax import files
+from msa_jax.config.sections import ADDED
 from msa_jax.data import store
 from msa_jax.errors import UserError
 from msa_jax.experiment.statistics import json_safe
@@ -55,7 +56,11 @@ def finished(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
     if not (folder / RESULTS).exists():
         return None
     old = read_json(folder / CONFIG)
-    found = differences(old, json.loads(_dump(config)))
+    found = [
+        (field, there, now)
+        for field, there, now in differences(old, json.loads(_dump(config)))
+        if there is not None or field not in ADDED or now != ADDED[field]
+    ]
     if found:
         said = [f"{field}: {there} there, {now} now" for field, there, now in found]
         raise UserError(

@@ -83,6 +83,14 @@ def test_another_configuration_is_told_field_by_field(tmp_path):
         workdir.finished(tmp_path, more)
 
 
+def test_fields_that_a_finished_run_did_not_have_are_as_it_was_computed(tmp_path):
+    finish(tmp_path, CONFIG)
+    optim = CONFIG["optim"] | {"tail": "dropped", "clip_value": 0.0}
+    assert workdir.finished(tmp_path, CONFIG | {"optim": optim}) == {"mae": 0.8}
+    with pytest.raises(UserError, match="optim.tail: None there, stepped now"):
+        workdir.finished(tmp_path, CONFIG | {"optim": optim | {"tail": "stepped"}})
+
+
 def test_a_finished_run_on_other_data_is_refused(tmp_path, data):
     results = {"provenance": {"data_sha256": "a" * 64}}
     workdir.write_json(tmp_path / workdir.CONFIG, CONFIG)

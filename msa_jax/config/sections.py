@@ -181,10 +181,11 @@ class Mesh(NamedTuple):
 
 
 # Fields that earlier versions did not have: their runs are what the defaults say.
-ADDED = tuple(
-    f"optim.{name}"
-    for name in ("step_every_batch", "tail", "clip_value", *Rule._fields)
-)
+ADDED = {
+    f"optim.{name}": default
+    for name, default in (Optim._field_defaults | Rule._field_defaults).items()
+    if name in ("step_every_batch", "tail", "clip_value", *Rule._fields)
+}
 
 # Section -> what declares its fields.
 COMMON = (

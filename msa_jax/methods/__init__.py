@@ -72,10 +72,11 @@ def completed(values: Mapping[str, Any]) -> ConfigDict:
         UserError: there is no such method.
     """
     stored = ConfigDict(values)
-    for field in of(stored).fields():
-        section, _, name = field.path.rpartition(".")
-        if field.path in ADDED and name not in fields.get(stored, section):
-            fields.get(stored, section)[name] = field.default
+    of(stored)
+    for path, default in ADDED.items():
+        section, _, name = path.rpartition(".")
+        if name not in fields.get(stored, section):
+            fields.get(stored, section)[name] = default
     return stored
 
 
