@@ -37,6 +37,7 @@ FORMULA = {
 LAYER = {"x", "lengths", "pad_mask", "d_model", "heads", "layers", "ff"}
 INPUTS = {name: FORMULA for name in FILES if re.match("mmcl_(formula|peer)_", name)}
 INPUTS |= {name: LAYER for name in FILES if name.startswith("mmcl_torch_")}
+INPUTS["mmcl_peer_mmim_metrics"] = {"preds", "truths", "stdout"}
 INPUTS["mmcl_formula_schedule"] = FORMULA | {"total"}
 INPUTS["mmcl_formula_cutoff"] = FORMULA - {"y"}
 INPUTS |= {
@@ -57,9 +58,13 @@ INPUTS |= {
 }
 
 
+NOTED = {"mmcl_peer_dim_cutoff"}  # draws are torch's chance: their number counts
+
+
 def replayed(name, precision):
     done = replay_file(GOLDENS / f"{name}.npz", (precision,))
-    assert done is not None and done.rows and not done.notes
+    assert done is not None and done.rows
+    assert [note for note in done.notes if name not in NOTED] == []
     assert [row for row in done.rows if not row.passed] == []
     if name in INPUTS:
         with np.load(GOLDENS / f"{name}.npz") as z:
