@@ -13,6 +13,19 @@ means are over all stored steps. Variants, after a colon, joined by +: `v1`, the
 of January 2021, to which MMSA's results table belongs; `sane`, in which padding is not
 read and text dropout is applied.
 
+Where they differ, MMSA's way runs, by these fields:
+
+    text          paper and authors: GloVe, 20 steps; MMSA: frozen BERT    text.encoder
+    text state    MMSA: behind the padding                        model.text_state
+    time means    MMSA: padding included                          model.time_mean
+    text dropout  paper .15, authors (PyTorch) .3; MMSA's is void  model.text_dropout
+    scores        paper: sigmoid; Keras: 8 s - 4; PyTorch, MMSA: 6 s - 3, for SIMS, too
+                                                                  model.output_range
+    loss          paper: MSE; Keras: MAE; PyTorch: L1 summed; MMSA: L1    loss.error
+    optimiser     paper: Adam 5e-4, L2 .01; Keras: Adamax .01; PyTorch: Adam 1e-3
+                                                                  optim.optimiser
+    vision        paper and authors: divided by train's maximum; MMSA: as it is
+
 Published by MMSA (v1; Acc-2 and F1 has0/non0): MOSI 77.99/79.08, F1 77.95/79.11, Acc-5
 39.39, Acc-7 34.46, MAE .9473, Corr .6733; MOSEI 78.50/81.89, 78.96/81.74, 53.10, 51.60,
 .5726, .7141; SIMS Acc-2 78.38, Acc-3 65.12, Acc-5 39.30, F1 78.62, MAE .4322, Corr
