@@ -7,6 +7,7 @@ a busy machine a test waits long and computes no more than on a quiet one.
 
 import importlib.metadata
 import os
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 20  # CPU seconds of a test that is not marked slow, with what it sets up
+REFERENCE = 0.27  # of `slowness`'s loop, on the machine that these are seconds of
 
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -52,7 +54,9 @@ def pytest_runtest_call(item):
     long = item.get_closest_marker("long")
     most = long.args[0] if long else LONGEST
     if took > most and item.get_closest_marker("slow") is None:
-        pytest.fail(too_long(took, most), pytrace=False)
+        took /= slowness()
+        if took > most:
+            pytest.fail(too_long(took, most), pytrace=False)
     return result
 
 
@@ -68,6 +72,17 @@ def cpu_seconds() -> float:
     """Return what this process and its ended children have computed."""
     times = os.times()
     return sum(times[:4])
+
+
+def slowness() -> float:
+    """Return how many times as long as the reference machine this one computes, now.
+
+    A processor that others use, too, or an older one, needs more seconds for the same.
+    """
+    start, total = time.process_time(), 0
+    for i in range(5_000_000):
+        total += i * i
+    return max(1.0, (time.process_time() - start) / REFERENCE)
 
 
 def too_long(took: float, most: float) -> str:

@@ -18,7 +18,7 @@ from msa_jax.methods.replays.compare import Comparison
 from msa_jax.parity.__main__ import replay_file
 
 GOLDENS = Path(__file__).parent / "goldens"
-# Replayed elsewhere: modes of SPT below, the sizes of all four pairs in test_ucrn.py, and
+# Replayed elsewhere: modes of SPT below, the sizes of all four pairs in test_ucrn.py,
 # files of schema 2 in test_replay.py.
 FILES = sorted(
     {

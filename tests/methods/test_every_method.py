@@ -27,7 +27,8 @@ from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
 from msa_jax.types import MODALITIES, Batch, Method, Outputs, Split
 
-pytestmark = pytest.mark.xdist_group("methods")  # they share what is compiled
+# They share what is compiled, which counts for the test that comes first.
+pytestmark = [pytest.mark.xdist_group("methods"), pytest.mark.long(90)]
 WEIGH = ("query_kernel", "query_bias", "key_kernel", "key_bias")
 N, ROWS, REAL = 24, 8, 3  # samples; of a batch; of them no padding where some is
 RANGE = (-3.0, 3.0)
