@@ -14,8 +14,9 @@ import tiny
 from ml_collections import ConfigDict
 from test_bert import SHAPE, assert_relative, make_params, make_tokens
 
-from msa_jax import bert, config, epoch_program, methods, packing
+from msa_jax import bert, epoch_program, methods, packing
 from msa_jax.errors import UserError
+from msa_jax.methods import PAPERS
 from msa_jax.train_state import make_mesh
 
 ENCODER = bert.OwnBertEncoder(SHAPE)
@@ -296,24 +297,32 @@ def test_masks_with_holes_are_refused():
 @pytest.mark.parametrize(
     "method, changes, message",
     [
-        ("base", {}, None),
-        ("base", {"model.recalibrate": "masked"}, None),
+        ("self_mm", {}, None),
+        ("self_mm", {"model.recalibrate": "masked"}, None),
         (
-            "base",
+            "self_mm",
             {"model.recalibrate": "mean"},
             "reads with config.model.recalibrate = 'mean'",
         ),
-        ("base", {"model.sequence": "spt"}, "config.spt.respect_lengths = False"),
-        ("base", {"text.finetune": False}, "needs config.text.finetune = True, not F"),
-        ("base", {"text.encoder": "features"}, "needs config.text.encoder = 'bert'"),
-        ("base", {"text.implementation": "transformers"}, "implementation = 'own'"),
+        ("self_mm", {"model.sequence": "spt"}, "config.spt.respect_lengths = False"),
+        (
+            "self_mm",
+            {"text.finetune": False},
+            "needs config.text.finetune = True, not F",
+        ),
+        ("self_mm", {"text.encoder": "features"}, "needs config.text.encoder = 'bert'"),
+        ("self_mm", {"text.implementation": "transformers"}, "implementation = 'own'"),
         ("sugrm", {}, "leaves out padding, which sugrm reads"),
         (
             "sugrm",
             {"model.recalibrate": "masked", "spt.respect_lengths": True},
             None,
         ),
-        ("standalone_spt", {}, "spt reads with config.spt.respect_lengths = False"),
+        (
+            "spt",
+            {"spt.respect_lengths": False},
+            "spt reads with config.spt.respect_lengths = False",
+        ),
         ("mmcl", {}, None),
         ("ucrn", {}, None),
         (
@@ -324,7 +333,7 @@ def test_masks_with_holes_are_refused():
     ],
 )
 def test_methods_that_read_padding_are_refused(monkeypatch, method, changes, message):
-    settings: ConfigDict = getattr(config, method)()
+    settings: ConfigDict = PAPERS[method].config()
     settings.text.update(
         {"encoder": "bert", "packing": "tokens", "implementation": "own"}
     )
