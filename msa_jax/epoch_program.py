@@ -12,18 +12,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
 from msa_jax import memory, methods, optim, packing, step
-from msa_jax.batching import count, gather
+from msa_jax.batching import count
 from msa_jax.config import with_values
 from msa_jax.errors import UserError
 from msa_jax.train_state import (
-    init_variables,
-    new_state,
+    Draw,
+    drawing,
+    start_shapes,
     state_sharding,
     state_shardings,
 )
@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     """What the program of an epoch is to be.
 
     method, optimizer: for what no traced field changes.
+    draw: draws the method's variables.
     states: shapes of the lanes' states, [lanes, ...].
     lie: how they lie on the devices.
     splits: shapes of train and valid.
@@ -46,6 +47,7 @@ class Plan(NamedTuple):
 
     method: Method
     optimizer: optax.GradientTransformation
+    draw: Draw
     states: TrainState
     lie: TrainState
     splits: tuple[Split, Split]
@@ -106,7 +108,8 @@ def plan(
         return method, optim.from_settings(*of_run)
 
     method, optimizer = assemble(config)
-    one = _shapes(method, optimizer, train)
+    draw = drawing(method)
+    one = start_shapes(method, optimizer, train, mesh, draw)
     lie = state_shardings(mesh, one, shard_text=config.mesh.shard_text)
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
     need = memory.estimate(
@@ -141,6 +144,7 @@ def plan(
     return Plan(
         method=method,
         optimizer=optimizer,
+        draw=draw,
         states=jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), one
         ),
@@ -295,16 +299,3 @@ def _on_one_device(state: TrainState, lie: TrainState, mesh: Mesh) -> int:
         return jax.ShapeDtypeStruct(sharding.shard_shape(whole)[1:], x.dtype)
 
     return memory.size_of(jax.tree.map(part, state, lie))
-
-
-def _shapes(
-    method: Method, optimizer: optax.GradientTransformation, train: Split
-) -> TrainState:
-    """Return the shapes and types of one seed's state."""
-
-    def start(split, key):
-        batch = gather(split, jnp.zeros((1,), jnp.int32))
-        variables = init_variables(method, batch, key, None)
-        return new_state(method, optimizer, variables, split, key)
-
-    return jax.eval_shape(start, train, jax.random.key(0))

@@ -89,7 +89,9 @@ def prepare(
         sizes=sizes,
     )
     method, lie = plan.method, dataclasses.replace(plan.lie, hyper={})
-    begin = make_start(method, plan.optimizer, train, encoder.params, mesh, lie)
+    begin = make_start(
+        method, plan.optimizer, train, encoder.params, mesh, lie, plan.draw
+    )
     built = epoch_program.build(plan, room, config)
 
     def start(seeds, values, idle=0):

@@ -29,6 +29,7 @@ from msa_jax.packing import Sizes, by_size
 from msa_jax.seed_axis import Divide, division, over_groups, over_seed_axis
 from msa_jax.train_state import split_sharding, state_sharding
 from msa_jax.types import (
+    Batch,
     Method,
     Outputs,
     Phase,
@@ -319,6 +320,19 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
 
 
+def answering(
+    method: Method, read: Read | None
+) -> Callable[[Batch, network.Variables], PyTree]:
+    """Return what answers a batch; see `predict`. Batches alike are traced once."""
+    read = read or method.task.read
+
+    @partial(jax.jit, inline=True)
+    def answer(batch, variables):
+        return read(network.answer(method, variables, batch))
+
+    return answer
+
+
 def predict(
     method: Method,
     variables: network.Variables,
@@ -328,6 +342,7 @@ def predict(
     *,
     read: Read | None = None,
     sizes: Sizes | None = None,
+    answer: Callable[[Batch, network.Variables], PyTree] | None = None,
 ) -> PyTree:
     """Return what `read` keeps of every sample of a split.
 
@@ -340,13 +355,11 @@ def predict(
         read: (outputs of a batch) -> arrays whose first axis is the batch; what it
             leaves out is not computed. None: the task's answers.
         sizes: pack the text, see `packing`.
+        answer: from `answering`, with `read`, where several splits are predicted.
 
     Returns: the same arrays over all samples, [n, ...].
     """
-    read = read or method.task.read
-
-    def answer(batch, variables):
-        return read(network.answer(method, variables, batch))
+    answer = answer or answering(method, read)
 
     def one(index):
         batch = divide(gather(split, index, method.videos))
@@ -525,11 +538,12 @@ def make_predict(
         keeps, see `predict`, [s, n, ...].
     """
     divide, columns = division(mesh, batch_size)
+    answer = answering(method, read)
 
     def one_seed(variables, splits):
         def of_split(split):
             return predict(
-                method, variables, split, columns, divide, read=read, sizes=sizes
+                method, variables, split, columns, divide, answer=answer, sizes=sizes
             )
 
         return jax.tree.map(of_split, splits, is_leaf=lambda x: isinstance(x, Split))

@@ -222,9 +222,27 @@ def minilm_folder() -> Path | None:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
+class OwnTokenizer(NamedTuple):
+    """What we call of transformers' tokenisers, which take a second to import."""
+
+    backend_tokenizer: Any
+    unk_token: str
+    unk_token_id: int
+
+    def __call__(
+        self, sentences: list[str], *, truncation: bool = False, max_length: int = 0
+    ) -> dict[str, list[list[int]]]:
+        """Return the ids of each sentence."""
+        core = self.backend_tokenizer
+        if truncation:
+            core.enable_truncation(max_length)
+        else:
+            core.no_truncation()
+        return {"input_ids": [row.ids for row in core.encode_batch(sentences)]}
+
+
 def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, PreTrainedTokenizerFast
 
     words = sorted({w for s in transcripts for w in str(s).lower().split()})
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -244,16 +262,14 @@ def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:
         intermediate_size=4 * text.random_width,
         max_position_embeddings=512,
     )
-    own = text.implementation == "own"
-    module: nn.Module = (
-        bert.OwnBertEncoder(shape)
-        if own
-        else BertEncoder(BertConfig(**shape.settings()))
-    )
+    module: nn.Module = bert.OwnBertEncoder(shape)
+    if text.implementation != "own":
+        from transformers import BertConfig
+
+        module = BertEncoder(BertConfig(**shape.settings()))
     note = f"random BERT, {text.random_layers} layers, {text.random_width} wide"
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
-    )
+    core.add_special_tokens(["[PAD]", "[UNK]"])
+    tokenizer = OwnTokenizer(core, "[UNK]", vocabulary["[UNK]"])
     encoder = Encoder(module, None, tokenizer, 512, size, note)
     return encoder._replace(pretrained=False)
 

@@ -1,6 +1,7 @@
 """The train state of all seeds, and how it lies on the devices."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 from msa_jax import hosts, network, phases
 from msa_jax.batching import INIT_STREAM, gather
 from msa_jax.errors import UserError
-from msa_jax.types import Batch, Method, PyTree, Selection, Split, TrainState
+from msa_jax.types import Method, PyTree, Selection, Split, TrainState
 
 
 def make_mesh(
@@ -138,18 +139,34 @@ def seed_keys(seeds: Sequence[int]) -> PRNGKeyArray:
     return jnp.stack([jax.random.key(seed) for seed in seeds])
 
 
-def init_variables(
-    method: Method, batch: Batch, key: PRNGKeyArray, encoder_params: PyTree | None
+Draw = Callable[[Split, PRNGKeyArray], network.Variables]
+
+
+def drawing(method: Method) -> Draw:
+    """Return what draws one seed's variables for batches of a split.
+
+    It is traced once, though both an epoch's program and the start ask for it.
+    """
+
+    @partial(jax.jit, inline=True)
+    def draw(split, key):
+        batch = gather(split, jnp.zeros((1,), jnp.int32))
+        return network.start(method, jax.random.fold_in(key, INIT_STREAM), batch)
+
+    return draw
+
+
+def pretrained(
+    variables: network.Variables, encoder_params: PyTree | None
 ) -> network.Variables:
-    """Draw one seed's variables; pretrained encoder parameters take their place."""
-    variables = network.start(method, jax.random.fold_in(key, INIT_STREAM), batch)
-    params = variables["params"]
+    """Return variables with pretrained encoder parameters, if there are any."""
+    params = dict(variables["params"])
     if encoder_params is not None:
         expected = jax.tree.structure(params["text_encoder"])
         if jax.tree.structure(encoder_params) != expected:
             raise ValueError("pretrained encoder parameters do not fit the module")
         params["text_encoder"] = encoder_params
-    return variables
+    return variables | {"params": params}
 
 
 def new_state(
@@ -181,6 +198,24 @@ def new_state(
     )
 
 
+def start_shapes(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    split: Split,
+    mesh: Mesh,
+    draw: Draw,
+) -> TrainState:
+    """Return shapes and types of one seed's state; see `make_start`."""
+    lies = split_sharding(mesh)  # as the start sees them: what was traced serves it
+
+    def shape(x):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lies)
+
+    given = jax.tree.map(shape, (split, jax.random.key(0)))
+    variables = jax.eval_shape(draw, *given)
+    return jax.eval_shape(partial(new_state, method, optimizer), variables, *given)
+
+
 def init_states(
     method: Method,
     optimizer: optax.GradientTransformation,
@@ -200,20 +235,21 @@ def make_start(
     encoder_params: PyTree | None,
     mesh: Mesh,
     lie: TrainState | None = None,
+    draw: Draw | None = None,
 ) -> Callable[[Sequence[int]], TrainState]:
     """Return what starts any seeds; as many as before need no new compilation.
 
     Args:
         method, optimizer, split: see `new_state`.
-        encoder_params: see `init_variables`.
+        encoder_params: see `pretrained`.
         mesh: from `make_mesh`.
         lie: from `state_shardings`; None: as `state_sharding` says.
+        draw: from `drawing`, where it was traced already.
     """
+    draw = draw or drawing(method)
 
     def init(split, key, encoder_params):
-        index = jnp.zeros((1,), jnp.int32)
-        batch = gather(split, index)
-        variables = init_variables(method, batch, key, encoder_params)
+        variables = pretrained(draw(split, key), encoder_params)
         return new_state(method, optimizer, variables, split, key)
 
     replicated = split_sharding(mesh)

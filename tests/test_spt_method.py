@@ -16,7 +16,7 @@ from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
-from msa_jax.train_state import init_variables, make_mesh, new_state, seed_keys
+from msa_jax.train_state import drawing, make_mesh, new_state, seed_keys
 from msa_jax.types import MODALITIES, Batch, Outputs
 
 
@@ -131,7 +131,7 @@ def test_epochs_without_label_tables_under_a_plateau_schedule():
     )
 
     def start(key):
-        variables = init_variables(method, gather(split, jnp.arange(1)), key, None)
+        variables = drawing(method)(split, key)
         return new_state(method, optimizer, variables, split, key)
 
     state = quick(jax.vmap(start))(seed_keys((1, 2)))

@@ -193,6 +193,23 @@ def test_features_of_every_sample(size):
     tiny.assert_close(found, apply(params).feature, 1e-6)
 
 
+def test_splits_with_batches_alike_are_traced_once():
+    method, calls = tiny.make_heads(), []
+
+    def read(outputs):
+        calls.append(outputs)
+        return outputs.prediction.T
+
+    run = step.make_predict(method, 4, make_mesh(1, 1, 1), over_seeds="map", read=read)
+    params = jax.tree.map(lambda x: x[None], tiny.make_params(method, VALID))
+    splits = {"train": TRAIN, "test": VALID}
+    shapes = jax.eval_shape(run, {"params": params}, splits)
+    assert len(calls) == 1
+    assert {name: x.shape for name, x in shapes.items()} == {
+        name: (1, len(split.label), 4) for name, split in splits.items()
+    }
+
+
 def test_selection_computes_fusion_only():
     """What no one asked for is no part of the compiled program."""
     method = tiny.make_heads()

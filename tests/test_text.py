@@ -146,6 +146,22 @@ def test_long_sentences_are_cut_and_counted(random_encoder):
     np.testing.assert_array_equal(found[:, 0], rows)
 
 
+def test_the_own_tokeniser_equals_that_of_transformers(random_encoder):
+    """What is not imported for it: ids, cut or not, and the file that describes it."""
+    from transformers import PreTrainedTokenizerFast
+
+    own = text.load_encoder(settings(), ["a good film", "A bad one"]).tokenizer
+    core = type(own.backend_tokenizer).from_str(own.backend_tokenizer.to_str())
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
+    )
+    assert (fast.unk_token, fast.unk_token_id) == (own.unk_token, own.unk_token_id)
+    assert fast.backend_tokenizer.to_str() == own.backend_tokenizer.to_str()
+    sentences = ["a GOOD film one", "", "[UNK] [pad] odd", "film"]
+    for how in ({}, {"truncation": True, "max_length": 4}, {}):
+        assert own(sentences, **how)["input_ids"] == fast(sentences, **how)["input_ids"]
+
+
 def test_tokens_the_encoder_cannot_read_are_refused(random_encoder):
     good = np.ones((2, 3, 5), np.int32)
     text.check_tokens(good, random_encoder, "here")

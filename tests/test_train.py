@@ -11,7 +11,7 @@ from ml_collections import FrozenConfigDict
 from tiny_runs import VALID, data, settings, tiny_main
 
 from configs import smoke as smoke_config
-from msa_jax import epoch_program, nonfinite, packing, train, train_state
+from msa_jax import network, nonfinite, packing, train
 from msa_jax.data import load
 from msa_jax.inputs import make_inputs
 from msa_jax.train_state import make_mesh
@@ -235,9 +235,8 @@ def test_eight_devices_agree_with_one(dataset, monkeypatch):
     In float64, where only the order of sums differs: u-labels by 3e-13. In float32
     ULGM's ratio magnifies rounding, which processor and compiler change, to 1e-4.
     """
-    start = train_state.init_variables
-    for module in (train_state, epoch_program):
-        monkeypatch.setattr(module, "init_variables", lambda *a: in_float64(start(*a)))
+    start = network.start
+    monkeypatch.setattr(network, "start", lambda *a: in_float64(start(*a)))
 
     def fit(devices, data_devices):
         config = smoke(**{"mesh.devices": devices, "seeds": (1, 2)})

@@ -166,3 +166,22 @@ def test_pretrained_parameters_that_do_not_fit_are_refused():
     wrong = {"kernel": ENCODER["kernel"]}
     with pytest.raises(ValueError, match="do not fit"):
         start((7,), train_state.make_mesh(1, 1, 1), wrong)
+
+
+def test_a_network_is_traced_once_to_start():
+    """An epoch's program asks for shapes, seeds for numbers."""
+    calls = []
+
+    class Counted(Pair):
+        def __call__(self, batch, *, train):
+            calls.append(batch)
+            return super().__call__(batch, train=train)
+
+    method = METHOD._replace(model=Counted())
+    optimizer, mesh = tiny.make_optimizer(method), train_state.make_mesh(1, 1, 2)
+    draw = train_state.drawing(method)
+    one = train_state.start_shapes(method, optimizer, TRAIN, mesh, draw)
+    start = train_state.make_start(method, optimizer, TRAIN, None, mesh, draw=draw)
+    states = start((7, 8))
+    assert len(calls) == 1
+    tiny.assert_same_shapes(jax.tree.map(lambda x: x[0], states), one)
