@@ -71,6 +71,7 @@ def bench(*arguments, cwd):
     )
 
 
+@pytest.mark.long(60)
 def test_the_command_prints_a_table_and_writes_all_numbers(tmp_path):
     sizes = ("--batch", "2", "--repeats", "1", "--aligned", "--threads", "1")
     done = bench(*sizes, "--json", "speed.json", cwd=tmp_path)

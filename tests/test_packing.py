@@ -308,7 +308,7 @@ def test_masks_with_holes_are_refused():
         (
             "self_mm",
             {"text.finetune": False},
-            "needs config.text.finetune = True, not F",
+            "config.text.finetune = True, not F",
         ),
         ("self_mm", {"text.encoder": "features"}, "needs config.text.encoder = 'bert'"),
         ("self_mm", {"text.implementation": "transformers"}, "implementation = 'own'"),
