@@ -126,7 +126,7 @@ def test_the_data_are_not_copied_for_every_seed(name):
 def test_random_numbers_lie_in_no_pairs(name):
     """A last axis of 2 is padded to 128 lanes; pairs are the keys' alone."""
     shapes = shapes_on_a_tpu(name)
-    if name != "self_mm":  # what `channels.dropping` draws is seen
+    if name in ("mmcl", "spt", "sugrm", "ucrn"):  # what `channels.dropping` draws
         assert any(shape.endswith("xui16") for shape in shapes)
     pairs = [shape for shape in shapes if re.search(r"x2xui(8|16|32)$", shape)]
     rows = [math.prod(map(int, shape.split("x")[:-2])) for shape in pairs]
