@@ -3,7 +3,7 @@
     python -m msa_jax.main --config configs/smoke.py
 
 Data: the built-in set, 96 / 32 / 32 samples. Text: a random two-layer BERT, no weights
-needed. About 50 s of CPU time the first time, 20 s once its programs are in the
+needed. About 40 s of CPU time the first time, 15 s once its programs are in the
 compile cache. Its numbers mean nothing.
 """
 
