@@ -148,7 +148,7 @@ def test_who_reads_text_alone_changes_nothing_and_runs_it_once():
     assert (np.abs(found.shuffled[TEXT] - text).max(axis=-1) > 0.1).all()
     program = shuffles.make_program(method, 4, make_mesh(1, 1, 2), over_seeds="map")
     rows = np.zeros((15, 23), np.int32)
-    text = str(jax.make_jaxpr(program)(params, SPLIT, rows, rows))
+    text = str(jax.make_jaxpr(program)({"params": params}, SPLIT, rows, rows))
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert products and not any("[15," in line for line in products)
 

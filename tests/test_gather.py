@@ -1,7 +1,6 @@
 """From finished runs to table.json: made-up runs whose numbers are known."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from msa_jax.experiment.statistics import summarise
 from msa_jax.report import table_page
 from msa_jax.reproduce import cells, columns, entries, gather, readings
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 CARD = {
     "name": "mosi_real",
     "content_sha256": "abcdef0123456789",
@@ -103,9 +101,7 @@ def plan(root, table=TABLE, card=CARD):
     table, chosen = columns.fitting(
         table, cells.choose_parts(table, "mosi_real"), cards
     )
-    wanted = cells.plan(
-        table, chosen, cards, root, CONFIGS, budget="small", controls=False
-    )
+    wanted = cells.plan(table, chosen, cards, root, budget="small", controls=False)
     return chosen, cards, wanted
 
 
