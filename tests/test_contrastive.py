@@ -274,6 +274,7 @@ def test_short_vectors_become_zero():
     np.testing.assert_allclose(unit, [[0.6, 0.8], [0, 0], [0, 0]], rtol=1e-6)
 
 
+@pytest.mark.long(60)
 def test_negatives_span_all_devices():
     """A batch divided over 8 devices: value and gradient are those of one device."""
     views, label, valid = batch(rows=16)

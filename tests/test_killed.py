@@ -45,6 +45,7 @@ def test_the_comparison_sees_everything(whole):
     assert len(found) > len(files) + 10
 
 
+@pytest.mark.long(90)
 def test_killed_anywhere_between_two_changes_of_files(tmp_path, whole, known):
     """How many changes orbax makes varies, so the last places may not be reached."""
     expected, changes = whole
@@ -59,6 +60,7 @@ def test_killed_anywhere_between_two_changes_of_files(tmp_path, whole, known):
     assert died >= 0.9 * len(places)
 
 
+@pytest.mark.long(60)
 def test_killed_again_and_again(tmp_path, whole, known):
     expected, _ = whole
     folder = tmp_path / "run"

@@ -119,6 +119,7 @@ def test_more_padding_changes_nothing(name):
 
 
 @pytest.mark.parametrize("side_by_side", [False, True])
+@pytest.mark.long(60)
 def test_encoder_leaves_padding_out_with_the_same_numbers(monkeypatch, side_by_side):
     """8 of 24 steps are valid, and of a second batch 9: products over 9 rows."""
     model, x = EncoderStack(2, 4), draw(12, 2, 3, 8, 8)

@@ -28,7 +28,12 @@ FILES = sorted(
     }
     - {"spt", "ucrn_peer_fullsize"}
 )
-SLOW = {"sugrm_train": pytest.mark.slow, "sugrm_forward": pytest.mark.long(60)}
+SLOW = {
+    "sugrm_train": pytest.mark.slow,
+    **dict.fromkeys(
+        ("sugrm_forward", "selfmm_forward", "selfmm_train"), pytest.mark.long(60)
+    ),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +133,7 @@ def test_spt_passes(monkeypatch):
     assert [row for row in done.rows if not row.passed] == []
 
 
+@pytest.mark.long(60)
 def test_wrong_projections_of_reversed_pairs_fail(monkeypatch):
     """The replay of SPT is no formality: the query's map is not swapped."""
     right = spt._attend

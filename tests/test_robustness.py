@@ -155,6 +155,7 @@ def test_combinations_of_a_run_that_reads_two():
     assert not table.absent[:, 1].any()  # audio is not read: nothing to take away
 
 
+@pytest.mark.long(60)
 def test_rows_do_what_they_say(run_folder):
     split = finished.open_run(run_folder).test
     rows = [
@@ -180,6 +181,7 @@ def test_rows_do_what_they_say(run_folder):
     assert (whole ^ gone).all() and whole.any() and gone.any()
 
 
+@pytest.mark.long(60)
 def test_zero_corruption_is_the_runs_own_result(measured, run_folder):
     _, (found, _) = measured
     own = json.loads((run_folder / "results.json").read_text())["test"]
@@ -285,6 +287,7 @@ def test_page_stands_alone(measured):
     assert "text + audio: " not in markdown and "| text + audio |" in markdown
 
 
+@pytest.mark.long(60)
 def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeypatch):
     folder, _ = measured
     copied = tmp_path / "run"

@@ -29,6 +29,7 @@ def sweep(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.long(60)
 def test_three_trials_from_end_to_end(sweep, tmp_path):
     """The winner, trained by the printed command, has the loss that made it win."""
     folder, few = tmp_path / "search", {"seeds": 4, "selection.max_epochs": 2}
