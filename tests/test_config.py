@@ -88,6 +88,7 @@ def test_a_stored_configuration_takes_defaults_for_added_fields_alone():
 def test_help_lists_every_field_with_what_it_may_be():
     text = methods.help_of(PAPERS["ucrn"].config("mosei+no_mjs"))
     assert "model.gate = relu  (relu | squeeze)" in text
+    assert "task = sentiment  (sentiment)" in methods.help_of(PAPERS["mmcl"].config())
     assert "loss.divergence_weight = 0.0  (at least 0)  lambda_m; 0: without" in text
     assert "model.modalities = text,audio,vision  (list any of" in text
     assert all(f"  {field.path} = " in text for field in PAPERS["ucrn"].fields())

@@ -131,12 +131,13 @@ def require(settings: Any, dataset: str, there: Container[str]) -> None:
 
 def help_of(settings: Any) -> str:
     """List every field of a configuration: its value, what it may be, a few words."""
-    lines = [f"Fields of {settings.method} (--config.FIELD=VALUE):"]
-    for f in of(settings).fields():
+    paper, lines = of(settings), [f"Fields of {settings.method}: --config.FIELD=VALUE"]
+    for f in paper.fields():
         value = fields.get(settings, f.path)
         listed = ",".join(map(str, value)) if isinstance(value, tuple) else value
         about = f"  {f.about}" if f.about else ""
-        lines.append(f"  {f.path} = {listed}  ({f.allowed()}){about}")
+        allowed = " | ".join(paper.tasks) if f.path == "task" else f.allowed()
+        lines.append(f"  {f.path} = {listed}  ({allowed}){about}")
     return "\n".join(lines)
 
 

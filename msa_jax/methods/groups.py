@@ -1,4 +1,6 @@
-"""Optimiser groups of the parts that several methods have."""
+"""What is said of parts that several methods have: optimiser groups, what they read."""
+
+from typing import Any
 
 from msa_jax.layers import spt
 
@@ -18,3 +20,12 @@ def shared(path: str) -> str | None:
     if path.startswith("spt/"):
         return "frozen" if spt.is_unused(path) else "spt"
     return None
+
+
+def reads_padding(settings: Any) -> str:
+    """Return the setting that makes recalibration or SPT read padding, or ""."""
+    if settings.model.recalibrate == "mean":
+        return "model.recalibrate = 'mean'"
+    transformer = settings.model.sequence == "spt"
+    read = transformer and not settings.spt.respect_lengths
+    return "spt.respect_lengths = False" if read else ""

@@ -188,15 +188,6 @@ def check(settings: Any) -> None:
         )
 
 
-def reads_padding(settings: Any) -> str:
-    """Return the setting that makes it read a text's padding, or ""."""
-    if settings.model.recalibrate == "mean":
-        return "model.recalibrate = 'mean'"
-    transformer = settings.model.sequence == "spt"
-    read = transformer and not settings.spt.respect_lengths
-    return "spt.respect_lengths = False" if read else ""
-
-
 # The public code's values for MOSI are the defaults.
 # Source: config/config_regression.py of thuiar/Self-MM (1786283) and thuiar/MMSA
 #     (a94e65d); variant paper: Self-MM, Eq. 1 to 5 and 8, "Overall Architecture",
@@ -302,7 +293,7 @@ PAPER = Paper(
             "optim.groups.other.rate": 1e-3,
         },
     },
-    reads_padding=reads_padding,
+    reads_padding=groups.reads_padding,
     needs=label_rules.human_labels,
     check=check,
     torch=TORCH,

@@ -172,15 +172,6 @@ def assemble(
     return label_rules.method(network, rule, loss, group)
 
 
-def reads_padding(settings: Any) -> str:
-    """Return the setting that makes it read a text's padding, or ""."""
-    if settings.model.recalibrate == "mean":
-        return "model.recalibrate = 'mean'"
-    transformer = settings.model.sequence == "spt"
-    read = transformer and not settings.spt.respect_lengths
-    return "spt.respect_lengths = False" if read else ""
-
-
 # The public code's values for MOSI are the defaults.
 # Source: skystarhyw/SUGRM, config/config_regression.py and trains/multiTask; variant
 #     paper: SUGRM, sections 3.2 and 3.3, Table 7.
@@ -238,7 +229,7 @@ PAPER = Paper(
             "optim.groups.spt.rate": 1e-2,
         },
     },
-    reads_padding=reads_padding,
+    reads_padding=groups.reads_padding,
     needs=label_rules.human_labels,
     check=lambda settings: checks.divisible(settings, "spt.embed", "spt.heads"),
     torch=TORCH,
