@@ -190,7 +190,8 @@ def build(plan: Plan, room: int | None, config: Any) -> Compiled:
             devices=plan.mesh.local_mesh.size,
         )
         found = Compiled(epoch, at_once, need, seconds, refused)
-        if at_once == plan.groups[-1] or memory.fits(need.total(), room):
+        enough = memory.fits(need.total(), room, memory.COMPILED_SHARE)
+        if at_once == plan.groups[-1] or enough:
             return found
         refused.append(f"{at_once} at a time need {memory.human(need.total())}")
     need = memory.Need(

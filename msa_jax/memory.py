@@ -24,6 +24,7 @@ from msa_jax.batching import DROPOUT_STREAM, gather, utterances
 from msa_jax.types import Method, PyTree, Split, TrainState
 
 SHARE = 0.9  # of the device's memory that a run may plan with
+COMPILED_SHARE = 0.95  # of it, for a program whose bytes the compiler has counted
 # Of a process that is about to train: programs that start, test and encode, compiled
 # later, and the libraries of baselines and report. Measured, see docs/performance.md.
 COMING = 300_000_000
@@ -247,9 +248,9 @@ def groups_of_seeds(need: Memory, seeds: int, room: int | None) -> tuple[int, ..
     return tuple(fits_in[::-1]) or (1,)
 
 
-def fits(size: float, room: int | None) -> bool:
-    """Say whether a run of this size may be planned in this room (None: unknown)."""
-    return room is None or size <= SHARE * room
+def fits(size: float, room: int | None, share: float = SHARE) -> bool:
+    """Say whether a run of this size may have a share of this room (None: unknown)."""
+    return room is None or size <= share * room
 
 
 def refusal(said: str) -> str:

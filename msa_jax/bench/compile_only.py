@@ -100,7 +100,7 @@ def _compile(options: Any, name: str, seeds: int, devices: list[Any]) -> dict[st
     padded = hlo.worst_padding(text, LARGE)
     return {
         **row,
-        "fits": memory.fits(built.need.total(), target.memory),
+        "fits": memory.fits(built.need.total(), target.memory, memory.COMPILED_SHARE),
         "refused_groups": built.refused,
         "compile_seconds": built.seconds,
         "at_once": built.at_once,
