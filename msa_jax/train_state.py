@@ -254,7 +254,7 @@ def make_start(
 
     replicated = split_sharding(mesh)
     # Random draws are slow to compile on CPU and run once: leave them unoptimised.
-    quick = {"xla_backend_optimization_level": 0}
+    quick = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     program = jax.jit(
         jax.vmap(init, in_axes=(None, 0, None)),
         out_shardings=lie or state_sharding(mesh),
