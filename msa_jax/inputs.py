@@ -317,13 +317,22 @@ def _split(dataset: str, examples: Examples, aligned: bool) -> Split:
     if unimodal is None:
         unimodal = np.full((n, len(MODALITIES)), np.nan)
     return Split(
-        **{m: jnp.asarray(x) for m, x in arrays.items()},
+        **{m: _in_place(x) for m, x in arrays.items()},
         **{f"{m}_length": jnp.asarray(x, jnp.int32) for m, x in lengths.items()},
         label=jnp.asarray(examples.label, jnp.float32),
         unimodal_label=jnp.asarray(unimodal, jnp.float32),
         emotion=None if emotion is None else jnp.asarray(emotion, jnp.float32),
         videos=jnp.asarray(video_index(examples.id)),
     )
+
+
+def _in_place(array: np.ndarray) -> Array:
+    """Give an array to the device; on a CPU it stays where it lies, if it can.
+
+    Nobody may write into it from now on: see `padding.aligned_zeros`.
+    """
+    array.flags.writeable = False
+    return jax.device_put(array)
 
 
 def _intake(

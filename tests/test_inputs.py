@@ -8,7 +8,8 @@ from flax import linen as nn
 from tiny import make_proof
 
 from msa_jax import inputs, text
-from msa_jax.data import Dataset
+from msa_jax.data import Dataset, scaling
+from msa_jax.data.padding import aligned_zeros
 from msa_jax.data.scaling import train_columns
 from msa_jax.errors import UserError
 from msa_jax.methods import PAPERS
@@ -95,6 +96,28 @@ def test_arrays_arrive_unchanged():
         for field in ("audio", "audio_length", "vision", "vision_length", "label"):
             expected = getattr(data.splits[name], field)
             np.testing.assert_array_equal(getattr(split, field), expected)
+
+
+@pytest.mark.parametrize("standardise", ["none", "train"])
+def test_features_lie_in_memory_once(standardise, monkeypatch):
+    """On a CPU: what the host made is what a program reads, and nobody writes there."""
+    made = []
+
+    def zeros(shape):
+        made.append(aligned_zeros(shape))
+        return made[-1]
+
+    monkeypatch.setattr(scaling, "aligned_zeros", zeros)
+    data = dataset()
+    for name, split in data.splits.items():
+        x = zeros(split.audio.shape)
+        x[:] = split.audio
+        data.splits[name] = split._replace(audio=x)
+    c = settings(data__standardise=standardise)
+    found = inputs.make_inputs(data, c).splits["train"]
+    assert found.audio.unsafe_buffer_pointer() in {x.ctypes.data for x in made}
+    with pytest.raises(ValueError, match="read-only"):
+        made[-1 if standardise == "train" else 0][:] = 0
 
 
 def test_human_unimodal_labels_arrive_or_are_nan():

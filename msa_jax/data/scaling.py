@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from msa_jax.data.padding import aligned_zeros
 from msa_jax.types import Examples
 
 # What is far from 1. The field's own files stay inside and are read as they are:
@@ -135,7 +136,7 @@ def standardise(
 def scale(sequence: np.ndarray, length: np.ndarray, columns: Columns) -> np.ndarray:
     """Standardise sequences [n, t, d] of these valid lengths [n] by train's columns."""
     std = np.where(columns.constant, 1.0, columns.std)
-    scaled = np.zeros(sequence.shape, np.float32)
+    scaled = aligned_zeros(sequence.shape)
     for part in _chunks(sequence):
         valid = valid_steps(sequence.shape[1], length[part])
         scaled[part][valid] = (sequence[part][valid] - columns.mean) / std

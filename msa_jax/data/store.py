@@ -16,7 +16,7 @@ from msa_jax.data.card import content_sha256, make_card
 from msa_jax.data.card_text import card_markdown
 from msa_jax.data.checks import SPLITS
 from msa_jax.data.known import KNOWN
-from msa_jax.data.padding import Padding
+from msa_jax.data.padding import Padding, aligned_zeros
 from msa_jax.data.plain import Notes
 from msa_jax.errors import UserError
 from msa_jax.types import MODALITIES, Examples
@@ -302,7 +302,7 @@ def _allocate(row: dict, n: int, longest: Mapping[str, int]) -> dict[str, np.nda
     for modality, steps in longest.items():
         kind, width = row[modality].dtype, row[modality].shape[1]
         shape = (n, width, steps) if kind == np.int32 else (n, steps, width)
-        arrays[modality] = np.zeros(shape, kind)
+        arrays[modality] = aligned_zeros(shape, kind)
         arrays[f"{modality}_length"] = np.zeros(n, np.int32)
     return arrays
 
