@@ -21,12 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Sharding
 
 from msa_jax import files, hosts
-from msa_jax.errors import UserError
 from msa_jax.types import PyTree
 
 ARRAYS, MANIFEST = "arrays.bin", "manifest.json"
@@ -60,52 +57,6 @@ def load(folder: Path) -> PyTree:
         return checkpointer.restore(folder.resolve())
 
 
-def on_host(tree: PyTree) -> dict[str, np.ndarray]:
-    """Return a pytree's arrays: "params/head/kernel" -> array, keys as their bits.
-
-    A CPU's are no copies. A program that takes the tree's memory meanwhile leaves them
-    as they are: jax copies what somebody still holds.
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    plain = [jax.random.key_data(x) if _is_key(x.dtype) else x for _, x in leaves]
-    found = hosts.to_host(plain)
-    return {
-        _name(path): np.asarray(x) for (path, _), x in zip(leaves, found, strict=True)
-    }
-
-
-def on_devices(
-    arrays: Mapping[str, np.ndarray], like: PyTree, sharding: Sharding | PyTree
-) -> PyTree:
-    """Make a pytree of what `on_host` copied.
-
-    Args:
-        arrays: from `on_host`.
-        like: shapes and types of the pytree.
-        sharding: how every leaf lies on the devices, or one for all.
-
-    Raises:
-        UserError: these are not the arrays of such a tree.
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(like)
-    wanted = {_name(path): leaf for path, leaf in leaves}
-    odd = sorted(wanted.keys() ^ arrays.keys())
-    odd += [n for n, x in wanted.items() if not odd and not _fits(arrays[n], x)]
-    if odd:
-        raise UserError(
-            f"the saved state is not one of this version ({odd[0]} differs); go on "
-            "with the version that began the run, or give another --workdir"
-        )
-
-    def value_of(path, leaf):
-        value = arrays[_name(path)]
-        if _is_key(leaf.dtype):
-            value = jax.random.wrap_key_data(jnp.asarray(value))
-        return value
-
-    return hosts.put(jax.tree_util.tree_map_with_path(value_of, like), sharding)
-
-
 def write_state(
     folder: Path, arrays: dict[str, np.ndarray], about: Mapping[str, Any]
 ) -> None:
@@ -113,7 +64,7 @@ def write_state(
 
     Args:
         folder: of the state; what an unfinished write left there is removed.
-        arrays: from `on_host`; each is taken out as soon as it is written.
+        arrays: from `hosts.on_host`; each is taken out as soon as it is written.
         about: what else to keep, as JSON.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -239,23 +190,3 @@ def _describe(x: np.ndarray) -> dict[str, Any]:
 
 def _bytes_of(x: np.ndarray) -> memoryview:
     return np.ascontiguousarray(x).reshape(-1).view(np.uint8).data
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    """For example params/head/kernel, opt_state/0/mu/head/kernel."""
-    parts = []
-    for key in path:
-        kinds = ("key", "name", "idx")
-        parts.append(next(str(getattr(key, k)) for k in kinds if hasattr(key, k)))
-    return "/".join(part.replace("/", "|") for part in parts)
-
-
-def _is_key(dtype: Any) -> bool:
-    return jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
-
-
-def _fits(x: np.ndarray, leaf: Any) -> bool:
-    if _is_key(leaf.dtype):
-        shape = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
-        return x.dtype == np.uint32 and x.shape == (*leaf.shape, *shape)
-    return (x.dtype, x.shape) == (leaf.dtype, leaf.shape)

@@ -1,4 +1,7 @@
-"""The one exception for mistakes a user can mend."""
+"""The one exception for mistakes a user can mend, and the names that it says."""
+
+from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -7,3 +10,15 @@ class UserError(Exception):
     The message is one line: what is wrong, where, and how to mend it. Every command
     prints it without a traceback and exits with code 2 (see `cli.run`).
     """
+
+
+def listed(names: Iterable[Any], most: int = 5) -> str:
+    """Name the first few of what may be very many names."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(shown, names[:most])) + more
+
+
+def shown(name: Any) -> str:
+    """Return a name of the file as something that can be printed."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name)[:40])

@@ -15,7 +15,6 @@ from msa_jax import checkpoint, methods, network, workdir
 from msa_jax.batching import gather
 from msa_jax.data import Dataset, load, store
 from msa_jax.errors import UserError
-from msa_jax.experiment.controls import ALTERED
 from msa_jax.inputs import Inputs, make_inputs
 from msa_jax.sealed import Frozen, StillSealed, recall
 from msa_jax.train_state import make_mesh
@@ -109,7 +108,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def require_own(folder: Path, results: dict[str, Any], advice: str) -> None:
-    """Refuse a run whose inputs were not those of its data set (`controls.ALTERED`).
+    """Refuse a run whose inputs were not those of its data set (`workdir.ALTERED`).
 
     Args:
         folder: of the run.
@@ -120,7 +119,7 @@ def require_own(folder: Path, results: dict[str, Any], advice: str) -> None:
         UserError: they were altered.
     """
     for note in results.get("notes", ()):
-        if note.startswith(ALTERED):
+        if note.startswith(workdir.ALTERED):
             said = f"{note[0].lower()}{note[1:].rstrip('.')}"
             raise UserError(f"{folder}: {said}; {advice}")
 

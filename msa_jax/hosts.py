@@ -10,10 +10,11 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
@@ -188,9 +189,7 @@ def _without_keys(leaves: list[Any]) -> list[Any]:
 
 
 def _is_key(x: Any) -> bool:
-    return isinstance(x, jax.Array) and jax.dtypes.issubdtype(
-        x.dtype, jax.dtypes.prng_key
-    )
+    return jax.dtypes.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key)
 
 
 def _is_gone(error: Exception) -> bool:
@@ -208,3 +207,65 @@ def _leave(said: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     os._exit(code)
+
+
+def on_host(tree: PyTree) -> dict[str, np.ndarray]:
+    """Return a pytree's arrays: "params/head/kernel" -> array, keys as their bits.
+
+    A CPU's are no copies. A program that takes the tree's memory meanwhile leaves them
+    as they are: jax copies what somebody still holds.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    plain = [jax.random.key_data(x) if _is_key(x) else x for _, x in leaves]
+    found = to_host(plain)
+    return {
+        _name(path): np.asarray(x) for (path, _), x in zip(leaves, found, strict=True)
+    }
+
+
+def on_devices(
+    arrays: Mapping[str, np.ndarray], like: PyTree, sharding: Sharding | PyTree
+) -> PyTree:
+    """Make a pytree of what `on_host` copied.
+
+    Args:
+        arrays: from `on_host`.
+        like: shapes and types of the pytree.
+        sharding: how every leaf lies on the devices, or one for all.
+
+    Raises:
+        UserError: these are not the arrays of such a tree.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(like)
+    wanted = {_name(path): leaf for path, leaf in leaves}
+    odd = sorted(wanted.keys() ^ arrays.keys())
+    odd += [n for n, x in wanted.items() if not odd and not _fits(arrays[n], x)]
+    if odd:
+        raise UserError(
+            f"the saved state is not one of this version ({odd[0]} differs); go on "
+            "with the version that began the run, or give another --workdir"
+        )
+
+    def value_of(path, leaf):
+        value = arrays[_name(path)]
+        if _is_key(leaf):
+            value = jax.random.wrap_key_data(jnp.asarray(value))
+        return value
+
+    return put(jax.tree_util.tree_map_with_path(value_of, like), sharding)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """For example params/head/kernel, opt_state/0/mu/head/kernel."""
+    parts = []
+    for key in path:
+        kinds = ("key", "name", "idx")
+        parts.append(next(str(getattr(key, k)) for k in kinds if hasattr(key, k)))
+    return "/".join(part.replace("/", "|") for part in parts)
+
+
+def _fits(x: np.ndarray, leaf: Any) -> bool:
+    if _is_key(leaf):
+        shape = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
+        return x.dtype == np.uint32 and x.shape == (*leaf.shape, *shape)
+    return (x.dtype, x.shape) == (leaf.dtype, leaf.shape)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import checkpoint, epoch_program, hosts, memory, methods, packing, step
+from msa_jax import epoch_program, hosts, memory, methods, packing, step
 from msa_jax.batching import count, cut, fold, shuffled
 from msa_jax.text import Encoder
 from msa_jax.train_state import make_start, split_sharding, state_sharding
@@ -33,7 +33,7 @@ class Program(NamedTuple):
     compilation: seconds that its epoch took to compile.
     start: (seed of each lane, field -> value of each lane, how many of the last lanes
         stand idle) -> state.
-    restore: (the same seeds and values, what `checkpoint.on_host` copied) -> state.
+    restore: (the same seeds and values, what `hosts.on_host` copied) -> state.
     epoch: state -> state after one epoch, log.
     order: (state, lane, epoch) -> the training samples of each batch of that epoch.
     accumulate: batches per optimiser step.
@@ -106,7 +106,7 @@ def prepare(
 
     def restore(seeds, values, arrays):
         del values
-        return checkpoint.on_devices(arrays, plan.states, plan.lie)
+        return hosts.on_devices(arrays, plan.states, plan.lie)
 
     def order(state, lane, epoch):
         size, drop_last = config.optim.batch_size, config.data.drop_last

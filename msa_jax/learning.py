@@ -16,7 +16,7 @@ from msa_jax.types import TrainState
 class Saved(NamedTuple):
     """A run as it was saved after an epoch.
 
-    arrays: of its state, see `checkpoint.on_host`.
+    arrays: of its state, see `hosts.on_host`.
     epochs: all so far.
     """
 

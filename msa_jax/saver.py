@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from msa_jax import checkpoint, records
+from msa_jax import checkpoint, hosts, records
 from msa_jax.boards import Epoch
 from msa_jax.errors import UserError
 from msa_jax.types import TrainState
@@ -117,7 +117,7 @@ class Saver:
             self._waited = True
             return
         self._waited = False
-        arrays = checkpoint.on_host(state)
+        arrays = hosts.on_host(state)
         about = {
             "epoch": epoch.number,
             "identity": self._identity,

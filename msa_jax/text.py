@@ -16,8 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from msa_jax import bert, bert_weights
-from msa_jax.data.checks import listed
-from msa_jax.errors import UserError
+from msa_jax.errors import UserError, listed
 from msa_jax.types import PyTree
 
 # Real BERT-architecture weights from the package registry; stands in for bert-base

@@ -23,6 +23,10 @@ TIMES = "times.jsonl"  # what differs from one run to the next of the same
 LOSSES, FEATURES = "losses.npz", "features.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"  # how samples become inputs
 BASELINES = "baselines_test.npz"
+# How the notes begin of runs whose inputs are not those of their data set.
+TRAINED_WITHOUT = "Trained without "
+TRAINED_SHUFFLED = "Trained with audio and vision of other samples"
+ALTERED = (TRAINED_WITHOUT, TRAINED_SHUFFLED)
 PACKAGES = (
     "jax jaxlib flax optax orbax-checkpoint transformers numpy scipy scikit-learn "
     "ml-collections tensorflow-datasets"

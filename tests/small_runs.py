@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from msa_jax import main, report
+from msa_jax import report, run
 from msa_jax.data import load
 from msa_jax.methods import PAPERS
 from msa_jax.predict import __main__ as command
@@ -40,10 +40,10 @@ def small_config(data_dir: Path, **text: Any) -> FrozenConfigDict:
 def train(base: Path, **text: Any) -> tuple[Path, Examples]:
     """Train a run, take its data away; return its folder and its test split."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main, "set_up_jax", lambda precision: None)
+        patch.setattr(run, "set_up_jax", lambda precision: None)
         patch.setattr(report, "write", lambda folder: None)
         (base / "run").mkdir()
-        main.run(small_config(base / "data", **text), base / "run")
+        run.complete_run(small_config(base / "data", **text), base / "run")
     test = load("synthetic_tiny", base / "data").splits["test"]
     (base / "data").rename(base / "elsewhere")
     return base / "run", test

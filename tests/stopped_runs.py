@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from tiny_runs import heads, settings, tiny_main
 
-from msa_jax import checkpoint, learning, main, saver
+from msa_jax import checkpoint, learning, run, saver
 from msa_jax import train as training
 from msa_jax.data import Dataset
 from msa_jax.experiment import shuffles
@@ -47,7 +47,7 @@ def train(
     method: Callable[[], Method] = heads,
     known: dict[Any, Any] | None = None,
 ) -> dict[str, Any]:
-    """Run `main.run` without its report; a run that was stopped there goes on.
+    """Run `run.complete_run`; a run that was stopped there goes on.
 
     Args:
         folder: the work directory.
@@ -59,12 +59,12 @@ def train(
     """
     folder.mkdir(exist_ok=True)
     with tiny_main(dataset, method) as patch:
-        patch.setattr(main, "set_up_jax", lambda precision: None)
+        patch.setattr(run, "set_up_jax", lambda precision: None)
         if known is not None:
             _share(patch, known)
         asked = asked or settings()
         with jax.default_matmul_precision(asked.precision):
-            return main.run(asked, folder)
+            return run.complete_run(asked, folder)
 
 
 def _share(patch: pytest.MonkeyPatch, known: dict[Any, Any]) -> None:

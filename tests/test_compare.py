@@ -13,10 +13,8 @@ from msa_jax.experiment.compare import (
     Measure,
     cells,
     columns_of,
-    measures,
     warnings_of,
 )
-from msa_jax.experiment.spec import Column
 from msa_jax.experiment.statistics import summarise
 from msa_jax.metric_names import IN_OTHER_TABLES, METRICS
 from msa_jax.metrics import score
@@ -62,17 +60,6 @@ def test_columns_are_described_as_in_a_report(kind):
     assert [column.index for column in columns_of(kind)] == list(
         range(len(columns_of(kind)))
     )
-
-
-def test_columns_of_a_part():
-    part = (
-        Column("MAE", "mae"),
-        Column("sd", "mae", reading="sd"),
-        Column("Acc-2", "acc2_has0", task="two_class"),
-        Column("Corr", "corr"),
-    )
-    assert measures(part) == (MAE, Measure(3, "corr", "Corr", False, False, 3))
-    assert measures(part, "two_class") == (ACC2,)
 
 
 def test_a_cell_holds_what_its_parts_say():

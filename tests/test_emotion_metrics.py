@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from msa_jax.data.checks import EMOTIONS
 from msa_jax.emotion_metrics import (
     emotion_metrics,
     rounded_class,
     sdk_class,
     weighted_accuracy,
 )
+from msa_jax.types import EMOTIONS
 
 RNG = np.random.default_rng(0)
 INTENSITY = np.where(RNG.random((80, 6)) < 0.3, RNG.integers(1, 10, (80, 6)) / 3, 0)

@@ -65,7 +65,7 @@ ORDER = (
         "progress",
     ),
     *("experiment", "beside"),
-    *("workdir", "resume", "events", "outputs", "finished", "report"),
+    *("workdir", "resume", "events", "outputs", "finished", "run", "report"),
     "replays",
     "parity",
     *("main", "tune", "prepare", "predict", "robustness", "reproduce", "bench"),

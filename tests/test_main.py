@@ -12,7 +12,6 @@ from ml_collections import FrozenConfigDict
 
 from msa_jax import main, workdir
 from msa_jax.errors import UserError
-from msa_jax.experiment import controls
 from msa_jax.methods import PAPERS
 
 # Its fixture is the suite's one run of everything: BERT, recurrence, data, report.
@@ -208,7 +207,7 @@ def test_a_run_on_altered_inputs_is_not_shown_as_the_one_asked_for(tmp_path):
     c = PAPERS["self_mm"].config()
     c.data.dir = str(tmp_path / "none")
     workdir.write_json(tmp_path / workdir.CONFIG, c.to_dict())
-    results = {"notes": [f"{controls.TRAINED_WITHOUT}audio and vision, as a control."]}
+    results = {"notes": [f"{workdir.TRAINED_WITHOUT}audio and vision, as a control."]}
     workdir.write_json(tmp_path / workdir.RESULTS, results)
     with pytest.raises(UserError, match="trained without audio and vision.*--workdir"):
         main._show(FrozenConfigDict(c), tmp_path)

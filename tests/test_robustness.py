@@ -13,14 +13,22 @@ import pytest
 from ml_collections import FrozenConfigDict
 from tiny import make_heads, make_proof
 
-from msa_jax import checkpoint, finished, main, methods, report
+from msa_jax import checkpoint, finished, methods, report, run, workdir
 from msa_jax import config as defaults
 from msa_jax.errors import UserError
 from msa_jax.experiment import controls
 from msa_jax.inputs import opened
 from msa_jax.methods import PAPERS
 from msa_jax.robustness import __main__ as command
-from msa_jax.robustness import evaluate, measures, page, passes, reduced, tables
+from msa_jax.robustness import (
+    evaluate,
+    measure,
+    measures,
+    page,
+    passes,
+    reduced,
+    tables,
+)
 from msa_jax.types import MODALITIES
 
 ROOT = Path(__file__).parents[1]
@@ -73,22 +81,22 @@ def run_folder(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main, "set_up_jax", lambda precision: None)
+        patch.setattr(run, "set_up_jax", lambda precision: None)
         patch.setattr(report, "write", lambda folder: None)
         patch.setattr(methods, "make", lambda *_: make_heads())
         (folder / "run").mkdir()
-        main.run(small_config(folder), folder / "run")
+        run.complete_run(small_config(folder), folder / "run")
         yield folder / "run"
 
 
 @pytest.fixture(scope="module")
 def measured(run_folder):
     """What the command wrote, and what it wrote when run again (the page but once)."""
-    written = command.measure(run_folder, None, 2, False).parent / "results.json"
+    written = measure.measure(run_folder, None, 2, False).parent / "results.json"
     texts = [written.read_text()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "write", lambda *_: None)
-        command.measure(run_folder, None, 2, False)
+        measure.measure(run_folder, None, 2, False)
     texts.append(written.read_text())
     return written.parent, [json.loads(text) for text in texts]
 
@@ -292,7 +300,7 @@ def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeyp
     folder, _ = measured
     copied = tmp_path / "run"
     shutil.copytree(run_folder, copied)
-    trained, train = [], main.run
+    trained, train = [], run.complete_run
 
     def only_text(settings, where, change):
         trained.append(where.name)
@@ -301,8 +309,8 @@ def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeyp
             return None
         return train(settings, where, change)
 
-    monkeypatch.setattr(main, "run", only_text)
-    written = command.measure(copied, None, 1, True)
+    monkeypatch.setattr(run, "complete_run", only_text)
+    written = measure.measure(copied, None, 1, True)
     assert len(trained) == 6
     found = json.loads((written.parent / "results.json").read_text())
     whole, reduced_text = found["combinations"][0], found["combinations"][4]
@@ -316,13 +324,13 @@ def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeyp
     )
     others = SimpleNamespace(name="tiny", card={"content_sha256": "0" * 64})
     with pytest.raises(UserError, match="retrained.* was trained on another 'tiny'"):
-        command._add_retrained(SimpleNamespace(dataset=others), written.parent, found)
+        measure._add_retrained(SimpleNamespace(dataset=others), written.parent, found)
     html = written.read_text()
     assert "text, trained without" in html and "text, zeroed at test" in html
     # Again: nothing is trained; and a reduced run is not measured by itself.
     trained.clear()
     monkeypatch.setattr(page, "write", lambda *_: None)
-    command.measure(copied, None, 1, True)
+    measure.measure(copied, None, 1, True)
     assert trained == []
     with pytest.raises(UserError, match="trained without audio and vision"):
         finished.open_run(folder)
@@ -391,7 +399,7 @@ def other_weights(folder):
 def trained_on_others(folder):
     path = folder / "results.json"
     values = json.loads(path.read_text())
-    values["notes"].append(f"{controls.TRAINED_SHUFFLED} of the same split.")
+    values["notes"].append(f"{workdir.TRAINED_SHUFFLED} of the same split.")
     path.write_text(json.dumps(values))
 
 
@@ -418,14 +426,14 @@ def test_a_mistake_is_one_line_and_nothing_is_written(mistake, run_folder, tmp_p
     shutil.rmtree(folder / "robustness", ignore_errors=True)
     break_it(folder)
     with pytest.raises(UserError, match=expected) as raised:
-        command.measure(folder, None, 1, False)
+        measure.measure(folder, None, 1, False)
     assert "\n" not in str(raised.value)
     assert not (folder / "robustness").exists()
 
 
 def test_absent_data_are_one_line(run_folder, tmp_path):
     with pytest.raises(UserError, match="no data set 'tiny_features'"):
-        command.measure(run_folder, str(tmp_path), 1, False)
+        measure.measure(run_folder, str(tmp_path), 1, False)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from msa_jax.data.checks import SPLITS, listed
+from msa_jax.data.checks import SPLITS
+from msa_jax.errors import listed
 from msa_jax.types import MODALITIES
 
 _SYNTHETIC = (

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.errors import UserError
+from msa_jax.errors import UserError, listed, shown
+from msa_jax.types import EMOTIONS
 
 SPLITS = ("train", "valid", "test")
 # Far more than any set of the field has; a small file could claim to hold them, and
@@ -27,8 +28,6 @@ SPLIT_NAMES = {
     "test": "test",
 }
 UNIMODAL_KEYS = ("label_text", "label_audio", "label_vision")
-# Source: order of the labels in CMU-MOSEI (CMU-MultimodalSDK, "All Labels").
-EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 _CLASS_KEY = "classification_labels"
 # Source: pandas, str() of the values that stand for a missing one.
 MISSING = ("nan", "NaN", "None", "<NA>")
@@ -157,18 +156,6 @@ def odd_ones(values: Sequence[Hashable]) -> tuple[int, int, int]:
     usual = Counter(values).most_common(1)[0][0]
     odd = [i for i, value in enumerate(values) if value != usual]
     return odd[0], values.index(usual), len(odd)
-
-
-def listed(names: Iterable[Any], most: int = 5) -> str:
-    """Name the first few of what may be very many names."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(shown, names[:most])) + more
-
-
-def shown(name: Any) -> str:
-    """Return a name of the file as something that can be printed."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name)[:40])
 
 
 def check_characters(where: str, strings: np.ndarray) -> None:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from msa_jax.data.checks import (
-    EMOTIONS,
     MISSING,
     UNIMODAL_KEYS,
     check_sizes,
@@ -22,6 +21,7 @@ from msa_jax.data.checks import (
     odd_ones,
 )
 from msa_jax.errors import UserError
+from msa_jax.types import EMOTIONS
 
 MODALITIES = ("text", "audio", "vision")
 _NUMBERS = ("label", *UNIMODAL_KEYS, *EMOTIONS)

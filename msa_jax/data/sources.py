@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from msa_jax.data import plain, sandbox
-from msa_jax.data.checks import listed
 from msa_jax.data.sandbox import Found
-from msa_jax.errors import UserError
+from msa_jax.errors import UserError, listed
 
 _PICKLES = (".pkl", ".pickle", ".p")
 

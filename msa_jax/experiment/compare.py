@@ -12,7 +12,6 @@ import numpy as np
 from msa_jax.errors import UserError
 from msa_jax.experiment import resampling, verdicts
 from msa_jax.experiment.resampling import ALPHA
-from msa_jax.experiment.spec import Column
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.experiment.verdicts import Measure
 from msa_jax.metrics import score
@@ -57,15 +56,6 @@ def columns_of(kind: str) -> tuple[Measure, ...]:
     return tuple(_measure(i, key, key) for i, key in enumerate(keys))
 
 
-def measures(columns: Sequence[Column], task: str = "sentiment") -> tuple[Measure, ...]:
-    """Return those columns of a part that are means of that task's test metrics."""
-    return tuple(
-        _measure(i, column.key, column.title)
-        for i, column in enumerate(columns)
-        if column.reading == "mean" and column.task == task
-    )
-
-
 def cells(
     rows: Mapping[str, Answers | None],
     columns: Sequence[Measure],
@@ -78,7 +68,7 @@ def cells(
 
     Args:
         rows: row -> its answers; None: not run (yet). All of one metrics kind.
-        columns: of that kind, from `measures` or `columns_of`.
+        columns: of that kind, from `columns_of`.
         against: the row that the others are tested against; "": no tests. Seeds pair
             by number. If it was not run, nothing is tested.
         published: row -> values as printed, by `Measure.index`.

@@ -1,7 +1,7 @@
 """Controls to train: a method without modalities, or with those of other samples.
 
-Each is a change of the inputs, as `main.run` takes it, and leaves a note in them. All
-splits are changed alike; test stays sealed.
+Each is a change of the inputs, as `run.complete_run` takes it, and leaves a note in
+them. All splits are changed alike; test stays sealed.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,8 @@ from msa_jax.batching import gather
 from msa_jax.experiment.shuffles import partners
 from msa_jax.inputs import Inputs, changed
 from msa_jax.types import MODALITIES, Split
+from msa_jax.workdir import TRAINED_SHUFFLED, TRAINED_WITHOUT
 
-# How the notes begin of runs whose inputs are not those of their data set.
-TRAINED_WITHOUT = "Trained without "
-TRAINED_SHUFFLED = "Trained with audio and vision of other samples"
-ALTERED = (TRAINED_WITHOUT, TRAINED_SHUFFLED)
 _DRAW = 1000  # of the shuffle: none of those that runs are tested with
 
 

@@ -38,12 +38,13 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
     import jax
     import jax.numpy as jnp
 
-    from msa_jax import main, methods, network
+    from msa_jax import methods, network
+    from msa_jax.backend import set_up_jax
     from msa_jax.batching import gather
     from msa_jax.data import load
     from msa_jax.inputs import make_inputs
 
-    main.set_up_jax(settings.precision)
+    set_up_jax(settings.precision)
     dataset = load(settings.data.name, data_dir)
     inputs = make_inputs(dataset, FrozenConfigDict(settings))
     label_range = tuple(dataset.card["label_range"])
@@ -61,7 +62,7 @@ def _corrupt(folder: Path, data_dir: str) -> None:
     """Measure a run under missing modalities and noise, unless that is done."""
     if (folder / readings.ROBUSTNESS).is_file():
         return
-    from msa_jax.robustness import __main__ as robustness
+    from msa_jax.robustness.measure import measure
 
     print(f"robustness of {folder}")
-    robustness.measure(folder, data_dir, REPEATS, retrain=False)
+    measure(folder, data_dir, REPEATS, retrain=False)

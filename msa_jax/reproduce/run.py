@@ -160,7 +160,7 @@ def train_all(
 
 
 def _trainer(asked: Asked) -> Callable[[Job, Path], None]:
-    from msa_jax import main
+    from msa_jax import run
     from msa_jax.experiment import controls
 
     def train(job: Job, folder: Path) -> None:
@@ -172,7 +172,7 @@ def _trainer(asked: Asked) -> Callable[[Job, Path], None]:
         settings.data.dir = asked.data_dir
         change = controls.of(job.wanted.control)
         workdir.open_workdir(folder)
-        main.run(FrozenConfigDict(settings), folder, change, with_report=False)
+        run.complete_run(FrozenConfigDict(settings), folder, change)
         jax.clear_caches()  # the next run has programs of its own
 
     return train

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import main, workdir
+from msa_jax import report, workdir
 from msa_jax.errors import UserError
 from msa_jax.experiment import controls
 from msa_jax.finished import FinishedRun
@@ -57,7 +57,9 @@ def train(
         settings = FrozenConfigDict(moved)
     if is_finished(folder):
         return _finished(run, folder, settings)
-    return main.run(settings, workdir.open_workdir(folder), change)
+    results = run.complete_run(settings, workdir.open_workdir(folder), change)
+    report.write(folder)
+    return results
 
 
 def _finished(
