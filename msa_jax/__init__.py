@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 import sys
 
-from msa_jax import compiler, signals
+from msa_jax.ground import compiler, signals
 
 if signals.started_as_command():
     signals.end_at_once()

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from safetensors import safe_open
 
 from msa_jax.bert import OwnBertEncoder, Shape, shape_of
-from msa_jax.types import PyTree
+from msa_jax.ground.types import PyTree
 
 # Names of a parameter in files written by PyTorch; the second is the older one.
 _TORCH_NAMES = {

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from msa_jax import files, hosts
-from msa_jax.types import PyTree
+from msa_jax.ground import files, hosts
+from msa_jax.ground.types import PyTree
 
 ARRAYS, MANIFEST = "arrays.bin", "manifest.json"
 _MOMENT = 0.5  # seconds; see `quiet`

@@ -17,8 +17,8 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 from ml_collections.config_flags.config_flags import is_config_flag
 
-from msa_jax import signals
-from msa_jax.errors import UserError
+from msa_jax.ground import signals
+from msa_jax.ground.errors import UserError
 
 MISTAKE = 2  # exit code
 

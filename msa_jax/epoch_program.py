@@ -19,7 +19,8 @@ from jax.sharding import Mesh
 from msa_jax import memory, methods, optim, packing, step
 from msa_jax.batching import count
 from msa_jax.config import with_values
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Method, Split, TrainState
 from msa_jax.train_state import (
     Draw,
     drawing,
@@ -27,7 +28,6 @@ from msa_jax.train_state import (
     state_sharding,
     state_shardings,
 )
-from msa_jax.types import Method, Split, TrainState
 
 
 class Plan(NamedTuple):

@@ -14,11 +14,11 @@ from ml_collections import FrozenConfigDict
 from msa_jax import checkpoint, methods, network, workdir
 from msa_jax.batching import gather
 from msa_jax.data import Dataset, load, store
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.inputs import Inputs, make_inputs
 from msa_jax.sealed import Frozen, StillSealed, recall
 from msa_jax.train_state import make_mesh
-from msa_jax.types import Method, PyTree, Split
 
 
 class FinishedRun(NamedTuple):

@@ -14,7 +14,8 @@ from msa_jax.batching import video_index
 from msa_jax.config import reads
 from msa_jax.data import Dataset, standardise
 from msa_jax.data.scaling import Columns, far_from_one, of_card, train_columns
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES, Examples, Split
 from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
 from msa_jax.sealed import Frozen, Sealed, seal, state_hash
 from msa_jax.text import (
@@ -27,7 +28,6 @@ from msa_jax.text import (
     pool,
     tokenize,
 )
-from msa_jax.types import MODALITIES, Examples, Split
 
 
 class Inputs(NamedTuple):

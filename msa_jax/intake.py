@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msa_jax.data.scaling import Columns, scale
-from msa_jax.errors import UserError
-from msa_jax.types import MODALITIES
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES
 
 SCHEMA = 1
 NONVERBAL = MODALITIES[1:]

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax import boards, hosts, metrics, nonfinite
+from msa_jax import boards, metrics, nonfinite
 from msa_jax.boards import Epoch
+from msa_jax.ground import hosts
+from msa_jax.ground.types import TrainState
 from msa_jax.lanes import Program, going_on
 from msa_jax.nonfinite import Fault
-from msa_jax.types import TrainState
 
 
 class Saved(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from msa_jax.types import Batch, Outputs
+from msa_jax.ground.types import Batch, Outputs
 
 Error = Annotated[Literal["l1", "l2", "huber"], "of each sample"]
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
-from msa_jax import cli, lock, workdir
-from msa_jax.errors import UserError
+from msa_jax import cli, workdir
+from msa_jax.ground import lock
+from msa_jax.ground.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config file")
 _WORKDIR = flags.DEFINE_string(
@@ -53,7 +54,8 @@ def main(argv: list[str]) -> int:
                 "--coordinator, --processes and --process_id need --distributed"
             )
         return _show(frozen, folder)
-    from msa_jax import beside, hosts
+    from msa_jax import beside
+    from msa_jax.ground import hosts
 
     with hosts.joined(hosts.Cluster(*where)):
         if not hosts.is_first():

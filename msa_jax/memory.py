@@ -21,7 +21,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
 from msa_jax import network, phases
 from msa_jax.batching import DROPOUT_STREAM, gather, utterances
-from msa_jax.types import Method, PyTree, Split, TrainState
+from msa_jax.ground.types import Method, PyTree, Split, TrainState
 
 SHARE = 0.9  # of the device's memory that a run may plan with
 COMPILED_SHARE = 0.95  # of it, for a program whose bytes the compiler has counted

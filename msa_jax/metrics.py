@@ -8,7 +8,7 @@ import numpy as np
 
 from msa_jax.class_metrics import seven_class_metrics, two_class_metrics
 from msa_jax.emotion_metrics import emotion_metrics
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 SIMS_EDGES = {  # classes are open below and closed above, so 0 is negative
     "acc2": (0.0,),

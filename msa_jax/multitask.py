@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from msa_jax import losses
 from msa_jax.config.fields import Some
-from msa_jax.types import (
+from msa_jax.ground.types import (
     TARGETS,
     Batch,
     DistanceTables,

@@ -9,8 +9,8 @@ from typing import Any, cast
 import jax
 from jaxtyping import PRNGKeyArray
 
+from msa_jax.ground.types import Batch, Method, Outputs, PyTree, Selection, TrainState
 from msa_jax.layers.draws import DRAWS
-from msa_jax.types import Batch, Method, Outputs, PyTree, Selection, TrainState
 
 Variables = dict[str, Any]
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.step import EpochLog
 
 _SHOWN = 5  # sample ids in a line; the file has all

@@ -11,8 +11,8 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from msa_jax.config.sections import Rule
-from msa_jax.errors import UserError
-from msa_jax.types import PyTree
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import PyTree
 
 
 def group_labels(params: PyTree, group: Callable[[str], str]) -> PyTree:

@@ -13,11 +13,11 @@ from msa_jax.data import Dataset
 from msa_jax.events import Events
 from msa_jax.experiment import baselines, shuffles
 from msa_jax.experiment.statistics import json_safe, summarise
+from msa_jax.ground.types import MODALITIES, Examples
 from msa_jax.inputs import Inputs, frozen_features, opened
 from msa_jax.sealed import Frozen, seal
 from msa_jax.text import Encoder
 from msa_jax.train import Epoch, Fitted, Trained
-from msa_jax.types import MODALITIES, Examples
 
 SELECTION = (
     "per seed the epoch with the lowest validation loss ({loss}, "

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from msa_jax.errors import UserError
-from msa_jax.types import Batch, Split
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Batch, Split
 
 MULTIPLE = 16  # a row's width; products over odd widths are slower on accelerators
 COUNTS = 2  # numbers of rows that a step is compiled for; each costs a compilation

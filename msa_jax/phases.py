@@ -11,7 +11,7 @@ import optax
 from flax import traverse_util
 from jaxtyping import Array
 
-from msa_jax.types import Method, Phase, PyTree
+from msa_jax.ground.types import Method, Phase, PyTree
 
 Parts = dict[str, Array]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from msa_jax.cli import Parser, one_line, run_plain
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -198,7 +198,7 @@ def _twin(args: argparse.Namespace) -> tuple:
     from msa_jax.data import twins
     from msa_jax.data.padding import Padding
     from msa_jax.data.plain import Notes
-    from msa_jax.types import MODALITIES
+    from msa_jax.ground.types import MODALITIES
 
     twin = twins.make(
         args.name, aligned=args.aligned, samples=args.samples, text=args.text

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from msa_jax import files
 from msa_jax.boards import Epoch
 from msa_jax.checkpoint import Damaged
+from msa_jax.ground import files
 from msa_jax.nonfinite import Fault
 
 _GROUPS = ("batches", "train", "valid", "recorded")  # of arrays by name

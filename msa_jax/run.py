@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import FrozenConfigDict
 
-from msa_jax import lock, workdir
-from msa_jax.backend import set_up_jax
+from msa_jax import workdir
+from msa_jax.ground import lock
+from msa_jax.ground.backend import set_up_jax
 
 if TYPE_CHECKING:
     from msa_jax.inputs import Inputs

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from msa_jax import checkpoint, hosts, records
+from msa_jax import checkpoint, records
 from msa_jax.boards import Epoch
-from msa_jax.errors import UserError
-from msa_jax.types import TrainState
+from msa_jax.ground import hosts
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import TrainState
 
 KEPT = 2  # states
 _PATIENCE = 3.0  # seconds that training waits for a write, once per write

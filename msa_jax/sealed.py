@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 import jax
 import numpy as np
 
-from msa_jax import hosts
-from msa_jax.types import PyTree, TrainState
+from msa_jax.ground import hosts
+from msa_jax.ground.types import PyTree, TrainState
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -8,7 +8,7 @@ from jax.lax import dynamic_slice_in_dim, dynamic_update_slice_in_dim
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax.types import PyTree
+from msa_jax.ground.types import PyTree
 
 Divide = Callable[[PyTree], PyTree]  # constrains a batch's layout on the devices
 

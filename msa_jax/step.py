@@ -25,10 +25,7 @@ from msa_jax.batching import (
     in_order,
     shuffled,
 )
-from msa_jax.packing import Sizes, by_size
-from msa_jax.seed_axis import Divide, division, over_groups, over_seed_axis
-from msa_jax.train_state import split_sharding, state_sharding
-from msa_jax.types import (
+from msa_jax.ground.types import (
     Batch,
     Method,
     Outputs,
@@ -38,6 +35,9 @@ from msa_jax.types import (
     Split,
     TrainState,
 )
+from msa_jax.packing import Sizes, by_size
+from msa_jax.seed_axis import Divide, division, over_groups, over_seed_axis
+from msa_jax.train_state import split_sharding, state_sharding
 
 Read = Callable[
     [Outputs], PyTree

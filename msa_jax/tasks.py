@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from msa_jax import losses
-from msa_jax.types import Batch, Outputs, Split, Task
+from msa_jax.ground.types import Batch, Outputs, Split, Task
 
 CLASSES = 7  # of sentiment, -3 to 3
 

@@ -8,18 +8,19 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import hosts, memory, nonfinite, packing, step
+from msa_jax import memory, nonfinite, packing, step
 from msa_jax.batching import fold
 from msa_jax.boards import Epoch
 from msa_jax.epoch_program import choose_sizes, layout_of_seeds, platform
-from msa_jax.errors import UserError
+from msa_jax.ground import hosts
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Method, Split, TrainState
 from msa_jax.inputs import Inputs, opened
 from msa_jax.lanes import prepare
 from msa_jax.learning import Run, Saved, run
 from msa_jax.sealed import Frozen, freeze
 from msa_jax.text import Encoder
 from msa_jax.train_state import lying, split_sharding
-from msa_jax.types import Method, Split, TrainState
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
 

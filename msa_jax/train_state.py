@@ -12,10 +12,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PRNGKeyArray
 
-from msa_jax import hosts, network, phases
+from msa_jax import network, phases
 from msa_jax.batching import INIT_STREAM, gather
-from msa_jax.errors import UserError
-from msa_jax.types import Method, PyTree, Selection, Split, TrainState
+from msa_jax.ground import hosts
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Method, PyTree, Selection, Split, TrainState
 
 
 def make_mesh(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from msa_jax import ulgm
-from msa_jax.types import MODALITIES, TARGETS, DistanceTables
+from msa_jax.ground.types import MODALITIES, TARGETS, DistanceTables
 from msa_jax.ulgm import Rules
 
 

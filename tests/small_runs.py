@@ -10,9 +10,9 @@ from ml_collections import FrozenConfigDict
 
 from msa_jax import report, run
 from msa_jax.data import load
+from msa_jax.ground.types import Examples
 from msa_jax.methods import PAPERS
 from msa_jax.predict import __main__ as command
-from msa_jax.types import Examples
 
 SEEDS = (3, 4)
 SIZE = 12

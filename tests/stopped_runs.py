@@ -26,7 +26,7 @@ from msa_jax import checkpoint, learning, run, saver
 from msa_jax import train as training
 from msa_jax.data import Dataset
 from msa_jax.experiment import shuffles
-from msa_jax.types import Method
+from msa_jax.ground.types import Method
 
 CHANGES = ("replace", "rename", "mkdir", "unlink", "rmdir", "fsync", "truncate")
 

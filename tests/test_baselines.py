@@ -21,8 +21,8 @@ from msa_jax.experiment.baselines import (
 from msa_jax.experiment.classifiers import questions
 from msa_jax.experiment.pooling import words
 from msa_jax.experiment.regressors import ALPHAS, majority, ridge
+from msa_jax.ground.types import Examples
 from msa_jax.metrics import score
-from msa_jax.types import Examples
 
 
 def examples(label, transcript=None, text=None, length=None):

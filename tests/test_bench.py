@@ -7,11 +7,11 @@ import pytest
 
 from msa_jax import methods, optim
 from msa_jax.bench import measure, shapes, table
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES
 from msa_jax.methods import PAPERS
 from msa_jax.step import Rules, train_epoch
 from msa_jax.text import FeatureEncoder
-from msa_jax.types import MODALITIES
 from tests import tiny
 from tests.bench_small import LENGTHS, SMALL
 

@@ -11,7 +11,7 @@ import pytest
 
 from msa_jax.bench import against, encoders, shapes, whole_step
 from msa_jax.bench.options import SIDES
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ from transformers import BertConfig
 from transformers.models.bert.modeling_flax_bert import ACT2FN, FlaxBertModule
 
 from msa_jax import bert, bert_weights, text
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 
 # bert-base's proportions, a 32nd of its width; dropouts differ, so that none can stand

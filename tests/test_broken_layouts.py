@@ -13,7 +13,7 @@ from msa_jax import prepare
 from msa_jax.data import columns, plain, sandbox
 from msa_jax.data.columns import Budget
 from msa_jax.data.dialects import recognise
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def tree_with(name: str, **changes: Any) -> Arrays:

@@ -9,7 +9,7 @@ from test_data_plain import N, save, small
 from test_data_store import command, prepare_small
 
 from msa_jax.data import load, store
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.report import card_page
 
 

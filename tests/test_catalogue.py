@@ -8,9 +8,9 @@ import pytest
 
 from msa_jax import methods, metrics, tasks
 from msa_jax.data.known import KNOWN
-from msa_jax.errors import UserError
 from msa_jax.experiment import catalogue, mmsa
 from msa_jax.experiment.spec import ACC2, CORR, MAE, Column, Head, Ours, Table, parts
+from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -11,7 +11,7 @@ from test_folder import LENGTHS, write
 
 from msa_jax import prepare
 from msa_jax.data import load, plain
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 WIDTH = 4
 COUNTS = {"train": [2, 3, 1, 6, 6, 2], "valid": [1, 2, 3], "test": [6, 5, 4, 3]}

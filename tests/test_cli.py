@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from msa_jax import cli
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 CONFIG = """
 from ml_collections import ConfigDict, config_dict
@@ -164,7 +164,7 @@ def test_a_methods_name_and_a_data_set_mean_its_card(command, typed, meant):
         ("def get_config():\n  return open('gone')", "line 2: FileNotFoundError"),
         ("def get_config(variant): return None", "write configs/bad.py:VARIANT"),
         (
-            "from msa_jax.errors import UserError\n"
+            "from msa_jax.ground.errors import UserError\n"
             "def get_config():\n  raise UserError('no such variant')",
             "error: no such variant",
         ),

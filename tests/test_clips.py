@@ -10,7 +10,7 @@ from msa_jax.data import clips as reader
 from msa_jax.data import dialects
 from msa_jax.data.checks import MAX_SAMPLES
 from msa_jax.data.columns import Budget, Layout
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 BUDGET = Budget(1 << 30)
 

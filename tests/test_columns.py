@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from msa_jax.data.columns import Budget, Layout, numbers, strings, write
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 GiB = 1 << 30
 

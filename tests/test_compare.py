@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from msa_jax.errors import UserError
 from msa_jax.experiment import resampling
 from msa_jax.experiment.compare import (
     Answers,
@@ -16,6 +15,7 @@ from msa_jax.experiment.compare import (
     warnings_of,
 )
 from msa_jax.experiment.statistics import summarise
+from msa_jax.ground.errors import UserError
 from msa_jax.metric_names import IN_OTHER_TABLES, METRICS
 from msa_jax.metrics import score
 

@@ -9,10 +9,10 @@ import pytest
 
 from msa_jax import methods
 from msa_jax.config.sections import ADDED
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Batch
 from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
-from msa_jax.types import Batch
 
 CARDS = Path(__file__).parents[1] / "configs"
 EVERY = [

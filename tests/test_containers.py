@@ -11,7 +11,7 @@ import pytest
 from test_data_store import command
 
 from msa_jax.data import containers, sources, unpickle
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def tar(name: str) -> bytes:

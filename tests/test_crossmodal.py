@@ -11,11 +11,11 @@ from tiny import leaves, make_params, make_split, quick, small
 
 from msa_jax import methods
 from msa_jax.batching import gather
+from msa_jax.ground.types import MODALITIES
 from msa_jax.layers import crossmodal
 from msa_jax.layers.spt import Readings
 from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
-from msa_jax.types import MODALITIES
 
 B, HEADS, EMBED = 3, 2, 4
 READINGS = Readings(embed=EMBED, heads=HEADS, rounds=2)

@@ -10,7 +10,7 @@ import pytest
 
 from msa_jax.data import checks, plain, scaling, standardise, synthetic
 from msa_jax.data.padding import Padding, settle_padding
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 N = 6
 

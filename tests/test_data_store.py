@@ -10,8 +10,8 @@ from test_data_plain import N, present, save, small, tokens
 from msa_jax import cli, prepare
 from msa_jax.data import builder, lexicon, load, plain, scratch, store, synthetic
 from msa_jax.data.card import content_sha256
-from msa_jax.errors import UserError
-from msa_jax.types import Examples
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Examples
 
 
 def command(*argv: str) -> int:

@@ -23,8 +23,8 @@ from layouts import (
 
 from msa_jax import prepare
 from msa_jax.data import load
-from msa_jax.errors import UserError
-from msa_jax.types import Examples
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Examples
 
 
 def dump(path: Path, tree: Any, protocol: int = 4) -> Path:

@@ -6,7 +6,7 @@ import tiny
 from ml_collections import ConfigDict
 
 from msa_jax import epoch_program, memory
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.memory import Memory
 from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder

@@ -12,8 +12,8 @@ from test_data_plain import present
 from test_data_store import command
 
 from msa_jax.data import folder, load, plain
-from msa_jax.errors import UserError
-from msa_jax.types import EMOTIONS
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import EMOTIONS
 
 DOC = Path(__file__).parents[1] / "docs" / "bring_your_own.md"
 NAMES = ("id", "split", "label", "transcript")

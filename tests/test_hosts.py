@@ -15,9 +15,10 @@ import pytest
 from stopped_runs import stop, train
 from tiny_runs import ROOT, call, command, environment, results, settings
 
-from msa_jax import beside, hosts
+from msa_jax import beside
 from msa_jax.boards import Epoch
-from msa_jax.errors import UserError
+from msa_jax.ground import hosts
+from msa_jax.ground.errors import UserError
 from msa_jax.learning import Saved
 
 SECONDS = 240  # for anything that should take a tenth of it

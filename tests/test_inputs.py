@@ -11,9 +11,9 @@ from msa_jax import inputs, text
 from msa_jax.data import Dataset, scaling
 from msa_jax.data.padding import aligned_zeros
 from msa_jax.data.scaling import train_columns
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Examples
 from msa_jax.methods import PAPERS
-from msa_jax.types import Examples
 
 SENTENCES = ["a good film", "bad", "a bad film indeed", "good good"]
 

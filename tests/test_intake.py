@@ -7,7 +7,7 @@ import pytest
 
 from msa_jax import intake
 from msa_jax.data.scaling import column_statistics
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.intake import Sample
 from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS, UNK, WORDS
 

@@ -10,7 +10,7 @@ from test_data_store import command
 from msa_jax.data import findings, known, plain
 from msa_jax.data.known import KNOWN, Features, Known
 from msa_jax.data.scaling import train_columns
-from msa_jax.types import Examples
+from msa_jax.ground.types import Examples
 
 MOSI = KNOWN["mosi"]
 

@@ -13,7 +13,7 @@ from layouts import SPLITS, Arrays, every, mult
 from test_data_plain import N, alone, save, small, tokens, without
 
 from msa_jax.data import checks, findings, folder, landlock, plain, sandbox, sources
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def one_line(arrays: Arrays) -> str:

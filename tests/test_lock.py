@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from msa_jax import lock
-from msa_jax.errors import UserError
+from msa_jax.ground import lock
+from msa_jax.ground.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 HOLDS = """

@@ -7,7 +7,7 @@ import pytest
 from test_report import FIVE, _Page, fake_run
 
 from msa_jax import report
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.report import steps
 from msa_jax.report.reading import Steps, read
 

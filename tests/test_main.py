@@ -11,7 +11,7 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 from msa_jax import main, workdir
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 
 # Its fixture is the suite's one run of everything: BERT, recurrence, data, report.

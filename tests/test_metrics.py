@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.metrics import mosi_metrics, score, sims_metrics, weighted_f1
 
 GOLDENS = np.load(Path(__file__).parent / "goldens" / "metrics.npz")

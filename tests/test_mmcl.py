@@ -14,7 +14,7 @@ from tiny import assert_same_shapes, make_params, make_split, quick, small, used
 from msa_jax import methods, optim, step
 from msa_jax.batching import gather
 from msa_jax.contrastive_total import Weights
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.layers import recurrence
 from msa_jax.layers.resample import match_steps
 from msa_jax.methods import PAPERS, mmcl

@@ -9,7 +9,7 @@ from jaxtyping import TypeCheckError
 
 from msa_jax import multitask, ulgm
 from msa_jax.batching import gather
-from msa_jax.types import TARGETS, Outputs
+from msa_jax.ground.types import TARGETS, Outputs
 
 LABEL = jnp.array([1.0, -2, 0.5, 3])
 INDEX = jnp.array([2, 0, 4])  # the third is padding

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from msa_jax import cli
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.predict import opening
 from msa_jax.predict.answers import Predictor
 from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from msa_jax import optim
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 
 

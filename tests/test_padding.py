@@ -6,7 +6,7 @@ from test_data_plain import N, alone, present, sequence, small, tokens, without
 
 from msa_jax.data import checks, plain
 from msa_jax.data.padding import Axis, settle_padding, tokens_first
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def test_blank_samples_are_no_sign_of_back_padding():

@@ -13,7 +13,7 @@ import pytest
 from jax import export as jax_export
 
 from msa_jax import intake, workdir
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.predict import __main__ as command
 from msa_jax.predict import answers, export, exported, model, stored
 from tests import guarded

@@ -7,7 +7,7 @@ from layouts import SIZES, SPLITS, Arrays, every, mmsa, mult
 from msa_jax.data import pickled_arrays
 from msa_jax.data.columns import Budget, Layout
 from msa_jax.data.dialects import recognise
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def read(tree: Arrays) -> Layout:

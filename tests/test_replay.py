@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from msa_jax import methods
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.methods.torch_names import Names
 from msa_jax.parity import replay, schema
 from msa_jax.parity.__main__ import replay_file

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from msa_jax import report
-from msa_jax.errors import UserError
 from msa_jax.experiment.baselines import MEAN, NAMES
 from msa_jax.experiment.statistics import json_safe, summarise
+from msa_jax.ground.errors import UserError
 from msa_jax.metric_names import METRICS
 from msa_jax.metrics import score
 from msa_jax.report import tables

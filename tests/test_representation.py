@@ -10,7 +10,7 @@ import pytest
 from test_report import _Page, fake_run
 
 from msa_jax import report
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.report import embedding, representation
 from msa_jax.report.reading import read
 

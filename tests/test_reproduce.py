@@ -7,9 +7,9 @@ import pytest
 
 from msa_jax import cli
 from msa_jax.config.fields import change
-from msa_jax.errors import UserError
 from msa_jax.experiment import catalogue
 from msa_jax.experiment.spec import MAE, Ours, Table, parts
+from msa_jax.ground.errors import UserError
 from msa_jax.reproduce import __main__ as command
 from msa_jax.reproduce import cells, listing, run, words
 from msa_jax.reproduce.recipes import recipe

@@ -10,7 +10,7 @@ from tiny import assert_same
 from tiny_runs import data, settings
 
 from msa_jax import resume, saver
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 LATEST = 4  # epochs that the stopped run has done
 

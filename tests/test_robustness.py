@@ -15,8 +15,9 @@ from tiny import make_heads, make_proof
 
 from msa_jax import checkpoint, finished, methods, report, run, workdir
 from msa_jax import config as defaults
-from msa_jax.errors import UserError
 from msa_jax.experiment import controls
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES
 from msa_jax.inputs import opened
 from msa_jax.methods import PAPERS
 from msa_jax.robustness import __main__ as command
@@ -29,7 +30,6 @@ from msa_jax.robustness import (
     reduced,
     tables,
 )
-from msa_jax.types import MODALITIES
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (3, 4)

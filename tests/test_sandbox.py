@@ -13,7 +13,7 @@ import pytest
 
 from msa_jax.data import landlock, sandbox, sources
 from msa_jax.data import scratch as folders
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 HERE = Path(__file__).parents[1]
 

@@ -14,10 +14,10 @@ from tiny_runs import SEEDS, VALID, data, settings
 from msa_jax import epoch_program, step, train
 from msa_jax import inputs as preparation
 from msa_jax.data import Dataset
+from msa_jax.ground.types import Examples, Selection, TrainState
 from msa_jax.outputs import Writer
 from msa_jax.sealed import Frozen, Sealed, StillSealed, freeze, recall, seal, state_hash
 from msa_jax.train_state import make_mesh
-from msa_jax.types import Examples, Selection, TrainState
 
 
 class Selected(typing.NamedTuple):

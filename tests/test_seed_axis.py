@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from msa_jax import seed_axis
+from msa_jax.ground.types import Selection, TrainState
 from msa_jax.train_state import make_mesh, state_sharding
-from msa_jax.types import Selection, TrainState
 
 
 def states(active):

@@ -17,10 +17,10 @@ from small_runs import small_config
 
 from msa_jax import checkpoint, train
 from msa_jax.data import load
+from msa_jax.ground.types import TrainState
 from msa_jax.inputs import make_inputs
 from msa_jax.learning import Saved
 from msa_jax.train_state import make_mesh
-from msa_jax.types import TrainState
 
 TOLERANCE, OF_LABELS = 5e-5, 2e-4
 EPOCHS = 3  # generated labels enter the loss in the third

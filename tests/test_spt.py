@@ -9,10 +9,10 @@ import pytest
 from jax.test_util import check_grads
 from tiny import quick
 
+from msa_jax.ground.types import MODALITIES
 from msa_jax.layers import window_attention, windows
 from msa_jax.layers.spt import Readings, SparsePhasedTransformer
 from msa_jax.layers.windows import Sampling
-from msa_jax.types import MODALITIES
 
 CASES = [  # queries, keys, sampling, shift
     (4, 20, Sampling(5, 8), 0),

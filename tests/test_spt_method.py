@@ -12,12 +12,12 @@ from tiny import make_params, make_split, quick, small, used
 
 from msa_jax import methods, optim, step
 from msa_jax.batching import gather
+from msa_jax.ground.types import MODALITIES, Batch, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import drawing, make_mesh, new_state, seed_keys
-from msa_jax.types import MODALITIES, Batch, Outputs
 
 
 def tiny(**changes):

@@ -12,8 +12,8 @@ from flax import linen as nn
 
 from msa_jax import losses, step, tasks
 from msa_jax.batching import batches
+from msa_jax.ground.types import Method, Outputs, Selection
 from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
-from msa_jax.types import Method, Outputs, Selection
 
 # --- One seed: a linear model, gradients by hand -------------------------------------
 

@@ -19,12 +19,12 @@ from tiny import (
 
 from msa_jax import config, methods, multitask, step, ulgm
 from msa_jax.batching import batches, gather
+from msa_jax.ground.types import TARGETS, Batch, HumanTables, Outputs
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.methods import PAPERS, label_rules, sugrm
 from msa_jax.outputs import Writer
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import new_state
-from msa_jax.types import TARGETS, Batch, HumanTables, Outputs
 
 SPLIT = make_split(24)
 BATCH = gather(SPLIT, jnp.arange(8))

@@ -11,7 +11,7 @@ from table_reading import TablePage, cells_of, rows_of, shown
 from test_report import _Page, fake_run
 
 from msa_jax import report
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.report import latex, table_page, table_rows, table_words
 
 

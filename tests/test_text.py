@@ -11,7 +11,7 @@ import tiny
 from safetensors.numpy import load_file, save_file
 
 from msa_jax import text
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.methods.torch_names import TEXT, Names, to_torch
 

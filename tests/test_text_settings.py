@@ -7,7 +7,7 @@ import pytest
 from transformers import BertConfig
 
 from msa_jax import bert, text, text_settings
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 SHAPE = bert.Shape(
     *(50, 24, 2, 3, 96, 16, 2, "gelu_new", 0.15, 0.25, 1e-9, 0.4)  # no default but one

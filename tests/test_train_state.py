@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from msa_jax import train_state
 from msa_jax.batching import shuffled
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 TRAIN = tiny.make_split(6)
 

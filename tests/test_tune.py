@@ -13,16 +13,16 @@ from tiny_runs import data
 
 from msa_jax import config as defaults
 from msa_jax import methods, sealed, train
-from msa_jax.errors import UserError
 from msa_jax.experiment import search, trials
 from msa_jax.experiment.search import LogUniform
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.inputs import make_inputs
 from msa_jax.methods import PAPERS
 from msa_jax.report import tune_page
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import make_mesh
 from msa_jax.tune import ledger, searching, winner
-from msa_jax.types import Batch, Outputs
 
 RATE, DECAY = "optim.groups.other.rate", "optim.groups.other.decay"
 APART, TASK = "loss.divergence_weight", "loss.task_weight"

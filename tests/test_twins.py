@@ -9,7 +9,7 @@ from msa_jax import inputs
 from msa_jax.data import known, load, twin_emotions, twins
 from msa_jax.data.card import content_sha256
 from msa_jax.data.known import KNOWN
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 from tiny import make_split, quick
 
 from msa_jax.batching import gather
+from msa_jax.ground.types import MODALITIES, Batch
 from msa_jax.layers import crossmodal, refinement
 from msa_jax.methods import ucrn
 from msa_jax.methods.replays import ucrn_network
@@ -20,7 +21,6 @@ from msa_jax.methods.torch_names import from_torch, to_torch
 from msa_jax.methods.ucrn import CODE, Ucrn
 from msa_jax.parity.__main__ import replay_file
 from msa_jax.text import FeatureEncoder
-from msa_jax.types import MODALITIES, Batch
 
 GOLDENS = Path(__file__).parent / "goldens"
 TINY = {"unimodal_layers": 1, "crossmodal_layers": 1, "width": 6}

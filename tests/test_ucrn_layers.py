@@ -9,13 +9,13 @@ import pytest
 from tiny import make_split, quick
 
 from msa_jax.batching import gather
+from msa_jax.ground.types import MODALITIES
 from msa_jax.layers.dense import ResidualHead, TwoLayerHead
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.layers.refinement import RefinementStack, StepMix, last_step
 from msa_jax.layers.spt import Readings
 from msa_jax.methods.ucrn import Ucrn
 from msa_jax.text import FeatureEncoder
-from msa_jax.types import MODALITIES
 
 KEY = jax.random.key(0)
 RATES = ("attention_dropout", "relu_dropout", "residual_dropout", "embed_dropout")

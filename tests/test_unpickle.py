@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from msa_jax.data import pickle_machine, pickled_arrays, unpickle
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def read(path: Path, data: bytes):

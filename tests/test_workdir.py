@@ -7,7 +7,7 @@ import pytest
 
 from msa_jax import sealed, workdir
 from msa_jax.data import store
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 CONFIG = {
     "seeds": (1, 2),

@@ -24,8 +24,8 @@ import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax.data import Dataset
+from msa_jax.ground.types import Examples, Method
 from msa_jax.methods import PAPERS
-from msa_jax.types import Examples, Method
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = "tests/tiny_runs.py"

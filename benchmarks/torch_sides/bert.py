@@ -12,7 +12,7 @@ from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from benchmarks.torch_sides.formulation import Formulation, adam, nothing, state
 from msa_jax.bert import Shape
-from msa_jax.types import PyTree
+from msa_jax.ground.types import PyTree
 
 
 class Bert(nn.Module):

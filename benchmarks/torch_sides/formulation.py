@@ -13,7 +13,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
 from msa_jax.bench.measure import EPOCH, Side
-from msa_jax.types import MODALITIES, Batch
+from msa_jax.ground.types import MODALITIES, Batch
 
 ORIGINAL, FAST = "torch, original", "torch, fast"  # as the public code computes, or not
 # Of the sparse phased transformer, and of tasks with generated labels.

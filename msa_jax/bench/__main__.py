@@ -27,9 +27,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from msa_jax import cli, files
+from msa_jax import cli
 from msa_jax.bench import options as flags
 from msa_jax.bench import targets
+from msa_jax.ground import files
 
 
 def main() -> int:
@@ -67,8 +68,8 @@ def run(options: Any) -> tuple[list[dict], dict[str, Any]]:
     """Measure; return all rows, and what holds for all of them."""
     import jax
 
-    from msa_jax import backend
     from msa_jax.bench import against, epochs, measure, shapes, steps, whole_step
+    from msa_jax.ground import backend
 
     if options.against:
         against.require(options.method, options.threads)

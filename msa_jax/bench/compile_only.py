@@ -15,17 +15,18 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import backend, bert, epoch_program, memory
+from msa_jax import bert, epoch_program, memory
 from msa_jax.batching import fold
 from msa_jax.bench import encoders, hlo, operations, shapes, targets
 from msa_jax.bench.options import load_config
 from msa_jax.data.known import KNOWN, WORD_VECTOR
-from msa_jax.errors import UserError
+from msa_jax.ground import backend
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES, Split
 from msa_jax.layers.recurrence import CHUNK
 from msa_jax.methods import check
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import make_mesh
-from msa_jax.types import MODALITIES, Split
 
 LARGE = 10_000_000  # bytes from which padding matters
 

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from msa_jax import bert
 from msa_jax.bench import shapes
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 _MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
 CLS, SEP = 101, 102  # ids of BERT's vocabularies

@@ -18,9 +18,9 @@ from msa_jax.bench import encoders, measure, shapes
 from msa_jax.bench.options import load_config
 from msa_jax.bench.table import Row
 from msa_jax.bench.whole_step import sides_of
+from msa_jax.ground.types import Split
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import make_mesh, new_state, seed_keys
-from msa_jax.types import Split
 
 
 def run(options: Any, name: str, shape: shapes.Shape) -> list[Row]:

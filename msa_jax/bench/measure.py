@@ -14,7 +14,7 @@ import optax
 
 from msa_jax import network, phases
 from msa_jax.bench import operations
-from msa_jax.types import Batch, Method, Split
+from msa_jax.ground.types import Batch, Method, Split
 
 EPOCH = 2  # the first in which ULGM makes labels
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from msa_jax import cli
 from msa_jax.bench.targets import TARGETS
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 DATASETS = ("mosi", "mosei", "sims")
 ENCODERS = ("none", "minilm", "bert-base")

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from msa_jax import cli
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 POLL = 0.05  # seconds between two looks at the run's log
 # What jax says of the epoch, whose program is made by `step.make_epoch`.

@@ -13,7 +13,7 @@ import importlib.util
 import os
 from typing import Any, NamedTuple
 
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 class Target(NamedTuple):

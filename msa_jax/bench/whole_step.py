@@ -21,10 +21,10 @@ from msa_jax.batching import gather
 from msa_jax.bench import against, encoders, measure, operations, shapes
 from msa_jax.bench.options import SIDES, load_config
 from msa_jax.bench.table import Row, step_row
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Split
 from msa_jax.step import Rules, predict, train_epoch
 from msa_jax.train_state import new_state
-from msa_jax.types import Split
 
 BATCHES = 4
 

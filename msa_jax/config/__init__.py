@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from msa_jax.types import MODALITIES
+from msa_jax.ground.types import MODALITIES
 
 __all__ = ["reads", "with_values"]
 

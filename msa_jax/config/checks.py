@@ -3,7 +3,7 @@
 from typing import Any
 
 from msa_jax.config import reads
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def check(settings: Any) -> None:

@@ -22,8 +22,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from msa_jax.errors import UserError
-from msa_jax.types import MODALITIES
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES
 
 
 class Bound(NamedTuple):

@@ -25,7 +25,7 @@ from msa_jax.data.columns import (
     strings,
     text,
 )
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 EMOTIONS = 6
 ORDER = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from msa_jax.data import pickled_arrays
 from msa_jax.data.checks import check_sizes, check_transcripts, odd_ones, shown
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 SEQUENCES = ("text", "audio", "vision")
 _TIME = {**dict.fromkeys(SEQUENCES, 0), "text_bert": 1}  # the axis of a row

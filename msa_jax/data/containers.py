@@ -6,7 +6,7 @@ Told by its first bytes. Source: the magic numbers of the formats' own documents
 import zipfile
 from pathlib import Path
 
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 HEAD = 1024  # bytes that tell what a file is
 _UNPACK = "unpack it first"

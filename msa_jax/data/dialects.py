@@ -20,7 +20,7 @@ from msa_jax.data.checks import (
     shown,
 )
 from msa_jax.data.columns import Budget, Layout, is_nothing, kind, numbers, sentences
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 # What the field's files call the plain layout's arrays (docs/data.md), besides by their
 # plain names; of two keys for one array, the first is read.

@@ -20,8 +20,8 @@ from msa_jax.data.checks import (
     no_scores,
     odd_ones,
 )
-from msa_jax.errors import UserError
-from msa_jax.types import EMOTIONS
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import EMOTIONS
 
 MODALITIES = ("text", "audio", "vision")
 _NUMBERS = ("label", *UNIMODAL_KEYS, *EMOTIONS)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from msa_jax.data.checks import SPLITS
-from msa_jax.types import Examples
+from msa_jax.ground.types import Examples
 
 
 class Finding(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from msa_jax.data import checks
 from msa_jax.data.clips import one_array
 from msa_jax.data.columns import Budget, Layout, numbers, sentences
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 _SEQUENCES = ("audio", "vision", "text", "text_bert")
 

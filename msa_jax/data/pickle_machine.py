@@ -11,7 +11,7 @@ from typing import Any
 
 from msa_jax.data import pickled_arrays
 from msa_jax.data.pickled_names import Name, call, find, flat_key
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 MAX_OPCODES = 20_000_000
 MAX_MEMO = 5_000_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 MAX_AXES = 6
 

@@ -7,7 +7,7 @@ here. So there is no function that a file could call.
 from typing import Any, NamedTuple
 
 from msa_jax.data import pickled_arrays
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 _CORES = ("numpy.core", "numpy._core")
 _BUILTINS = ("set", "frozenset", "list", "tuple", "dict", "bytes", "bytearray")

@@ -18,8 +18,8 @@ from msa_jax.data.padding import (
     settle_padding,
     tokens_first,
 )
-from msa_jax.errors import UserError
-from msa_jax.types import MODALITIES, Examples
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES, Examples
 
 _NAMED = 30  # of the arrays that nothing reads
 

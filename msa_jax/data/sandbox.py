@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from msa_jax.data import checks, scratch
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 MAX_FILE = 32 << 30
 SECONDS = 40  # and one more for every 20 MB

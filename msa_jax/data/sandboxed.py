@@ -18,7 +18,7 @@ from msa_jax.data import (
     unpickle,
 )
 from msa_jax.data.sandbox import MISTAKE, Found, Limits
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def child(request: dict) -> int:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from msa_jax.data.padding import aligned_zeros
-from msa_jax.types import Examples
+from msa_jax.ground.types import Examples
 
 # What is far from 1. The field's own files stay inside and are read as they are:
 # COVAREP's pitch reaches 500, CMU-MOSI's openSMILE vectors 356 at a root mean square of

@@ -10,7 +10,7 @@ import numpy as np
 
 from msa_jax.data import plain, sandbox
 from msa_jax.data.sandbox import Found
-from msa_jax.errors import UserError, listed
+from msa_jax.ground.errors import UserError, listed
 
 _PICKLES = (".pkl", ".pickle", ".p")
 

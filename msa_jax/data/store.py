@@ -18,8 +18,8 @@ from msa_jax.data.checks import SPLITS
 from msa_jax.data.known import KNOWN
 from msa_jax.data.padding import Padding, aligned_zeros
 from msa_jax.data.plain import Notes
-from msa_jax.errors import UserError
-from msa_jax.types import MODALITIES, Examples
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES, Examples
 
 VERSION = "1.0.0"
 _ASIDE = "replaced"  # in a scratch folder: the data set that is being replaced

@@ -13,7 +13,7 @@ import numpy as np
 
 from msa_jax.data import lexicon
 from msa_jax.data.checks import SPLITS
-from msa_jax.types import Examples
+from msa_jax.ground.types import Examples
 
 VERSION = 1  # raise when the contents change: sets on disk are then made again
 SEED = 2021

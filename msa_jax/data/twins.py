@@ -13,8 +13,8 @@ import numpy as np
 from msa_jax.data import lexicon_cn, synthetic, twin_emotions
 from msa_jax.data.checks import SPLITS
 from msa_jax.data.known import KNOWN, WORD_VECTOR, Features, Known
-from msa_jax.errors import UserError
-from msa_jax.types import Examples
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Examples
 
 VERSION = 1  # raise when the contents change
 SEED = 2021

@@ -7,7 +7,7 @@ from typing import Any
 
 from msa_jax.data import containers
 from msa_jax.data.pickle_machine import Machine, Truncated
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def read(path: Path) -> tuple[Any, int]:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from msa_jax.experiment import boosting, classifiers, pooling, regressors
+from msa_jax.ground.types import Examples
 from msa_jax.metrics import score
-from msa_jax.types import Examples
 
 MEAN = "mean predictor"
 MAJORITY = "majority class"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax import methods
-from msa_jax.errors import UserError
 from msa_jax.experiment.spec import Column, Ours, Part, Table
+from msa_jax.ground.errors import UserError
 
 _MARKS = re.compile(r"\(B\)|[*†]")  # text from BERT; run again by the authors
 _BY_TITLE = {paper.title: name for name, paper in methods.PAPERS.items()}

@@ -16,8 +16,8 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from msa_jax import corruptions
 from msa_jax.batching import gather
 from msa_jax.experiment.shuffles import partners
+from msa_jax.ground.types import MODALITIES, Split
 from msa_jax.inputs import Inputs, changed
-from msa_jax.types import MODALITIES, Split
 from msa_jax.workdir import TRAINED_SHUFFLED, TRAINED_WITHOUT
 
 _DRAW = 1000  # of the shuffle: none of those that runs are tested with

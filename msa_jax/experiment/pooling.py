@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.types import Examples
+from msa_jax.ground.types import Examples
 
 FARTHEST = 10.0  # standard deviations; a few recordings are far outside train's range
 

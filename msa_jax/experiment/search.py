@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from msa_jax import cli
 from msa_jax.config import with_values
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.methods import check
 
 # A trial that changed these would be scored by another rule, or on other data.

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from msa_jax.emotion_metrics import rounded_class, sdk_class
+from msa_jax.ground.types import EMOTIONS
 from msa_jax.metrics import SIMS_EDGES
-from msa_jax.types import EMOTIONS
 
 # A variance below this share of the mean square is rounding: the values are constant.
 _CONSTANT = 1e-10

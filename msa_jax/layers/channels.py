@@ -15,9 +15,9 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from msa_jax.ground.types import PyTree
 from msa_jax.layers import block_attention, random_words
 from msa_jax.layers.dense import uniform
-from msa_jax.types import PyTree
 
 Drop = Callable[[Array, float], Array]  # (x, rate) -> x with entries dropped
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from msa_jax.ground.types import MODALITIES
 from msa_jax.layers.dense import Linear
-from msa_jax.types import MODALITIES
 
 # Order of the concatenation: the public code's, which decides the weights' layout.
 ORDER = ("audio", "vision", "text")

@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 
 from msa_jax.config import fields, reads
 from msa_jax.config.sections import ADDED
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES, Method
 from msa_jax.methods import linear, mmcl, self_mm, spt, sugrm, tfn, ucrn
 from msa_jax.methods.paper import Paper
-from msa_jax.types import MODALITIES, Method
 
 # In the order of the README's table.
 PAPERS: Mapping[str, Paper] = MappingProxyType(

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from msa_jax import multitask, tasks, ulgm, ulgm_distance
 from msa_jax.batching import shuffled
-from msa_jax.types import Method, PyTree, Split
+from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.ulgm import Rules
 
 

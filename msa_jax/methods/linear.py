@@ -12,11 +12,11 @@ from flax import linen as nn
 
 from msa_jax import losses, tasks
 from msa_jax.config.fields import Modalities, Share
+from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import groups
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.text import pool
-from msa_jax.types import MODALITIES, Batch, Method, Outputs
 
 
 class LinearOnMeans(nn.Module):

@@ -18,7 +18,8 @@ from msa_jax import contrastive_total, losses, tasks
 from msa_jax.config import checks
 from msa_jax.config.fields import Count, Modalities, Share, Size
 from msa_jax.contrastive_total import Readings, Views, Weights
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
 from msa_jax.layers.cutoff import FeatureCutoff
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.encoder_stack import EncoderStack, mean_step
@@ -28,7 +29,6 @@ from msa_jax.layers.siamese_cnn import STRIDES, SiameseCnn, mean_position
 from msa_jax.methods import groups
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.text import pool
-from msa_jax.types import MODALITIES, Batch, Method, Outputs
 
 PREDICTED = ("audio", "vision")  # text is never predicted
 REDUCTION = math.prod(STRIDES)  # steps that become one position

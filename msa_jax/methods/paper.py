@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from msa_jax.config import checks, fields
 from msa_jax.config.fields import Field, Traced
 from msa_jax.config.sections import COMMON
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import Method
 from msa_jax.methods.torch_names import Names
-from msa_jax.types import Method
 
 Changes = Mapping[str, Any]  # dotted field -> value
 PLAIN = "mosi_real"  # plain arrays and sentences, as a user's own data set has

@@ -15,7 +15,8 @@ from jaxtyping import Array
 from msa_jax import multitask
 from msa_jax.config import checks
 from msa_jax.config.fields import GIVEN, Share, Size
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import TARGETS, Batch, Method, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear, ScoreHead
 from msa_jax.layers.mrm import Recalibration
@@ -24,7 +25,6 @@ from msa_jax.methods import groups, label_rules
 from msa_jax.methods.paper import Paper
 from msa_jax.methods.torch_names import TEXT, Names
 from msa_jax.text import pool
-from msa_jax.types import TARGETS, Batch, Method, Outputs
 from msa_jax.ulgm import Rules
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from msa_jax import multitask
 from msa_jax.config import checks
 from msa_jax.config.fields import Share, Size
+from msa_jax.ground.types import MODALITIES, TARGETS, Batch, Method, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.crossmodal import CrossmodalTransformer
 from msa_jax.layers.dense import Linear
@@ -26,7 +27,6 @@ from msa_jax.methods.paper import Paper
 from msa_jax.methods.spt import LETTERS
 from msa_jax.methods.spt import TORCH as SPT_TORCH
 from msa_jax.methods.torch_names import TEXT, Names
-from msa_jax.types import MODALITIES, TARGETS, Batch, Method, Outputs
 from msa_jax.ulgm import Rules
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from msa_jax.types import PyTree
+from msa_jax.ground.types import PyTree
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -26,6 +26,7 @@ from msa_jax.config.fields import (
     Traced,
 )
 from msa_jax.divergence import multimodal
+from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs, Task
 from msa_jax.layers.dense import ResidualHead, TwoLayerHead, uniform
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.layers.refinement import Block, RefinementStack, StepMix, last_step
@@ -33,7 +34,6 @@ from msa_jax.layers.spt import Readings
 from msa_jax.methods import groups
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import Leaf, Names, rows, turned
-from msa_jax.types import MODALITIES, Batch, Method, Outputs, Task
 
 
 class Ucrn(nn.Module):

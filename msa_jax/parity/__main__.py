@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax import cli, compiler
-from msa_jax.errors import UserError
+from msa_jax import cli
+from msa_jax.ground import compiler
+from msa_jax.ground.errors import UserError
 from msa_jax.methods.replays import REPLAYS
 from msa_jax.methods.replays.compare import Comparison, Row, floats
 

@@ -19,7 +19,8 @@ from flax import linen as nn
 from msa_jax import epoch_program, methods, network, optim, step
 from msa_jax.batching import gather
 from msa_jax.config import fields
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES, TARGETS, Batch, PyTree, Split, TrainState
 from msa_jax.layers.draws import DRAWS
 from msa_jax.layers.recurrence import States
 from msa_jax.methods.paper import Paper
@@ -29,7 +30,6 @@ from msa_jax.methods.torch_names import from_torch, to_torch
 from msa_jax.parity.schema import Case, cases
 from msa_jax.text import FeatureEncoder
 from msa_jax.train_state import new_state
-from msa_jax.types import MODALITIES, TARGETS, Batch, PyTree, Split, TrainState
 
 Arrays = Mapping[str, np.ndarray]
 # Values that references name otherwise.

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from msa_jax import cli
-from msa_jax.backend import set_up_jax
-from msa_jax.errors import UserError
+from msa_jax.ground.backend import set_up_jax
+from msa_jax.ground.errors import UserError
 
 if TYPE_CHECKING:
     from msa_jax.predict.answers import Counts, Predictor

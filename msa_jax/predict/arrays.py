@@ -8,7 +8,7 @@ import numpy as np
 
 from msa_jax.data import checks, plain, sandbox
 from msa_jax.data.padding import contents, tokens_first
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.intake import (
     FEATURES,
     NONVERBAL,

@@ -15,12 +15,12 @@ from safetensors.numpy import save
 
 from msa_jax import intake, network, workdir
 from msa_jax.batching import gather
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import PyTree
 from msa_jax.predict.exported import ENCODER, PROGRAM, open_export, seed_file
 from msa_jax.predict.model import FROZEN, Live, encoded, flat, predictor
 from msa_jax.predict.model import split_of as as_split
 from msa_jax.report import rendering
-from msa_jax.types import PyTree
 
 TOLERANCE = 1e-5
 PLATFORMS = ("cpu", "cuda", "tpu")

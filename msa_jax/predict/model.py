@@ -21,13 +21,13 @@ from msa_jax import (
     workdir,
 )
 from msa_jax.batching import gather
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES, Method, PyTree, Split
 from msa_jax.intake import FEATURES, Intake
 from msa_jax.predict.answers import Predictor
 from msa_jax.predict.stored import read_intake
 from msa_jax.sealed import state_hash
 from msa_jax.train_state import make_mesh
-from msa_jax.types import MODALITIES, Method, PyTree, Split
 
 FROZEN = "frozen_encoder"  # in front of the names of its parameters
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from msa_jax import intake as intakes
 from msa_jax.data import checks
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.intake import FEATURES, SENTENCES, Intake, Sample
 
 LONGEST = 32 << 20  # bytes of a line; no sequence of the field comes near it

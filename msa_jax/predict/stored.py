@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax import intake, workdir
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.intake import Intake
 from msa_jax.predict.answers import NAMES
 

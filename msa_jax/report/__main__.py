@@ -13,7 +13,7 @@ example: python -m msa_jax.report runs/self_mm runs/sugrm runs/mmcl --against ru
 from pathlib import Path
 
 from msa_jax import cli, report
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax import files
-from msa_jax.errors import UserError
+from msa_jax.ground import files
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES
 from msa_jax.report.drawing import (
     MODALITY_COLOURS,
     MUTED,
@@ -22,7 +23,6 @@ from msa_jax.report.drawing import (
     panels,
     to_svg,
 )
-from msa_jax.types import MODALITIES
 
 PAGE = "card.html"
 _SPLITS = ("train", "valid", "test")

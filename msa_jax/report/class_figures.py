@@ -6,9 +6,9 @@ import numpy as np
 
 from msa_jax.experiment.baselines import ALL_ABSENT
 from msa_jax.experiment.classifiers import questions
+from msa_jax.ground.types import EMOTIONS
 from msa_jax.report.drawing import INK, MUTED, PAPER, panels, seed_line
 from msa_jax.report.reading import Predictions, number
-from msa_jax.types import EMOTIONS
 
 _NAMES = {2: ("negative", "positive"), 7: ("−3", "−2", "−1", "0", "1", "2", "3")}
 _STRONGEST = 0.6  # opacity of a cell with all of its row; ink stays readable on it

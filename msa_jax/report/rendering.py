@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msa_jax.errors import UserError
-from msa_jax.files import write as write_file
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import write as write_file
 
 
 def render(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from msa_jax.ground.types import MODALITIES, TARGETS
 from msa_jax.report.drawing import (
     INK,
     MODALITY_COLOURS,
@@ -16,7 +17,6 @@ from msa_jax.report.drawing import (
     panels,
 )
 from msa_jax.report.reading import ULabels
-from msa_jax.types import MODALITIES, TARGETS
 
 
 class Box(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.ground.types import MODALITIES, TARGETS
 from msa_jax.report import sample_paths
 from msa_jax.report.drawing import mean_over
 from msa_jax.report.reading import Run, Samples
 from msa_jax.report.u_labels import recorded_at
-from msa_jax.types import MODALITIES, TARGETS
 
 TRAIN_SHOWN, TEST_SHOWN = 12, 6
 LONGEST_TEXT = 320  # characters

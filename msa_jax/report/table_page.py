@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 from msa_jax.report import (
     latex,
     rendering,

@@ -5,6 +5,7 @@ from typing import Any
 
 from msa_jax.experiment.baselines import in_order
 from msa_jax.experiment.statistics import smallest_sign_flip_p
+from msa_jax.ground.types import EMOTIONS
 from msa_jax.metric_names import (
     HEADLINE,
     IN_OTHER_TABLES,
@@ -13,7 +14,6 @@ from msa_jax.metric_names import (
     primary,
 )
 from msa_jax.report.reading import number
-from msa_jax.types import EMOTIONS
 
 INTERVAL = (
     "sd is the sample standard deviation over seeds (n − 1); the 95 % interval is "

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from msa_jax import cli
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 # Six are the fewest with which a sign-flip test over seeds can say anything; ten leave
 # room for Holm's correction over the rows of a table.

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from msa_jax.data import store
-from msa_jax.errors import UserError
 from msa_jax.experiment.spec import Ours, Part, Table
+from msa_jax.ground.errors import UserError
 from msa_jax.reproduce.recipes import Recipe, recipe
 
 RESULTS = "results.json"

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.errors import UserError
 from msa_jax.experiment import compare
+from msa_jax.ground.errors import UserError
 from msa_jax.reproduce import cells
 from msa_jax.reproduce.cells import Wanted
 from msa_jax.workdir import read_json

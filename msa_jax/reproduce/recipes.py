@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from msa_jax import methods
 from msa_jax.config import fields
 from msa_jax.experiment.spec import Ours
-from msa_jax.types import MODALITIES
+from msa_jax.ground.types import MODALITIES
 
 ALIASES = {"demo": "synthetic"}  # what people call the built-in set
 SMALL_EPOCHS, SMALL_STOP = 10, 3

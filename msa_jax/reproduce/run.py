@@ -9,8 +9,8 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax import cli, workdir
 from msa_jax.data import store, synthetic
-from msa_jax.errors import UserError
 from msa_jax.experiment.spec import Table
+from msa_jax.ground.errors import UserError
 from msa_jax.reproduce import cells, columns, extras, gather, listing
 from msa_jax.reproduce.cells import Wanted
 

@@ -12,7 +12,7 @@ robustness.html, robustness.md, figures/. What is measured: docs/robustness.md.
 from pathlib import Path
 
 from msa_jax import cli
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 REPEATS = 5
 
@@ -44,7 +44,7 @@ def command() -> None:
         raise UserError(f"--repeats {given.repeats}: must be at least 1")
     folder = Path(given.folder or given.workdir)
     from msa_jax import finished  # jax and all the methods: slow to import
-    from msa_jax.backend import set_up_jax
+    from msa_jax.ground.backend import set_up_jax
     from msa_jax.robustness.measure import measure
 
     finished.read_results(folder)  # says so if the run is not finished

@@ -8,10 +8,10 @@ from typing import Any
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax import report, workdir
-from msa_jax.errors import UserError
 from msa_jax.experiment import controls
 from msa_jax.finished import FinishedRun
-from msa_jax.types import MODALITIES
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES
 
 
 def folder_of(robustness: Path, kept: tuple[str, ...]) -> Path:

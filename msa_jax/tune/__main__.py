@@ -19,9 +19,9 @@ from absl import flags
 from ml_collections import FrozenConfigDict, config_flags
 
 from msa_jax import cli, methods, workdir
-from msa_jax.backend import set_up_jax
-from msa_jax.errors import UserError
 from msa_jax.experiment import search
+from msa_jax.ground.backend import set_up_jax
+from msa_jax.ground.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "what trials start from")
 _SWEEP = flags.DEFINE_string("sweep", None, "file with get_sweep(): field -> values")

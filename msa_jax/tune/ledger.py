@@ -11,10 +11,10 @@ from typing import Any
 
 from msa_jax import workdir
 from msa_jax.data import store
-from msa_jax.errors import UserError
 from msa_jax.experiment.search import Axis, LogUniform, Trial, Uniform
 from msa_jax.experiment.statistics import json_safe
 from msa_jax.experiment.trials import Outcome
+from msa_jax.ground.errors import UserError
 
 SEARCH, TRIALS = "search.json", "trials.jsonl"
 

@@ -22,10 +22,10 @@ from msa_jax import config, methods, network, optim
 from msa_jax.batching import gather
 from msa_jax.config import fields
 from msa_jax.data.known import KNOWN
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs, Split
 from msa_jax.methods import PAPERS
 from msa_jax.text import FeatureEncoder
-from msa_jax.types import MODALITIES, Batch, Method, Outputs, Split
 
 # They share what is compiled, which counts for the test that comes first.
 pytestmark = [pytest.mark.xdist_group("methods"), pytest.mark.long(90)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from msa_jax import multitask, ulgm
 from msa_jax.batching import gather
+from msa_jax.ground.types import TARGETS, Batch, LabelTables, Method, Outputs
 from msa_jax.layers import recurrence
 from msa_jax.layers.recurrence import Sequence
 from msa_jax.methods import label_rules, self_mm
@@ -16,13 +17,6 @@ from msa_jax.methods.replays import training
 from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.replays.training import StubEncoder, load, split, under
 from msa_jax.methods.torch_names import to_torch
-from msa_jax.types import (
-    TARGETS,
-    Batch,
-    LabelTables,
-    Method,
-    Outputs,
-)
 
 Arrays = Mapping[str, np.ndarray]
 HEADS = {"fusion": "M", "text": "T", "audio": "A", "vision": "V"}

@@ -9,6 +9,7 @@ import numpy as np
 
 from msa_jax import multitask, ulgm_distance
 from msa_jax.batching import gather
+from msa_jax.ground.types import MODALITIES, TARGETS, Batch, HumanTables, Method, PyTree
 from msa_jax.layers import channels, windows
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.spt import Readings, SparsePhasedTransformer
@@ -20,7 +21,6 @@ from msa_jax.methods.replays.self_mm import FEATURES, HEADS
 from msa_jax.methods.replays.training import StubEncoder, load, under
 from msa_jax.methods.spt import TORCH as SPT_TORCH
 from msa_jax.methods.torch_names import to_torch
-from msa_jax.types import MODALITIES, TARGETS, Batch, HumanTables, Method, PyTree
 
 Arrays = Mapping[str, np.ndarray]
 LETTER = {"text": "t", "audio": "a", "vision": "v"}

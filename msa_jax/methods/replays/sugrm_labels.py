@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax import multitask, ulgm_distance
+from msa_jax.ground.types import TARGETS, Outputs
 from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.replays.self_mm import labels_only
-from msa_jax.types import TARGETS, Outputs
 
 Arrays = Mapping[str, np.ndarray]
 

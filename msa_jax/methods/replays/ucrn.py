@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax import corruptions, divergence, emotion_metrics, losses, metrics
+from msa_jax.ground.types import EMOTIONS
 from msa_jax.layers.encoder_stack import mean_step
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.methods.replays import ucrn_network
 from msa_jax.methods.replays.compare import Comparison
-from msa_jax.types import EMOTIONS
 
 Arrays = Mapping[str, np.ndarray]
 # Tolerances in float64 and in float32.

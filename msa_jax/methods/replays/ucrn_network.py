@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax import divergence, losses
+from msa_jax.ground.types import Batch, PyTree
 from msa_jax.layers import refinement
 from msa_jax.layers.channels import Affine, FeedForward, project
 from msa_jax.layers.refinement import RefinementStack, SlicedLayer
@@ -19,7 +20,6 @@ from msa_jax.methods.replays.training import load, under
 from msa_jax.methods.torch_names import to_torch
 from msa_jax.methods.ucrn import CODE, TORCH, Ucrn
 from msa_jax.text import FeatureEncoder
-from msa_jax.types import Batch, PyTree
 
 Arrays = Mapping[str, np.ndarray]
 MODALITY = {"l": "text", "a": "audio", "v": "vision"}

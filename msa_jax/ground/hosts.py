@@ -19,9 +19,9 @@ import numpy as np
 from jax.sharding import NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax import signals
-from msa_jax.errors import UserError
-from msa_jax.types import PyTree
+from msa_jax.ground import signals
+from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import PyTree
 
 LOST = signals.PREEMPTED  # exit code where another process is gone: start all again
 _SHUTDOWN = 3600  # seconds that processes wait for process 0's report

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from msa_jax.errors import UserError
+from msa_jax.ground.errors import UserError
 
 LOCK = ".lock"  # in the work directory, while a process uses it
 _UNABLE = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}

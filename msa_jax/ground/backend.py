@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from msa_jax import compiler
-from msa_jax.errors import UserError
+from msa_jax.ground import compiler
+from msa_jax.ground.errors import UserError
 
 
 def set_up_jax(precision: str) -> None:
