@@ -17,7 +17,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
-from msa_jax import cli, workdir
+from msa_jax import workdir
+from msa_jax.config import cli
 from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from msa_jax.cli import Parser, one_line, run_plain
+from msa_jax.config.cli import Parser, one_line, run_plain
 from msa_jax.ground.errors import UserError
 
 

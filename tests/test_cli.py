@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from msa_jax import cli
+from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 
 CONFIG = """

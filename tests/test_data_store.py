@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from test_data_plain import N, present, save, small, tokens
 
-from msa_jax import cli, prepare
+from msa_jax import prepare
+from msa_jax.config import cli
 from msa_jax.data import builder, lexicon, load, plain, scratch, store, synthetic
 from msa_jax.data.card import content_sha256
 from msa_jax.ground.errors import UserError

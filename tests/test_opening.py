@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax import cli
+from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 from msa_jax.predict import opening
 from msa_jax.predict.answers import Predictor

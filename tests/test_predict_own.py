@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from msa_jax import bert, cli, packing, workdir
+from msa_jax import bert, packing, workdir
+from msa_jax.config import cli
 from msa_jax.predict import __main__ as command
 from msa_jax.predict import export, exported, model
 from tests.hostile_lines import HOSTILE

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from msa_jax import cli
+from msa_jax.config import cli
 from msa_jax.data import checks, plain
 from msa_jax.data.padding import settle_padding
 from msa_jax.ground.errors import UserError

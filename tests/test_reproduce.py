@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from msa_jax import cli
+from msa_jax.config import cli
 from msa_jax.config.fields import change
 from msa_jax.experiment import catalogue
 from msa_jax.experiment.spec import MAE, Ours, Table, parts

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from msa_jax import cli
+from msa_jax.config import cli
 
 ROOT = Path(__file__).parents[1]
 ENDS = [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "stopped\n")]

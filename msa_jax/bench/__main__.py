@@ -27,9 +27,9 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from msa_jax import cli
 from msa_jax.bench import options as flags
 from msa_jax.bench import targets
+from msa_jax.config import cli
 from msa_jax.ground import files
 
 

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from msa_jax import cli
 from msa_jax.bench.targets import TARGETS
+from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 
 DATASETS = ("mosi", "mosei", "sims")

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from msa_jax import cli
+from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 
 POLL = 0.05  # seconds between two looks at the run's log

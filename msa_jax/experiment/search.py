@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from msa_jax import cli
-from msa_jax.config import with_values
+from msa_jax.config import cli, with_values
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import check
 

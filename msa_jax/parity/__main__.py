@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax import cli
+from msa_jax.config import cli
 from msa_jax.ground import compiler
 from msa_jax.ground.errors import UserError
 from msa_jax.methods.replays import REPLAYS

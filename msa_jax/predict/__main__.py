@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from msa_jax import cli
+from msa_jax.config import cli
 from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError
 

@@ -12,7 +12,8 @@ example: python -m msa_jax.report runs/self_mm runs/sugrm runs/mmcl --against ru
 
 from pathlib import Path
 
-from msa_jax import cli, report
+from msa_jax import report
+from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 
 

@@ -16,7 +16,7 @@ far as they are prepared. How to read the page: docs/tables.md, docs/statistics.
 import sys
 from pathlib import Path
 
-from msa_jax import cli
+from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 
 # Six are the fewest with which a sign-flip test over seeds can say anything; ten leave

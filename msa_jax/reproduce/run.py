@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import cli, workdir
+from msa_jax import workdir
+from msa_jax.config import cli
 from msa_jax.data import store, synthetic
 from msa_jax.experiment.spec import Table
 from msa_jax.ground.errors import UserError

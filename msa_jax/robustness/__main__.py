@@ -11,7 +11,7 @@ robustness.html, robustness.md, figures/. What is measured: docs/robustness.md.
 
 from pathlib import Path
 
-from msa_jax import cli
+from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 
 REPEATS = 5

@@ -18,7 +18,8 @@ from typing import Any
 from absl import flags
 from ml_collections import FrozenConfigDict, config_flags
 
-from msa_jax import cli, methods, workdir
+from msa_jax import methods, workdir
+from msa_jax.config import cli
 from msa_jax.experiment import search
 from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError
