@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from msa_jax import language, methods, text_settings
+from msa_jax import language, methods
 from msa_jax.batching import video_index
 from msa_jax.config import reads
 from msa_jax.data import Dataset, standardise
@@ -18,7 +18,8 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Examples, Split
 from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
 from msa_jax.sealed import Frozen, Sealed, seal, state_hash
-from msa_jax.text import (
+from msa_jax.text import as_json
+from msa_jax.text.encoders import (
     Encoder,
     FeatureEncoder,
     check_tokens,
@@ -352,7 +353,7 @@ def _intake(
         steps["text"] = train.text.shape[2]
         # A random encoder made its vocabulary itself, not that of ready-made ids.
         if encoder.pretrained or dataset.splits["train"].transcript is not None:
-            tokenizer = text_settings.definition(encoder.tokenizer)
+            tokenizer = as_json.definition(encoder.tokenizer)
         text = TOKENS if tokenizer is None else SENTENCES
     else:
         steps["text"], width["text"] = train.text.shape[1:]
@@ -372,7 +373,7 @@ def _intake(
         columns=columns,
         padding=config.data.padding,
         aligned=aligned,
-        encoder=text_settings.settings(encoder.module) if bert else None,
+        encoder=as_json.settings(encoder.module) if bert else None,
         frozen_sha256=state_hash(encoder.params, None) if frozen else None,
         tokenizer=tokenizer,
     )

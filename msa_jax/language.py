@@ -11,8 +11,8 @@ from msa_jax.data import Dataset
 from msa_jax.data.findings import chinese_share, is_chinese
 from msa_jax.data.known import KNOWN
 from msa_jax.intake import Tokenizer, Unread
-from msa_jax.text import Encoder
-from msa_jax.text_settings import definition
+from msa_jax.text.as_json import definition
+from msa_jax.text.encoders import Encoder
 
 # Measured with MiniLM, whose vocabulary is bert-base-uncased's: the 1447 training
 # sentences of CMU-MOSI have no [UNK] and 6 % of their words in pieces. A sentence each:

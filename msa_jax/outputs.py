@@ -16,7 +16,7 @@ from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.ground.types import MODALITIES, Examples
 from msa_jax.inputs import Inputs, frozen_features, opened
 from msa_jax.sealed import Frozen, seal
-from msa_jax.text import Encoder
+from msa_jax.text.encoders import Encoder
 from msa_jax.train import Epoch, Fitted, Trained
 
 SELECTION = (

@@ -35,8 +35,8 @@ from msa_jax.ground.types import (
     Split,
     TrainState,
 )
-from msa_jax.packing import Sizes, by_size
 from msa_jax.seed_axis import Divide, division, over_groups, over_seed_axis
+from msa_jax.text.packing import Sizes, by_size
 from msa_jax.train_state import split_sharding, state_sharding
 
 Read = Callable[

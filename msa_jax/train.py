@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import memory, nonfinite, packing, step
+from msa_jax import memory, nonfinite, step
 from msa_jax.batching import fold
 from msa_jax.boards import Epoch
 from msa_jax.epoch_program import choose_sizes, layout_of_seeds, platform
@@ -19,7 +19,8 @@ from msa_jax.inputs import Inputs, opened
 from msa_jax.lanes import prepare
 from msa_jax.learning import Run, Saved, run
 from msa_jax.sealed import Frozen, freeze
-from msa_jax.text import Encoder
+from msa_jax.text import packing
+from msa_jax.text.encoders import Encoder
 from msa_jax.train_state import lying, split_sharding
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show

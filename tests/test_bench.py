@@ -11,7 +11,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES
 from msa_jax.methods import PAPERS
 from msa_jax.step import Rules, train_epoch
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 from tests import tiny
 from tests.bench_small import LENGTHS, SMALL
 

@@ -17,9 +17,9 @@ from safetensors.flax import save_file
 from transformers import BertConfig
 from transformers.models.bert.modeling_flax_bert import ACT2FN, FlaxBertModule
 
-from msa_jax import bert, bert_weights, text
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
+from msa_jax.text import bert, bert_weights, encoders
 
 # bert-base's proportions, a 32nd of its width; dropouts differ, so that none can stand
 # in another's place.
@@ -142,17 +142,17 @@ def test_starts_from_the_same_numbers():
 
 def test_the_real_weights_mean_the_same(minilm):
     sentences = ["a good movie", "the train to London was late again, as it always was"]
-    encoders = [
-        text.load_encoder(settings(weights="minilm", implementation=implementation))
+    both = [
+        encoders.load_encoder(settings(weights="minilm", implementation=implementation))
         for implementation in ("own", "transformers")
     ]
-    tiny.assert_same(*(encoder.params for encoder in encoders))
-    tokens, _ = text.tokenize(encoders[0], sentences, 50)
-    assert encoders[0][3:5] == encoders[1][3:5] == (512, 30522)
-    params = {"params": encoders[0].params}
+    tiny.assert_same(*(encoder.params for encoder in both))
+    tokens, _ = encoders.tokenize(both[0], sentences, 50)
+    assert both[0][3:5] == both[1][3:5] == (512, 30522)
+    params = {"params": both[0].params}
     own, theirs = (
         tiny.quick(lambda p, m=e.module: m.apply(p, tokens, train=False))(params)
-        for e in encoders
+        for e in both
     )
     assert np.abs(own - theirs)[tokens[:, 1] > 0].max() <= 1e-5 * np.abs(theirs).max()
 
@@ -309,9 +309,9 @@ def test_rematerialised_layers_compute_the_same():
 def test_bfloat16_is_computed_from_float32_parameters(own):
     """Eight bits of mantissa: states agree to some per cent, and are float32 again."""
     settings = BertConfig(**SHAPE.settings())
-    module = bert.OwnBertEncoder(SHAPE) if own else text.BertEncoder(settings)
-    encoder = text.Encoder(module, None, None, 512, 100, "")
-    half = text.computing(encoder, "bfloat16").module
+    module = bert.OwnBertEncoder(SHAPE) if own else encoders.BertEncoder(settings)
+    encoder = encoders.Encoder(module, None, None, 512, 100, "")
+    half = encoders.computing(encoder, "bfloat16").module
     tokens = make_tokens()
     params = make_params()
     assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
@@ -320,7 +320,7 @@ def test_bfloat16_is_computed_from_float32_parameters(own):
     assert 1e-4 < float(jnp.abs(full - less).max()) < 0.2
     program = jax.jit(half.apply, static_argnames="train")
     assert "bf16" in program.lower(params, tokens, train=False).as_text()
-    assert text.computing(encoder, "highest").module == module
+    assert encoders.computing(encoder, "highest").module == module
 
 
 # --- Weights and settings -------------------------------------------------------------
@@ -415,8 +415,8 @@ def test_other_models_are_refused(tmp_path, wrong, message):
 
 def test_without_transformers_flax_classes(monkeypatch):
     """From version 5 on transformers has none; our module needs none."""
-    monkeypatch.setattr(text.importlib.util, "find_spec", lambda name: None)
-    encoder = text.load_encoder(settings(), ["a good film"])
+    monkeypatch.setattr(encoders.importlib.util, "find_spec", lambda name: None)
+    encoder = encoders.load_encoder(settings(), ["a good film"])
     assert isinstance(encoder.module, bert.OwnBertEncoder)
     with pytest.raises(UserError, match="^text.implementation = .*no Flax BERT"):
-        text.load_encoder(settings(implementation="transformers"), ["a good film"])
+        encoders.load_encoder(settings(implementation="transformers"), ["a good film"])

@@ -17,7 +17,7 @@ from msa_jax.ground import backend, compiler
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.parity import __main__ as parity
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 
 ROOT = Path(__file__).parents[1]
 OFF = f"{compiler.FLAG}="

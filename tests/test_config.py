@@ -12,7 +12,7 @@ from msa_jax.config.sections import ADDED
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Batch
 from msa_jax.methods import PAPERS
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 
 CARDS = Path(__file__).parents[1] / "configs"
 EVERY = [

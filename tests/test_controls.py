@@ -18,7 +18,7 @@ from msa_jax.ground.types import Outputs
 from msa_jax.inputs import Inputs, opened
 from msa_jax.methods import PAPERS
 from msa_jax.sealed import Sealed, StillSealed, seal
-from msa_jax.text import Encoder, FeatureEncoder
+from msa_jax.text.encoders import Encoder, FeatureEncoder
 from msa_jax.train_state import make_mesh
 
 SPLIT = tiny.make_split(23, 7)

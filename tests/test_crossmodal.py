@@ -15,7 +15,7 @@ from msa_jax.ground.types import MODALITIES
 from msa_jax.layers import crossmodal
 from msa_jax.layers.spt import Readings
 from msa_jax.methods import PAPERS
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 
 B, HEADS, EMBED = 3, 2, 4
 READINGS = Readings(embed=EMBED, heads=HEADS, rounds=2)

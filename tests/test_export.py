@@ -9,11 +9,12 @@ import pytest
 from ml_collections import FrozenConfigDict
 from safetensors.numpy import load, save
 
-from msa_jax import intake, methods, text
+from msa_jax import intake, methods
 from msa_jax.batching import gather
 from msa_jax.methods import PAPERS
 from msa_jax.predict import export, exported, model
 from msa_jax.predict.model import Live
+from msa_jax.text import encoders
 from tests.intakes import FEATURES
 
 LONG = FEATURES._replace(steps={"text": 16, "audio": 20, "vision": 18})
@@ -56,7 +57,7 @@ CONFIGS += (PAPERS["spt"].config, PAPERS["mmcl"].config)
 def test_every_method_is_exported_for_any_batch(make):
     config = make()
     config.text.encoder = "features"
-    method = methods.make(FrozenConfigDict(config), text.FeatureEncoder(), (-3, 3))
+    method = methods.make(FrozenConfigDict(config), encoders.FeatureEncoder(), (-3, 3))
     live = Live(LONG, config, method, (1,), None, None)
     arrays = intake.blank(LONG)
 

@@ -7,13 +7,14 @@ import pytest
 from flax import linen as nn
 from tiny import make_proof
 
-from msa_jax import inputs, text
+from msa_jax import inputs
 from msa_jax.data import Dataset, scaling
 from msa_jax.data.padding import aligned_zeros
 from msa_jax.data.scaling import train_columns
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples
 from msa_jax.methods import PAPERS
+from msa_jax.text import encoders
 
 SENTENCES = ["a good film", "bad", "a bad film indeed", "good good"]
 
@@ -364,12 +365,12 @@ def test_a_frozen_encoder_reads_every_text_once(monkeypatch):
             assert not train
             return self.param("table", nn.initializers.zeros, (7, 3))[tokens[:, 0]]
 
-    encoder = text.Encoder(Table(), {"table": jnp.asarray(table)}, "t", 9, 7, "")
+    encoder = encoders.Encoder(Table(), {"table": jnp.asarray(table)}, "t", 9, 7, "")
     monkeypatch.setattr(inputs, "load_encoder", lambda *_: encoder)
     monkeypatch.setattr(inputs, "check_tokens", lambda *_: None)
     found = inputs.make_inputs(with_text(ids), settings(text__finetune=False))
     np.testing.assert_array_equal(opened(found)["test"].text, table[ids[:, 0]])
-    assert isinstance(found.encoder.module, text.FeatureEncoder)
+    assert isinstance(found.encoder.module, encoders.FeatureEncoder)
     assert found.encoder.params is None and found.encoder.tokenizer == "t"
     pooled = inputs.frozen_features(found.encoder, opened(found))
     assert pooled is not None
@@ -384,7 +385,7 @@ def test_noise_is_not_frozen():
 @pytest.mark.parametrize("size", [1, 3, 4, 64])
 def test_frozen_features_are_means_over_valid_steps(size):
     found = inputs.make_inputs(with_text(FEATURES), settings(text__encoder="features"))
-    encoder = text.Encoder(
+    encoder = encoders.Encoder(
         Doubling(), {"factor": jnp.full((1, 1, 1), 2.0)}, *[None] * 4
     )
     features = inputs.frozen_features(encoder, opened(found), batch_size=size)

@@ -6,15 +6,16 @@ from test_inputs import dataset, settings, with_text
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from msa_jax import inputs, language, text
+from msa_jax import inputs, language
 from msa_jax.data import Dataset
+from msa_jax.text import encoders
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]
 ENGLISH = ["a", "good", "bad", "film", "play", "##ing", "##ed", "playing", "e", "##x"]
 CHINESE = list("我觉得这部电影很精彩剧情演员音乐画面")
 
 
-def encoder(words, core=None) -> text.Encoder:
+def encoder(words, core=None) -> encoders.Encoder:
     """Return a pretrained encoder without parameters, with BERT's kind of tokeniser."""
     table = {word: i for i, word in enumerate(SPECIAL + words)}
     if core is None:
@@ -24,15 +25,15 @@ def encoder(words, core=None) -> text.Encoder:
             single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
         )
     fast = PreTrainedTokenizerFast(tokenizer_object=core)
-    return text.Encoder(text.FeatureEncoder(), {}, fast, 512, len(table), "")
+    return encoders.Encoder(encoders.FeatureEncoder(), {}, fast, 512, len(table), "")
 
 
-def doubt(of: text.Encoder, sentences, name="mine") -> list[str]:
+def doubt(of: encoders.Encoder, sentences, name="mine") -> list[str]:
     data = dataset(transcript=np.array(sentences))._replace(name=name)
-    return language.doubt(data, text.tokenize(of, sentences, 40)[0], of)
+    return language.doubt(data, encoders.tokenize(of, sentences, 40)[0], of)
 
 
-def doubt_of_ids(of: text.Encoder, rows, name="mine", card=None) -> list[str]:
+def doubt_of_ids(of: encoders.Encoder, rows, name="mine", card=None) -> list[str]:
     """Judge ready-made ids, with [CLS] = 2 and [SEP] = 3 put around."""
     tokens = np.zeros((len(rows), 3, 2 + max(map(len, rows))), np.int32)
     for i, row in enumerate(rows):
@@ -114,7 +115,7 @@ def test_encoders_that_no_language_can_be_foreign_to():
 
 
 def test_the_real_vocabulary_knows_its_language(minilm):
-    of = text.load_encoder(settings(text__weights=str(minilm)).text)
+    of = encoders.load_encoder(settings(text__weights=str(minilm)).text)
     assert doubt(of, ["so i think it 's a really good movie , do n't miss it"]) == []
     assert (
         doubt(of, ["It wasn't boring at all: I'd see DiCaprio again, and again!"]) == []

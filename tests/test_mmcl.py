@@ -18,7 +18,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.layers import recurrence
 from msa_jax.layers.resample import match_steps
 from msa_jax.methods import PAPERS, mmcl
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
 
 SPLIT = make_split(24)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from msa_jax import bert
 from msa_jax.bench.operations import count
 from msa_jax.layers import recurrence
+from msa_jax.text import bert
 
 
 def counted(function, *shapes, platform="cpu"):

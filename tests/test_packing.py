@@ -14,9 +14,10 @@ import tiny
 from ml_collections import ConfigDict
 from test_bert import SHAPE, assert_relative, make_params, make_tokens
 
-from msa_jax import bert, epoch_program, methods, packing
+from msa_jax import epoch_program, methods
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
+from msa_jax.text import bert, packing
 from msa_jax.train_state import make_mesh
 
 ENCODER = bert.OwnBertEncoder(SHAPE)

@@ -12,7 +12,7 @@ from msa_jax.ground.types import Examples
 from msa_jax.outputs import texts
 from msa_jax.report import sample_paths, samples
 from msa_jax.report.reading import History, Run, Samples, ULabels
-from msa_jax.text import Encoder
+from msa_jax.text.encoders import Encoder
 
 NAMES = np.array(["b", "a", "d", "c", "e"])
 BAD = "<script>alert('x')</script>"

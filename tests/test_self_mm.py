@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from msa_jax.batching import gather
 from msa_jax.ground.types import TARGETS
 from msa_jax.methods import self_mm
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.train_state import make_mesh
 
 N = 9

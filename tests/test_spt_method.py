@@ -16,7 +16,7 @@ from msa_jax.ground.types import MODALITIES, Batch, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import PAPERS
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.train_state import drawing, make_mesh, new_state, seed_keys
 
 

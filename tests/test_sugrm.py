@@ -23,7 +23,7 @@ from msa_jax.ground.types import TARGETS, Batch, HumanTables, Outputs
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.methods import PAPERS, label_rules, sugrm
 from msa_jax.outputs import Writer
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.train_state import new_state
 
 SPLIT = make_split(24)

@@ -10,10 +10,10 @@ import pytest
 import tiny
 from safetensors.numpy import load_file, save_file
 
-from msa_jax import text
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.methods.torch_names import TEXT, Names, to_torch
+from msa_jax.text import encoders
 
 WIDTH, VOCABULARY, POSITIONS = 8, 12, 16
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film"]
@@ -28,7 +28,7 @@ def settings(**changes):
 
 @pytest.fixture(scope="module")
 def random_encoder():
-    return text.load_encoder(settings(), ["A good film", "a bad film"])
+    return encoders.load_encoder(settings(), ["A good film", "a bad film"])
 
 
 def bert_weights() -> dict[str, np.ndarray]:
@@ -128,7 +128,9 @@ def bert_twin(w, ids, heads=2):
 
 
 def test_tokens_masks_and_lengths(random_encoder):
-    found, cut = text.tokenize(random_encoder, ["a GOOD film", "film", "", "odd"], 50)
+    found, cut = encoders.tokenize(
+        random_encoder, ["a GOOD film", "film", "", "odd"], 50
+    )
     assert found.dtype == np.int32 and cut == 0
     # ids in order of the vocabulary: 4 special ones, then a, bad, film, good
     rows = [[2, 4, 7, 6, 3], [2, 6, 3, 0, 0], [2, 3, 0, 0, 0], [2, 1, 3, 0, 0]]
@@ -140,7 +142,7 @@ def test_tokens_masks_and_lengths(random_encoder):
 
 def test_long_sentences_are_cut_and_counted(random_encoder):
     sentences = ["a good film", "bad film", "film", "a good good bad film"]
-    found, cut = text.tokenize(random_encoder, sentences, 4)
+    found, cut = encoders.tokenize(random_encoder, sentences, 4)
     assert cut == 2
     rows = [[2, 4, 7, 3], [2, 5, 6, 3], [2, 6, 3, 0], [2, 4, 7, 3]]  # [SEP] stays
     np.testing.assert_array_equal(found[:, 0], rows)
@@ -150,7 +152,7 @@ def test_the_own_tokeniser_equals_that_of_transformers(random_encoder):
     """What is not imported for it: ids, cut or not, and the file that describes it."""
     from transformers import PreTrainedTokenizerFast
 
-    own = text.load_encoder(settings(), ["a good film", "A bad one"]).tokenizer
+    own = encoders.load_encoder(settings(), ["a good film", "A bad one"]).tokenizer
     core = type(own.backend_tokenizer).from_str(own.backend_tokenizer.to_str())
     fast = PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
@@ -164,23 +166,23 @@ def test_the_own_tokeniser_equals_that_of_transformers(random_encoder):
 
 def test_tokens_the_encoder_cannot_read_are_refused(random_encoder):
     good = np.ones((2, 3, 5), np.int32)
-    text.check_tokens(good, random_encoder, "here")
+    encoders.check_tokens(good, random_encoder, "here")
     long = np.ones((2, 3, 513), np.int32)
     with pytest.raises(UserError, match="^here: text has 513 tokens.*at most 512"):
-        text.check_tokens(long, random_encoder, "here")
+        encoders.check_tokens(long, random_encoder, "here")
     good[1, 0, 3] = random_encoder.vocabulary
     with pytest.raises(UserError, match="^here: token id 64 lies outside.* of 64"):
-        text.check_tokens(good, random_encoder, "here")
+        encoders.check_tokens(good, random_encoder, "here")
     good[1, 0, 3] = -1
     with pytest.raises(UserError, match="^here: token id -1 lies outside.* of 64"):
-        text.check_tokens(good, random_encoder, "here")
+        encoders.check_tokens(good, random_encoder, "here")
     good[1, 0, 3] = random_encoder.vocabulary - 1
-    text.check_tokens(good, random_encoder, "here")
+    encoders.check_tokens(good, random_encoder, "here")
 
 
 def test_vocabulary_grows_with_the_training_words():
     words = " ".join(f"w{i}" for i in range(100))
-    assert text.load_encoder(settings(), [words]).vocabulary == 104
+    assert encoders.load_encoder(settings(), [words]).vocabulary == 104
 
 
 # --- Pooling --------------------------------------------------------------------------
@@ -191,7 +193,9 @@ def test_pooling_takes_the_first_or_the_mean_of_valid_tokens(rest):
     rng = np.random.default_rng(1)
     hidden, length = rng.normal(size=(3, 4, 5)).astype(np.float32), np.array([1, 4, 2])
     hidden[np.arange(4) >= length[:, None]] = rest
-    pool = jax.tree_util.Partial(text.pool, jnp.asarray(hidden), jnp.asarray(length))
+    pool = jax.tree_util.Partial(
+        encoders.pool, jnp.asarray(hidden), jnp.asarray(length)
+    )
     np.testing.assert_array_equal(pool("first"), hidden[:, 0])
     means = [row[:n].mean(0) for row, n in zip(hidden, length, strict=True)]
     np.testing.assert_allclose(pool("mean"), means, rtol=1e-5, atol=1e-6)
@@ -209,7 +213,7 @@ def states(encoder, tokens):
 
 
 def load(folder, **changes):
-    return text.load_encoder(settings(weights=str(folder), **changes))
+    return encoders.load_encoder(settings(weights=str(folder), **changes))
 
 
 @pytest.mark.parametrize("prefix", ["", "bert."])
@@ -228,7 +232,7 @@ def test_weights_of_a_folder_are_loaded_whole(folder, prefix):
 def test_bert_equals_a_numpy_twin_and_ignores_padding(folder):
     encoder = load(folder)
     sentences = ["a good film", "bad"]
-    tokens, _ = text.tokenize(encoder, sentences, 50)
+    tokens, _ = encoders.tokenize(encoder, sentences, 50)
     ids = [[2, 5, 6, 8, 3], [2, 7, 3]]
     tokens[1, 0, 3:] = 5  # whatever stands beyond the mask
     hidden = states(encoder, tokens)
@@ -240,7 +244,7 @@ def test_bert_equals_a_numpy_twin_and_ignores_padding(folder):
 
 def test_an_encoder_learns_and_drops_in_training(folder):
     encoder = load(folder)
-    tokens, _ = text.tokenize(encoder, ["a good film"], 50)
+    tokens, _ = encoders.tokenize(encoder, ["a good film"], 50)
 
     def hidden(params, **options):
         return encoder.module.apply({"params": params}, tokens, **options)
@@ -256,7 +260,7 @@ def test_an_encoder_learns_and_drops_in_training(folder):
 
 
 def test_precomputed_features_pass_through():
-    encoder = text.load_encoder(settings(encoder="features"))
+    encoder = encoders.load_encoder(settings(encoder="features"))
     x = jnp.ones((2, 3, 4))
     assert encoder.module.apply({}, x, train=True) is x
     assert encoder.params is None and encoder.tokenizer is None
@@ -367,7 +371,7 @@ def test_weights_that_do_not_fit_are_refused(folder, spoil):
 
 def test_minilm(minilm):
     """Weights as in the file, padding without influence, meanings where they belong."""
-    encoder = text.load_encoder(settings(weights="minilm"))
+    encoder = encoders.load_encoder(settings(weights="minilm"))
     stored = load_file(minilm / "model.safetensors")
     found = to_torch(Names(TEXT), {"text_encoder": encoder.params})
     for name, value in found.items():
@@ -375,13 +379,13 @@ def test_minilm(minilm):
         np.testing.assert_array_equal(value, expected)
     assert len(found) == 5 + 6 * 16
     sentences = ["a good movie", "a great film", "the train to London was late again"]
-    tokens, _ = text.tokenize(encoder, sentences, 50)
+    tokens, _ = encoders.tokenize(encoder, sentences, 50)
     wide = np.pad(tokens, ((0, 0), (0, 0), (0, 7)))
     length = jnp.asarray(tokens[:, 1].sum(-1))
     vectors = []
     for rows in (tokens, wide):
         hidden = states(encoder, rows)
-        vectors.append(np.asarray(text.pool(hidden, length, "mean")))
+        vectors.append(np.asarray(encoders.pool(hidden, length, "mean")))
     # measured: 2e-7
     np.testing.assert_allclose(*vectors, rtol=0, atol=1e-5)
     unit = vectors[0] / np.linalg.norm(vectors[0], axis=1, keepdims=True)

@@ -6,32 +6,32 @@ import jax.numpy as jnp
 import pytest
 from transformers import BertConfig
 
-from msa_jax import bert, text, text_settings
 from msa_jax.ground.errors import UserError
+from msa_jax.text import as_json, bert, encoders
 
 SHAPE = bert.Shape(
     *(50, 24, 2, 3, 96, 16, 2, "gelu_new", 0.15, 0.25, 1e-9, 0.4)  # no default but one
 )
 OWN = bert.OwnBertEncoder(SHAPE)
-THEIRS = text.BertEncoder(BertConfig(**SHAPE.settings()))
+THEIRS = encoders.BertEncoder(BertConfig(**SHAPE.settings()))
 
 
 def test_both_implementations_say_the_same():
-    said = text_settings.settings(OWN)
-    assert said == text_settings.settings(THEIRS)
+    said = as_json.settings(OWN)
+    assert said == as_json.settings(THEIRS)
     assert said and said["hidden_dropout_prob"] == 0.15
-    assert text_settings.settings(text.FeatureEncoder()) is None
+    assert as_json.settings(encoders.FeatureEncoder()) is None
 
 
 @pytest.mark.parametrize("precision", ["highest", "bfloat16"])
 def test_what_is_read_is_what_was_written(precision):
-    said = json.loads(json.dumps(text_settings.settings(THEIRS)))
+    said = json.loads(json.dumps(as_json.settings(THEIRS)))
     compute = jnp.bfloat16 if precision == "bfloat16" else None
-    own = text_settings.module(said, "own", precision)
+    own = as_json.module(said, "own", precision)
     assert isinstance(own, bert.OwnBertEncoder)
     assert own.shape == SHAPE._replace(compute=compute)
-    theirs = text_settings.module(said, "transformers", precision)
-    assert isinstance(theirs, text.BertEncoder) and theirs.compute is compute
+    theirs = as_json.module(said, "transformers", precision)
+    assert isinstance(theirs, encoders.BertEncoder) and theirs.compute is compute
     assert theirs.config.to_dict() == THEIRS.config.to_dict()
 
 
@@ -49,23 +49,23 @@ def test_what_is_read_is_what_was_written(precision):
     ],
 )
 def test_settings_that_are_none_are_one_line(implementation, change, message):
-    said = text_settings.settings(OWN)
+    said = as_json.settings(OWN)
     assert said is not None
     said |= change
     with pytest.raises(UserError, match=message):
-        text_settings.module(said, implementation, "highest")
+        as_json.module(said, implementation, "highest")
 
 
 def test_a_missing_field_is_named():
-    said = text_settings.settings(OWN)
+    said = as_json.settings(OWN)
     assert said is not None and said.pop("hidden_act")
     with pytest.raises(UserError, match="hidden_act"):
-        text_settings.module(said, "own", "highest")
+        as_json.module(said, "own", "highest")
 
 
 def test_our_bert_refuses_positions_that_it_does_not_compute():
-    said = text_settings.settings(OWN)
+    said = as_json.settings(OWN)
     assert said is not None
     said["position_embedding_type"] = "relative_key"
     with pytest.raises(UserError, match="relative_key"):
-        text_settings.module(said, "own", "highest")
+        as_json.module(said, "own", "highest")

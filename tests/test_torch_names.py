@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tiny
 
-from msa_jax import text
 from msa_jax.methods import PAPERS, self_mm
 from msa_jax.methods.torch_names import Names, from_torch, rows, to_torch
+from msa_jax.text import encoders
 
 TEXT = {"weights": "random", "random_width": 8, "random_layers": 2}
 
@@ -15,7 +15,7 @@ def params():
     """Self-MM with a tiny BERT; every parameter drawn, biases too."""
     settings = PAPERS["self_mm"].config().text
     settings.update(TEXT)
-    method = tiny.make_self_mm(text.load_encoder(settings, ["a b"]).module)
+    method = tiny.make_self_mm(encoders.load_encoder(settings, ["a b"]).module)
     split = tiny.make_split(3)
     tokens = np.ones((3, 3, 4), np.int32)
     return jax.device_get(tiny.make_params(method, split.replace(text=tokens)))

@@ -20,7 +20,7 @@ from msa_jax.ground.types import Batch, Outputs
 from msa_jax.inputs import make_inputs
 from msa_jax.methods import PAPERS
 from msa_jax.report import tune_page
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.train_state import make_mesh
 from msa_jax.tune import ledger, searching, winner
 

@@ -20,7 +20,7 @@ from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.torch_names import from_torch, to_torch
 from msa_jax.methods.ucrn import CODE, Ucrn
 from msa_jax.parity.__main__ import replay_file
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 
 GOLDENS = Path(__file__).parent / "goldens"
 TINY = {"unimodal_layers": 1, "crossmodal_layers": 1, "width": 6}

@@ -15,7 +15,7 @@ from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.layers.refinement import RefinementStack, StepMix, last_step
 from msa_jax.layers.spt import Readings
 from msa_jax.methods.ucrn import Ucrn
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 
 KEY = jax.random.key(0)
 RATES = ("attention_dropout", "relu_dropout", "residual_dropout", "embed_dropout")

@@ -14,7 +14,7 @@ from msa_jax.batching import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Outputs
 from msa_jax.methods import PAPERS, ucrn
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 
 EMOTION = jnp.asarray(np.random.default_rng(0).integers(-2, 3, (24, 6)).clip(0) / 1.0)
 SPLIT = dataclasses.replace(make_split(24), emotion=EMOTION)

@@ -18,7 +18,7 @@ from msa_jax.layers.dense import ScoreHead
 from msa_jax.methods import label_rules, self_mm
 from msa_jax.methods.paper import Paper
 from msa_jax.sealed import Frozen, recall, state_hash
-from msa_jax.text import FeatureEncoder, pool
+from msa_jax.text.encoders import FeatureEncoder, pool
 from msa_jax.train_state import new_state, seed_keys
 
 RATES = {

@@ -11,8 +11,8 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from benchmarks.torch_sides.formulation import Formulation, adam, nothing, state
-from msa_jax.bert import Shape
 from msa_jax.ground.types import PyTree
+from msa_jax.text.bert import Shape
 
 
 class Bert(nn.Module):

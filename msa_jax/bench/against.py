@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax import bert
 from msa_jax.bench.measure import Side, repeated
 from msa_jax.bench.shapes import Shape
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Batch, Method, PyTree
+from msa_jax.text import bert
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = "benchmarks/torch_sides"

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import bert
 from msa_jax.bench import shapes
 from msa_jax.ground.errors import UserError
+from msa_jax.text import bert
 
 _MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
 CLS, SEP = 101, 102  # ids of BERT's vocabularies
@@ -30,7 +30,7 @@ def module(shape: bert.Shape, *, ours: bool = True) -> nn.Module:
         return bert.OwnBertEncoder(shape)
     from transformers import BertConfig
 
-    from msa_jax.text import BertEncoder
+    from msa_jax.text.encoders import BertEncoder
 
     return BertEncoder(BertConfig(**shape.settings()))
 
@@ -56,13 +56,13 @@ def tokens(options: Any, shape: shapes.Shape, n: int) -> np.ndarray:
 
 
 def _transcripts(options: Any, longest: int) -> np.ndarray:
-    from msa_jax import text
     from msa_jax.config import fields, sections
     from msa_jax.data import load
+    from msa_jax.text import encoders
 
     folder = options.data or os.environ.get("MSA_DATA") or "data"
     train = load(options.transcripts, folder).splits["train"]
     if train.transcript is None:
         raise UserError(f"--transcripts {options.transcripts}: it has no transcripts")
-    encoder = text.load_encoder(fields.defaults(fields.of(sections.Text)))
-    return text.tokenize(encoder, list(train.transcript), longest)[0]
+    encoder = encoders.load_encoder(fields.defaults(fields.of(sections.Text)))
+    return encoders.tokenize(encoder, list(train.transcript), longest)[0]

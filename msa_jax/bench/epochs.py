@@ -13,13 +13,14 @@ from typing import Any
 
 import jax
 
-from msa_jax import epoch_program, methods, optim, packing, step
+from msa_jax import epoch_program, methods, optim, step
 from msa_jax.bench import encoders, measure, shapes
 from msa_jax.bench.options import load_config
 from msa_jax.bench.table import Row
 from msa_jax.bench.whole_step import sides_of
 from msa_jax.ground.types import Split
-from msa_jax.text import FeatureEncoder
+from msa_jax.text import packing
+from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.train_state import make_mesh, new_state, seed_keys
 
 

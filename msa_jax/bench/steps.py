@@ -6,7 +6,7 @@ from msa_jax import methods, optim
 from msa_jax.bench import against, measure, shapes
 from msa_jax.bench.options import load_config
 from msa_jax.bench.table import Row, step_row
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 
 BATCHES = 4  # steps of a call
 

@@ -21,7 +21,7 @@ from msa_jax.experiment.search import Group, Trial
 from msa_jax.ground import hosts
 from msa_jax.ground.types import Split
 from msa_jax.inputs import make_inputs
-from msa_jax.text import Encoder
+from msa_jax.text.encoders import Encoder
 from msa_jax.train_state import make_mesh
 
 MOST_LANES = 16

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from msa_jax.layers.channels import Affine, Drop, dropping, normalise
 from msa_jax.layers.dense import uniform
-from msa_jax.packing import largest, move
+from msa_jax.text.packing import largest, move
 
 Start = Callable[..., Array]
 Attend = Callable[..., Array]  # (query, key and value side by side, drop) -> mixed

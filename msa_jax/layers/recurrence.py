@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from msa_jax.packing import largest
+from msa_jax.text.packing import largest
 
 CHUNK = 32  # steps at most; measured: docs/performance.md
 UNROLL = 8  # steps that an accelerator runs without a loop; measured there, too

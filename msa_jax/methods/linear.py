@@ -16,7 +16,7 @@ from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import groups
 from msa_jax.methods.paper import BERT, Paper
-from msa_jax.text import pool
+from msa_jax.text.encoders import pool
 
 
 class LinearOnMeans(nn.Module):

@@ -28,7 +28,7 @@ from msa_jax.layers.resample import match_steps
 from msa_jax.layers.siamese_cnn import STRIDES, SiameseCnn, mean_position
 from msa_jax.methods import groups
 from msa_jax.methods.paper import BERT, Paper
-from msa_jax.text import pool
+from msa_jax.text.encoders import pool
 
 PREDICTED = ("audio", "vision")  # text is never predicted
 REDUCTION = math.prod(STRIDES)  # steps that become one position

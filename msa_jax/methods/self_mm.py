@@ -24,7 +24,7 @@ from msa_jax.layers.recurrent import last_states
 from msa_jax.methods import groups, label_rules
 from msa_jax.methods.paper import Paper
 from msa_jax.methods.torch_names import TEXT, Names
-from msa_jax.text import pool
+from msa_jax.text.encoders import pool
 from msa_jax.ulgm import Rules
 
 

@@ -28,7 +28,7 @@ from msa_jax.methods.replays.compare import Comparison, floats
 from msa_jax.methods.replays.training import StubEncoder
 from msa_jax.methods.torch_names import from_torch, to_torch
 from msa_jax.parity.schema import Case, cases
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.train_state import new_state
 
 Arrays = Mapping[str, np.ndarray]

@@ -9,17 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from msa_jax import (
-    epoch_program,
-    finished,
-    intake,
-    methods,
-    network,
-    step,
-    text,
-    text_settings,
-    workdir,
-)
+from msa_jax import epoch_program, finished, intake, methods, network, step, workdir
 from msa_jax.batching import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Method, PyTree, Split
@@ -27,6 +17,7 @@ from msa_jax.intake import FEATURES, Intake
 from msa_jax.predict.answers import Predictor
 from msa_jax.predict.stored import read_intake
 from msa_jax.sealed import state_hash
+from msa_jax.text import as_json, encoders
 from msa_jax.train_state import make_mesh
 
 FROZEN = "frozen_encoder"  # in front of the names of its parameters
@@ -74,11 +65,11 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
     else:
         run = finished.open_run(folder, data_dir)
         found, variables = run.inputs.intake, run.variables
-    frozen, module = _frozen(folder, settings, found), text.FeatureEncoder()
+    frozen, module = _frozen(folder, settings, found), encoders.FeatureEncoder()
     if frozen is None and found.text != FEATURES:
         if found.encoder is None:
             raise UserError(f"{folder / workdir.MODEL}: names no text encoder")
-        module = text_settings.module(
+        module = as_json.module(
             found.encoder, settings.text.implementation, settings.precision
         )
     method = methods.make(settings, module, found.label_range)
@@ -144,7 +135,9 @@ def _frozen(folder: Path, settings: Any, found: Intake) -> tuple[Any, PyTree] | 
     """Load the text encoder that a run did not train, and so did not keep."""
     if found.frozen_sha256 is None:
         return None
-    encoder = text.computing(text.load_encoder(settings.text), settings.precision)
+    encoder = encoders.computing(
+        encoders.load_encoder(settings.text), settings.precision
+    )
     now = state_hash(encoder.params, None)
     finished.require_same_encoder(folder, settings, found.frozen_sha256, now)
     return encoder.module, encoder.params

@@ -25,7 +25,7 @@ from msa_jax.data.known import KNOWN
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs, Split
 from msa_jax.methods import PAPERS
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 
 # They share what is compiled, which counts for the test that comes first.
 pytestmark = [pytest.mark.xdist_group("methods"), pytest.mark.long(90)]

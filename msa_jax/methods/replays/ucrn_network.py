@@ -19,7 +19,7 @@ from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.replays.training import load, under
 from msa_jax.methods.torch_names import to_torch
 from msa_jax.methods.ucrn import CODE, TORCH, Ucrn
-from msa_jax.text import FeatureEncoder
+from msa_jax.text.encoders import FeatureEncoder
 
 Arrays = Mapping[str, np.ndarray]
 MODALITY = {"l": "text", "a": "audio", "v": "vision"}

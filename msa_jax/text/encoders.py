@@ -15,9 +15,9 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from msa_jax import bert, bert_weights
 from msa_jax.ground.errors import UserError, listed
 from msa_jax.ground.types import PyTree
+from msa_jax.text import bert, bert_weights
 
 # Real BERT-architecture weights from the package registry; stands in for bert-base
 # wherever no model hub can be reached. Used by path, never imported.

@@ -6,9 +6,9 @@ from typing import Any
 
 from flax import linen as nn
 
-from msa_jax import bert
 from msa_jax.ground.errors import UserError
-from msa_jax.text import BertEncoder, Encoder, computing
+from msa_jax.text import bert
+from msa_jax.text.encoders import BertEncoder, Encoder, computing
 
 # Of a BERT's config.json, what an encoder of sentences reads.
 SIZES = (

@@ -11,8 +11,8 @@ from flax import serialization
 from jaxtyping import Array
 from safetensors import safe_open
 
-from msa_jax.bert import OwnBertEncoder, Shape, shape_of
 from msa_jax.ground.types import PyTree
+from msa_jax.text.bert import OwnBertEncoder, Shape, shape_of
 
 # Names of a parameter in files written by PyTorch; the second is the older one.
 _TORCH_NAMES = {

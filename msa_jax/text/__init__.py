@@ -1,0 +1,1 @@
+"""Sentences -> hidden states: tokens, BERT and its weights, packing."""
