@@ -17,8 +17,8 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from msa_jax import memory, methods, optim, step
-from msa_jax.batching import count
 from msa_jax.config import with_values
+from msa_jax.data.batches import count
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Split, TrainState
 from msa_jax.text import packing

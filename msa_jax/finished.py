@@ -12,12 +12,12 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from msa_jax import checkpoint, methods, network, workdir
-from msa_jax.batching import gather
 from msa_jax.data import Dataset, load, store
+from msa_jax.data.batches import gather
+from msa_jax.data.sealed_test import Frozen, StillSealed, recall
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.inputs import Inputs, make_inputs
-from msa_jax.sealed import Frozen, StillSealed, recall
 from msa_jax.train_state import make_mesh
 
 
@@ -132,7 +132,7 @@ def require_same_encoder(
     Args:
         folder: of the run.
         settings: its configuration.
-        then: `sealed.state_hash` of the encoder, None where it was trained.
+        then: `sealed_test.state_hash` of the encoder, None where it was trained.
         now: the same of the weights that lie there now.
 
     Raises:

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from msa_jax import language, methods
-from msa_jax.batching import video_index
+from msa_jax import methods
 from msa_jax.config import reads
-from msa_jax.data import Dataset, standardise
+from msa_jax.data import Dataset, language, standardise
+from msa_jax.data.batches import video_index
+from msa_jax.data.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
 from msa_jax.data.scaling import Columns, far_from_one, of_card, train_columns
+from msa_jax.data.sealed_test import Frozen, Sealed, seal, state_hash
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Examples, Split
-from msa_jax.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
-from msa_jax.sealed import Frozen, Sealed, seal, state_hash
 from msa_jax.text import as_json
 from msa_jax.text.encoders import (
     Encoder,

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from msa_jax import epoch_program, memory, methods, step
-from msa_jax.batching import count, cut, fold, shuffled
+from msa_jax.data.batches import count, cut, fold, shuffled
 from msa_jax.ground import hosts
 from msa_jax.ground.types import Method, Split, TrainState
 from msa_jax.text import packing

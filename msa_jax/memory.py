@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
 from msa_jax import network, phases
-from msa_jax.batching import DROPOUT_STREAM, gather, utterances
+from msa_jax.data.batches import DROPOUT_STREAM, gather, utterances
 from msa_jax.ground.types import Method, PyTree, Split, TrainState
 
 SHARE = 0.9  # of the device's memory that a run may plan with

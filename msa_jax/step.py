@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from msa_jax import losses, network, optim, phases
-from msa_jax.batching import (
+from msa_jax.data.batches import (
     DROPOUT_STREAM,
     batches,
     count,

@@ -4,7 +4,7 @@ import json
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from msa_jax.intake import Intake
+from msa_jax.data.intake import Intake
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film"]
 CLS, SEP, UNK = 2, 3, 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from msa_jax.intake import Sample
+from msa_jax.data.intake import Sample
 from msa_jax.predict import answers
 from msa_jax.predict.answers import Predictor
 from msa_jax.predict.reading import Item

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from msa_jax.batching import batches, fold, gather, shuffled
+from msa_jax.data.batches import batches, fold, gather, shuffled
 
 N = 23
 KEY = jax.random.key(7)

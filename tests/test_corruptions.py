@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny import assert_close, assert_same, leaves, make_split, quick
 
-from msa_jax import corruptions
-from msa_jax.batching import gather
+from msa_jax.data import corruptions
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import MODALITIES
 
 KEY = jax.random.key(7)

@@ -10,7 +10,7 @@ import pytest
 from tiny import leaves, make_params, make_split, quick, small
 
 from msa_jax import methods
-from msa_jax.batching import gather
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import MODALITIES
 from msa_jax.layers import crossmodal
 from msa_jax.layers.spt import Readings

@@ -9,8 +9,9 @@ import pytest
 from ml_collections import FrozenConfigDict
 from safetensors.numpy import load, save
 
-from msa_jax import intake, methods
-from msa_jax.batching import gather
+from msa_jax import methods
+from msa_jax.data import intake
+from msa_jax.data.batches import gather
 from msa_jax.methods import PAPERS
 from msa_jax.predict import export, exported, model
 from msa_jax.predict.model import Live

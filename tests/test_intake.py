@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from msa_jax import intake
+from msa_jax.data import intake
+from msa_jax.data.intake import Sample
 from msa_jax.data.scaling import column_statistics
 from msa_jax.ground.errors import UserError
-from msa_jax.intake import Sample
 from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS, UNK, WORDS
 
 

@@ -6,8 +6,8 @@ from test_inputs import dataset, settings, with_text
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from msa_jax import inputs, language
-from msa_jax.data import Dataset
+from msa_jax import inputs
+from msa_jax.data import Dataset, language
 from msa_jax.text import encoders
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]

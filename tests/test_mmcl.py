@@ -12,8 +12,8 @@ import pytest
 from tiny import assert_same_shapes, make_params, make_split, quick, small, used
 
 from msa_jax import methods, optim, step
-from msa_jax.batching import gather
 from msa_jax.contrastive_total import Weights
+from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.layers import recurrence
 from msa_jax.layers.resample import match_steps

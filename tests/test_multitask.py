@@ -8,7 +8,7 @@ import tiny
 from jaxtyping import TypeCheckError
 
 from msa_jax import multitask, ulgm
-from msa_jax.batching import gather
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import TARGETS, Outputs
 
 LABEL = jnp.array([1.0, -2, 0.5, 3])

@@ -14,9 +14,17 @@ from tiny_runs import SEEDS, VALID, data, settings
 from msa_jax import epoch_program, step, train
 from msa_jax import inputs as preparation
 from msa_jax.data import Dataset
+from msa_jax.data.sealed_test import (
+    Frozen,
+    Sealed,
+    StillSealed,
+    freeze,
+    recall,
+    seal,
+    state_hash,
+)
 from msa_jax.ground.types import Examples, Selection, TrainState
 from msa_jax.outputs import Writer
-from msa_jax.sealed import Frozen, Sealed, StillSealed, freeze, recall, seal, state_hash
 from msa_jax.train_state import make_mesh
 
 
@@ -349,4 +357,4 @@ def test_only_the_end_of_training_and_a_finished_run_make_a_proof():
 
     assert callers("freeze") == {"msa_jax.train"}
     assert callers("recall") == {"msa_jax.finished"}
-    assert callers("Frozen") == {"msa_jax.sealed"}
+    assert callers("Frozen") == {"msa_jax.data.sealed_test"}

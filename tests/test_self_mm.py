@@ -5,7 +5,7 @@ import pytest
 import tiny
 from jax.sharding import NamedSharding, PartitionSpec
 
-from msa_jax.batching import gather
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import TARGETS
 from msa_jax.methods import self_mm
 from msa_jax.text.encoders import FeatureEncoder

@@ -11,7 +11,7 @@ from flax import linen as nn
 from tiny import make_params, make_split, quick, small, used
 
 from msa_jax import methods, optim, step
-from msa_jax.batching import gather
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import MODALITIES, Batch, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear

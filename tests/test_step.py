@@ -11,7 +11,7 @@ import tiny
 from flax import linen as nn
 
 from msa_jax import losses, step, tasks
-from msa_jax.batching import batches
+from msa_jax.data.batches import batches
 from msa_jax.ground.types import Method, Outputs, Selection
 from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
 

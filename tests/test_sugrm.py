@@ -18,7 +18,7 @@ from tiny import (
 )
 
 from msa_jax import config, methods, multitask, step, ulgm
-from msa_jax.batching import batches, gather
+from msa_jax.data.batches import batches, gather
 from msa_jax.ground.types import TARGETS, Batch, HumanTables, Outputs
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.methods import PAPERS, label_rules, sugrm

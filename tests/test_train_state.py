@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from msa_jax import train_state
-from msa_jax.batching import shuffled
+from msa_jax.data.batches import shuffled
 from msa_jax.ground.errors import UserError
 
 TRAIN = tiny.make_split(6)

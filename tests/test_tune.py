@@ -12,7 +12,8 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from tiny_runs import data
 
 from msa_jax import config as defaults
-from msa_jax import methods, sealed, train
+from msa_jax import methods, train
+from msa_jax.data import sealed_test
 from msa_jax.experiment import search, trials
 from msa_jax.experiment.search import LogUniform
 from msa_jax.ground.errors import UserError
@@ -242,7 +243,7 @@ def test_test_is_never_opened(done, tmp_path, monkeypatch):
     def raises(*_):
         raise AssertionError("a search opened test")
 
-    monkeypatch.setattr(sealed.Sealed, "open", raises)
+    monkeypatch.setattr(sealed_test.Sealed, "open", raises)
     searching.search_and_write(asked(), data(12), tmp_path)
     for line, other in zip(
         read(folder)["trials"], read(tmp_path)["trials"], strict=True

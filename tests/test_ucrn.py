@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 from tiny import make_split, quick
 
-from msa_jax.batching import gather
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import MODALITIES, Batch
 from msa_jax.layers import crossmodal, refinement
 from msa_jax.methods import ucrn

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import make_split, quick
 
-from msa_jax.batching import gather
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import MODALITIES
 from msa_jax.layers.dense import ResidualHead, TwoLayerHead
 from msa_jax.layers.quality import ReluGate, SqueezeGate

@@ -10,7 +10,7 @@ import pytest
 from tiny import make_split, small
 
 from msa_jax import divergence, losses, methods, tasks
-from msa_jax.batching import gather
+from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Outputs
 from msa_jax.methods import PAPERS, ucrn

@@ -16,9 +16,9 @@ from flax import linen as nn
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax import epoch_program, memory
-from msa_jax.batching import fold
 from msa_jax.bench import encoders, hlo, operations, shapes, targets
 from msa_jax.bench.options import load_config
+from msa_jax.data.batches import fold
 from msa_jax.data.known import KNOWN, WORD_VECTOR
 from msa_jax.ground import backend
 from msa_jax.ground.errors import UserError

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import corruptions
-from msa_jax.batching import gather
+from msa_jax.data import corruptions
+from msa_jax.data.batches import gather
 from msa_jax.experiment.shuffles import partners
 from msa_jax.ground.types import MODALITIES, Split
 from msa_jax.inputs import Inputs, changed

@@ -60,7 +60,7 @@ class Split:
     label: Float[Array, " n"]
     unimodal_label: Float[Array, "n 3"]  # text, audio, vision; NaN where not given
     emotion: Float[Array, "n 6"] | None = None  # intensities, where the data have them
-    # Samples of each video in order, padded with n; see `batching.video_index`.
+    # Samples of each video in order, padded with n; see `batches.video_index`.
     videos: Int[Array, "v u"] | None = None
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from msa_jax import multitask, tasks, ulgm, ulgm_distance
-from msa_jax.batching import shuffled
+from msa_jax.data.batches import shuffled
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.ulgm import Rules
 

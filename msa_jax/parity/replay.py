@@ -17,8 +17,8 @@ import numpy as np
 from flax import linen as nn
 
 from msa_jax import epoch_program, methods, network, optim, step
-from msa_jax.batching import gather
 from msa_jax.config import fields
+from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, TARGETS, Batch, PyTree, Split, TrainState
 from msa_jax.layers.draws import DRAWS

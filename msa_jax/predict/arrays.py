@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data import checks, plain, sandbox
-from msa_jax.data.padding import contents, tokens_first
-from msa_jax.ground.errors import UserError
-from msa_jax.intake import (
+from msa_jax.data.intake import (
     FEATURES,
     NONVERBAL,
     SENTENCES,
@@ -18,6 +16,8 @@ from msa_jax.intake import (
     Intake,
     Sample,
 )
+from msa_jax.data.padding import contents, tokens_first
+from msa_jax.ground.errors import UserError
 from msa_jax.predict import reading
 from msa_jax.predict.reading import Item
 

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from msa_jax import workdir
+from msa_jax.data.intake import Intake, blank
 from msa_jax.ground.errors import UserError
-from msa_jax.intake import Intake, blank
 from msa_jax.predict.answers import NAMES, Predictor
 from msa_jax.predict.stored import read_intake
 

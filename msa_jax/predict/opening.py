@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from msa_jax.data import checks, containers
+from msa_jax.data.intake import Intake
 from msa_jax.ground.errors import UserError
-from msa_jax.intake import Intake
 from msa_jax.predict.arrays import read_arrays, read_clip
 from msa_jax.predict.reading import BOM, Item, read_lines
 

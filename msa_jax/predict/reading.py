@@ -8,10 +8,10 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 
-from msa_jax import intake as intakes
 from msa_jax.data import checks
+from msa_jax.data import intake as intakes
+from msa_jax.data.intake import FEATURES, SENTENCES, Intake, Sample
 from msa_jax.ground.errors import UserError
-from msa_jax.intake import FEATURES, SENTENCES, Intake, Sample
 
 LONGEST = 32 << 20  # bytes of a line; no sequence of the field comes near it
 LARGEST = 256 << 20  # bytes of a .npy file

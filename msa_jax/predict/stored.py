@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from msa_jax import intake, workdir
+from msa_jax import workdir
+from msa_jax.data import intake
+from msa_jax.data.intake import Intake
 from msa_jax.ground.errors import UserError
-from msa_jax.intake import Intake
 from msa_jax.predict.answers import NAMES
 
 

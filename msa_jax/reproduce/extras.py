@@ -39,8 +39,8 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
     import jax.numpy as jnp
 
     from msa_jax import methods, network
-    from msa_jax.batching import gather
     from msa_jax.data import load
+    from msa_jax.data.batches import gather
     from msa_jax.ground.backend import set_up_jax
     from msa_jax.inputs import make_inputs
 

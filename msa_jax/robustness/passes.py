@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from msa_jax import corruptions
-from msa_jax.batching import gather
+from msa_jax.data import corruptions
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import MODALITIES, Batch, Split
 
 RATES = tuple(round(0.1 * i, 1) for i in range(1, 10))

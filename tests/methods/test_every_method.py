@@ -19,8 +19,8 @@ import tiny
 from ml_collections import ConfigDict
 
 from msa_jax import config, methods, network, optim
-from msa_jax.batching import gather
 from msa_jax.config import fields
+from msa_jax.data.batches import gather
 from msa_jax.data.known import KNOWN
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs, Split

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax import multitask, ulgm
-from msa_jax.batching import gather
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import TARGETS, Batch, LabelTables, Method, Outputs
 from msa_jax.layers import recurrence
 from msa_jax.layers.recurrence import Sequence

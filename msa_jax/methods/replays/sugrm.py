@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax import multitask, ulgm_distance
-from msa_jax.batching import gather
+from msa_jax.data.batches import gather
 from msa_jax.ground.types import MODALITIES, TARGETS, Batch, HumanTables, Method, PyTree
 from msa_jax.layers import channels, windows
 from msa_jax.layers.mrm import Recalibration

@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from msa_jax import network, optim, step
-from msa_jax.batching import batches
+from msa_jax.data.batches import batches
 from msa_jax.ground.types import TARGETS, Method, PyTree, Selection, Split, TrainState
 from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.torch_names import Names, from_torch, to_torch

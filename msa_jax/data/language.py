@@ -9,8 +9,8 @@ import numpy as np
 
 from msa_jax.data import Dataset
 from msa_jax.data.findings import chinese_share, is_chinese
+from msa_jax.data.intake import Tokenizer, Unread
 from msa_jax.data.known import KNOWN
-from msa_jax.intake import Tokenizer, Unread
 from msa_jax.text.as_json import definition
 from msa_jax.text.encoders import Encoder
 
