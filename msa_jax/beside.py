@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from msa_jax import data, records, tasks, train
+from msa_jax import data, records, train
 from msa_jax.boards import Epoch
 from msa_jax.data import Dataset, store
 from msa_jax.experiment import shuffles
@@ -19,6 +19,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TrainState
 from msa_jax.inputs import Inputs, make_inputs
 from msa_jax.learning import Saved
+from msa_jax.methods import tasks
 from msa_jax.train import Fitted, Trained
 from msa_jax.train_state import make_mesh
 

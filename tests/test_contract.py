@@ -11,14 +11,14 @@ import pytest
 import tiny
 from flax import linen as nn
 
-from msa_jax import checkpoint, epoch_program, network, phases, step, tasks
+from msa_jax import checkpoint, epoch_program, phases, step
 from msa_jax.data.batches import batches, count, cut, video_index
 from msa_jax.data.sealed_test import freeze, state_hash
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Outputs, Phase
 from msa_jax.layers import draws
-from msa_jax.losses import masked_mean
-from msa_jax.methods import PAPERS
+from msa_jax.methods import PAPERS, network, tasks
+from msa_jax.methods.losses import masked_mean
 from msa_jax.train_state import make_mesh, new_state, seed_keys
 
 TRAIN, VALID = tiny.make_split(10), tiny.make_split(6, seed=1)

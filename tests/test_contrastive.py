@@ -9,9 +9,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from tiny import quick
 
-from msa_jax import contrastive, contrastive_total
-from msa_jax.contrastive_total import Readings, Views, Weights
-from msa_jax.losses import masked_mean
+from msa_jax.methods import contrastive, contrastive_total
+from msa_jax.methods.contrastive_total import Readings, Views, Weights
+from msa_jax.methods.losses import masked_mean
 from msa_jax.train_state import make_mesh
 
 UNI = ("prose", "literal", "keys", "simclr")

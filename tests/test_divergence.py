@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial import distance
 from scipy.special import softmax
 
-from msa_jax import divergence, losses
+from msa_jax.methods import divergence, losses
 
 RNG = np.random.default_rng(0)
 X = {

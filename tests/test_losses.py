@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from msa_jax import losses
+from msa_jax.methods import losses
 
 VALUES = jnp.array([1.0, 2.0, 6.0, jnp.nan])
 VALID = jnp.array([True, False, True, False])

@@ -12,12 +12,12 @@ import pytest
 from tiny import assert_same_shapes, make_params, make_split, quick, small, used
 
 from msa_jax import methods, optim, step
-from msa_jax.contrastive_total import Weights
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.layers import recurrence
 from msa_jax.layers.resample import match_steps
 from msa_jax.methods import PAPERS, mmcl
+from msa_jax.methods.contrastive_total import Weights
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
 

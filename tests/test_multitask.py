@@ -7,9 +7,9 @@ import pytest
 import tiny
 from jaxtyping import TypeCheckError
 
-from msa_jax import multitask, ulgm
 from msa_jax.data.batches import gather
 from msa_jax.ground.types import TARGETS, Outputs
+from msa_jax.methods import multitask, ulgm
 
 LABEL = jnp.array([1.0, -2, 0.5, 3])
 INDEX = jnp.array([2, 0, 4])  # the third is padding

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tiny
 
-from msa_jax import ulgm
 from msa_jax.layers import spt
+from msa_jax.methods import ulgm
 from msa_jax.methods.replays import sugrm
 from msa_jax.methods.replays.compare import Comparison
 from msa_jax.parity.__main__ import replay_file

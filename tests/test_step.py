@@ -10,9 +10,10 @@ import pytest
 import tiny
 from flax import linen as nn
 
-from msa_jax import losses, step, tasks
+from msa_jax import step
 from msa_jax.data.batches import batches
 from msa_jax.ground.types import Method, Outputs, Selection
+from msa_jax.methods import losses, tasks
 from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
 
 # --- One seed: a linear model, gradients by hand -------------------------------------

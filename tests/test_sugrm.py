@@ -17,11 +17,11 @@ from tiny import (
     small,
 )
 
-from msa_jax import config, methods, multitask, step, ulgm
+from msa_jax import config, methods, step
 from msa_jax.data.batches import batches, gather
 from msa_jax.ground.types import TARGETS, Batch, HumanTables, Outputs
 from msa_jax.layers.mrm import Recalibration
-from msa_jax.methods import PAPERS, label_rules, sugrm
+from msa_jax.methods import PAPERS, label_rules, multitask, sugrm, ulgm
 from msa_jax.outputs import Writer
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.train_state import new_state

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tiny import make_split, small
 
-from msa_jax import divergence, losses, methods, tasks
+from msa_jax import methods
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Outputs
-from msa_jax.methods import PAPERS, ucrn
+from msa_jax.methods import PAPERS, divergence, losses, tasks, ucrn
 from msa_jax.text.encoders import FeatureEncoder
 
 EMOTION = jnp.asarray(np.random.default_rng(0).integers(-2, 3, (24, 6)).clip(0) / 1.0)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tiny
 
-from msa_jax import ulgm
 from msa_jax.ground.types import TARGETS
+from msa_jax.methods import ulgm
 
 N, B = 12, 5
 WIDTHS = {"fusion": 6, "text": 5, "audio": 3, "vision": 4}

@@ -9,8 +9,8 @@ import pytest
 import tiny
 from jax.sharding import NamedSharding, PartitionSpec
 
-from msa_jax import ulgm_distance as ulgm
 from msa_jax.ground.types import TARGETS
+from msa_jax.methods import ulgm_distance as ulgm
 from msa_jax.train_state import make_mesh
 
 N, B, WIDTH = 12, 5, 4

@@ -9,14 +9,14 @@ import numpy as np
 from flax import linen as nn
 from jax.interpreters import partial_eval
 
-from msa_jax import optim, ulgm
+from msa_jax import optim
 from msa_jax.config.fields import change, get
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, recall, state_hash
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TARGETS, Batch, Method, Outputs, Split, TrainState
 from msa_jax.layers.dense import ScoreHead
-from msa_jax.methods import label_rules, self_mm
+from msa_jax.methods import label_rules, self_mm, ulgm
 from msa_jax.methods.paper import Paper
 from msa_jax.text.encoders import FeatureEncoder, pool
 from msa_jax.train_state import new_state, seed_keys

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from msa_jax import multitask, tasks, ulgm, ulgm_distance
 from msa_jax.data.batches import shuffled
 from msa_jax.ground.types import Method, PyTree, Split
-from msa_jax.ulgm import Rules
+from msa_jax.methods import multitask, tasks, ulgm, ulgm_distance
+from msa_jax.methods.ulgm import Rules
 
 
 class LabelRule(NamedTuple):

@@ -14,10 +14,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from msa_jax import contrastive_total, losses, tasks
 from msa_jax.config import checks
 from msa_jax.config.fields import Count, Modalities, Share, Size
-from msa_jax.contrastive_total import Readings, Views, Weights
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
 from msa_jax.layers.cutoff import FeatureCutoff
@@ -26,7 +24,8 @@ from msa_jax.layers.encoder_stack import EncoderStack, mean_step
 from msa_jax.layers.recurrent import BidirectionalLstm, SequenceLstm, run_both_ways
 from msa_jax.layers.resample import match_steps
 from msa_jax.layers.siamese_cnn import STRIDES, SiameseCnn, mean_position
-from msa_jax.methods import groups
+from msa_jax.methods import contrastive_total, groups, losses, tasks
+from msa_jax.methods.contrastive_total import Readings, Views, Weights
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.text.encoders import pool
 

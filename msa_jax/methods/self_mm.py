@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from msa_jax import multitask
 from msa_jax.config import checks
 from msa_jax.config.fields import GIVEN, Share, Size
 from msa_jax.ground.errors import UserError
@@ -21,11 +20,11 @@ from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear, ScoreHead
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import last_states
-from msa_jax.methods import groups, label_rules
+from msa_jax.methods import groups, label_rules, multitask
 from msa_jax.methods.paper import Paper
 from msa_jax.methods.torch_names import TEXT, Names
+from msa_jax.methods.ulgm import Rules
 from msa_jax.text.encoders import pool
-from msa_jax.ulgm import Rules
 
 
 class SelfMM(nn.Module):

@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import losses, tasks
 from msa_jax.config import checks
 from msa_jax.config.fields import Share
 from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
-from msa_jax.methods import groups
+from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import Leaf, Names, rows
 

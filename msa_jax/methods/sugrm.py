@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from msa_jax import multitask
 from msa_jax.config import checks
 from msa_jax.config.fields import Share, Size
 from msa_jax.ground.types import MODALITIES, TARGETS, Batch, Method, Outputs
@@ -22,12 +21,12 @@ from msa_jax.layers.crossmodal import CrossmodalTransformer
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import last_states
-from msa_jax.methods import groups, label_rules
+from msa_jax.methods import groups, label_rules, multitask
 from msa_jax.methods.paper import Paper
 from msa_jax.methods.spt import LETTERS
 from msa_jax.methods.spt import TORCH as SPT_TORCH
 from msa_jax.methods.torch_names import TEXT, Names
-from msa_jax.ulgm import Rules
+from msa_jax.methods.ulgm import Rules
 
 
 class CommonSpaceHead(nn.Module):

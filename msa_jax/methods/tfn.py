@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal
 import jax
 from flax import linen as nn
 
-from msa_jax import losses, tasks
 from msa_jax.config.fields import Positive, Share, Size
 from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.subnets import MeanNet, OuterLinear, TextNet, outer, time_mean
-from msa_jax.methods import groups
+from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import TEXT, Names, same
 

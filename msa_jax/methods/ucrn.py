@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from msa_jax import losses, tasks
 from msa_jax.config import checks
 from msa_jax.config.fields import (
     GIVEN,
@@ -25,13 +24,13 @@ from msa_jax.config.fields import (
     Size,
     Traced,
 )
-from msa_jax.divergence import multimodal
 from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs, Task
 from msa_jax.layers.dense import ResidualHead, TwoLayerHead, uniform
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.layers.refinement import Block, RefinementStack, StepMix, last_step
 from msa_jax.layers.spt import Readings
-from msa_jax.methods import groups
+from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods.divergence import multimodal
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import Leaf, Names, rows, turned
 

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import epoch_program, methods, network, optim, step
+from msa_jax import epoch_program, methods, optim, step
 from msa_jax.config import fields
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, TARGETS, Batch, PyTree, Split, TrainState
 from msa_jax.layers.draws import DRAWS
 from msa_jax.layers.recurrence import States
+from msa_jax.methods import network
 from msa_jax.methods.paper import Paper
 from msa_jax.methods.replays.compare import Comparison, floats
 from msa_jax.methods.replays.training import StubEncoder

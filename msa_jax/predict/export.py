@@ -13,11 +13,12 @@ import numpy as np
 from jax import export as jax_export
 from safetensors.numpy import save
 
-from msa_jax import network, workdir
+from msa_jax import workdir
 from msa_jax.data import intake
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import PyTree
+from msa_jax.methods import network
 from msa_jax.predict.exported import ENCODER, PROGRAM, open_export, seed_file
 from msa_jax.predict.model import FROZEN, Live, encoded, flat, predictor
 from msa_jax.predict.model import split_of as as_split

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from msa_jax import epoch_program, finished, methods, network, step, workdir
+from msa_jax import epoch_program, finished, methods, step, workdir
 from msa_jax.data import intake
 from msa_jax.data.batches import gather
 from msa_jax.data.intake import FEATURES, Intake
 from msa_jax.data.sealed_test import state_hash
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Method, PyTree, Split
+from msa_jax.methods import network
 from msa_jax.predict.answers import Predictor
 from msa_jax.predict.stored import read_intake
 from msa_jax.text import as_json, encoders

@@ -38,11 +38,12 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
     import jax
     import jax.numpy as jnp
 
-    from msa_jax import methods, network
+    from msa_jax import methods
     from msa_jax.data import load
     from msa_jax.data.batches import gather
     from msa_jax.ground.backend import set_up_jax
     from msa_jax.inputs import make_inputs
+    from msa_jax.methods import network
 
     set_up_jax(settings.precision)
     dataset = load(settings.data.name, data_dir)

@@ -18,13 +18,13 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from msa_jax import config, methods, network, optim
+from msa_jax import config, methods, optim
 from msa_jax.config import fields
 from msa_jax.data.batches import gather
 from msa_jax.data.known import KNOWN
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs, Split
-from msa_jax.methods import PAPERS
+from msa_jax.methods import PAPERS, network
 from msa_jax.text.encoders import FeatureEncoder
 
 # They share what is compiled, which counts for the test that comes first.

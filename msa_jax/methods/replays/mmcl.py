@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import contrastive, contrastive_total, losses, metrics, optim
-from msa_jax.contrastive_total import Readings, Views, Weights
+from msa_jax import metrics, optim
 from msa_jax.layers import cutoff
+from msa_jax.methods import contrastive, contrastive_total, losses
+from msa_jax.methods.contrastive_total import Readings, Views, Weights
 from msa_jax.methods.replays import mmcl_layers
 from msa_jax.methods.replays.compare import Comparison
 

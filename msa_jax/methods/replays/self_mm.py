@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import multitask, ulgm
 from msa_jax.data.batches import gather
 from msa_jax.ground.types import TARGETS, Batch, LabelTables, Method, Outputs
 from msa_jax.layers import recurrence
 from msa_jax.layers.recurrence import Sequence
-from msa_jax.methods import label_rules, self_mm
+from msa_jax.methods import label_rules, multitask, self_mm, ulgm
 from msa_jax.methods.replays import training
 from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.replays.training import StubEncoder, load, split, under

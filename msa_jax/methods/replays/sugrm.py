@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import multitask, ulgm_distance
 from msa_jax.data.batches import gather
 from msa_jax.ground.types import MODALITIES, TARGETS, Batch, HumanTables, Method, PyTree
 from msa_jax.layers import channels, windows
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.spt import Readings, SparsePhasedTransformer
 from msa_jax.layers.windows import Sampling
-from msa_jax.methods import label_rules, sugrm
+from msa_jax.methods import label_rules, multitask, sugrm, ulgm_distance
 from msa_jax.methods.replays import training
 from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.replays.self_mm import FEATURES, HEADS

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import multitask, ulgm_distance
 from msa_jax.ground.types import TARGETS, Outputs
+from msa_jax.methods import multitask, ulgm_distance
 from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.replays.self_mm import labels_only
 

@@ -7,11 +7,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import divergence, emotion_metrics, losses, metrics
+from msa_jax import emotion_metrics, metrics
 from msa_jax.data import corruptions
 from msa_jax.ground.types import EMOTIONS
 from msa_jax.layers.encoder_stack import mean_step
 from msa_jax.layers.quality import ReluGate, SqueezeGate
+from msa_jax.methods import divergence, losses
 from msa_jax.methods.replays import ucrn_network
 from msa_jax.methods.replays.compare import Comparison
 

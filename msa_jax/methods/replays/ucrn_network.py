@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import divergence, losses
 from msa_jax.ground.types import Batch, PyTree
 from msa_jax.layers import refinement
 from msa_jax.layers.channels import Affine, FeedForward, project
 from msa_jax.layers.refinement import RefinementStack, SlicedLayer
 from msa_jax.layers.spt import Readings
+from msa_jax.methods import divergence, losses
 from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.replays.training import load, under
 from msa_jax.methods.torch_names import to_torch

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from msa_jax import losses
 from msa_jax.ground.types import Batch, Outputs, Split, Task
+from msa_jax.methods import losses
 
 CLASSES = 7  # of sentiment, -3 to 3
 

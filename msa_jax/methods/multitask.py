@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from msa_jax import losses
 from msa_jax.config.fields import Some
 from msa_jax.ground.types import (
     TARGETS,
@@ -15,6 +14,7 @@ from msa_jax.ground.types import (
     LabelTables,
     Outputs,
 )
+from msa_jax.methods import losses
 
 
 def loss(

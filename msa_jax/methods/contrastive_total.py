@@ -7,8 +7,8 @@ from typing import Annotated, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from msa_jax import contrastive, losses
 from msa_jax.config.fields import Bound, Traced
+from msa_jax.methods import contrastive, losses
 
 
 class Views(NamedTuple):

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from msa_jax import ulgm
 from msa_jax.ground.types import MODALITIES, TARGETS, DistanceTables
-from msa_jax.ulgm import Rules
+from msa_jax.methods import ulgm
+from msa_jax.methods.ulgm import Rules
 
 
 def init_tables(
