@@ -9,19 +9,20 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from msa_jax import data, records, train
-from msa_jax.boards import Epoch
+from msa_jax import data, records
 from msa_jax.data import Dataset, store
 from msa_jax.experiment import shuffles
 from msa_jax.ground import hosts
 from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TrainState
-from msa_jax.inputs import Inputs, make_inputs
-from msa_jax.learning import Saved
 from msa_jax.methods import tasks
-from msa_jax.train import Fitted, Trained
-from msa_jax.train_state import make_mesh
+from msa_jax.training import train
+from msa_jax.training.boards import Epoch
+from msa_jax.training.inputs import Inputs, make_inputs
+from msa_jax.training.learning import Saved
+from msa_jax.training.train import Fitted, Trained
+from msa_jax.training.train_state import make_mesh
 
 Keep = Callable[[TrainState, Epoch], None]
 

@@ -17,9 +17,9 @@ from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, StillSealed, recall
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split
-from msa_jax.inputs import Inputs, make_inputs
 from msa_jax.methods import network
-from msa_jax.train_state import make_mesh
+from msa_jax.training.inputs import Inputs, make_inputs
+from msa_jax.training.train_state import make_mesh
 
 
 class FinishedRun(NamedTuple):

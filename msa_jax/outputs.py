@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import checkpoint, memory, metrics, nonfinite, workdir
+from msa_jax import checkpoint, metrics, workdir
 from msa_jax.data import Dataset, intake
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, seal
@@ -15,10 +15,11 @@ from msa_jax.events import Events
 from msa_jax.experiment import baselines, shuffles
 from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.ground.types import MODALITIES, Examples
-from msa_jax.inputs import Inputs, frozen_features, opened
 from msa_jax.methods import tasks
 from msa_jax.text.encoders import Encoder
-from msa_jax.train import Epoch, Fitted, Trained
+from msa_jax.training import memory, nonfinite
+from msa_jax.training.inputs import Inputs, frozen_features, opened
+from msa_jax.training.train import Epoch, Fitted, Trained
 
 SELECTION = (
     "per seed the epoch with the lowest validation loss ({loss}, "

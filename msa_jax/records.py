@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from msa_jax.boards import Epoch
 from msa_jax.checkpoint import Damaged
 from msa_jax.ground import files
-from msa_jax.nonfinite import Fault
+from msa_jax.training.boards import Epoch
+from msa_jax.training.nonfinite import Fault
 
 _GROUPS = ("batches", "train", "valid", "recorded")  # of arrays by name
 

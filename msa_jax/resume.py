@@ -10,9 +10,9 @@ from msa_jax.checkpoint import Damaged
 from msa_jax.data import store
 from msa_jax.experiment.statistics import json_safe
 from msa_jax.ground.errors import UserError
-from msa_jax.inputs import Inputs
-from msa_jax.learning import Saved
 from msa_jax.saver import Before, epochs_folder, states_folder
+from msa_jax.training.inputs import Inputs
+from msa_jax.training.learning import Saved
 
 _NAMED = 5  # differences in a line
 

@@ -14,7 +14,7 @@ from msa_jax.ground import lock
 from msa_jax.ground.backend import set_up_jax
 
 if TYPE_CHECKING:
-    from msa_jax.inputs import Inputs
+    from msa_jax.training.inputs import Inputs
 
 
 def complete_run(
@@ -55,7 +55,7 @@ def _run(
     from msa_jax import beside, outputs, resume, saver
     from msa_jax.data import store
     from msa_jax.progress import TrainingProgress
-    from msa_jax.train_state import describe_mesh
+    from msa_jax.training.train_state import describe_mesh
 
     ready = beside.load(settings, change)
     dataset, inputs, seeds = ready.dataset, ready.inputs, settings.seeds

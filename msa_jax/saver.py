@@ -18,10 +18,10 @@ import jax
 import numpy as np
 
 from msa_jax import checkpoint, records
-from msa_jax.boards import Epoch
 from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TrainState
+from msa_jax.training.boards import Epoch
 
 KEPT = 2  # states
 _PATIENCE = 3.0  # seconds that training waits for a write, once per write

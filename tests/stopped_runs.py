@@ -22,11 +22,12 @@ import numpy as np
 import pytest
 from tiny_runs import heads, settings, tiny_main
 
-from msa_jax import checkpoint, learning, run, saver
-from msa_jax import train as training
+from msa_jax import checkpoint, run, saver
 from msa_jax.data import Dataset
 from msa_jax.experiment import shuffles
 from msa_jax.ground.types import Method
+from msa_jax.training import learning
+from msa_jax.training import train as training
 
 CHANGES = ("replace", "rename", "mkdir", "unlink", "rmdir", "fsync", "truncate")
 

@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from msa_jax.layers import channels
-from msa_jax.train_state import make_mesh
+from msa_jax.training.train_state import make_mesh
 
 
 def two_places(x, rates):

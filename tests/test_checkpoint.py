@@ -7,7 +7,7 @@ from tiny import assert_same
 from msa_jax import checkpoint
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Selection
-from msa_jax.train_state import make_mesh, state_sharding
+from msa_jax.training.train_state import make_mesh, state_sharding
 
 
 def test_what_was_saved_comes_back_to_the_bit(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from flax import linen as nn
 
-from msa_jax import checkpoint, epoch_program, phases, step
+from msa_jax import checkpoint
 from msa_jax.data.batches import batches, count, cut, video_index
 from msa_jax.data.sealed_test import freeze, state_hash
 from msa_jax.ground.errors import UserError
@@ -19,7 +19,8 @@ from msa_jax.ground.types import Method, Outputs, Phase
 from msa_jax.layers import draws
 from msa_jax.methods import PAPERS, network, tasks
 from msa_jax.methods.losses import masked_mean
-from msa_jax.train_state import make_mesh, new_state, seed_keys
+from msa_jax.training import epoch_program, phases, step
+from msa_jax.training.train_state import make_mesh, new_state, seed_keys
 
 TRAIN, VALID = tiny.make_split(10), tiny.make_split(6, seed=1)
 X, Y = np.array(TRAIN.text[:, 0, :2], float), np.array(TRAIN.label, float)

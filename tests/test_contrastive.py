@@ -12,7 +12,7 @@ from tiny import quick
 from msa_jax.methods import contrastive, contrastive_total
 from msa_jax.methods.contrastive_total import Readings, Views, Weights
 from msa_jax.methods.losses import masked_mean
-from msa_jax.train_state import make_mesh
+from msa_jax.training.train_state import make_mesh
 
 UNI = ("prose", "literal", "keys", "simclr")
 UNIFORM = ("wang_isola", "literal", "union", "all_pairs")

@@ -11,15 +11,15 @@ import tiny
 from flax import linen as nn
 from ml_collections import FrozenConfigDict
 
-from msa_jax import step
 from msa_jax.data.sealed_test import Sealed, StillSealed, seal
 from msa_jax.experiment import controls, shuffles
 from msa_jax.experiment.shuffles import AUDIO, AUDIO_VISION, DRAWS, TEXT, VISION
 from msa_jax.ground.types import Outputs
-from msa_jax.inputs import Inputs, opened
 from msa_jax.methods import PAPERS
 from msa_jax.text.encoders import Encoder, FeatureEncoder
-from msa_jax.train_state import make_mesh
+from msa_jax.training import step
+from msa_jax.training.inputs import Inputs, opened
+from msa_jax.training.train_state import make_mesh
 
 SPLIT = tiny.make_split(23, 7)
 METHOD = tiny.make_heads()

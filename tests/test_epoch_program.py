@@ -5,12 +5,12 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from msa_jax import epoch_program, memory
 from msa_jax.ground.errors import UserError
-from msa_jax.memory import Memory
 from msa_jax.methods import PAPERS
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.train_state import make_mesh
+from msa_jax.training import epoch_program, memory
+from msa_jax.training.memory import Memory
+from msa_jax.training.train_state import make_mesh
 
 GB = 10**9
 SAID = (

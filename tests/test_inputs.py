@@ -7,7 +7,6 @@ import pytest
 from flax import linen as nn
 from tiny import make_proof
 
-from msa_jax import inputs
 from msa_jax.data import Dataset, scaling
 from msa_jax.data.padding import aligned_zeros
 from msa_jax.data.scaling import train_columns
@@ -15,6 +14,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples
 from msa_jax.methods import PAPERS
 from msa_jax.text import encoders
+from msa_jax.training import inputs
 
 SENTENCES = ["a good film", "bad", "a bad film indeed", "good good"]
 

@@ -12,8 +12,9 @@ import pytest
 from stopped_runs import Killed, compared, killed_at, left_over, train, watching
 from tiny_runs import ROOT, command, environment, settings, tiny_main
 
-from msa_jax import main, nonfinite
-from msa_jax import train as training
+from msa_jax import main
+from msa_jax.training import nonfinite
+from msa_jax.training import train as training
 
 PLACES = 14  # of about 120 changes of files
 

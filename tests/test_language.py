@@ -6,9 +6,9 @@ from test_inputs import dataset, settings, with_text
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from msa_jax import inputs
 from msa_jax.data import Dataset, language
 from msa_jax.text import encoders
+from msa_jax.training import inputs
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]
 ENGLISH = ["a", "good", "bad", "film", "play", "##ing", "##ed", "playing", "e", "##x"]

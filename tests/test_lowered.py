@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from msa_jax import lanes, memory, step
 from msa_jax.layers import block_attention
 from msa_jax.layers.encoder_stack import EncoderStack
 from msa_jax.methods import PAPERS
 from msa_jax.text import bert
 from msa_jax.text.encoders import Encoder, FeatureEncoder
-from msa_jax.train_state import make_mesh
+from msa_jax.training import lanes, memory, step
+from msa_jax.training.train_state import make_mesh
 
 TRAIN, VALID = tiny.make_split(23), tiny.make_split(11, seed=1)
 UNOPTIMISED = {"xla_backend_optimization_level": 0}

@@ -7,9 +7,9 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from msa_jax import memory
-from msa_jax.memory import Memory, Need
 from msa_jax.methods import PAPERS
+from msa_jax.training import memory
+from msa_jax.training.memory import Memory, Need
 
 GB = 10**9
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import assert_same_shapes, make_params, make_split, quick, small, used
 
-from msa_jax import methods, optim, step
+from msa_jax import methods
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.layers import recurrence
@@ -19,7 +19,13 @@ from msa_jax.layers.resample import match_steps
 from msa_jax.methods import PAPERS, mmcl
 from msa_jax.methods.contrastive_total import Weights
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
+from msa_jax.training import optim, step
+from msa_jax.training.train_state import (
+    make_mesh,
+    new_state,
+    split_sharding,
+    state_sharding,
+)
 
 SPLIT = make_split(24)
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -11,9 +11,9 @@ import tiny
 from stopped_runs import compared, stop, train
 from tiny_runs import data, settings
 
-from msa_jax import step
 from msa_jax.data.batches import batches, shuffled
 from msa_jax.ground.errors import UserError
+from msa_jax.training import step
 
 SAMPLES, SIZE = 32, 8  # of the made-up data; config's batches
 

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from msa_jax import optim
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
+from msa_jax.training import optim
 
 
 def by_documentation(rule, weights, gradients, rate, decay, factors=None):

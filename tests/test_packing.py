@@ -14,11 +14,12 @@ import tiny
 from ml_collections import ConfigDict
 from test_bert import SHAPE, assert_relative, make_params, make_tokens
 
-from msa_jax import epoch_program, methods
+from msa_jax import methods
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.text import bert, packing
-from msa_jax.train_state import make_mesh
+from msa_jax.training import epoch_program
+from msa_jax.training.train_state import make_mesh
 
 ENCODER = bert.OwnBertEncoder(SHAPE)
 STEPS, WIDTH = 9, 16

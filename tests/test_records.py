@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from msa_jax import boards, records, workdir
-from msa_jax.boards import Epoch
+from msa_jax import records, workdir
 from msa_jax.checkpoint import Damaged
-from msa_jax.nonfinite import Fault
+from msa_jax.training import boards
+from msa_jax.training.boards import Epoch
+from msa_jax.training.nonfinite import Fault
 
 
 def epoch(number=3, **changes) -> Epoch:

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from msa_jax.layers import recurrence
 from msa_jax.layers.recurrence import Sequence, Weights
-from msa_jax.train_state import make_mesh
+from msa_jax.training.train_state import make_mesh
 
 SIZES = ((9, 3, 4), (13, 2, 6))  # steps, inputs, width of two LSTMs
 FORMS = {"cpu": recurrence._in_turn, "accelerator": recurrence._together}

@@ -18,7 +18,6 @@ from msa_jax import config as defaults
 from msa_jax.experiment import controls
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES
-from msa_jax.inputs import opened
 from msa_jax.methods import PAPERS
 from msa_jax.robustness import __main__ as command
 from msa_jax.robustness import (
@@ -30,6 +29,7 @@ from msa_jax.robustness import (
     reduced,
     tables,
 )
+from msa_jax.training.inputs import opened
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (3, 4)

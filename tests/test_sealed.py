@@ -11,8 +11,6 @@ from test_layout import TREES
 from tiny import make_heads, make_proof
 from tiny_runs import SEEDS, VALID, data, settings
 
-from msa_jax import epoch_program, step, train
-from msa_jax import inputs as preparation
 from msa_jax.data import Dataset
 from msa_jax.data.sealed_test import (
     Frozen,
@@ -25,7 +23,9 @@ from msa_jax.data.sealed_test import (
 )
 from msa_jax.ground.types import Examples, Selection, TrainState
 from msa_jax.outputs import Writer
-from msa_jax.train_state import make_mesh
+from msa_jax.training import epoch_program, step, train
+from msa_jax.training import inputs as preparation
+from msa_jax.training.train_state import make_mesh
 
 
 class Selected(typing.NamedTuple):
@@ -355,6 +355,6 @@ def test_only_the_end_of_training_and_a_finished_run_make_a_proof():
             found |= {module} if name in names else set()
         return found
 
-    assert callers("freeze") == {"msa_jax.train"}
+    assert callers("freeze") == {"msa_jax.training.train"}
     assert callers("recall") == {"msa_jax.finished"}
     assert callers("Frozen") == {"msa_jax.data.sealed_test"}

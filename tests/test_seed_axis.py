@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msa_jax import seed_axis
 from msa_jax.ground.types import Selection, TrainState
-from msa_jax.train_state import make_mesh, state_sharding
+from msa_jax.training import seed_axis
+from msa_jax.training.train_state import make_mesh, state_sharding
 
 
 def states(active):

@@ -9,7 +9,7 @@ from msa_jax.data.batches import gather
 from msa_jax.ground.types import TARGETS
 from msa_jax.methods import self_mm
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.train_state import make_mesh
+from msa_jax.training.train_state import make_mesh
 
 N = 9
 SPLIT = tiny.make_split(N)

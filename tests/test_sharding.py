@@ -15,12 +15,13 @@ import tiny
 from ml_collections import ConfigDict, FrozenConfigDict
 from small_runs import small_config
 
-from msa_jax import checkpoint, train
+from msa_jax import checkpoint
 from msa_jax.data import load
 from msa_jax.ground.types import TrainState
-from msa_jax.inputs import make_inputs
-from msa_jax.learning import Saved
-from msa_jax.train_state import make_mesh
+from msa_jax.training import train
+from msa_jax.training.inputs import make_inputs
+from msa_jax.training.learning import Saved
+from msa_jax.training.train_state import make_mesh
 
 TOLERANCE, OF_LABELS = 5e-5, 2e-4
 EPOCHS = 3  # generated labels enter the loss in the third

@@ -10,14 +10,15 @@ import pytest
 from flax import linen as nn
 from tiny import make_params, make_split, quick, small, used
 
-from msa_jax import methods, optim, step
+from msa_jax import methods
 from msa_jax.data.batches import gather
 from msa_jax.ground.types import MODALITIES, Batch, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import PAPERS
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.train_state import drawing, make_mesh, new_state, seed_keys
+from msa_jax.training import optim, step
+from msa_jax.training.train_state import drawing, make_mesh, new_state, seed_keys
 
 
 def tiny(**changes):

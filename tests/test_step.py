@@ -10,11 +10,16 @@ import pytest
 import tiny
 from flax import linen as nn
 
-from msa_jax import step
 from msa_jax.data.batches import batches
 from msa_jax.ground.types import Method, Outputs, Selection
 from msa_jax.methods import losses, tasks
-from msa_jax.train_state import make_mesh, new_state, split_sharding, state_sharding
+from msa_jax.training import step
+from msa_jax.training.train_state import (
+    make_mesh,
+    new_state,
+    split_sharding,
+    state_sharding,
+)
 
 # --- One seed: a linear model, gradients by hand -------------------------------------
 

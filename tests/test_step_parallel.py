@@ -17,8 +17,8 @@ import pytest
 import tiny
 from jax.sharding import NamedSharding, PartitionSpec
 
-from msa_jax import step
-from msa_jax.train_state import make_mesh, split_sharding, state_sharding
+from msa_jax.training import step
+from msa_jax.training.train_state import make_mesh, split_sharding, state_sharding
 
 TRAIN, VALID = tiny.make_split(23), tiny.make_split(11, seed=1)
 SEEDS = (11, 12, 13, 14, 15)

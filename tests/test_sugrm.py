@@ -17,14 +17,15 @@ from tiny import (
     small,
 )
 
-from msa_jax import config, methods, step
+from msa_jax import config, methods
 from msa_jax.data.batches import batches, gather
 from msa_jax.ground.types import TARGETS, Batch, HumanTables, Outputs
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.methods import PAPERS, label_rules, multitask, sugrm, ulgm
 from msa_jax.outputs import Writer
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.train_state import new_state
+from msa_jax.training import step
+from msa_jax.training.train_state import new_state
 
 SPLIT = make_split(24)
 BATCH = gather(SPLIT, jnp.arange(8))

@@ -11,12 +11,12 @@ from ml_collections import FrozenConfigDict
 from tiny_runs import VALID, data, settings, tiny_main
 
 from configs import smoke as smoke_config
-from msa_jax import nonfinite, train
 from msa_jax.data import load
-from msa_jax.inputs import make_inputs
 from msa_jax.methods import network
 from msa_jax.text import packing
-from msa_jax.train_state import make_mesh
+from msa_jax.training import nonfinite, train
+from msa_jax.training.inputs import make_inputs
+from msa_jax.training.train_state import make_mesh
 
 # Measured on CPU, predictions and u-labels of 5 epochs: a seed alone 0, vmapped 5e-7.
 TOLERANCE = 1e-4

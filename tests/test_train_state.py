@@ -8,9 +8,9 @@ from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from msa_jax import train_state
 from msa_jax.data.batches import shuffled
 from msa_jax.ground.errors import UserError
+from msa_jax.training import train_state
 
 TRAIN = tiny.make_split(6)
 

@@ -5,12 +5,12 @@ import pytest
 from test_data_plain import present
 from test_data_store import command
 
-from msa_jax import inputs
 from msa_jax.data import known, load, twin_emotions, twins
 from msa_jax.data.card import content_sha256
 from msa_jax.data.known import KNOWN
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
+from msa_jax.training import inputs
 
 
 def shapes(examples) -> dict[str, tuple]:

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from msa_jax.ground.types import TARGETS
 from msa_jax.methods import ulgm_distance as ulgm
-from msa_jax.train_state import make_mesh
+from msa_jax.training.train_state import make_mesh
 
 N, B, WIDTH = 12, 5, 4
 LABEL = np.array([3, -3, 0, 1.5, -0.5, 3, -2, 0, 2.5, -1, 0.5, -3])

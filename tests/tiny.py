@@ -9,7 +9,6 @@ import numpy as np
 from flax import linen as nn
 from jax.interpreters import partial_eval
 
-from msa_jax import optim
 from msa_jax.config.fields import change, get
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, recall, state_hash
@@ -19,7 +18,8 @@ from msa_jax.layers.dense import ScoreHead
 from msa_jax.methods import label_rules, self_mm, ulgm
 from msa_jax.methods.paper import Paper
 from msa_jax.text.encoders import FeatureEncoder, pool
-from msa_jax.train_state import new_state, seed_keys
+from msa_jax.training import optim
+from msa_jax.training.train_state import new_state, seed_keys
 
 RATES = {
     name: {"rate": rate, "decay": 1e-3}

@@ -95,7 +95,8 @@ def tiny_main(
 ) -> Iterator[pytest.MonkeyPatch]:
     """Let `main` train the tiny method on the tiny data for the length of a block."""
     from msa_jax import data as datasets
-    from msa_jax import epoch_program, report
+    from msa_jax import report
+    from msa_jax.training import epoch_program
 
     def write(folder: Path) -> None:
         (folder / "report.html").write_text("none")

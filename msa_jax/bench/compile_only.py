@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import epoch_program, memory
 from msa_jax.bench import encoders, hlo, operations, shapes, targets
 from msa_jax.bench.options import load_config
 from msa_jax.data.batches import fold
@@ -27,7 +26,8 @@ from msa_jax.layers.recurrence import CHUNK
 from msa_jax.methods import check
 from msa_jax.text import bert
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.train_state import make_mesh
+from msa_jax.training import epoch_program, memory
+from msa_jax.training.train_state import make_mesh
 
 LARGE = 10_000_000  # bytes from which padding matters
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from msa_jax import epoch_program, methods, optim, step
+from msa_jax import methods
 from msa_jax.bench import encoders, measure, shapes
 from msa_jax.bench.options import load_config
 from msa_jax.bench.table import Row
@@ -21,7 +21,8 @@ from msa_jax.bench.whole_step import sides_of
 from msa_jax.ground.types import Split
 from msa_jax.text import packing
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.train_state import make_mesh, new_state, seed_keys
+from msa_jax.training import epoch_program, optim, step
+from msa_jax.training.train_state import make_mesh, new_state, seed_keys
 
 
 def run(options: Any, name: str, shape: shapes.Shape) -> list[Row]:

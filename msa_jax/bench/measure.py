@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from msa_jax import phases
 from msa_jax.bench import operations
 from msa_jax.ground.types import Batch, Method, Split
 from msa_jax.methods import network
+from msa_jax.training import phases
 
 EPOCH = 2  # the first in which ULGM makes labels
 

@@ -11,7 +11,7 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from msa_jax.memory import programs
+from msa_jax.training.memory import programs
 
 
 def count(program: ClosedJaxpr, platform: str) -> float:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from msa_jax import methods, optim
+from msa_jax import methods
 from msa_jax.bench import against, measure, shapes
 from msa_jax.bench.options import load_config
 from msa_jax.bench.table import Row, step_row
 from msa_jax.text.encoders import FeatureEncoder
+from msa_jax.training import optim
 
 BATCHES = 4  # steps of a call
 

@@ -16,16 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from msa_jax import methods, optim
+from msa_jax import methods
 from msa_jax.bench import against, encoders, measure, operations, shapes
 from msa_jax.bench.options import SIDES, load_config
 from msa_jax.bench.table import Row, step_row
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Split
-from msa_jax.step import Rules, predict, train_epoch
 from msa_jax.text import packing
-from msa_jax.train_state import new_state
+from msa_jax.training import optim
+from msa_jax.training.step import Rules, predict, train_epoch
+from msa_jax.training.train_state import new_state
 
 BATCHES = 4
 

@@ -17,7 +17,7 @@ from msa_jax.data import corruptions
 from msa_jax.data.batches import gather
 from msa_jax.experiment.shuffles import partners
 from msa_jax.ground.types import MODALITIES, Split
-from msa_jax.inputs import Inputs, changed
+from msa_jax.training.inputs import Inputs, changed
 from msa_jax.workdir import TRAINED_SHUFFLED, TRAINED_WITHOUT
 
 _DRAW = 1000  # of the shuffle: none of those that runs are tested with

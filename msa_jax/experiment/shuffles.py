@@ -16,16 +16,17 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from msa_jax import metrics, seed_axis, train
+from msa_jax import metrics
 from msa_jax.config import reads
 from msa_jax.data.batches import count, cut, gather, in_order
 from msa_jax.data.sealed_test import Sealed
-from msa_jax.epoch_program import layout_of_seeds
 from msa_jax.experiment.statistics import summarise
 from msa_jax.ground import hosts
 from msa_jax.ground.types import Method, Split
 from msa_jax.methods import network
-from msa_jax.train_state import lying, split_sharding, state_sharding
+from msa_jax.training import seed_axis, train
+from msa_jax.training.epoch_program import layout_of_seeds
+from msa_jax.training.train_state import lying, split_sharding, state_sharding
 
 DRAWS = 5
 SHUFFLED = " shuffled across test samples"

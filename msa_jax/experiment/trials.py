@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from msa_jax import epoch_program, lanes, learning
-from msa_jax.boards import Epoch
 from msa_jax.config import reads, with_values
 from msa_jax.data import Dataset
 from msa_jax.experiment.search import Group, Trial
 from msa_jax.ground import hosts
 from msa_jax.ground.types import Split
-from msa_jax.inputs import make_inputs
 from msa_jax.methods import tasks
 from msa_jax.text.encoders import Encoder
-from msa_jax.train_state import make_mesh
+from msa_jax.training import epoch_program, lanes, learning
+from msa_jax.training.boards import Epoch
+from msa_jax.training.inputs import make_inputs
+from msa_jax.training.train_state import make_mesh
 
 MOST_LANES = 16
 

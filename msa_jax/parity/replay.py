@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import epoch_program, methods, optim, step
+from msa_jax import methods
 from msa_jax.config import fields
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
@@ -30,7 +30,8 @@ from msa_jax.methods.replays.training import StubEncoder
 from msa_jax.methods.torch_names import from_torch, to_torch
 from msa_jax.parity.schema import Case, cases
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.train_state import new_state
+from msa_jax.training import epoch_program, optim, step
+from msa_jax.training.train_state import new_state
 
 Arrays = Mapping[str, np.ndarray]
 # Values that references name otherwise.

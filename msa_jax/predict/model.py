@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from msa_jax import epoch_program, finished, methods, step, workdir
+from msa_jax import finished, methods, workdir
 from msa_jax.data import intake
 from msa_jax.data.batches import gather
 from msa_jax.data.intake import FEATURES, Intake
@@ -20,7 +20,8 @@ from msa_jax.methods import network
 from msa_jax.predict.answers import Predictor
 from msa_jax.predict.stored import read_intake
 from msa_jax.text import as_json, encoders
-from msa_jax.train_state import make_mesh
+from msa_jax.training import epoch_program, step
+from msa_jax.training.train_state import make_mesh
 
 FROZEN = "frozen_encoder"  # in front of the names of its parameters
 

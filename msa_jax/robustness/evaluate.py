@@ -6,13 +6,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from msa_jax import metrics, step
+from msa_jax import metrics
 from msa_jax.config import reads
-from msa_jax.epoch_program import layout_of_seeds
 from msa_jax.finished import FinishedRun
 from msa_jax.robustness import passes
 from msa_jax.robustness.passes import Passes, Row
-from msa_jax.train_state import split_sharding, state_sharding
+from msa_jax.training import step
+from msa_jax.training.epoch_program import layout_of_seeds
+from msa_jax.training.train_state import split_sharding, state_sharding
 
 ROWS_A_CALL = 8  # rows of the table that one call of the program takes
 

@@ -14,9 +14,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from msa_jax.boards import Epoch
 from msa_jax.experiment.search import Group
 from msa_jax.report.tune_page import form, loss, span
+from msa_jax.training.boards import Epoch
 
 
 class SearchProgress:

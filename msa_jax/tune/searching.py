@@ -10,11 +10,11 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax import methods, workdir
 from msa_jax.data import Dataset, store
-from msa_jax.epoch_program import steps_per_epoch
 from msa_jax.experiment import search, trials
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import tasks
 from msa_jax.report import tune_page
+from msa_jax.training.epoch_program import steps_per_epoch
 from msa_jax.tune import ledger, results, winner
 from msa_jax.tune.progress import SearchProgress
 

@@ -18,7 +18,7 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from msa_jax import config, methods, optim
+from msa_jax import config, methods
 from msa_jax.config import fields
 from msa_jax.data.batches import gather
 from msa_jax.data.known import KNOWN
@@ -26,6 +26,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs, Split
 from msa_jax.methods import PAPERS, network
 from msa_jax.text.encoders import FeatureEncoder
+from msa_jax.training import optim
 
 # They share what is compiled, which counts for the test that comes first.
 pytestmark = [pytest.mark.xdist_group("methods"), pytest.mark.long(90)]

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import metrics, optim
+from msa_jax import metrics
 from msa_jax.layers import cutoff
 from msa_jax.methods import contrastive, contrastive_total, losses
 from msa_jax.methods.contrastive_total import Readings, Views, Weights
 from msa_jax.methods.replays import mmcl_layers
 from msa_jax.methods.replays.compare import Comparison
+from msa_jax.training import optim
 
 Arrays = Mapping[str, np.ndarray]
 UNI = {

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import optim, step
 from msa_jax.data.batches import batches
 from msa_jax.ground.types import TARGETS, Method, PyTree, Selection, Split, TrainState
 from msa_jax.methods import network
 from msa_jax.methods.replays.compare import Comparison
 from msa_jax.methods.torch_names import Names, from_torch, to_torch
-from msa_jax.train_state import new_state
+from msa_jax.training import optim, step
+from msa_jax.training.train_state import new_state
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from msa_jax.ground.errors import UserError
-from msa_jax.step import EpochLog
+from msa_jax.training.step import EpochLog
 
 _SHOWN = 5  # sample ids in a line; the file has all
 

@@ -12,12 +12,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PRNGKeyArray
 
-from msa_jax import phases
 from msa_jax.data.batches import INIT_STREAM, gather
 from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Selection, Split, TrainState
 from msa_jax.methods import network
+from msa_jax.training import phases
 
 
 def make_mesh(

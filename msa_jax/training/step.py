@@ -15,7 +15,6 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from msa_jax import optim, phases
 from msa_jax.data.batches import (
     DROPOUT_STREAM,
     batches,
@@ -36,9 +35,10 @@ from msa_jax.ground.types import (
     TrainState,
 )
 from msa_jax.methods import losses, network
-from msa_jax.seed_axis import Divide, division, over_groups, over_seed_axis
 from msa_jax.text.packing import Sizes, by_size
-from msa_jax.train_state import split_sharding, state_sharding
+from msa_jax.training import optim, phases
+from msa_jax.training.seed_axis import Divide, division, over_groups, over_seed_axis
+from msa_jax.training.train_state import split_sharding, state_sharding
 
 Read = Callable[
     [Outputs], PyTree

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax import boards, metrics, nonfinite
-from msa_jax.boards import Epoch
+from msa_jax import metrics
 from msa_jax.ground import hosts
 from msa_jax.ground.types import TrainState
-from msa_jax.lanes import Program, going_on
-from msa_jax.nonfinite import Fault
+from msa_jax.training import boards, nonfinite
+from msa_jax.training.boards import Epoch
+from msa_jax.training.lanes import Program, going_on
+from msa_jax.training.nonfinite import Fault
 
 
 class Saved(NamedTuple):

@@ -16,13 +16,14 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from msa_jax import memory, methods, optim, step
+from msa_jax import methods
 from msa_jax.config import with_values
 from msa_jax.data.batches import count
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Split, TrainState
 from msa_jax.text import packing
-from msa_jax.train_state import (
+from msa_jax.training import memory, optim, step
+from msa_jax.training.train_state import (
     Draw,
     drawing,
     start_shapes,

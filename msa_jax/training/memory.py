@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
-from msa_jax import phases
 from msa_jax.data.batches import DROPOUT_STREAM, gather, utterances
 from msa_jax.ground.types import Method, PyTree, Split, TrainState
 from msa_jax.methods import network
+from msa_jax.training import phases
 
 SHARE = 0.9  # of the device's memory that a run may plan with
 COMPILED_SHARE = 0.95  # of it, for a program whose bytes the compiler has counted

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.nonfinite import Fault
+from msa_jax.training.nonfinite import Fault
 
 
 class Epoch(NamedTuple):

@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import epoch_program, memory, methods, step
+from msa_jax import methods
 from msa_jax.data.batches import count, cut, fold, shuffled
 from msa_jax.ground import hosts
 from msa_jax.ground.types import Method, Split, TrainState
 from msa_jax.text import packing
 from msa_jax.text.encoders import Encoder
-from msa_jax.train_state import make_start, split_sharding, state_sharding
+from msa_jax.training import epoch_program, memory, step
+from msa_jax.training.train_state import make_start, split_sharding, state_sharding
 
 
 class Program(NamedTuple):

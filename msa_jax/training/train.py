@@ -8,20 +8,20 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import memory, nonfinite, step
-from msa_jax.boards import Epoch
 from msa_jax.data.batches import fold
 from msa_jax.data.sealed_test import Frozen, freeze
-from msa_jax.epoch_program import choose_sizes, layout_of_seeds, platform
 from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Split, TrainState
-from msa_jax.inputs import Inputs, opened
-from msa_jax.lanes import prepare
-from msa_jax.learning import Run, Saved, run
 from msa_jax.text import packing
 from msa_jax.text.encoders import Encoder
-from msa_jax.train_state import lying, split_sharding
+from msa_jax.training import memory, nonfinite, step
+from msa_jax.training.boards import Epoch
+from msa_jax.training.epoch_program import choose_sizes, layout_of_seeds, platform
+from msa_jax.training.inputs import Inputs, opened
+from msa_jax.training.lanes import prepare
+from msa_jax.training.learning import Run, Saved, run
+from msa_jax.training.train_state import lying, split_sharding
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
 

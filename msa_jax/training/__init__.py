@@ -1,0 +1,1 @@
+"""Splits and a method -> selected parameters: program, loop, state."""
