@@ -7,13 +7,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import checkpoint, metrics, workdir
+from msa_jax import checkpoint, workdir
 from msa_jax.data import Dataset, intake
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, seal
+from msa_jax.evaluation import baselines, metrics
+from msa_jax.evaluation.statistics import json_safe, summarise
 from msa_jax.events import Events
-from msa_jax.experiment import baselines, shuffles
-from msa_jax.experiment.statistics import json_safe, summarise
+from msa_jax.experiment import shuffles
 from msa_jax.ground.types import MODALITIES, Examples
 from msa_jax.methods import tasks
 from msa_jax.text.encoders import Encoder

@@ -8,7 +8,7 @@ from typing import Any
 from msa_jax import checkpoint, records, workdir
 from msa_jax.checkpoint import Damaged
 from msa_jax.data import store
-from msa_jax.experiment.statistics import json_safe
+from msa_jax.evaluation.statistics import json_safe
 from msa_jax.ground.errors import UserError
 from msa_jax.saver import Before, epochs_folder, states_folder
 from msa_jax.training.inputs import Inputs

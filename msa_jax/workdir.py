@@ -14,7 +14,7 @@ import numpy as np
 
 from msa_jax.config.sections import ADDED
 from msa_jax.data import store
-from msa_jax.experiment.statistics import json_safe
+from msa_jax.evaluation.statistics import json_safe
 from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
 

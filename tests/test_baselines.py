@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from msa_jax.experiment import boosting, pooling
-from msa_jax.experiment.baselines import (
+from msa_jax.evaluation import boosting, pooling
+from msa_jax.evaluation.baselines import (
     AUDIO_VISION,
     BAG_OF_WORDS,
     BOOSTING,
@@ -18,11 +18,11 @@ from msa_jax.experiment.baselines import (
     in_order,
     scores,
 )
-from msa_jax.experiment.classifiers import questions
-from msa_jax.experiment.pooling import words
-from msa_jax.experiment.regressors import ALPHAS, majority, ridge
+from msa_jax.evaluation.classifiers import questions
+from msa_jax.evaluation.metrics import score
+from msa_jax.evaluation.pooling import words
+from msa_jax.evaluation.regressors import ALPHAS, majority, ridge
 from msa_jax.ground.types import Examples
-from msa_jax.metrics import score
 
 
 def examples(label, transcript=None, text=None, length=None):

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax import methods, metrics
+from msa_jax import methods
 from msa_jax.data.known import KNOWN
+from msa_jax.evaluation import metrics
 from msa_jax.experiment import catalogue, mmsa
 from msa_jax.experiment.spec import ACC2, CORR, MAE, Column, Head, Ours, Table, parts
 from msa_jax.ground.errors import UserError

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from test_report import _Page, fake_run, printed
 
-from msa_jax import metric_names, report
-from msa_jax.experiment.classifiers import questions
-from msa_jax.experiment.statistics import json_safe, summarise
+from msa_jax import report
+from msa_jax.evaluation import metric_names
+from msa_jax.evaluation.classifiers import questions
+from msa_jax.evaluation.metrics import score
+from msa_jax.evaluation.statistics import json_safe, summarise
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import EMOTIONS
-from msa_jax.metrics import score
 from msa_jax.report import class_figures, tables
 from msa_jax.report.reading import Predictions, read
 

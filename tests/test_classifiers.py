@@ -8,14 +8,14 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from test_baselines import baselines, examples, spoken
 
-from msa_jax.experiment import boosting
-from msa_jax.experiment.baselines import (
+from msa_jax.evaluation import boosting
+from msa_jax.evaluation.baselines import (
     ALL_ABSENT,
     LOGISTIC_BAG,
     LOGISTIC_TEXT,
     MAJORITY,
 )
-from msa_jax.experiment.classifiers import STRENGTHS, logistic, most_frequent, questions
+from msa_jax.evaluation.classifiers import STRENGTHS, logistic, most_frequent, questions
 
 CLASSES = ("two_class", "seven_class", "seven_class_sdk")
 

@@ -6,18 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from msa_jax.experiment import resampling
-from msa_jax.experiment.compare import (
-    Answers,
-    Measure,
-    cells,
-    columns_of,
-    warnings_of,
-)
-from msa_jax.experiment.statistics import summarise
+from msa_jax.evaluation import resampling
+from msa_jax.evaluation.compare import Answers, Measure, cells, columns_of, warnings_of
+from msa_jax.evaluation.metric_names import IN_OTHER_TABLES, METRICS
+from msa_jax.evaluation.metrics import score
+from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
-from msa_jax.metric_names import IN_OTHER_TABLES, METRICS
-from msa_jax.metrics import score
 
 KINDS = ("mosi", "sims", "two_class", "seven_class", "seven_class_sdk", "emotion")
 MAE = Measure(0, "mae", "MAE", False, True, 3)

@@ -11,8 +11,8 @@ from table_reading import TablePage, rows_of
 from test_report import _Page, fake_run
 
 from msa_jax import report
+from msa_jax.evaluation.metric_names import METRICS
 from msa_jax.ground.errors import UserError
-from msa_jax.metric_names import METRICS
 from msa_jax.report import comparison, table_words
 
 SEEDS = (1, 2, 3, 4, 5, 6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from msa_jax.emotion_metrics import (
+from msa_jax.evaluation.emotion_metrics import (
     emotion_metrics,
     rounded_class,
     sdk_class,

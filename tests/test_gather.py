@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from msa_jax import metrics, workdir
+from msa_jax import workdir
+from msa_jax.evaluation import metrics
+from msa_jax.evaluation.statistics import summarise
 from msa_jax.experiment import shuffles
 from msa_jax.experiment.spec import ACC2, MAE, Column, Head, Ours, Table, one, parts
-from msa_jax.experiment.statistics import summarise
 from msa_jax.ground.errors import UserError
 from msa_jax.report import table_page
 from msa_jax.reproduce import cells, columns, entries, gather, readings

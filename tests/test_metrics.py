@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from msa_jax.evaluation.metrics import mosi_metrics, score, sims_metrics, weighted_f1
 from msa_jax.ground.errors import UserError
-from msa_jax.metrics import mosi_metrics, score, sims_metrics, weighted_f1
 
 GOLDENS = np.load(Path(__file__).parent / "goldens" / "metrics.npz")
 CASES = sorted({key.split("/")[0] for key in GOLDENS.files if "/" in key})

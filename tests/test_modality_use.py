@@ -6,7 +6,7 @@ import pytest
 from test_report import _Page, fake_run
 
 from msa_jax import report
-from msa_jax.experiment.statistics import summarise
+from msa_jax.evaluation.statistics import summarise
 from msa_jax.report import modality_use
 from msa_jax.report.reading import read
 

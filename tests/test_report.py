@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from msa_jax import report
-from msa_jax.experiment.baselines import MEAN, NAMES
-from msa_jax.experiment.statistics import json_safe, summarise
+from msa_jax.evaluation.baselines import MEAN, NAMES
+from msa_jax.evaluation.metric_names import METRICS
+from msa_jax.evaluation.metrics import score
+from msa_jax.evaluation.statistics import json_safe, summarise
 from msa_jax.ground.errors import UserError
-from msa_jax.metric_names import METRICS
-from msa_jax.metrics import score
 from msa_jax.report import tables
 from msa_jax.report.console import results_table
 from msa_jax.report.reading import read

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from msa_jax.experiment import resampling
-from msa_jax.experiment.statistics import summarise
-from msa_jax.metrics import score
+from msa_jax.evaluation import resampling
+from msa_jax.evaluation.metrics import score
+from msa_jax.evaluation.statistics import summarise
 
 DOCS = Path(__file__).parents[1] / "docs" / "statistics.md"
 

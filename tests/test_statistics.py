@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from msa_jax.experiment.statistics import json_safe, smallest_sign_flip_p, summarise
+from msa_jax.evaluation.statistics import json_safe, smallest_sign_flip_p, summarise
 
 
 def test_by_hand():

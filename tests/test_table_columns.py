@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from msa_jax import metrics
+from msa_jax.evaluation import metrics
 from msa_jax.experiment import catalogue
 from msa_jax.experiment.spec import ACC2, ACC7, MAE, Column, Part, parts
 from msa_jax.ground.errors import UserError

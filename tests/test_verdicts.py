@@ -2,9 +2,9 @@
 
 import pytest
 
-from msa_jax.experiment import resampling, verdicts
-from msa_jax.experiment.statistics import summarise
-from msa_jax.experiment.verdicts import Measure
+from msa_jax.evaluation import resampling, verdicts
+from msa_jax.evaluation.statistics import summarise
+from msa_jax.evaluation.verdicts import Measure
 
 MAE = Measure(0, "mae", "MAE", False, True, 3)
 CORR = Measure(1, "corr", "Corr", False, False, 3)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from msa_jax.experiment import weighted
-from msa_jax.metrics import score
+from msa_jax.evaluation import weighted
+from msa_jax.evaluation.metrics import score
 
 KINDS = {
     "mosi": 0,

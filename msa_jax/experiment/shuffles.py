@@ -16,11 +16,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from msa_jax import metrics
 from msa_jax.config import reads
 from msa_jax.data.batches import count, cut, gather, in_order
 from msa_jax.data.sealed_test import Sealed
-from msa_jax.experiment.statistics import summarise
+from msa_jax.evaluation import metrics
+from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground import hosts
 from msa_jax.ground.types import Method, Split
 from msa_jax.methods import network

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from msa_jax.experiment import baselines
+from msa_jax.evaluation import baselines
 from msa_jax.report.tables import form, form_interval, metrics_of, over
 
 # Column heads narrow enough for 80 columns with three seeds, and what they stand for;

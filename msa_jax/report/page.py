@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msa_jax.metric_names import units
+from msa_jax.evaluation.metric_names import units
 from msa_jax.report import (
     class_figures,
     figures,

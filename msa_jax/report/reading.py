@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.evaluation.metric_names import METRICS
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TARGETS
-from msa_jax.metric_names import METRICS
 
 SCHEMA = 1  # of results.json
 

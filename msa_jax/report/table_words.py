@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from msa_jax.metric_names import METRICS
+from msa_jax.evaluation.metric_names import METRICS
 from msa_jax.report import table_rows
 from msa_jax.report.tables import count, lines_of
 

@@ -3,16 +3,16 @@
 import math
 from typing import Any
 
-from msa_jax.experiment.baselines import in_order
-from msa_jax.experiment.statistics import smallest_sign_flip_p
-from msa_jax.ground.types import EMOTIONS
-from msa_jax.metric_names import (
+from msa_jax.evaluation.baselines import in_order
+from msa_jax.evaluation.metric_names import (
     HEADLINE,
     IN_OTHER_TABLES,
     METRICS,
     Metric,
     primary,
 )
+from msa_jax.evaluation.statistics import smallest_sign_flip_p
+from msa_jax.ground.types import EMOTIONS
 from msa_jax.report.reading import number
 
 INTERVAL = (

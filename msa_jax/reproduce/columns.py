@@ -7,7 +7,7 @@ as the nearest metric there is, or left out; what changed is said.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msa_jax import metric_names
+from msa_jax.evaluation import metric_names
 from msa_jax.experiment.spec import Column, Part, Table
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import tasks

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.experiment import compare
+from msa_jax.evaluation import compare
 from msa_jax.ground.errors import UserError
 from msa_jax.reproduce import cells
 from msa_jax.reproduce.cells import Wanted

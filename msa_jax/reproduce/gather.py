@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msa_jax import metric_names
-from msa_jax.experiment import compare, shuffles
+from msa_jax.evaluation import compare, metric_names
+from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.experiment import shuffles
 from msa_jax.experiment.spec import Column, Part, Table
-from msa_jax.experiment.statistics import json_safe, summarise
 from msa_jax.methods import tasks
 from msa_jax.reproduce import cells, readings, words
 from msa_jax.reproduce import entries as entries_of

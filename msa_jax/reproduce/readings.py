@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.experiment import resampling
+from msa_jax.evaluation import resampling
 from msa_jax.experiment.spec import Column
 from msa_jax.reproduce.entries import Entry
 

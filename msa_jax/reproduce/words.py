@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.config import reads
-from msa_jax.experiment import compare
+from msa_jax.evaluation import compare
 from msa_jax.experiment.spec import Part
 from msa_jax.reproduce.cells import Wanted
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from msa_jax import metrics
 from msa_jax.config import reads
+from msa_jax.evaluation import metrics
 from msa_jax.finished import FinishedRun
 from msa_jax.robustness import passes
 from msa_jax.robustness.passes import Passes, Row

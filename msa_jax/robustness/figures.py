@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.metric_names import Metric
+from msa_jax.evaluation.metric_names import Metric
 from msa_jax.report.drawing import (
     INK,
     MUTED,

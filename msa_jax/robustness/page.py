@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from msa_jax.metric_names import HEADLINE, Metric, units
+from msa_jax.evaluation.metric_names import HEADLINE, Metric, units
 from msa_jax.report import rendering, tables
 from msa_jax.report.drawing import STYLE, to_png, to_svg
 from msa_jax.report.page import Drawn

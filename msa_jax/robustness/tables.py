@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from msa_jax.config import reads
-from msa_jax.experiment.statistics import summarise
+from msa_jax.evaluation.metric_names import Metric
+from msa_jax.evaluation.statistics import summarise
 from msa_jax.finished import FinishedRun
-from msa_jax.metric_names import Metric
 from msa_jax.report.tables import metrics_of
 from msa_jax.robustness import evaluate, measures, passes
 from msa_jax.robustness.evaluate import Evaluated

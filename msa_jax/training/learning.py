@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax import metrics
+from msa_jax.evaluation import metrics
 from msa_jax.ground import hosts
 from msa_jax.ground.types import TrainState
 from msa_jax.training import boards, nonfinite

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from msa_jax import metrics
+from msa_jax.evaluation import metrics
 from msa_jax.methods.replays.compare import Comparison
 
 NAMES = {

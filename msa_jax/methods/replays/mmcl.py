@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import metrics
+from msa_jax.evaluation import metrics
 from msa_jax.layers import cutoff
 from msa_jax.methods import contrastive, contrastive_total, losses
 from msa_jax.methods.contrastive_total import Readings, Views, Weights

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import emotion_metrics, metrics
 from msa_jax.data import corruptions
+from msa_jax.evaluation import emotion_metrics, metrics
 from msa_jax.ground.types import EMOTIONS
 from msa_jax.layers.encoder_stack import mean_step
 from msa_jax.layers.quality import ReluGate, SqueezeGate

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.experiment import resampling, verdicts
-from msa_jax.experiment.resampling import ALPHA
-from msa_jax.experiment.statistics import json_safe, summarise
-from msa_jax.experiment.verdicts import Measure
+from msa_jax.evaluation import resampling, verdicts
+from msa_jax.evaluation.metrics import score
+from msa_jax.evaluation.resampling import ALPHA
+from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.evaluation.verdicts import Measure
 from msa_jax.ground.errors import UserError
-from msa_jax.metrics import score
 
 _NATURAL = {"mae": True, "corr": False, "mae7": True}  # not percent; lower is better?
 _FEW = 3  # rows that a warning names one by one

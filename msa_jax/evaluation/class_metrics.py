@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from msa_jax.emotion_metrics import rounded_class, sdk_class
+from msa_jax.evaluation.emotion_metrics import rounded_class, sdk_class
 
 
 def two_class_metrics(logit: np.ndarray, label: np.ndarray) -> dict[str, float]:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.experiment import weighted
-from msa_jax.experiment.statistics import smallest_sign_flip_p
+from msa_jax.evaluation import weighted
+from msa_jax.evaluation.statistics import smallest_sign_flip_p
 
 LEVEL = 0.95  # of intervals
 ALPHA = 0.05  # of tests

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from msa_jax.experiment import boosting, classifiers, pooling, regressors
+from msa_jax.evaluation import boosting, classifiers, pooling, regressors
+from msa_jax.evaluation.metrics import score
 from msa_jax.ground.types import Examples
-from msa_jax.metrics import score
 
 MEAN = "mean predictor"
 MAJORITY = "majority class"
@@ -74,7 +74,7 @@ def answers(
         valid: chooses penalty and number of trees, by MAE; of classes and emotions by
             cross-entropy.
         test: answered once.
-        kind: the metrics (`msa_jax.metrics.score`): scores are asked of ridge
+        kind: the metrics (`msa_jax.evaluation.metrics.score`): scores are asked of ridge
             regression, classes and emotions of logistic regression.
         frozen: features [n, h] of the texts of train, valid and test from an encoder
             that was not trained on them. Text given as features [n, t, d] is used in

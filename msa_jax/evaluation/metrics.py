@@ -6,8 +6,8 @@ as <= 0.1, which after conversion to float64 it would not.
 
 import numpy as np
 
-from msa_jax.class_metrics import seven_class_metrics, two_class_metrics
-from msa_jax.emotion_metrics import emotion_metrics
+from msa_jax.evaluation.class_metrics import seven_class_metrics, two_class_metrics
+from msa_jax.evaluation.emotion_metrics import emotion_metrics
 from msa_jax.ground.errors import UserError
 
 SIMS_EDGES = {  # classes are open below and closed above, so 0 is negative

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.experiment.classifiers import Questions, constant, joined, spread
+from msa_jax.evaluation.classifiers import Questions, constant, joined, spread
 
 ROUNDS, PATIENCE = 200, 15
 # One thread: sums of several would be added in any order. Each split tries a fifth of

@@ -3,16 +3,16 @@
 A resampled test set is the same samples with other counts, and every metric here is a
 function of a few sums over samples. So ten thousand resamples are one matrix product,
 counts times the samples' `terms`, and `values` of its result. The definitions are
-those of `msa_jax.metrics.score`, which a test compares on random resamples.
+those of `msa_jax.evaluation.metrics.score`, which a test compares on random resamples.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from msa_jax.emotion_metrics import rounded_class, sdk_class
+from msa_jax.evaluation.emotion_metrics import rounded_class, sdk_class
+from msa_jax.evaluation.metrics import SIMS_EDGES
 from msa_jax.ground.types import EMOTIONS
-from msa_jax.metrics import SIMS_EDGES
 
 # A variance below this share of the mean square is rounding: the values are constant.
 _CONSTANT = 1e-10

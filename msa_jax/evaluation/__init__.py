@@ -1,0 +1,1 @@
+"""Answers -> numbers: metrics, baselines, intervals, tests of differences."""
