@@ -17,10 +17,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
-from msa_jax import workdir
 from msa_jax.config import cli
 from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
+from msa_jax.runs import workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config file")
 _WORKDIR = flags.DEFINE_string(
@@ -55,8 +55,8 @@ def main(argv: list[str]) -> int:
                 "--coordinator, --processes and --process_id need --distributed"
             )
         return _show(frozen, folder)
-    from msa_jax import beside
     from msa_jax.ground import hosts
+    from msa_jax.runs import beside
 
     with hosts.joined(hosts.Cluster(*where)):
         if not hosts.is_first():
@@ -70,12 +70,13 @@ def _show(frozen: FrozenConfigDict, folder: Path) -> int:
     """Run, unless it is done; print the results."""
     done = workdir.finished(folder, frozen.to_dict())
     if done is not None:
-        from msa_jax import finished
+        from msa_jax.runs import finished
 
         finished.require_own(folder, done, "give another --workdir")
     headline = f"already done in {folder} (delete it to run again)" if done else "done"
     if done is None or not _complete(folder):
-        from msa_jax import report, run
+        from msa_jax import report
+        from msa_jax.runs import run
 
         done = run.complete_run(frozen, workdir.open_workdir(folder))
         with lock.held(folder):
@@ -92,7 +93,7 @@ def _show(frozen: FrozenConfigDict, folder: Path) -> int:
 
 def _complete(folder: Path) -> bool:
     """Say whether a run was not killed after its results."""
-    from msa_jax import saver
+    from msa_jax.runs import saver
 
     return (folder / "report.html").exists() and not saver.left_over(folder)
 

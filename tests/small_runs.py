@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from msa_jax import report, run
+from msa_jax import report
 from msa_jax.data import load
 from msa_jax.ground.types import Examples
 from msa_jax.methods import PAPERS
 from msa_jax.predict import __main__ as command
+from msa_jax.runs import run
 
 SEEDS = (3, 4)
 SIZE = 12

@@ -22,10 +22,9 @@ import numpy as np
 import pytest
 from tiny_runs import heads, settings, tiny_main
 
-from msa_jax import checkpoint, run, saver
 from msa_jax.data import Dataset
-from msa_jax.experiment import shuffles
 from msa_jax.ground.types import Method
+from msa_jax.runs import checkpoint, run, saver, shuffled_test
 from msa_jax.training import learning
 from msa_jax.training import train as training
 
@@ -74,7 +73,11 @@ def _share(patch: pytest.MonkeyPatch, known: dict[Any, Any]) -> None:
             known[key] = make()
         return known[key]
 
-    prepare, evaluate, answers = training.prepare, training.evaluate, shuffles.answers
+    prepare, evaluate, answers = (
+        training.prepare,
+        training.evaluate,
+        shuffled_test.answers,
+    )
 
     def evaluated(settings, fitted, *rest):
         key = "evaluate", fitted.frozen.sha256
@@ -87,7 +90,7 @@ def _share(patch: pytest.MonkeyPatch, known: dict[Any, Any]) -> None:
 
     patch.setattr(training, "prepare", lambda *x: once("program", lambda: prepare(*x)))
     patch.setattr(training, "evaluate", evaluated)
-    patch.setattr(shuffles, "answers", answered)
+    patch.setattr(shuffled_test, "answers", answered)
 
 
 def stop(folder: Path, at: int, **how: Any) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tiny import assert_same
 
-from msa_jax import checkpoint
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Selection
+from msa_jax.runs import checkpoint
 from msa_jax.training.train_state import make_mesh, state_sharding
 
 

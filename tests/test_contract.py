@@ -11,7 +11,6 @@ import pytest
 import tiny
 from flax import linen as nn
 
-from msa_jax import checkpoint
 from msa_jax.data.batches import batches, count, cut, video_index
 from msa_jax.data.sealed_test import freeze, state_hash
 from msa_jax.ground.errors import UserError
@@ -19,6 +18,7 @@ from msa_jax.ground.types import Method, Outputs, Phase
 from msa_jax.layers import draws
 from msa_jax.methods import PAPERS, network, tasks
 from msa_jax.methods.losses import masked_mean
+from msa_jax.runs import checkpoint
 from msa_jax.training import epoch_program, phases, step
 from msa_jax.training.train_state import make_mesh, new_state, seed_keys
 

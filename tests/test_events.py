@@ -7,7 +7,7 @@ import time
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
-from msa_jax.events import Events
+from msa_jax.runs.events import Events
 
 
 def records(path):

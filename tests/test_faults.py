@@ -13,9 +13,9 @@ import pytest
 from stopped_runs import compared, left_over, stop, train
 from tiny_runs import ROOT, command, data, environment
 
-from msa_jax import saver, workdir
 from msa_jax.config import cli
 from msa_jax.ground import files, lock
+from msa_jax.runs import saver, workdir
 
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -15,9 +15,9 @@ import pytest
 from stopped_runs import stop, train
 from tiny_runs import ROOT, call, command, environment, results, settings
 
-from msa_jax import beside
 from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
+from msa_jax.runs import beside
 from msa_jax.training.boards import Epoch
 from msa_jax.training.learning import Saved
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from msa_jax import main, workdir
+from msa_jax import main
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
+from msa_jax.runs import workdir
 
 # Its fixture is the suite's one run of everything: BERT, recurrence, data, report.
 pytestmark = pytest.mark.long(90)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 
-from msa_jax import workdir
 from msa_jax.data import intake
 from msa_jax.ground.errors import UserError
 from msa_jax.predict import __main__ as command
 from msa_jax.predict import answers, export, exported, model, stored
+from msa_jax.runs import workdir
 from tests import guarded
 from tests.small_runs import SEEDS, SIZE, answered, jsonl, of_seeds, own, train
 

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from msa_jax import workdir
 from msa_jax.config import cli
 from msa_jax.predict import __main__ as command
 from msa_jax.predict import export, exported, model
+from msa_jax.runs import workdir
 from msa_jax.text import bert, packing
 from tests.hostile_lines import HOSTILE
 from tests.small_runs import answered, jsonl, of_seeds, own, train

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from msa_jax.progress import TrainingProgress, _line, _span
+from msa_jax.runs.progress import TrainingProgress, _line, _span
 from msa_jax.training.train import Epoch
 
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from msa_jax import records, workdir
-from msa_jax.checkpoint import Damaged
+from msa_jax.runs import records, workdir
+from msa_jax.runs.checkpoint import Damaged
 from msa_jax.training import boards
 from msa_jax.training.boards import Epoch
 from msa_jax.training.nonfinite import Fault

@@ -9,8 +9,8 @@ from test_checkpoint import damages
 from tiny import assert_same
 from tiny_runs import data, settings
 
-from msa_jax import resume, saver
 from msa_jax.ground.errors import UserError
+from msa_jax.runs import resume, saver
 
 LATEST = 4  # epochs that the stopped run has done
 

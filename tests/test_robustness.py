@@ -13,8 +13,8 @@ import pytest
 from ml_collections import FrozenConfigDict
 from tiny import make_heads, make_proof
 
-from msa_jax import checkpoint, finished, methods, report, run, workdir
 from msa_jax import config as defaults
+from msa_jax import methods, report
 from msa_jax.experiment import controls
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES
@@ -29,6 +29,7 @@ from msa_jax.robustness import (
     reduced,
     tables,
 )
+from msa_jax.runs import checkpoint, finished, run, workdir
 from msa_jax.training.inputs import opened
 
 ROOT = Path(__file__).parents[1]

@@ -9,9 +9,9 @@ from test_report import _Page, fake_run
 from msa_jax import report
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples
-from msa_jax.outputs import texts
 from msa_jax.report import sample_paths, samples
 from msa_jax.report.reading import History, Run, Samples, ULabels
+from msa_jax.runs.writer import texts
 from msa_jax.text.encoders import Encoder
 
 NAMES = np.array(["b", "a", "d", "c", "e"])

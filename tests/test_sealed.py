@@ -22,7 +22,7 @@ from msa_jax.data.sealed_test import (
     state_hash,
 )
 from msa_jax.ground.types import Examples, Selection, TrainState
-from msa_jax.outputs import Writer
+from msa_jax.runs.writer import Writer
 from msa_jax.training import epoch_program, step, train
 from msa_jax.training import inputs as preparation
 from msa_jax.training.train_state import make_mesh
@@ -356,5 +356,5 @@ def test_only_the_end_of_training_and_a_finished_run_make_a_proof():
         return found
 
     assert callers("freeze") == {"msa_jax.training.train"}
-    assert callers("recall") == {"msa_jax.finished"}
+    assert callers("recall") == {"msa_jax.runs.finished"}
     assert callers("Frozen") == {"msa_jax.data.sealed_test"}

@@ -15,9 +15,9 @@ import tiny
 from ml_collections import ConfigDict, FrozenConfigDict
 from small_runs import small_config
 
-from msa_jax import checkpoint
 from msa_jax.data import load
 from msa_jax.ground.types import TrainState
+from msa_jax.runs import checkpoint
 from msa_jax.training import train
 from msa_jax.training.inputs import make_inputs
 from msa_jax.training.learning import Saved

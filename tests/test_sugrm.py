@@ -22,7 +22,7 @@ from msa_jax.data.batches import batches, gather
 from msa_jax.ground.types import TARGETS, Batch, HumanTables, Outputs
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.methods import PAPERS, label_rules, multitask, sugrm, ulgm
-from msa_jax.outputs import Writer
+from msa_jax.runs.writer import Writer
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training import step
 from msa_jax.training.train_state import new_state

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from msa_jax import workdir
 from msa_jax.data import sealed_test, store
 from msa_jax.ground.errors import UserError
+from msa_jax.runs import workdir
 
 CONFIG = {
     "seeds": (1, 2),

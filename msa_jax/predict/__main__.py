@@ -120,7 +120,7 @@ def _open(given: Any) -> "Predictor":
 
 
 def _live(given: Any) -> Any:
-    from msa_jax import finished
+    from msa_jax.runs import finished
 
     folder = Path(given.workdir)
     finished.read_results(folder)  # says so if the run is not finished

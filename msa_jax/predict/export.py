@@ -13,7 +13,6 @@ import numpy as np
 from jax import export as jax_export
 from safetensors.numpy import save
 
-from msa_jax import workdir
 from msa_jax.data import intake
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
@@ -23,6 +22,7 @@ from msa_jax.predict.exported import ENCODER, PROGRAM, open_export, seed_file
 from msa_jax.predict.model import FROZEN, Live, encoded, flat, predictor
 from msa_jax.predict.model import split_of as as_split
 from msa_jax.report import rendering
+from msa_jax.runs import workdir
 
 TOLERANCE = 1e-5
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -14,11 +14,11 @@ from jax import export as jax_export
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from msa_jax import workdir
 from msa_jax.data.intake import Intake, blank
 from msa_jax.ground.errors import UserError
 from msa_jax.predict.answers import NAMES, Predictor
 from msa_jax.predict.stored import read_intake
+from msa_jax.runs import workdir
 
 PROGRAM, ENCODER = "forward.stablehlo", "encoder.safetensors"
 BATCH = 32  # samples at a time; a program takes any number

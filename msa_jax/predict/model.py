@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from msa_jax import finished, methods, workdir
+from msa_jax import methods
 from msa_jax.data import intake
 from msa_jax.data.batches import gather
 from msa_jax.data.intake import FEATURES, Intake
@@ -19,6 +19,7 @@ from msa_jax.ground.types import MODALITIES, Method, PyTree, Split
 from msa_jax.methods import network
 from msa_jax.predict.answers import Predictor
 from msa_jax.predict.stored import read_intake
+from msa_jax.runs import finished, workdir
 from msa_jax.text import as_json, encoders
 from msa_jax.training import epoch_program, step
 from msa_jax.training.train_state import make_mesh

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from msa_jax import workdir
 from msa_jax.data import intake
 from msa_jax.data.intake import Intake
 from msa_jax.ground.errors import UserError
 from msa_jax.predict.answers import NAMES
+from msa_jax.runs import workdir
 
 
 def read_intake(folder: Path) -> Intake:

@@ -4,9 +4,9 @@ from collections.abc import Container
 from typing import Any
 
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, primary
-from msa_jax.experiment.shuffles import AUDIO, DRAWS, SHUFFLED, VISION
 from msa_jax.report.reading import number
 from msa_jax.report.tables import form, form_interval, metrics_of
+from msa_jax.runs.shuffled_test import AUDIO, DRAWS, SHUFFLED, VISION
 
 _ROUNDING = 1e-6  # of sums in another order
 CAPTION = (

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax import workdir
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TARGETS
 from msa_jax.report import embedding
 from msa_jax.report.reading import Features, Run
+from msa_jax.runs import workdir
 
 FUSED = TARGETS[0]
 MOST = 1000  # samples of a panel where there are several features: t-SNE takes time

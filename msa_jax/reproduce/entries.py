@@ -12,7 +12,7 @@ from msa_jax.evaluation import compare
 from msa_jax.ground.errors import UserError
 from msa_jax.reproduce import cells
 from msa_jax.reproduce.cells import Wanted
-from msa_jax.workdir import read_json
+from msa_jax.runs.workdir import read_json
 
 
 class Entry(NamedTuple):

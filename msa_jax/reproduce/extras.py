@@ -6,9 +6,9 @@ from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import workdir
 from msa_jax.reproduce import cells, readings
 from msa_jax.reproduce.cells import Wanted
+from msa_jax.runs import workdir
 
 REPEATS = 5  # draws of each random corruption
 

@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 from msa_jax.evaluation import compare, metric_names
 from msa_jax.evaluation.statistics import json_safe, summarise
-from msa_jax.experiment import shuffles
 from msa_jax.experiment.spec import Column, Part, Table
 from msa_jax.methods import tasks
 from msa_jax.reproduce import cells, readings, words
 from msa_jax.reproduce import entries as entries_of
 from msa_jax.reproduce.cells import Wanted
 from msa_jax.reproduce.entries import Entry
-from msa_jax.workdir import HISTORY
+from msa_jax.runs import shuffled_test
+from msa_jax.runs.workdir import HISTORY
 
 SCHEMA = 1
 
@@ -266,7 +266,11 @@ def _uses(place: _Place, entries: Sequence[Entry]) -> dict[str, Any]:
         for seed, folder in entry.runs.items():
             results = entry.results[folder]
             controls = results.get("controls") or {}
-            read = (shuffles.AUDIO_VISION, shuffles.AUDIO, shuffles.VISION)
+            read = (
+                shuffled_test.AUDIO_VISION,
+                shuffled_test.AUDIO,
+                shuffled_test.VISION,
+            )
             control = next((controls[name] for name in read if name in controls), {})
             lane = results["seeds"].index(seed)
             for key, cell in control.items():

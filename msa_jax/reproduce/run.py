@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import workdir
 from msa_jax.config import cli
 from msa_jax.data import store, synthetic
 from msa_jax.experiment.spec import Table
 from msa_jax.ground.errors import UserError
 from msa_jax.reproduce import cells, columns, extras, gather, listing
 from msa_jax.reproduce.cells import Wanted
+from msa_jax.runs import workdir
 
 RUNS = "runs"  # folder, beside the pages, of all runs of tables
 
@@ -161,8 +161,8 @@ def train_all(
 
 
 def _trainer(asked: Asked) -> Callable[[Job, Path], None]:
-    from msa_jax import run
     from msa_jax.experiment import controls
+    from msa_jax.runs import run
 
     def train(job: Job, folder: Path) -> None:
         import jax

@@ -43,9 +43,9 @@ def command() -> None:
     if given.repeats < 1:
         raise UserError(f"--repeats {given.repeats}: must be at least 1")
     folder = Path(given.folder or given.workdir)
-    from msa_jax import finished  # jax and all the methods: slow to import
     from msa_jax.ground.backend import set_up_jax
     from msa_jax.robustness.measure import measure
+    from msa_jax.runs import finished  # jax and all the methods: slow to import
 
     finished.read_results(folder)  # says so if the run is not finished
     set_up_jax(finished.read_config(folder).precision)

@@ -8,9 +8,9 @@ import numpy as np
 
 from msa_jax.config import reads
 from msa_jax.evaluation import metrics
-from msa_jax.finished import FinishedRun
 from msa_jax.robustness import passes
 from msa_jax.robustness.passes import Passes, Row
+from msa_jax.runs.finished import FinishedRun
 from msa_jax.training import step
 from msa_jax.training.epoch_program import layout_of_seeds
 from msa_jax.training.train_state import split_sharding, state_sharding

@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.progress import Progress
 
-from msa_jax import finished, workdir
 from msa_jax.config import reads
 from msa_jax.report.tables import cautions, metrics_of
 from msa_jax.robustness import evaluate, page, passes, reduced, tables
+from msa_jax.runs import finished, workdir
 
 
 def measure(folder: Path, data_dir: str | None, repeats: int, retrain: bool) -> Path:

@@ -7,11 +7,12 @@ from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import report, workdir
+from msa_jax import report
 from msa_jax.experiment import controls
-from msa_jax.finished import FinishedRun
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES
+from msa_jax.runs import workdir
+from msa_jax.runs.finished import FinishedRun
 
 
 def folder_of(robustness: Path, kept: tuple[str, ...]) -> Path:

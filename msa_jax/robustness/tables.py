@@ -8,11 +8,11 @@ import numpy as np
 from msa_jax.config import reads
 from msa_jax.evaluation.metric_names import Metric
 from msa_jax.evaluation.statistics import summarise
-from msa_jax.finished import FinishedRun
 from msa_jax.report.tables import metrics_of
 from msa_jax.robustness import evaluate, measures, passes
 from msa_jax.robustness.evaluate import Evaluated
 from msa_jax.robustness.passes import COMBINATIONS, KINDS, Kind
+from msa_jax.runs.finished import FinishedRun
 
 PerSeed = dict[str, list[float]]  # metric -> a value per seed
 

@@ -18,11 +18,12 @@ from typing import Any
 from absl import flags
 from ml_collections import FrozenConfigDict, config_flags
 
-from msa_jax import methods, workdir
+from msa_jax import methods
 from msa_jax.config import cli
 from msa_jax.experiment import search
 from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError
+from msa_jax.runs import workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "what trials start from")
 _SWEEP = flags.DEFINE_string("sweep", None, "file with get_sweep(): field -> values")

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msa_jax import workdir
 from msa_jax.data import store
 from msa_jax.evaluation.statistics import json_safe
 from msa_jax.experiment.search import Axis, LogUniform, Trial, Uniform
 from msa_jax.experiment.trials import Outcome
 from msa_jax.ground.errors import UserError
+from msa_jax.runs import workdir
 
 SEARCH, TRIALS = "search.json", "trials.jsonl"
 

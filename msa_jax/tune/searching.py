@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import methods, workdir
+from msa_jax import methods
 from msa_jax.data import Dataset, store
 from msa_jax.experiment import search, trials
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import tasks
 from msa_jax.report import tune_page
+from msa_jax.runs import workdir
 from msa_jax.training.epoch_program import steps_per_epoch
 from msa_jax.tune import ledger, results, winner
 from msa_jax.tune.progress import SearchProgress

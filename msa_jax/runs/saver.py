@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from msa_jax import checkpoint, records
 from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TrainState
+from msa_jax.runs import checkpoint, records
 from msa_jax.training.boards import Epoch
 
 KEPT = 2  # states

@@ -7,16 +7,15 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import checkpoint, workdir
 from msa_jax.data import Dataset, intake
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, seal
 from msa_jax.evaluation import baselines, metrics
 from msa_jax.evaluation.statistics import json_safe, summarise
-from msa_jax.events import Events
-from msa_jax.experiment import shuffles
 from msa_jax.ground.types import MODALITIES, Examples
 from msa_jax.methods import tasks
+from msa_jax.runs import checkpoint, shuffled_test, workdir
+from msa_jax.runs.events import Events
 from msa_jax.text.encoders import Encoder
 from msa_jax.training import memory, nonfinite
 from msa_jax.training.inputs import Inputs, frozen_features, opened
@@ -122,7 +121,7 @@ class Writer:
     def finish(
         self,
         trained: Trained,
-        shuffled: shuffles.Answers,
+        shuffled: shuffled_test.Answers,
         times: dict[str, Any],
         notes: Sequence[str] = (),
     ) -> dict[str, Any]:
@@ -170,7 +169,7 @@ class Writer:
             "epochs_run": dict(zip(seeds, fitted.epochs_run, strict=True)),
             "valid": self._scores(valid_truth, fitted.valid_prediction),
             "test": self._scores(test_truth, trained.test_prediction),
-            "controls": shuffles.summaries(self._kind, test_truth, shuffled),
+            "controls": shuffled_test.summaries(self._kind, test_truth, shuffled),
             "baselines": self._baselines(splits, test_truth, frozen),
             "state_sha256": dict(zip(seeds, frozen.sha256, strict=True)),
             "notes": [

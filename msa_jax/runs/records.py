@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from msa_jax.checkpoint import Damaged
 from msa_jax.ground import files
+from msa_jax.runs.checkpoint import Damaged
 from msa_jax.training.boards import Epoch
 from msa_jax.training.nonfinite import Fault
 

@@ -9,14 +9,14 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from msa_jax import data, records
+from msa_jax import data
 from msa_jax.data import Dataset, store
-from msa_jax.experiment import shuffles
 from msa_jax.ground import hosts
 from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TrainState
 from msa_jax.methods import tasks
+from msa_jax.runs import records, shuffled_test
 from msa_jax.training import train
 from msa_jax.training.boards import Epoch
 from msa_jax.training.inputs import Inputs, make_inputs
@@ -99,10 +99,12 @@ def fit(
 
 def evaluate(
     settings: FrozenConfigDict, ready: Ready, fitted: Fitted
-) -> tuple[Trained, shuffles.Answers]:
+) -> tuple[Trained, shuffled_test.Answers]:
     """Answer test with the selected parameters, as it is and with others' inputs."""
     trained = train.evaluate(settings, fitted, ready.inputs, ready.mesh)
-    return trained, shuffles.answers(settings, fitted, ready.inputs.test, ready.mesh)
+    return trained, shuffled_test.answers(
+        settings, fitted, ready.inputs.test, ready.mesh
+    )
 
 
 def _idle(*given: Any) -> None:

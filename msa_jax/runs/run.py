@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import FrozenConfigDict
 
-from msa_jax import workdir
 from msa_jax.ground import lock
 from msa_jax.ground.backend import set_up_jax
+from msa_jax.runs import workdir
 
 if TYPE_CHECKING:
     from msa_jax.training.inputs import Inputs
@@ -36,7 +36,7 @@ def complete_run(
         UserError: among others: another process works in the folder, or it holds an
             unfinished run of another configuration or on other data.
     """
-    from msa_jax import saver
+    from msa_jax.runs import saver
 
     with lock.held(folder):
         done = workdir.finished(folder, settings.to_dict())
@@ -52,9 +52,9 @@ def _run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
     set_up_jax(settings.precision)
-    from msa_jax import beside, outputs, resume, saver
     from msa_jax.data import store
-    from msa_jax.progress import TrainingProgress
+    from msa_jax.runs import beside, resume, saver, writer
+    from msa_jax.runs.progress import TrainingProgress
     from msa_jax.training.train_state import describe_mesh
 
     ready = beside.load(settings, change)
@@ -69,7 +69,7 @@ def _run(
     )
     saved, already = resume.find(folder, identity, provenance, print)
     beside.begin(ready, saved)
-    writer = outputs.Writer(folder, settings, dataset, inputs, provenance)
+    writer = writer.Writer(folder, settings, dataset, inputs, provenance)
     print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     print(f"text: {inputs.encoder.description}")
     if devices := describe_mesh(ready.mesh, settings):

@@ -11,13 +11,14 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from msa_jax import checkpoint, methods, workdir
+from msa_jax import methods
 from msa_jax.data import Dataset, load, store
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, StillSealed, recall
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.methods import network
+from msa_jax.runs import checkpoint, workdir
 from msa_jax.training.inputs import Inputs, make_inputs
 from msa_jax.training.train_state import make_mesh
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msa_jax import checkpoint, records, workdir
-from msa_jax.checkpoint import Damaged
 from msa_jax.data import store
 from msa_jax.evaluation.statistics import json_safe
 from msa_jax.ground.errors import UserError
-from msa_jax.saver import Before, epochs_folder, states_folder
+from msa_jax.runs import checkpoint, records, workdir
+from msa_jax.runs.checkpoint import Damaged
+from msa_jax.runs.saver import Before, epochs_folder, states_folder
 from msa_jax.training.inputs import Inputs
 from msa_jax.training.learning import Saved
 

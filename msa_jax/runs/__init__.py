@@ -1,0 +1,1 @@
+"""One run and its folder: what is written while it trains, and read when it ended."""
