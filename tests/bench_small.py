@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.bench import measure, shapes
+from msa_jax.studies.bench import measure, shapes
 
 # Vision is as wide as the embedding on purpose: its weights are laid out differently.
 SMALL = shapes.Shape(

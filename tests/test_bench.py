@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from msa_jax import methods
-from msa_jax.bench import measure, shapes, table
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES
 from msa_jax.methods import PAPERS
+from msa_jax.studies.bench import measure, shapes, table
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training import optim
 from msa_jax.training.step import Rules, train_epoch

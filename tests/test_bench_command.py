@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from msa_jax.bench import against, encoders, shapes, whole_step
-from msa_jax.bench.options import SIDES
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
+from msa_jax.studies.bench import against, encoders, shapes, whole_step
+from msa_jax.studies.bench.options import SIDES
 
 ROOT = Path(__file__).parents[1]
 

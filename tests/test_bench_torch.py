@@ -7,12 +7,12 @@ import pytest
 from flax import linen as nn
 
 from msa_jax import methods
-from msa_jax.bench import against, measure, shapes
 from msa_jax.ground.types import MODALITIES, TARGETS
 from msa_jax.methods import PAPERS
 from msa_jax.methods import self_mm as ours_self_mm
 from msa_jax.methods import ucrn as ours_ucrn
 from msa_jax.methods.torch_names import to_torch
+from msa_jax.studies.bench import against, measure, shapes
 from msa_jax.text import bert
 from msa_jax.text.encoders import FeatureEncoder
 from tests import tiny

@@ -9,10 +9,10 @@ import pytest
 from msa_jax import methods
 from msa_jax.data.known import KNOWN
 from msa_jax.evaluation import metrics
-from msa_jax.experiment import catalogue, mmsa
-from msa_jax.experiment.spec import ACC2, CORR, MAE, Column, Head, Ours, Table, parts
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS, tasks
+from msa_jax.studies import catalogue, mmsa
+from msa_jax.studies.spec import ACC2, CORR, MAE, Column, Head, Ours, Table, parts
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EVERY = [

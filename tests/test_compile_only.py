@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from msa_jax.bench import compile_only, options, targets
 from msa_jax.ground.errors import UserError
+from msa_jax.studies.bench import compile_only, options, targets
 
 ROOT = Path(__file__).parents[1]
 METHODS = ("self_mm", "sugrm", "mmcl", "ucrn", "spt")

@@ -12,11 +12,11 @@ from flax import linen as nn
 from ml_collections import FrozenConfigDict
 
 from msa_jax.data.sealed_test import Sealed, StillSealed, seal
-from msa_jax.experiment import controls
 from msa_jax.ground.types import Outputs
 from msa_jax.methods import PAPERS
 from msa_jax.runs import shuffled_test
 from msa_jax.runs.shuffled_test import AUDIO, AUDIO_VISION, DRAWS, TEXT, VISION
+from msa_jax.studies import controls
 from msa_jax.text.encoders import Encoder, FeatureEncoder
 from msa_jax.training import step
 from msa_jax.training.inputs import Inputs, opened

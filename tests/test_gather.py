@@ -7,11 +7,11 @@ import pytest
 
 from msa_jax.evaluation import metrics
 from msa_jax.evaluation.statistics import summarise
-from msa_jax.experiment.spec import ACC2, MAE, Column, Head, Ours, Table, one, parts
 from msa_jax.ground.errors import UserError
 from msa_jax.report import table_page
-from msa_jax.reproduce import cells, columns, entries, gather, readings
 from msa_jax.runs import shuffled_test, workdir
+from msa_jax.studies.reproduce import cells, columns, entries, gather, readings
+from msa_jax.studies.spec import ACC2, MAE, Column, Head, Ours, Table, one, parts
 
 CARD = {
     "name": "mosi_real",

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from msa_jax.bench import hlo
+from msa_jax.studies.bench import hlo
 
 TEXT = """\
 HloModule jit_f, is_scheduled=true, entry_computation_layout={(f32[4,8]{1,0})->f32[4,8]{1,0}}

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from msa_jax.bench.operations import count
 from msa_jax.layers import recurrence
+from msa_jax.studies.bench.operations import count
 from msa_jax.text import bert
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from msa_jax.experiment import catalogue, mmsa
+from msa_jax.studies import catalogue, mmsa
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PAPERS = catalogue.load(CONFIGS)

@@ -13,9 +13,9 @@ import tiny
 
 from msa_jax.layers import spt
 from msa_jax.methods import ulgm
-from msa_jax.methods.replays import sugrm
-from msa_jax.methods.replays.compare import Comparison
-from msa_jax.parity.__main__ import replay_file
+from msa_jax.studies.parity.__main__ import replay_file
+from msa_jax.studies.parity.replays import sugrm
+from msa_jax.studies.parity.replays.compare import Comparison
 
 GOLDENS = Path(__file__).parent / "goldens"
 # Replayed elsewhere: modes of SPT below, the sizes of all four pairs in test_ucrn.py,

@@ -7,12 +7,12 @@ import pytest
 
 from msa_jax.config import cli
 from msa_jax.config.fields import change
-from msa_jax.experiment import catalogue
-from msa_jax.experiment.spec import MAE, Ours, Table, parts
 from msa_jax.ground.errors import UserError
-from msa_jax.reproduce import __main__ as command
-from msa_jax.reproduce import cells, listing, run, words
-from msa_jax.reproduce.recipes import recipe
+from msa_jax.studies import catalogue
+from msa_jax.studies.reproduce import __main__ as command
+from msa_jax.studies.reproduce import cells, listing, run, words
+from msa_jax.studies.reproduce.recipes import recipe
+from msa_jax.studies.spec import MAE, Ours, Table, parts
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CARD = {

@@ -15,12 +15,13 @@ from tiny import make_heads, make_proof
 
 from msa_jax import config as defaults
 from msa_jax import methods, report
-from msa_jax.experiment import controls
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES
 from msa_jax.methods import PAPERS
-from msa_jax.robustness import __main__ as command
-from msa_jax.robustness import (
+from msa_jax.runs import checkpoint, finished, run, workdir
+from msa_jax.studies import controls
+from msa_jax.studies.robustness import __main__ as command
+from msa_jax.studies.robustness import (
     evaluate,
     measure,
     measures,
@@ -29,7 +30,6 @@ from msa_jax.robustness import (
     reduced,
     tables,
 )
-from msa_jax.runs import checkpoint, finished, run, workdir
 from msa_jax.training.inputs import opened
 
 ROOT = Path(__file__).parents[1]

@@ -7,10 +7,10 @@ import pytest
 
 from configs import smoke
 from msa_jax import config as defaults
-from msa_jax.experiment import search
-from msa_jax.experiment.search import LogUniform, Trial, Uniform
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
+from msa_jax.studies import search
+from msa_jax.studies.search import LogUniform, Trial, Uniform
 
 RATE, SIZE = "optim.groups.other.rate", "optim.batch_size"
 SWEEP = {

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from msa_jax.evaluation import metrics
-from msa_jax.experiment import catalogue
-from msa_jax.experiment.spec import ACC2, ACC7, MAE, Column, Part, parts
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import tasks
-from msa_jax.reproduce import cells, columns
+from msa_jax.studies import catalogue
+from msa_jax.studies.reproduce import cells, columns
+from msa_jax.studies.spec import ACC2, ACC7, MAE, Column, Part, parts
 
 TABLES = {
     f"{paper}/{name}": table

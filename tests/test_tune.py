@@ -14,17 +14,17 @@ from tiny_runs import data
 from msa_jax import config as defaults
 from msa_jax import methods
 from msa_jax.data import sealed_test
-from msa_jax.experiment import search, trials
-from msa_jax.experiment.search import LogUniform
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Batch, Outputs
 from msa_jax.methods import PAPERS
 from msa_jax.report import tune_page
+from msa_jax.studies import search, trials
+from msa_jax.studies.search import LogUniform
+from msa_jax.studies.tune import ledger, searching, winner
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training import train
 from msa_jax.training.inputs import make_inputs
 from msa_jax.training.train_state import make_mesh
-from msa_jax.tune import ledger, searching, winner
 
 RATE, DECAY = "optim.groups.other.rate", "optim.groups.other.decay"
 APART, TASK = "loss.divergence_weight", "loss.task_weight"

@@ -10,7 +10,7 @@ import pytest
 from tiny_runs import ROOT, TINY, call, run_words
 
 SWEEP = """
-from msa_jax.experiment.search import LogUniform
+from msa_jax.studies.search import LogUniform
 
 def get_sweep():
     return {"optim.groups.other.rate": LogUniform(1e-4, 1e-1),

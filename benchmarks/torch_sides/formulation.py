@@ -1,4 +1,4 @@
-"""A method's training step in PyTorch as a competitor of `msa_jax.bench.measure`.
+"""A method's training step in PyTorch as a competitor of `msa_jax.studies.bench.measure`.
 
 A method's file here is called after it and has two functions: `formulations(config,
 method, params, shape, label)` returns the ways in which its step is written, by name,
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
-from msa_jax.bench.measure import EPOCH, Side
 from msa_jax.ground.types import MODALITIES, Batch
+from msa_jax.studies.bench.measure import EPOCH, Side
 
 ORIGINAL, FAST = "torch, original", "torch, fast"  # as the public code computes, or not
 # Of the sparse phased transformer, and of tasks with generated labels.

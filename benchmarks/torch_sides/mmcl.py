@@ -27,9 +27,9 @@ from benchmarks.torch_sides.formulation import (
     nothing,
     put,
 )
-from msa_jax.bench.shapes import Shape
 from msa_jax.ground.types import Method, PyTree
 from msa_jax.layers.siamese_cnn import CPC_PADDING, KERNELS, STRIDES
+from msa_jax.studies.bench.shapes import Shape
 
 PREDICTED = {"audio": "vision", "vision": "audio"}  # which one helps beside the text
 _LAYER = {  # PyTorch's name in a layer -> ours

@@ -30,11 +30,11 @@ from benchmarks.torch_sides.formulation import (
     only_letter_s,
     put,
 )
-from msa_jax.bench.shapes import Shape
 from msa_jax.ground.types import MODALITIES, Method, PyTree
 from msa_jax.layers.channels import position_table
 from msa_jax.layers.spt import PAIRS, Readings
 from msa_jax.layers.windows import Sampling
+from msa_jax.studies.bench.shapes import Shape
 
 
 def written(config: Any) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from benchmarks.torch_sides.formulation import (
     multitask,
     only_letter_s,
 )
-from msa_jax.bench.shapes import Shape
 from msa_jax.ground.types import MODALITIES, TARGETS, Method, PyTree
 from msa_jax.layers.spt import Readings
+from msa_jax.studies.bench.shapes import Shape
 
 _MIXED = ("audio", "vision", "text")  # order of the concatenated means
 

@@ -4,7 +4,7 @@ Its paper and its code name no search; these are ours, around their values (rate
 5e-4 and 1e-2, decay 1e-3, dropout .3). All but the last two share one program.
 """
 
-from msa_jax.experiment.search import LogUniform
+from msa_jax.studies.search import LogUniform
 
 BERT = ("optim.groups.bert.rate", "optim.groups.bert_no_decay.rate")
 DROPOUTS = ("spt.relu_dropout", "spt.residual_dropout", "spt.embed_dropout")

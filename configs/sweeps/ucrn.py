@@ -5,7 +5,7 @@ their values (rate 1e-3, no decay, both weights of the loss 1, dropout .5). All 
 last share one program.
 """
 
-from msa_jax.experiment.search import LogUniform
+from msa_jax.studies.search import LogUniform
 
 
 def get_sweep():

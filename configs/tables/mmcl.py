@@ -5,9 +5,9 @@ python -m msa_jax.reproduce mmcl/table2
 
 from pathlib import Path
 
-from msa_jax.experiment import mmsa
-from msa_jax.experiment.spec import ACC2, ACC7, CORR, F1, MAE, Ours, Table, parts
 from msa_jax.methods.mmcl import PAPER
+from msa_jax.studies import mmsa
+from msa_jax.studies.spec import ACC2, ACC7, CORR, F1, MAE, Ours, Table, parts
 
 MMSA = mmsa.read(Path(__file__).with_name("mmsa.csv"))
 

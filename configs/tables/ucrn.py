@@ -9,9 +9,9 @@ features) by a star: two parts here, `mosei_emotion` and `mosei_tbje`.
 from collections.abc import Callable
 from pathlib import Path
 
-from msa_jax.experiment import mmsa
-from msa_jax.experiment.spec import Column, Head, Ours, Part, Table, one, parts
 from msa_jax.methods.ucrn import PAPER
+from msa_jax.studies import mmsa
+from msa_jax.studies.spec import Column, Head, Ours, Part, Table, one, parts
 
 MMSA = mmsa.read(Path(__file__).with_name("mmsa.csv"))
 

@@ -1,0 +1,1 @@
+"""Many runs: tables of papers, search, corrupted tests, proofs, timings."""

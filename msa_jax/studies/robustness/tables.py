@@ -1,0 +1,149 @@
+"""From answers to numbers: every metric per kind, level and seed, drops and areas."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from msa_jax.config import reads
+from msa_jax.evaluation.metric_names import Metric
+from msa_jax.evaluation.statistics import summarise
+from msa_jax.report.tables import metrics_of
+from msa_jax.runs.finished import FinishedRun
+from msa_jax.studies.robustness import evaluate, measures, passes
+from msa_jax.studies.robustness.evaluate import Evaluated
+from msa_jax.studies.robustness.passes import COMBINATIONS, KINDS, Kind
+
+PerSeed = dict[str, list[float]]  # metric -> a value per seed
+
+
+def tabulate(run: FinishedRun, evaluated: Evaluated, repeats: int) -> dict[str, Any]:
+    """Return what results.json holds, but for retrained networks and time."""
+    scores = evaluate.score(run, evaluated)
+    metrics = metrics_of(run.results)
+    by_row: dict[tuple, list[PerSeed]] = {}
+    for row, of_seeds in zip(evaluated.rows, scores, strict=True):
+        kept = row.kept if row.kind == COMBINATIONS else None
+        names = of_seeds[0]
+        per_seed = {name: [s[name] for s in of_seeds] for name in names}
+        by_row.setdefault((row.kind, kept, row.level), []).append(per_seed)
+    means = {place: mean_of_draws(found) for place, found in by_row.items()}
+    full = next(iter(means.values()))  # the first combination lacks nothing
+    clean, largest = evaluate.largest_difference(run, evaluated)
+    return {
+        "schema": 1,
+        "method": run.results["method"],
+        "dataset": run.results["dataset"],
+        "seeds": run.results["seeds"],
+        "metrics_kind": run.results["metrics_kind"],
+        "repeats": repeats,
+        "passes": len(evaluated.rows),
+        "samples": len(run.label),
+        "replacement": evaluated.replacement,
+        "zero_corruption": {
+            "passes": clean,
+            "largest_difference": largest,
+            "equals_own_test_result": largest == 0
+            and _same_scores(full, run.results["test"]),
+        },
+        "full": _summaries(full),
+        "combinations": [
+            {"kept": list(kept), "zeroed": reading(full, found, metrics)}
+            for (kind, kept, _), found in means.items()
+            if kind == COMBINATIONS
+        ],
+        "kinds": [
+            _of_kind(kind, means, full, metrics, run)
+            for kind in KINDS
+            if (kind.name, None, None) in means
+        ],
+        "left_out": [k.title for k in KINDS if (k.name, None, None) not in means],
+        "provenance": run.results["provenance"],
+    }
+
+
+def mean_of_draws(found: Sequence[PerSeed]) -> PerSeed:
+    """Average each metric of each seed over draws; NaN if a draw has none."""
+    if len(found) == 1:
+        return found[0]
+    return {
+        name: np.mean([draw[name] for draw in found], axis=0).tolist()
+        for name in found[0]
+    }
+
+
+def reading(full: PerSeed, found: PerSeed, metrics: list[Metric]) -> dict[str, Any]:
+    """Summarise metrics over seeds, and each seed's drop from whole input."""
+    return {"test": _summaries(found), "drop": _drops(full, found, metrics)}
+
+
+def per_seed(cells: dict[str, Any]) -> PerSeed:
+    """Return the values of the summaries that a results.json holds."""
+    return {
+        name: [float("nan") if v is None else v for v in cell["per_seed"]]
+        for name, cell in cells.items()
+    }
+
+
+def _of_kind(
+    kind: Kind,
+    means: dict[tuple, PerSeed],
+    full: PerSeed,
+    metrics: list[Metric],
+    run: FinishedRun,
+) -> dict[str, Any]:
+    """One kind: its levels, weak to strong, after "none"; and the area under them."""
+    levels = [(None, means[(kind.name, None, None)])]
+    levels += [(level, means[(kind.name, None, level)]) for level in kind.levels]
+    # No corruption is severity 0, but infinitely many decibels: not on the axis.
+    axis = [(0.0 if level is None else level, found) for level, found in levels]
+    axis = axis[1:] if kind.decibels else axis
+    areas = {
+        name: [
+            measures.area(
+                [x for x, _ in axis], [found[name][seed] for _, found in axis]
+            )
+            for seed in range(len(run.results["seeds"]))
+        ]
+        for name in full
+    }
+    return {
+        "name": kind.name,
+        "title": kind.title,
+        "axis": kind.axis,
+        "meaning": kind.meaning,
+        "decibels": kind.decibels,
+        "modalities": list(
+            passes.touched(kind, reads(run.config), passes.noisy_modalities(run.test))
+        ),
+        "levels": [
+            {"level": level} | reading(full, found, metrics) for level, found in levels
+        ],
+        "area": reading(full, areas, metrics),
+    }
+
+
+def _drops(full: PerSeed, found: PerSeed, metrics: list[Metric]) -> dict[str, Any]:
+    return {
+        metric.key: summarise(
+            [
+                measures.drop(whole, value, lower_is_better=metric.lower_is_better)
+                for whole, value in zip(
+                    full[metric.key], found[metric.key], strict=True
+                )
+            ]
+        )
+        for metric in metrics
+    }
+
+
+def _summaries(found: PerSeed) -> dict[str, Any]:
+    return {name: summarise(values) for name, values in found.items()}
+
+
+def _same_scores(full: PerSeed, test: dict[str, Any]) -> bool:
+    """Say whether every metric of every seed is the run's own, to the bit."""
+    own = per_seed(test)
+    return own.keys() == full.keys() and all(
+        np.array_equal(full[name], own[name], equal_nan=True) for name in own
+    )
