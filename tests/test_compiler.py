@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from msa_jax import methods
+from msa_jax import parity as parity
 from msa_jax.ground import backend, compiler
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.studies.bench import measure, shapes
-from msa_jax.studies.parity import __main__ as parity
 from msa_jax.text.encoders import FeatureEncoder
 
 ROOT = Path(__file__).parents[1]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from msa_jax import reproduce as command
 from msa_jax.config import cli
 from msa_jax.config.fields import change
 from msa_jax.ground.errors import UserError
 from msa_jax.studies import catalogue
-from msa_jax.studies.reproduce import __main__ as command
 from msa_jax.studies.reproduce import cells, listing, run, words
 from msa_jax.studies.reproduce.recipes import recipe
 from msa_jax.studies.spec import MAE, Ours, Table, parts

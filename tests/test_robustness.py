@@ -15,12 +15,12 @@ from tiny import make_heads, make_proof
 
 from msa_jax import config as defaults
 from msa_jax import methods, report
+from msa_jax import robustness as command
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES
 from msa_jax.methods import PAPERS
 from msa_jax.runs import checkpoint, finished, run, workdir
 from msa_jax.studies import controls
-from msa_jax.studies.robustness import __main__ as command
 from msa_jax.studies.robustness import (
     evaluate,
     measure,
@@ -310,7 +310,7 @@ def test_retrained_networks_stand_beside(measured, run_folder, tmp_path, monkeyp
             return None
         return train(settings, where, change)
 
-    monkeypatch.setattr(run, "complete_run", only_text)
+    monkeypatch.setattr(reduced, "complete_run", only_text)
     written = measure.measure(copied, None, 1, True)
     assert len(trained) == 6
     found = json.loads((written.parent / "results.json").read_text())

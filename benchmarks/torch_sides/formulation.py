@@ -1,4 +1,4 @@
-"""A method's training step in PyTorch as a competitor of `msa_jax.studies.bench.measure`.
+"""A method's training step in PyTorch as a competitor of `studies.bench.measure`.
 
 A method's file here is called after it and has two functions: `formulations(config,
 method, params, shape, label)` returns the ways in which its step is written, by name,

@@ -298,7 +298,7 @@ def _table6():
             "UCRN w/o URM": Ours("ucrn", PAPER.variants["no_urm"]),
         },
         figures=("embedding",),
-        beside=Ours("ucrn", PAPER.variants["no_sqil"] | PAPER.variants["no_mjs"]),
+        beside=Ours("ucrn", {**PAPER.variants["no_sqil"], **PAPER.variants["no_mjs"]}),
     )
 
 

@@ -74,7 +74,7 @@ def answers(
         valid: chooses penalty and number of trees, by MAE; of classes and emotions by
             cross-entropy.
         test: answered once.
-        kind: the metrics (`msa_jax.evaluation.metrics.score`): scores are asked of ridge
+        kind: the metrics (`metrics.score`): scores are asked of ridge
             regression, classes and emotions of logistic regression.
         frozen: features [n, h] of the texts of train, valid and test from an encoder
             that was not trained on them. Text given as features [n, t, d] is used in

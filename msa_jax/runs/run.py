@@ -53,8 +53,9 @@ def _run(
     clock = time.perf_counter()
     set_up_jax(settings.precision)
     from msa_jax.data import store
-    from msa_jax.runs import beside, resume, saver, writer
+    from msa_jax.runs import beside, resume, saver
     from msa_jax.runs.progress import TrainingProgress
+    from msa_jax.runs.writer import Writer
     from msa_jax.training.train_state import describe_mesh
 
     ready = beside.load(settings, change)
@@ -69,7 +70,7 @@ def _run(
     )
     saved, already = resume.find(folder, identity, provenance, print)
     beside.begin(ready, saved)
-    writer = writer.Writer(folder, settings, dataset, inputs, provenance)
+    writer = Writer(folder, settings, dataset, inputs, provenance)
     print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     print(f"text: {inputs.encoder.description}")
     if devices := describe_mesh(ready.mesh, settings):

@@ -1,1 +1,1 @@
-"""How fast the methods are, and what their programs take; see `bench.__main__`."""
+"""How fast the methods are, and what their programs take."""

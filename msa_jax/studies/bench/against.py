@@ -14,7 +14,7 @@ from msa_jax.studies.bench.measure import Side, repeated
 from msa_jax.studies.bench.shapes import Shape
 from msa_jax.text import bert
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 FOLDER = "benchmarks/torch_sides"
 
 

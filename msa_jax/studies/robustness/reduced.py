@@ -12,6 +12,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES
 from msa_jax.runs import workdir
 from msa_jax.runs.finished import FinishedRun
+from msa_jax.runs.run import complete_run
 from msa_jax.studies import controls
 
 
@@ -58,7 +59,7 @@ def train(
         settings = FrozenConfigDict(moved)
     if is_finished(folder):
         return _finished(run, folder, settings)
-    results = run.complete_run(settings, workdir.open_workdir(folder), change)
+    results = complete_run(settings, workdir.open_workdir(folder), change)
     report.write(folder)
     return results
 

@@ -1,1 +1,1 @@
-"""Hyper-parameter search on validation; the command is `__main__`."""
+"""Hyper-parameter search on validation."""

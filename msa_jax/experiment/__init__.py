@@ -1,1 +1,0 @@
-"""What surrounds a training run: statistics over seeds and trivial baselines."""
