@@ -58,7 +58,7 @@ class Text(NamedTuple):
     """How sentences become hidden states.
 
     implementation: whose code computes BERT: the same numbers to the bit in training,
-        dropout included (tests/test_train.py). own: bert.py, needs no Flax in
+        dropout included (tests/training/test_train.py). own: bert.py, needs no Flax in
         transformers.
     packing: tokens: several sentences in a row, so that time follows the number of
         tokens and not the longest sentence; the same numbers, to rounding. Needs

@@ -1,7 +1,7 @@
 """What holds of every method: each paper, data set, variant and choice, none by name.
 
 What need not run is only traced: shapes, fields, groups, what is read (whole epochs:
-tests/test_lowered.py). Every network
+tests/training/test_lowered.py). Every network
 with parameters that no earlier variant of its paper has is compiled once, with its
 gradients, and asked everything. A new paper gets all of this from `methods.PAPERS`.
 """

@@ -22,7 +22,7 @@ from tests.small_runs import SEEDS, SIZE, answered, jsonl, of_seeds, own, train
 
 # Its fixture trains Self-MM with a BERT and recurrent networks: answers are theirs.
 pytestmark = pytest.mark.long(90)
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

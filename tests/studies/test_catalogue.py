@@ -14,7 +14,7 @@ from msa_jax.methods import PAPERS, tasks
 from msa_jax.studies import catalogue, mmsa
 from msa_jax.studies.spec import ACC2, CORR, MAE, Column, Head, Ours, Table, parts
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 EVERY = [
     (f"{paper}/{name}", table)
     for paper, tables in catalogue.load(CONFIGS).items()

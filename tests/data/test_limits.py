@@ -269,7 +269,7 @@ def landlock_works() -> bool:
         "import pathlib, sys, tempfile; from msa_jax.data import landlock; "
         "sys.exit(not landlock.restrict_to(pathlib.Path(tempfile.mkdtemp())))"
     )
-    here = Path(landlock.__file__).parents[2]
+    here = Path(landlock.__file__).parents[1]
     return subprocess.run([sys.executable, "-c", code], cwd=here).returncode == 0
 
 

@@ -15,7 +15,7 @@ from msa_jax.data import landlock, sandbox, sources
 from msa_jax.data import scratch as folders
 from msa_jax.ground.errors import UserError
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture

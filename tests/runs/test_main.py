@@ -17,7 +17,7 @@ from msa_jax.runs import workdir
 
 # Its fixture is the suite's one run of everything: BERT, recurrence, data, report.
 pytestmark = pytest.mark.long(90)
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMOKE = ["--config", "configs/smoke.py"]
 
 

@@ -13,7 +13,7 @@ from msa_jax.evaluation import resampling
 from msa_jax.evaluation.metrics import score
 from msa_jax.evaluation.statistics import summarise
 
-DOCS = Path(__file__).parents[1] / "docs" / "statistics.md"
+DOCS = Path(__file__).parents[2] / "docs" / "statistics.md"
 
 
 def regression(rng, n: int, seeds: int, noise: float = 1.0):

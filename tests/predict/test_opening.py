@@ -220,7 +220,7 @@ assert "msa_jax.data.unpickle" not in sys.modules
 """
     path = save(tmp_path, clip())
     command = [sys.executable, "-c", code, str(path)]
-    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
     with pytest.raises(UserError, match="refused: it wants to call 'builtins.print'"):
         items(path, clip(audio=Harmful()))
 

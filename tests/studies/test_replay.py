@@ -15,7 +15,7 @@ from msa_jax.methods.torch_names import Names
 from msa_jax.parity import replay_file
 from msa_jax.studies.parity import replay, schema
 
-GOLDENS = sorted((Path(__file__).parent / "goldens").glob("*.npz"))
+GOLDENS = sorted((Path(__file__).parents[1] / "goldens").glob("*.npz"))
 RATE, STEPS, EPOCHS = 0.1, 2, 3
 
 

@@ -14,7 +14,7 @@ import pytest
 from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOLDS = """
 import sys, time
 from pathlib import Path

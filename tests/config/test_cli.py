@@ -222,7 +222,7 @@ def test_help_shows_docstring_and_own_flags_only(tmp_path):
         'flags.DEFINE_string("workdir", "runs/x", "where results go")\n'
         'if __name__ == "__main__":\n    cli.run(print)\n'
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-W", "error", script, "--help"],
         capture_output=True,

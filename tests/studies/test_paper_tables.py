@@ -10,7 +10,7 @@ import pytest
 
 from msa_jax.studies import catalogue, mmsa
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 PAPERS = catalogue.load(CONFIGS)
 EVERY = [(paper, name) for paper, tables in PAPERS.items() for name in tables]
 

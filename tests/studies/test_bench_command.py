@@ -14,7 +14,7 @@ from msa_jax.methods import PAPERS
 from msa_jax.studies.bench import against, encoders, shapes, whole_step
 from msa_jax.studies.bench.options import SIDES
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_without_pytorch_the_command_says_what_to_install(monkeypatch):

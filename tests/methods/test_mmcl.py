@@ -28,7 +28,7 @@ from msa_jax.training.train_state import (
 )
 
 SPLIT = make_split(24)
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 TERMS = Weights._fields
 SEQUENCES = ("text", "audio", "vision")
 STILL = {"model__dropout": 0.0, "model__cutoff": 0.0}

@@ -3,7 +3,7 @@
 Those that compile are slow and need the extras [aot] or [aot-cuda], which jax finds at
 every start: in an environment of their own,
 
-    python -m pytest tests/test_compile_only.py
+    python -m pytest tests/studies/test_compile_only.py
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ import pytest
 from msa_jax.ground.errors import UserError
 from msa_jax.studies.bench import compile_only, options, targets
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 METHODS = ("self_mm", "sugrm", "mmcl", "ucrn", "spt")
 SMALL = ("--encoder", "minilm", "--layers", "2")
 

@@ -17,7 +17,7 @@ from msa_jax.parity import replay_file
 from msa_jax.studies.parity.replays import sugrm
 from msa_jax.studies.parity.replays.compare import Comparison
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Path(__file__).parents[1] / "goldens"
 # Replayed elsewhere: modes of SPT below, the sizes of all four pairs in test_ucrn.py,
 # files of schema 2 in test_replay.py.
 FILES = sorted(

@@ -15,7 +15,7 @@ from msa_jax.data import folder, load, plain
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import EMOTIONS
 
-DOC = Path(__file__).parents[1] / "docs" / "bring_your_own.md"
+DOC = Path(__file__).parents[2] / "docs" / "bring_your_own.md"
 NAMES = ("id", "split", "label", "transcript")
 ROWS = (
     ("a_1", "train", "-1", "no, never"),

@@ -14,7 +14,7 @@ from msa_jax.ground.types import Batch
 from msa_jax.methods import PAPERS
 from msa_jax.text.encoders import FeatureEncoder
 
-CARDS = Path(__file__).parents[1] / "configs"
+CARDS = Path(__file__).parents[2] / "configs"
 EVERY = [
     (name, "+".join(filter(None, (data, variant))))
     for name, paper in PAPERS.items()

@@ -11,7 +11,7 @@ import pytest
 
 from msa_jax.config import cli
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ENDS = [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "stopped\n")]
 SENDS = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
 

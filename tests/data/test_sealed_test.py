@@ -7,7 +7,7 @@ import typing
 import jax
 import numpy as np
 import pytest
-from test_layout import TREES
+from test_architecture import TREES
 from tiny import make_heads, make_proof
 from tiny_runs import SEEDS, VALID, data, settings
 

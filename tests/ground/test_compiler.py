@@ -19,7 +19,7 @@ from msa_jax.methods import PAPERS
 from msa_jax.studies.bench import measure, shapes
 from msa_jax.text.encoders import FeatureEncoder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OFF = f"{compiler.FLAG}="
 DEVICES = "--xla_force_host_platform_device_count=3"
 # jax #39103, as it was reported: both sizes, both dtypes; the last row was wrong.

@@ -14,7 +14,7 @@ from msa_jax.studies.reproduce import cells, listing, run, words
 from msa_jax.studies.reproduce.recipes import recipe
 from msa_jax.studies.spec import MAE, Ours, Table, parts
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 CARD = {
     "name": "mosi_real",
     "content_sha256": "abc",

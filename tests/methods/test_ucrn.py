@@ -22,7 +22,7 @@ from msa_jax.studies.parity.replays import ucrn_network
 from msa_jax.studies.parity.replays.compare import Comparison
 from msa_jax.text.encoders import FeatureEncoder
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Path(__file__).parents[1] / "goldens"
 TINY = {"unimodal_layers": 1, "crossmodal_layers": 1, "width": 6}
 PRESETS = {"paper": TINY, "code": {**CODE, **TINY}}
 COMBINATIONS = (

@@ -32,7 +32,7 @@ from msa_jax.studies.robustness import (
 )
 from msa_jax.training.inputs import opened
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SEEDS = (3, 4)
 
 
