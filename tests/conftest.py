@@ -5,6 +5,7 @@ keeps what every file takes. It counts CPU seconds, those of its child processes
 a busy machine a test waits long and computes no more than on a quiet one.
 """
 
+import gc
 import importlib.metadata
 import os
 import time
@@ -17,6 +18,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LONGEST = 20  # CPU seconds of a test that is not marked slow, with what it sets up
 REFERENCE = 0.27  # of `slowness`'s loop, on the machine that these are seconds of
+
+# Traced programs are many small objects that live: the collector went through all of
+# them again and again, a fifth of what compiling a small program took.
+gc.set_threshold(100_000, 20, 20)
 
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
 jax.config.update("jax_numpy_rank_promotion", "raise")
