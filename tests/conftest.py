@@ -23,6 +23,14 @@ REFERENCE = 0.27  # of `slowness`'s loop, on the machine that these are seconds 
 # them again and again, a fifth of what compiling a small program took.
 gc.set_threshold(100_000, 20, 20)
 
+# Workers keep to processors of their own: libraries start as many threads as there are
+# processors, and those of several workers waited for each other.
+if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
+    worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    if own := sorted(os.sched_getaffinity(0))[worker::workers]:
+        os.sched_setaffinity(0, own)
+
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache" / "tests"))
