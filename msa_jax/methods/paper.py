@@ -21,6 +21,12 @@ from msa_jax.types import Method
 
 Changes = Mapping[str, Any]  # dotted field -> value
 PLAIN = "mosi_real"  # plain arrays and sentences, as a user's own data set has
+# What plain sentences and arrays need where a method reads frozen BERT's features.
+PLAIN_TEXT: Changes = {
+    "data.standardise": "train",
+    "text.encoder": "bert",
+    "text.max_tokens": 40,
+}
 BERT = {"bert": (5e-5, 0.0), "bert_no_decay": (5e-5, 0.0)}  # biases, LayerNorm apart
 
 

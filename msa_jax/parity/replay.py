@@ -37,7 +37,7 @@ _VALUES = {"regression": "sentiment"}
 # Of `hp`: what the arrays are and how answers were chosen, no settings of a network.
 _FACTS = re.compile(
     r"void_.+|\w+_(features|steps)|data_set|label_high|answer|select_on|reduce"
-    r"|aligned_file|align_blocks|average_time|audio_vision"
+    r"|aligned_file|align_blocks|average_time|audio_vision|use_bert"
 )
 
 
