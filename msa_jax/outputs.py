@@ -7,7 +7,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import checkpoint, intake, memory, metrics, nonfinite, tasks, workdir
+from msa_jax import (
+    checkpoint,
+    intake,
+    memory,
+    methods,
+    metrics,
+    nonfinite,
+    tasks,
+    workdir,
+)
 from msa_jax.batching import gather
 from msa_jax.data import Dataset
 from msa_jax.events import Events
@@ -158,7 +167,7 @@ class Writer:
             "seeds": list(config.seeds),
             "task": task.name,
             "selection": SELECTION.format(
-                loss=task.loss,
+                loss=methods.of(config).selects_on or task.loss,
                 mean=f"mean over {config.selection.valid_mean}",
                 stop=config.selection.early_stop,
             ),

@@ -30,14 +30,17 @@ close = partial(np.testing.assert_allclose, rtol=0, atol=3e-6)
 
 
 class Line(nn.Module):
-    """The first two text features times two parameters."""
+    """The first two text features times two parameters; rows 1, 2 and 3 lie above."""
 
     @nn.compact
     def __call__(self, batch, *, train):
         a, b = (self.param(name, nn.initializers.ones, (1,)) for name in "ab")
         x = batch.text[:, 0, :2]
         score = a * x[:, 0] + b * x[:, 1]
-        return Outputs(jnp.stack([score] * 4), {"b": jnp.broadcast_to(b, score.shape)})
+        return Outputs(
+            jnp.stack([score + i for i in range(4)]),
+            {"b": jnp.broadcast_to(b, score.shape)},
+        )
 
 
 def squared(outputs, batch, labels):
@@ -218,6 +221,30 @@ def test_selection_keeps_the_statistics_of_the_best_epoch():
     assert frozen.sha256[0] != state_hash(own["params"], None)
     alone = dataclasses.replace(state, selection=chosen.replace(statistics={}))
     assert freeze(alone, None, 2).sha256[0] == state_hash(own["params"], None)
+
+
+def test_a_method_may_select_on_more_than_its_answers():
+    """On every target's score of a sample; what is answered stays the task's."""
+    seen = []
+
+    def valid_error(outputs, split):
+        seen.append(outputs.prediction.shape)
+        return outputs.prediction[3] * 2 + split.label
+
+    of = method(Line(), valid_error=valid_error)
+    variables = {"params": {"a": jnp.ones(1), "b": jnp.full(1, 2.0)}}
+    answers, error = step.judged(of, variables, VALID, 4)
+    line = np.array(VALID.text[:, 0, :2]) @ [1, 2]
+    close(answers, line)
+    close(error, 2 * (line + 3) + VALID.label)
+    assert seen == [(4, 6)]
+    rules, mesh = step.Rules(4, 1), make_mesh(1, 1, 1)
+    epoch = step.make_epoch(of, SGD, rules, mesh, over_seeds="vmap")
+    state, log = epoch(jax.tree.map(lambda x: x[None], start(of)), TRAIN, VALID)
+    error = 2 * (log.valid_prediction[0] + 3) + VALID.label
+    score = step.valid_loss(error, rules)
+    close(log.valid_loss[0], score)
+    close(state.selection.score[0], score)
 
 
 # --- Draws ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from msa_jax import epoch_program, hosts, lanes, learning, tasks
+from msa_jax import epoch_program, hosts, lanes, learning, methods, tasks
 from msa_jax.boards import Epoch
 from msa_jax.config import reads, with_values
 from msa_jax.data import Dataset
@@ -82,8 +82,8 @@ def looking(dataset: Dataset) -> Look:
     card = dataset.card
 
     def look(config: Any) -> Seen:
-        rule = config.ulgm.rule if "ulgm" in config else None  # human: needs labels
-        read = config.data.to_dict(), config.text.to_dict(), rule, reads(config)
+        needs = dict(methods.of(config).needs(config))
+        read = config.data.to_dict(), config.text.to_dict(), needs, reads(config)
         key = json.dumps(read, sort_keys=True)
         if key not in made:
             made.clear()

@@ -10,7 +10,18 @@ from ml_collections import ConfigDict
 from msa_jax.config import fields, reads
 from msa_jax.config.sections import ADDED
 from msa_jax.errors import UserError
-from msa_jax.methods import lf_dnn, linear, lmf, mmcl, self_mm, spt, sugrm, tfn, ucrn
+from msa_jax.methods import (
+    ch_sims,
+    lf_dnn,
+    linear,
+    lmf,
+    mmcl,
+    self_mm,
+    spt,
+    sugrm,
+    tfn,
+    ucrn,
+)
 from msa_jax.methods.paper import Paper
 from msa_jax.types import MODALITIES, Method
 
@@ -27,6 +38,9 @@ PAPERS: Mapping[str, Paper] = MappingProxyType(
             tfn.PAPER,
             lmf.PAPER,
             lf_dnn.PAPER,
+            ch_sims.MLF_DNN,
+            ch_sims.MTFN,
+            ch_sims.MLMF,
             linear.PAPER,
         )
     }

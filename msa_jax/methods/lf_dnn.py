@@ -14,7 +14,7 @@ from msa_jax.config.fields import Share, Size
 from msa_jax.layers.dense import ScoreHead
 from msa_jax.layers.subnets import vectors
 from msa_jax.methods import groups
-from msa_jax.methods.paper import BERT, PLAIN_TEXT, Paper
+from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
 from msa_jax.methods.torch_names import HEADS, SUBNETS, Names
 from msa_jax.types import Batch, Method, Outputs
 
@@ -110,11 +110,7 @@ PAPER = Paper(
     make=make,
     sections={"model": LfDnn, "loss": losses.fusion},
     rates=BERT | {"other": (1e-3, 0.01)},
-    common={
-        "text.encoder": "features",  # BERT's hidden states; frozen bert works, too
-        "text.finetune": False,
-        "selection.round_decimals": 4,
-    },
+    common=FEATURES,
     data={
         "mosi": _MOSI,
         "mosi+v1": _sizes(64, 16, 256, 16, 0.4, batch=128, rate=1e-3, decay=0.01),

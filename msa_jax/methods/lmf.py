@@ -13,7 +13,7 @@ from msa_jax import losses, tasks
 from msa_jax.config.fields import Share, Size
 from msa_jax.layers.subnets import LowRank, vectors
 from msa_jax.methods import groups
-from msa_jax.methods.paper import BERT, PLAIN_TEXT, Paper
+from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
 from msa_jax.methods.torch_names import SUBNETS, Leaf, Names, same
 from msa_jax.types import Batch, Method, Outputs
 
@@ -135,11 +135,7 @@ PAPER = Paper(
     make=make,
     sections={"model": Lmf, "loss": losses.fusion},
     rates=BERT | {"factor": (1e-3, 5e-3), "other": (1e-3, 5e-3)},
-    common={
-        "text.encoder": "features",  # BERT's hidden states; frozen bert works, too
-        "text.finetune": False,
-        "selection.round_decimals": 4,
-    },
+    common=FEATURES,
     data={
         "mosi": _MOSI,
         "mosi+v1": _sizes(

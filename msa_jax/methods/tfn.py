@@ -15,7 +15,7 @@ from msa_jax.config.fields import Positive, Share, Size
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.subnets import OuterLinear, outer, vectors
 from msa_jax.methods import groups
-from msa_jax.methods.paper import BERT, PLAIN_TEXT, Paper
+from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
 from msa_jax.methods.torch_names import SUBNETS, Names, same
 from msa_jax.types import Batch, Method, Outputs
 
@@ -128,11 +128,7 @@ PAPER = Paper(
     make=make,
     sections={"model": Tfn, "loss": losses.fusion},
     rates=BERT | {"other": (1e-3, 0.0)},
-    common={
-        "text.encoder": "features",  # BERT's hidden states; frozen bert works, too
-        "text.finetune": False,
-        "selection.round_decimals": 4,
-    },
+    common=FEATURES,
     data={
         "mosi": _MOSI,
         "mosi+v1": _sizes(16, 128, 32, 0.2, 0.2, batch=32, rate=5e-4),
