@@ -15,6 +15,7 @@ from msa_jax import checkpoint, epoch_program, network, phases, step, tasks
 from msa_jax.batching import batches, count, cut, video_index
 from msa_jax.errors import UserError
 from msa_jax.layers import draws
+from msa_jax.layers.norm import BatchNorm
 from msa_jax.losses import masked_mean
 from msa_jax.methods import PAPERS
 from msa_jax.sealed import freeze, state_hash
@@ -172,6 +173,34 @@ def test_statistics_follow_every_batch_also_without_a_step(accumulate):
     close(found.statistics["batch_stats"]["mean"], running_mean(rows))
     left = run(COUNTED, step.Rules(3, 3)).state
     close(left.statistics["batch_stats"]["mean"], running_mean(rows))
+
+
+class Normed(nn.Module):
+    """Batch norm of two features, and their sum."""
+
+    @nn.compact
+    def __call__(self, batch, *, train):
+        x = BatchNorm(name="norm")(batch.text[:, 0, :2], batch.valid, train=train)
+        return Outputs(x.sum(axis=1)[None], {})
+
+
+def test_batch_norm_of_padded_batches_and_of_one_sample_left_over():
+    """Two seeds in a program; 10 samples in batches of 3: the last has one."""
+    of = method(Normed())
+    orders = np.stack([ORDER, ORDER[::-1]])
+    rows = jnp.stack([batches(jnp.asarray(order), 3) for order in orders])
+    states = jax.tree.map(lambda *x: jnp.stack(x), start(of), start(of, seed=1))
+    rules = step.Rules(3, 1)
+    epoch = partial(step.train_epoch, of, SGD, split=TRAIN, rules=rules)
+    over_seeds = jax.vmap(lambda state, order: epoch(state, order=order).state)
+    found = tiny.quick(over_seeds)(states, rows).statistics["batch_stats"]["norm"]
+    for seed, order in enumerate(orders):
+        mean, variance = np.zeros(2), np.ones(2)
+        for x in (X[order[i : i + 3]] for i in (0, 3, 6)):  # one sample has none
+            mean = 0.9 * mean + 0.1 * x.mean(axis=0)
+            variance = 0.9 * variance + 0.1 * x.var(axis=0, ddof=1)
+        close(found["running_mean"][seed], mean)
+        close(found["running_var"][seed], variance)
 
 
 def test_statistics_stay_where_nothing_goes_on():

@@ -1,5 +1,7 @@
 """Blocks of TFN and its relatives from plain formulations."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,7 +74,7 @@ def test_dropped_entries_are_the_products():
 def test_low_rank_is_a_map_of_the_outer_product():
     """Row r of the map is the outer product of column r of each factor."""
     widths = {"a": 4, "v": 2, "t": 5}
-    x = {m: jax.random.normal(KEY, (3, width)) for m, width in widths.items()}
+    x: Any = {m: jax.random.normal(KEY, (3, width)) for m, width in widths.items()}
     module = LowRank(2)
     params = drawn(module, **x)
     factors = [params["params"][f"{name}_factor"] for name in x]
@@ -83,7 +85,7 @@ def test_low_rank_is_a_map_of_the_outer_product():
 
 def test_factors_start_as_xavier_normal_of_pytorch():
     """Fan-in and fan-out are 1 + d and the rank; nothing is cut off."""
-    x = {"a": jnp.zeros((1, 999))}
+    x: Any = {"a": jnp.zeros((1, 999))}
     (factor,) = jax.tree.leaves(LowRank(1000).init(jax.random.key(0), **x))
     assert factor.shape == (1000, 1000)
     np.testing.assert_allclose(factor.std(), (2 / 2000) ** 0.5, rtol=1e-2)

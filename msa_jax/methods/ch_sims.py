@@ -32,6 +32,7 @@ from msa_jax.types import (
     Split,
 )
 
+Net = LfDnn | Tfn | Lmf
 _TaskWeight = Annotated[Weight, Traced()]
 
 
@@ -57,7 +58,7 @@ class Heads(NamedTuple):
 class MultiTask(nn.Module):
     """A network of one vector a modality, and a head on each of these vectors."""
 
-    net: LfDnn | Tfn | Lmf
+    net: Net
     heads: Heads
 
     def setup(self) -> None:
@@ -125,16 +126,16 @@ class FourTasks(NamedTuple):
             target: losses.masked_mean(each, batch.valid)
             for target, each in self._errors(outputs, value).items()
         }
-        total = sum(self._weight(target) * mean for target, mean in means.items())
-        return total, {f"loss_{target}": mean for target, mean in means.items()}
+        return self._total(means), {f"loss_{t}": mean for t, mean in means.items()}
 
     def valid_error(self, outputs: Outputs, split: Split) -> Float[Array, " n"]:
         """Return the weighted sum of each sample's errors."""
-        errors = self._errors(outputs, self.labels(split).value)
-        return sum(self._weight(target) * each for target, each in errors.items())
+        return self._total(self._errors(outputs, self.labels(split).value))
 
-    def _weight(self, target: str) -> Any:
-        return getattr(self, f"{target}_weight")
+    def _total(self, of_target: Mapping[str, Array]) -> Array:
+        """Return the weighted sum of what each target has."""
+        weighted = [getattr(self, f"{t}_weight") * x for t, x in of_target.items()]
+        return jnp.stack(weighted).sum(axis=0)
 
     def _errors(
         self, outputs: Outputs, value: Float[Array, "m b"]
@@ -150,7 +151,7 @@ class FourTasks(NamedTuple):
 
 
 def make(
-    net: type[nn.Module],
+    net: type[Net],
     settings: Any,
     text_encoder: nn.Module,
     label_range: tuple[float, float],
@@ -218,7 +219,7 @@ def _sims(
 
 def _paper(
     name: str,
-    net: type[nn.Module],
+    net: type[Net],
     sims: dict[str, Any],
     *,
     sane: Changes = MappingProxyType({}),

@@ -22,13 +22,13 @@ from msa_jax.types import Method
 Changes = Mapping[str, Any]  # dotted field -> value
 PLAIN = "mosi_real"  # plain arrays and sentences, as a user's own data set has
 # Text as BERT gives it, ready-made or frozen; scores rounded as MMSA's loop does.
-FEATURES: Changes = {
+FEATURES: dict[str, Any] = {
     "text.encoder": "features",
     "text.finetune": False,
     "selection.round_decimals": 4,
 }
 # What plain sentences and arrays need where a method reads frozen BERT's features.
-PLAIN_TEXT: Changes = {
+PLAIN_TEXT: dict[str, Any] = {
     "data.standardise": "train",
     "text.encoder": "bert",
     "text.max_tokens": 40,
