@@ -146,6 +146,8 @@ quick = partial(
 def small(paper: Paper, words: str = "", **changes) -> Any:
     """Return a paper's configuration with the smallest sizes that its checks take.
 
+    A term of the loss that weighs 0 as published, whose gradient is zeros, weighs 1.
+
     Args:
         paper: one of `methods.PAPERS`.
         words: data set and variants.
@@ -159,6 +161,8 @@ def small(paper: Paper, words: str = "", **changes) -> Any:
     fields = [f for f in paper.fields() if f.path.partition(".")[0] in paper.sections]
     for field in fields:
         value = get(c, field.path)
+        if value == 0 and field.traced and not field.traced.zero_is_constant:
+            change(c, {field.path: 1.0})
         if field.kind is not int or field.choices or field.path in changes:
             continue
         deep = field.path.endswith(("layers", "rounds"))

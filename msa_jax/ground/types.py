@@ -224,6 +224,8 @@ class Method(NamedTuple):
     streams: PRNG streams of the model besides "dropout".
     phases: updates in order; (): one, of `loss`, which phases take the place of.
     videos: a batch holds whole videos; losses, tables and answers stay per utterance.
+    valid_error: (outputs, validation split) -> loss of each sample, whose mean selects;
+        None: the task's, of its answers. Outputs have no features.
     """
 
     task: Task
@@ -237,3 +239,4 @@ class Method(NamedTuple):
     streams: tuple[str, ...] = ()
     phases: tuple[Phase, ...] = ()
     videos: bool = False
+    valid_error: Callable[[Outputs, Split], Array] | None = None

@@ -1,20 +1,22 @@
 """What MMSA's systems of late and tensor fusion share.
 
 One vector per modality: text from an LSTM, audio and vision from their means over time;
-and the outer product of such vectors, as far as a linear map reads it.
+and the outer product of such vectors, as far as a linear map reads it, of full rank or
+of a low one.
 
 Source: MMSA a94e65d, models of TFN, LMF, LF-DNN, MLF-DNN, MTFN, MLMF; its data loader.
 """
 
 import math
 from functools import reduce
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from msa_jax.ground.types import Batch
 from msa_jax.layers.dense import Linear, uniform
 from msa_jax.layers.norm import BatchNorm
 from msa_jax.layers.recurrent import SequenceLstm
@@ -95,6 +97,34 @@ class TextNet(nn.Module):
         return Linear(self.width, name="linear_1")(state)
 
 
+def vectors(
+    net: Any, batch: Batch, text_width: int, *, train: bool
+) -> dict[str, Float[Array, "b _"]]:
+    """Encode each modality to a vector: audio, vision and text, in this order.
+
+    Call it inside a module; the parameters are its "MODALITY_net".
+
+    Args:
+        net: that module. Its fields say how: {text,audio,vision}_{hidden,dropout},
+            text_encoder, text_state (see `TextNet`) and time_mean (see `time_mean`).
+        batch: what is encoded.
+        text_width: of the text's vector; the others are as wide as their networks.
+        train: whether entries are dropped, and statistics are the batch's.
+    """
+    found = {}
+    for m in ("audio", "vision"):
+        length = getattr(batch, f"{m}_length")
+        mean = time_mean(getattr(batch, m), length, net.time_mean)
+        net.sow("intermediates", f"seen_{m}", mean[:, None])
+        width, rate = getattr(net, f"{m}_hidden"), getattr(net, f"{m}_dropout")
+        found[m] = MeanNet(width, rate, name=f"{m}_net")(mean, batch.valid, train=train)
+    tokens = net.text_encoder(batch.text, train=train)
+    text_net = TextNet(
+        net.text_hidden, text_width, net.text_dropout, net.text_state, name="text_net"
+    )
+    return found | {"text": text_net(tokens, batch.text_length, train=train)}
+
+
 def outer(*x: Float[Array, "b _"]) -> Float[Array, "b d"]:
     """Return all products of one entry of each vector, every vector after a 1.
 
@@ -139,6 +169,30 @@ class OuterLinear(nn.Module):
         for vector in vectors:
             mapped = jnp.einsum("bi,bi...->b...", vector, mapped)
         return mapped + bias[None]
+
+
+class LowRank(nn.Module):
+    """Products of maps of several vectors, each after a 1, to `rank` numbers.
+
+    Entry r is a linear map of the outer product (see `outer`) whose weights are an
+    outer product themselves, of column r of each factor; it is never formed.
+
+    Source: LMF, section 3.2; factors start as its public code's xavier_normal of
+        [rank, 1 + d, 1] has them, deviation sqrt(2 / (1 + d + rank)), nothing cut off.
+    """
+
+    rank: int
+
+    @nn.compact
+    def __call__(self, **x: Float[Array, "b _"]) -> Float[Array, "b {self.rank}"]:
+        """Apply it; the factor of argument `name` is the parameter "name_factor"."""
+        maps = []
+        for name, vector in x.items():
+            entries = 1 + vector.shape[1]
+            start = nn.initializers.normal(math.sqrt(2 / (entries + self.rank)))
+            factor = self.param(f"{name}_factor", start, (entries, self.rank))
+            maps.append(_after_one(vector) @ factor)
+        return math.prod(maps[1:], start=maps[0])
 
 
 def _after_one(x: Float[Array, "b d"]) -> Float[Array, "b d+1"]:

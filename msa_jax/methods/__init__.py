@@ -11,7 +11,18 @@ from msa_jax.config import fields, reads
 from msa_jax.config.sections import ADDED
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Method
-from msa_jax.methods import linear, mmcl, self_mm, spt, sugrm, tfn, ucrn
+from msa_jax.methods import (
+    ch_sims,
+    lf_dnn,
+    linear,
+    lmf,
+    mmcl,
+    self_mm,
+    spt,
+    sugrm,
+    tfn,
+    ucrn,
+)
 from msa_jax.methods.paper import Paper
 
 # In the order of the README's table.
@@ -25,6 +36,11 @@ PAPERS: Mapping[str, Paper] = MappingProxyType(
             mmcl.PAPER,
             spt.PAPER,
             tfn.PAPER,
+            lmf.PAPER,
+            lf_dnn.PAPER,
+            ch_sims.MLF_DNN,
+            ch_sims.MTFN,
+            ch_sims.MLMF,
             linear.PAPER,
         )
     }

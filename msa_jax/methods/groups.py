@@ -29,3 +29,9 @@ def reads_padding(settings: Any) -> str:
     transformer = settings.model.sequence == "spt"
     read = transformer and not settings.spt.respect_lengths
     return "spt.respect_lengths = False" if read else ""
+
+
+def reads_padded_text(settings: Any) -> str:
+    """Return the setting that makes `layers.subnets` read a text's padding, or ""."""
+    read = settings.model.text_state == "padded_end"
+    return "model.text_state = 'padded_end'" if read else ""

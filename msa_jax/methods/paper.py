@@ -21,6 +21,18 @@ from msa_jax.methods.torch_names import Names
 
 Changes = Mapping[str, Any]  # dotted field -> value
 PLAIN = "mosi_real"  # plain arrays and sentences, as a user's own data set has
+# Text as BERT gives it, ready-made or frozen; scores rounded as MMSA's loop does.
+FEATURES: dict[str, Any] = {
+    "text.encoder": "features",
+    "text.finetune": False,
+    "selection.round_decimals": 4,
+}
+# What plain sentences and arrays need where a method reads frozen BERT's features.
+PLAIN_TEXT: dict[str, Any] = {
+    "data.standardise": "train",
+    "text.encoder": "bert",
+    "text.max_tokens": 40,
+}
 BERT = {"bert": (5e-5, 0.0), "bert_no_decay": (5e-5, 0.0)}  # biases, LayerNorm apart
 
 
@@ -48,8 +60,10 @@ class Paper:
     torch: names of its parameters in the public code's state dict.
     parameters: words -> how many trained parameters the public network has behind
         ready-made text features, as published or counted there.
-    vocabulary: names that reference arrays give its settings -> our fields, where they
-        are not `config.<section>.<name>`.
+    selects_on: what validation's score is, where `Method.valid_error` says: for
+        readers of results.
+    vocabulary: names that reference arrays give its settings -> our fields, all of
+        them, where they are not `config.<section>.<name>`.
     """
 
     name: str
@@ -67,7 +81,8 @@ class Paper:
     check: Callable[[Any], None] = lambda settings: None
     torch: Names | None = None
     parameters: Mapping[str, int] = field(default_factory=dict)
-    vocabulary: Mapping[str, str] = field(default_factory=dict)
+    selects_on: str = ""
+    vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def fields(self) -> tuple[Field, ...]:
         """Return every field of its configuration."""

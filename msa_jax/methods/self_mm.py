@@ -22,7 +22,7 @@ from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import last_states
 from msa_jax.methods import groups, label_rules, multitask
 from msa_jax.methods.paper import Paper
-from msa_jax.methods.torch_names import TEXT, Names
+from msa_jax.methods.torch_names import HEADS, TEXT, Names
 from msa_jax.methods.ulgm import Rules
 from msa_jax.text.encoders import pool
 
@@ -131,9 +131,7 @@ TORCH = Names(
         "vision_lstm/": "video_model.rnn.",
         "audio_projection/linear/": "audio_model.linear_1.",
         "vision_projection/linear/": "video_model.linear_1.",
-        "vision_head_net/": "video_head_net/",
-        r"(\w+)_head_net/layer_(\d)/linear/": r"post_\1_layer_\2.",
-        r"(\w+)_head_net/score/linear/": r"post_\1_layer_3.",
+        **HEADS,
     }
 )
 

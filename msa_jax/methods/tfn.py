@@ -13,10 +13,14 @@ from flax import linen as nn
 from msa_jax.config.fields import Positive, Share, Size
 from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.dense import Linear
-from msa_jax.layers.subnets import MeanNet, OuterLinear, TextNet, outer, time_mean
+from msa_jax.layers.subnets import (
+    OuterLinear,
+    outer,
+    vectors,
+)
 from msa_jax.methods import groups, losses, tasks
-from msa_jax.methods.paper import BERT, Paper
-from msa_jax.methods.torch_names import TEXT, Names, same
+from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
+from msa_jax.methods.torch_names import SUBNETS, Names, same
 
 
 class Tfn(nn.Module):
@@ -50,30 +54,11 @@ class Tfn(nn.Module):
 
         Where intermediates are kept, "feature_fusion" is the outer product.
         """
-        means = {
-            "audio": time_mean(batch.audio, batch.audio_length, self.time_mean),
-            "vision": time_mean(batch.vision, batch.vision_length, self.time_mean),
-        }
-        feature = {}
-        for m, x in means.items():
-            self.sow("intermediates", f"seen_{m}", x[:, None])
-            width, rate = getattr(self, f"{m}_hidden"), getattr(self, f"{m}_dropout")
-            net = MeanNet(width, rate, name=f"{m}_net")
-            feature[m] = net(x, batch.valid, train=train)
-        tokens = self.text_encoder(batch.text, train=train)
-        text_net = TextNet(
-            self.text_hidden,
-            self.text_width,
-            self.text_dropout,
-            self.text_state,
-            name="text_net",
-        )
-        feature["text"] = text_net(tokens, batch.text_length, train=train)
-        vectors = feature["audio"], feature["vision"], feature["text"]
+        feature = vectors(self, batch, self.text_width, train=train)
         if self.is_mutable_collection("intermediates"):
-            self.sow("intermediates", "feature_fusion", outer(*vectors))
+            self.sow("intermediates", "feature_fusion", outer(*feature.values()))
         first = OuterLinear(self.fusion_head, self.fusion_head_dropout, name="fusion_1")
-        x = nn.relu(first(*vectors, train=train))
+        x = nn.relu(first(*feature.values(), train=train))
         x = nn.relu(Linear(self.fusion_head, name="fusion_2")(x))
         score = Linear(1, name="fusion_3")(x)
         span, shift = (
@@ -86,15 +71,16 @@ class Tfn(nn.Module):
         score = nn.sigmoid(score) * span[None] + shift[None]
         return Outputs(score.T, feature | {"fusion": x})
 
+    def group(self, path: str) -> str:
+        """Name the optimiser group of a parameter path; the scores' range is fixed."""
+        shared = groups.shared(path)
+        return "frozen" if path.startswith("output_") else shared or "other"
+
 
 # Source: parameter names of MMSA a94e65d.
 TORCH = Names(
     {
-        **TEXT,
-        "audio_net/": "audio_subnet.",
-        "vision_net/": "video_subnet.",
-        "text_net/": "text_subnet.",
-        r"(linear_\d)/linear/": r"\1.",
+        **SUBNETS,
         "fusion_1/drop/": "post_fusion_dropout.",
         r"fusion_(\d)/(linear/)?": r"post_fusion_layer_\1.",
     },
@@ -102,28 +88,14 @@ TORCH = Names(
 )
 
 
-def group(path: str) -> str:
-    """Name the optimiser group of a parameter path; the scores' range is fixed."""
-    return "frozen" if path.startswith("output_") else groups.shared(path) or "other"
-
-
 def make(
     settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
 ) -> Method:
     """Assemble the method; see `Paper.make`."""
     del label_range
-    return Method(
-        task=tasks.SENTIMENT,
-        model=Tfn(text_encoder, **{**settings.model}),
-        loss=partial(losses.fusion, **{**settings.loss}),
-        groups=group,
-    )
-
-
-def reads_padding(settings: Any) -> str:
-    """Return the setting that makes it read a text's padding, or ""."""
-    read = settings.model.text_state == "padded_end"
-    return "model.text_state = 'padded_end'" if read else ""
+    network = Tfn(text_encoder, **{**settings.model})
+    loss = partial(losses.fusion, **{**settings.loss})
+    return Method(tasks.SENTIMENT, network, loss, network.group)
 
 
 def _sizes(
@@ -159,11 +131,7 @@ PAPER = Paper(
     make=make,
     sections={"model": Tfn, "loss": losses.fusion},
     rates=BERT | {"other": (1e-3, 0.0)},
-    common={
-        "text.encoder": "features",  # BERT's hidden states; frozen bert works, too
-        "text.finetune": False,
-        "selection.round_decimals": 4,
-    },
+    common=FEATURES,
     data={
         "mosi": _MOSI,
         "mosi+v1": _sizes(16, 128, 32, 0.2, 0.2, batch=32, rate=5e-4),
@@ -171,16 +139,10 @@ PAPER = Paper(
         "mosei+v1": _sizes(16, 64, 32, 0.3, 0.5, batch=64, rate=1e-3),
         "sims": _sizes(32, 256, 32, 0.4, 0.4, batch=32, rate=5e-4)
         | {"text.max_tokens": 39},
-        "mosi_real": _MOSI
-        | _SANE
-        | {
-            "data.standardise": "train",
-            "text.encoder": "bert",
-            "text.max_tokens": 40,
-        },
+        "mosi_real": _MOSI | _SANE | PLAIN_TEXT,
     },
     variants={"v1": {}, "sane": _SANE},
-    reads_padding=reads_padding,
+    reads_padding=groups.reads_padded_text,
     torch=TORCH,
     parameters={
         "mosi": 9_497_043,

@@ -79,6 +79,26 @@ TEXT: Mapping[str, str] = MappingProxyType(
     {"text_encoder/bert/": "text_model.model.", "text_encoder/": "text_model."}
 )
 
+# MMSA's networks of one vector a modality, `layers.subnets.vectors`.
+SUBNETS: Mapping[str, str] = MappingProxyType(
+    {
+        **TEXT,
+        "audio_net/": "audio_subnet.",
+        "vision_net/": "video_subnet.",
+        "text_net/": "text_subnet.",
+        r"(linear_\d)/linear/": r"\1.",
+    }
+)
+# Heads of MMSA, `layers.dense.ScoreHead` with two hidden layers.
+HEADS: Mapping[str, str] = MappingProxyType(
+    {
+        "vision_head_net/": "video_head_net/",
+        r"(\w+)_head_net/Dropout_0/": r"post_\1_dropout.",
+        r"(\w+)_head_net/layer_(\d)/(linear/)?": r"post_\1_layer_\2.",
+        r"(\w+)_head_net/score/(linear/)?": r"post_\1_layer_3.",
+    }
+)
+
 
 class Names(NamedTuple):
     """The names of a method's parameters, in PyTorch.

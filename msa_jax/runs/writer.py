@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from msa_jax import methods
 from msa_jax.data import Dataset, intake
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, seal
@@ -160,7 +161,7 @@ class Writer:
             "seeds": list(config.seeds),
             "task": task.name,
             "selection": SELECTION.format(
-                loss=task.loss,
+                loss=methods.of(config).selects_on or task.loss,
                 mean=f"mean over {config.selection.valid_mean}",
                 stop=config.selection.early_stop,
             ),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import FrozenConfigDict
 
+from msa_jax import methods
 from msa_jax.config import reads, with_values
 from msa_jax.data import Dataset
 from msa_jax.ground import hosts
@@ -84,8 +85,8 @@ def looking(dataset: Dataset) -> Look:
     card = dataset.card
 
     def look(config: Any) -> Seen:
-        rule = config.ulgm.rule if "ulgm" in config else None  # human: needs labels
-        read = config.data.to_dict(), config.text.to_dict(), rule, reads(config)
+        needs = dict(methods.of(config).needs(config))
+        read = config.data.to_dict(), config.text.to_dict(), needs, reads(config)
         key = json.dumps(read, sort_keys=True)
         if key not in made:
             made.clear()

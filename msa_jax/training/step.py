@@ -370,6 +370,31 @@ def predict(
     return in_order(split, jax.lax.map(one, index), index, method.videos)
 
 
+def judged(
+    method: Method,
+    variables: network.Variables,
+    split: Split,
+    size: int,
+    divide: Divide = lambda batch: batch,
+    *,
+    sizes: Sizes | None = None,
+) -> tuple[Array, Float[Array, " n"]]:
+    """Return the answers to a validation split, and each sample's loss that selects.
+
+    Args: see `predict`.
+    """
+    if method.valid_error is None:
+        answers = predict(method, variables, split, size, divide, sizes=sizes)
+        return answers, method.task.error(answers, split)
+
+    def read(outputs):
+        return outputs.prediction.T
+
+    every = predict(method, variables, split, size, divide, read=read, sizes=sizes)
+    outputs = Outputs(every.T, {})
+    return method.task.read(outputs), method.valid_error(outputs, split)
+
+
 def valid_loss(
     error: Float[Array, " n"], rules: Rules, rows: Int[Array, "k b"] | None = None
 ) -> Float[Array, ""]:
@@ -476,9 +501,11 @@ def make_epoch(
             method, optimizer, state, train, rows, rules, divide, sizes, going=going
         )
         variables = network.variables(state)
-        prediction = predict(method, variables, valid, columns, divide, sizes=sizes)
+        prediction, error = judged(
+            method, variables, valid, columns, divide, sizes=sizes
+        )
         rows = cut(valid, jnp.arange(count(valid, videos)), size, videos)
-        score = valid_loss(method.task.error(prediction, valid), rules, rows)
+        score = valid_loss(error, rules, rows)
         chosen = select(
             state.selection,
             state.params,

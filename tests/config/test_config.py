@@ -41,8 +41,8 @@ def test_every_configuration_is_sound_and_builds_its_method(name, words):
     method = methods.make(c, FeatureEncoder(), (-3.0, 3.0))  # takes every model field
     groups = {method.groups(p) for p in ("text_encoder/a", "text_encoder/bias", "x")}
     groups |= {method.groups(f"{m}_lstm/a") for m in ("audio", "vision")}
-    others = {"spt"} if "spt" in c else set()
-    assert groups | others == set(c.optim.groups)
+    assert groups <= {*c.optim.groups, "frozen"}
+    assert bool(PAPERS[name].selects_on) == (method.valid_error is not None)
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -1,19 +1,21 @@
 """Blocks of TFN and its relatives from plain formulations."""
 
-from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tiny import quick
 
-from msa_jax.layers.subnets import OuterLinear, TextNet, outer, time_mean
+from msa_jax.layers.subnets import LowRank, OuterLinear, TextNet, outer, time_mean
+
+KEY = jax.random.key(0)
 
 
-def drawn(module, *args):
+def drawn(module, *args, **given):
     """Draw variables of a module: parameters around 0, statistics around 1."""
-    init = partial(module.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), *args)
+    given = given or {"train": False}
+    shapes = jax.eval_shape(lambda key: module.init(key, *args, **given), KEY)
     rng = np.random.default_rng(0)
     middle = {"params": 0.05, "batch_stats": 1}
     return {
@@ -67,6 +69,27 @@ def test_dropped_entries_are_the_products():
     rngs = {"dropout": jax.random.key(1)}
     (total,) = module.apply(params, *x, train=True, rngs=rngs)[0]
     assert total % 2 == 0 and abs(total - 1000) < 150 and total != 1000
+
+
+def test_low_rank_is_a_map_of_the_outer_product():
+    """Row r of the map is the outer product of column r of each factor."""
+    widths = {"a": 4, "v": 2, "t": 5}
+    x: Any = {m: jax.random.normal(KEY, (3, width)) for m, width in widths.items()}
+    module = LowRank(2)
+    params = drawn(module, **x)
+    factors = [params["params"][f"{name}_factor"] for name in x]
+    kernel = np.einsum("ir,jr,kr->ijkr", *factors).reshape(-1, 2)
+    expected = outer(*x.values()) @ kernel
+    np.testing.assert_allclose(module.apply(params, **x), expected, rtol=1e-5)
+
+
+def test_factors_start_as_xavier_normal_of_pytorch():
+    """Fan-in and fan-out are 1 + d and the rank; nothing is cut off."""
+    x: Any = {"a": jnp.zeros((1, 999))}
+    (factor,) = jax.tree.leaves(LowRank(1000).init(jax.random.key(0), **x))
+    assert factor.shape == (1000, 1000)
+    np.testing.assert_allclose(factor.std(), (2 / 2000) ** 0.5, rtol=1e-2)
+    assert np.abs(factor).max() > 4 * factor.std()
 
 
 def test_means_over_time():

@@ -148,7 +148,7 @@ def test_parameters_are_as_many_as_published(name, words):
 @paper
 def test_what_is_read_is_what_the_configuration_says(name):
     """A data set may lack the others; every parameter has a part in what comes out."""
-    networks = {}
+    networks, moved = {}, set()
     for words in ("", *PAPERS[name].variants):
         c = tiny.small(PAPERS[name], words)
         networks.setdefault(make(c).model, (words, c))
@@ -173,6 +173,10 @@ def test_what_is_read_is_what_the_configuration_says(name):
         groups = {path: method.groups(path) for path in names(params)}
         assert idle <= {p for p, group in groups.items() if group == "frozen"}, words
         assert set(groups.values()) <= {*c.optim.groups, "frozen"}, words
+        moved |= {method.groups("text_encoder/a"), method.groups("text_encoder/bias")}
+        moved |= set(groups.values())
+    # Every group moves something; SPT may be a choice of a field alone.
+    assert {*PAPERS[name].rates} - {"spt"} <= moved
 
 
 @paper
@@ -376,7 +380,8 @@ def test_dropout_follows_its_key_and_every_parameter_learns(name):
         frozen = {p for p in names(run.params) if run.method.groups(p) == "frozen"}
         # Attention over a single step weighs it 1, whatever query and key say.
         weigh = {p for p in names(run.params) if p.split("/")[-1].startswith(WEIGH)}
-        assert still - weigh == frozen - weigh, run.words
+        # A gradient of what is frozen may be there; the optimiser does not follow it.
+        assert still - weigh <= frozen, run.words
         assert not weigh or weigh - still, run.words
 
 

@@ -16,6 +16,7 @@ from msa_jax.data.sealed_test import freeze, state_hash
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Outputs, Phase
 from msa_jax.layers import draws
+from msa_jax.layers.norm import BatchNorm
 from msa_jax.methods import PAPERS, network, tasks
 from msa_jax.methods.losses import masked_mean
 from msa_jax.runs import checkpoint
@@ -31,14 +32,17 @@ close = partial(np.testing.assert_allclose, rtol=0, atol=3e-6)
 
 
 class Line(nn.Module):
-    """The first two text features times two parameters."""
+    """The first two text features times two parameters; rows 1, 2 and 3 lie above."""
 
     @nn.compact
     def __call__(self, batch, *, train):
         a, b = (self.param(name, nn.initializers.ones, (1,)) for name in "ab")
         x = batch.text[:, 0, :2]
         score = a * x[:, 0] + b * x[:, 1]
-        return Outputs(jnp.stack([score] * 4), {"b": jnp.broadcast_to(b, score.shape)})
+        return Outputs(
+            jnp.stack([score + i for i in range(4)]),
+            {"b": jnp.broadcast_to(b, score.shape)},
+        )
 
 
 def squared(outputs, batch, labels):
@@ -172,6 +176,34 @@ def test_statistics_follow_every_batch_also_without_a_step(accumulate):
     close(left.statistics["batch_stats"]["mean"], running_mean(rows))
 
 
+class Normed(nn.Module):
+    """Batch norm of two features, and their sum."""
+
+    @nn.compact
+    def __call__(self, batch, *, train):
+        x = BatchNorm(name="norm")(batch.text[:, 0, :2], batch.valid, train=train)
+        return Outputs(x.sum(axis=1)[None], {})
+
+
+def test_batch_norm_of_padded_batches_and_of_one_sample_left_over():
+    """Two seeds in a program; 10 samples in batches of 3: the last has one."""
+    of = method(Normed())
+    orders = np.stack([ORDER, ORDER[::-1]])
+    rows = jnp.stack([batches(jnp.asarray(order), 3) for order in orders])
+    states = jax.tree.map(lambda *x: jnp.stack(x), start(of), start(of, seed=1))
+    rules = step.Rules(3, 1)
+    epoch = partial(step.train_epoch, of, SGD, split=TRAIN, rules=rules)
+    over_seeds = jax.vmap(lambda state, order: epoch(state, order=order).state)
+    found = tiny.quick(over_seeds)(states, rows).statistics["batch_stats"]["norm"]
+    for seed, order in enumerate(orders):
+        mean, variance = np.zeros(2), np.ones(2)
+        for x in (X[order[i : i + 3]] for i in (0, 3, 6)):  # one sample has none
+            mean = 0.9 * mean + 0.1 * x.mean(axis=0)
+            variance = 0.9 * variance + 0.1 * x.var(axis=0, ddof=1)
+        close(found["running_mean"][seed], mean)
+        close(found["running_var"][seed], variance)
+
+
 def test_statistics_stay_where_nothing_goes_on():
     state = run(COUNTED, step.Rules(3, 2)).state
     ended = run(COUNTED, step.Rules(3, 2), state, going=jnp.asarray(False)).state
@@ -219,6 +251,30 @@ def test_selection_keeps_the_statistics_of_the_best_epoch():
     assert frozen.sha256[0] != state_hash(own["params"], None)
     alone = dataclasses.replace(state, selection=chosen.replace(statistics={}))
     assert freeze(alone, None, 2).sha256[0] == state_hash(own["params"], None)
+
+
+def test_a_method_may_select_on_more_than_its_answers():
+    """On every target's score of a sample; what is answered stays the task's."""
+    seen = []
+
+    def valid_error(outputs, split):
+        seen.append(outputs.prediction.shape)
+        return outputs.prediction[3] * 2 + split.label
+
+    of = method(Line(), valid_error=valid_error)
+    variables = {"params": {"a": jnp.ones(1), "b": jnp.full(1, 2.0)}}
+    answers, error = step.judged(of, variables, VALID, 4)
+    line = np.array(VALID.text[:, 0, :2]) @ [1, 2]
+    close(answers, line)
+    close(error, 2 * (line + 3) + VALID.label)
+    assert seen == [(4, 6)]
+    rules, mesh = step.Rules(4, 1), make_mesh(1, 1, 1)
+    epoch = step.make_epoch(of, SGD, rules, mesh, over_seeds="vmap")
+    state, log = epoch(jax.tree.map(lambda x: x[None], start(of)), TRAIN, VALID)
+    error = 2 * (log.valid_prediction[0] + 3) + VALID.label
+    score = step.valid_loss(error, rules)
+    close(log.valid_loss[0], score)
+    close(state.selection.score[0], score)
 
 
 # --- Draws ---------------------------------------------------------------------------

@@ -39,7 +39,7 @@ _VALUES = {"regression": "sentiment"}
 # Of `hp`: what the arrays are and how answers were chosen, no settings of a network.
 _FACTS = re.compile(
     r"void_.+|\w+_(features|steps)|data_set|label_high|answer|select_on|reduce"
-    r"|aligned_file|align_blocks|average_time|audio_vision"
+    r"|aligned_file|align_blocks|average_time|audio_vision|use_bert"
 )
 
 
@@ -84,9 +84,8 @@ class Replay:
         if unused:
             self.table.note(f"settings without a field of ours: {', '.join(unused)}")
         still = self.settings.copy_and_resolve_references()
-        for name in still.model:
-            if name.endswith("dropout"):
-                still.model[name] = 0.0
+        dropouts = (f.path for f in paper.fields() if f.path.endswith("dropout"))
+        fields.change(still, dict.fromkeys(dropouts, 0.0))
         encoder, high = text_encoder(case), case.get("hp/label_high")
         high = 3.0 if high is None else float(high)
         self.method, self.dropping = (
@@ -264,8 +263,7 @@ class Replay:
             kept = jnp.asarray(rows[rows >= 0], jnp.int32)
             valid = jax.tree.map(lambda x: x[kept], train)
             variables = network.variables(state)
-            answers = step.predict(self.method, variables, valid, rows.shape[1])
-            error = self.method.task.error(answers, valid)
+            answers, error = step.judged(self.method, variables, valid, rows.shape[1])
             own = rules._replace(
                 batch_size=rows.shape[1], valid_mean="batches", round_decimals=None
             )
@@ -402,7 +400,7 @@ def settings_of(case: Case, paper: Paper) -> tuple[Any, list[str]]:
 def _fields_of(config: Any, paper: Paper, name: str, given: Mapping) -> list[str]:
     """Return the fields that a name of `hp` stands for."""
     if name in paper.vocabulary:
-        return [paper.vocabulary[name]]
+        return list(paper.vocabulary[name])
     group, _, what = name.rpartition("_")
     if what in ("rate", "decay"):
         every = list(config.optim.groups)
