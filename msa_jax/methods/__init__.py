@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from msa_jax.config import fields, reads
 from msa_jax.config.sections import ADDED
 from msa_jax.errors import UserError
-from msa_jax.methods import linear, mmcl, self_mm, spt, sugrm, tfn, ucrn
+from msa_jax.methods import ef_lstm, linear, mfn, mmcl, self_mm, spt, sugrm, tfn, ucrn
 from msa_jax.methods.paper import Paper
 from msa_jax.types import MODALITIES, Method
 
@@ -25,6 +25,8 @@ PAPERS: Mapping[str, Paper] = MappingProxyType(
             mmcl.PAPER,
             spt.PAPER,
             tfn.PAPER,
+            ef_lstm.PAPER,
+            mfn.PAPER,
             linear.PAPER,
         )
     }
