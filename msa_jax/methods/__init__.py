@@ -10,7 +10,18 @@ from ml_collections import ConfigDict
 from msa_jax.config import fields, reads
 from msa_jax.config.sections import ADDED
 from msa_jax.errors import UserError
-from msa_jax.methods import ef_lstm, linear, mfn, mmcl, self_mm, spt, sugrm, tfn, ucrn
+from msa_jax.methods import (
+    ef_lstm,
+    graph_mfn,
+    linear,
+    mfn,
+    mmcl,
+    self_mm,
+    spt,
+    sugrm,
+    tfn,
+    ucrn,
+)
 from msa_jax.methods.paper import Paper
 from msa_jax.types import MODALITIES, Method
 
@@ -27,6 +38,7 @@ PAPERS: Mapping[str, Paper] = MappingProxyType(
             tfn.PAPER,
             ef_lstm.PAPER,
             mfn.PAPER,
+            graph_mfn.PAPER,
             linear.PAPER,
         )
     }

@@ -376,7 +376,7 @@ def test_dropout_follows_its_key_and_every_parameter_learns(name):
         frozen = {p for p in names(run.params) if run.method.groups(p) == "frozen"}
         # Attention over a single step weighs it 1, whatever query and key say.
         weigh = {p for p in names(run.params) if p.split("/")[-1].startswith(WEIGH)}
-        assert still - weigh == frozen - weigh, run.words
+        assert still - weigh <= frozen, run.words
         assert not weigh or weigh - still, run.words
 
 
