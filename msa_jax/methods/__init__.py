@@ -14,6 +14,7 @@ from msa_jax.methods import (
     ef_lstm,
     graph_mfn,
     linear,
+    mfm,
     mfn,
     mmcl,
     self_mm,
@@ -39,6 +40,7 @@ PAPERS: Mapping[str, Paper] = MappingProxyType(
             ef_lstm.PAPER,
             mfn.PAPER,
             graph_mfn.PAPER,
+            mfm.PAPER,
             linear.PAPER,
         )
     }

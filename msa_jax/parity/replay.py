@@ -180,7 +180,7 @@ class Replay:
                 if name in gradient:
                     zero = np.zeros_like(gradient[name])
                     self._compare(f"{key}/{name}", gradient[name], zero)
-                elif not re.search(self.names.ignored, name):
+                else:
                     self.left.add(f"{key}/{name}")
 
     def dropped(self) -> None:
