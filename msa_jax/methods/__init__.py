@@ -13,6 +13,7 @@ from msa_jax.errors import UserError
 from msa_jax.methods import (
     ef_lstm,
     graph_mfn,
+    lf_lstm,
     linear,
     mfm,
     mfn,
@@ -38,6 +39,7 @@ PAPERS: Mapping[str, Paper] = MappingProxyType(
             spt.PAPER,
             tfn.PAPER,
             ef_lstm.PAPER,
+            lf_lstm.PAPER,
             mfn.PAPER,
             graph_mfn.PAPER,
             mfm.PAPER,
