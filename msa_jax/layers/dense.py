@@ -35,6 +35,21 @@ class Linear(nn.Module):
         )
 
 
+class LinearWeights(nn.Module):
+    """The parameters of such a map, for who applies it in parts."""
+
+    width: int
+
+    @nn.compact
+    def __call__(
+        self, read: int
+    ) -> tuple[Float[Array, "d {self.width}"], Float[Array, " {self.width}"]]:
+        """Return kernel and bias, for inputs that are `read` wide."""
+        start = uniform(read**-0.5)
+        kernel = self.param("kernel", start, (read, self.width))
+        return kernel, self.param("bias", start, (self.width,))
+
+
 class ScoreHead(nn.Module):
     """Dropout, then Linear-ReLU once or twice, then a score.
 
@@ -83,20 +98,23 @@ class ResidualHead(nn.Module):
 
 
 class TwoLayerHead(nn.Module):
-    """Linear as wide as the input, ReLU, dropout, Linear.
+    """Linear, ReLU, dropout, Linear.
 
-    Source: UCRN, section 3.5 (two fully connected layers).
-    Differs: activation and dropout are unstated; as in the public code's head.
+    hidden: width between them; None: as wide as the input.
+
+    Source: UCRN, section 3.5 (two fully connected layers); the small nets of MFN.
+    Differs: UCRN does not state activation and dropout; as in the public code's head.
     """
 
     outputs: int
     dropout: float
+    hidden: int | None = None
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b d"], *, train: bool
-    ) -> Float[Array, "b {self.outputs}"]:
-        """Return scores or logits."""
-        hidden = nn.relu(Linear(x.shape[1], name="layer_1")(x))
+        self, x: Float[Array, "*b d"], *, train: bool
+    ) -> Float[Array, "*b {self.outputs}"]:
+        """Return scores, logits or whatever the last map gives."""
+        hidden = nn.relu(Linear(self.hidden or x.shape[-1], name="layer_1")(x))
         hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
         return Linear(self.outputs, name="score")(hidden)

@@ -40,33 +40,42 @@ class States(NamedTuple):
 
     output: the hidden state after every step; 0 beyond the length.
     hidden, cell: the state after the last step.
+    cells: the cell after every step, where asked for; 0 beyond the length.
     """
 
     output: Float[Array, "b t h"]
     hidden: Float[Array, "b h"]
     cell: Float[Array, "b h"]
+    cells: Float[Array, "b t h"] | None = None
 
 
-def run(sequences: list[Sequence], weights: list[Weights]) -> list[States]:
+def run(
+    sequences: list[Sequence], weights: list[Weights], *, with_cells: bool = False
+) -> list[States]:
     """Run LSTMs, each over its own sequences.
 
     Args:
         sequences: one per LSTM, all of one batch; lengths are in 0..t.
         weights: one per LSTM.
+        with_cells: return the cells of every step, too.
 
     Source: torch.nn.LSTM on packed sequences (gates, order, initial zeros).
     """
     return jax.lax.platform_dependent(
-        sequences, weights, cpu=_in_turn, default=_together
+        sequences,
+        weights,
+        cpu=partial(_in_turn, with_cells=with_cells),
+        default=partial(_together, with_cells=with_cells),
     )
 
 
-def _in_turn(sequences, weights):
+def _in_turn(sequences, weights, with_cells=False):
     """Run one after another, which a CPU likes best: nothing is padded."""
-    return [_run(s, w, 1) for s, w in zip(sequences, weights, strict=True)]
+    both = zip(sequences, weights, strict=True)
+    return [_run(s, w, 1, with_cells) for s, w in both]
 
 
-def _together(sequences, weights):
+def _together(sequences, weights, with_cells=False):
     """Run all as one, with one product and one fused cell per step.
 
     An accelerator pays for kernels more than for what they compute: LSTMs are padded to
@@ -80,12 +89,14 @@ def _together(sequences, weights):
         [_widen(w, read, width) for w in weights],
     )
     stacked = (jax.tree.map(lambda *x: jnp.stack(x), *each) for each in padded)
-    output, hidden, cell = jax.vmap(partial(_run, unroll=UNROLL))(*stacked)
+    one = partial(_run, unroll=UNROLL, with_cells=with_cells)
+    output, hidden, cell, cells = jax.vmap(one)(*stacked)
     found = []
     for k, (s, w) in enumerate(zip(sequences, weights, strict=True)):
-        h = w.state_kernel.shape[0]
-        output_k = output[k, :, : s.x.shape[1], :h]
-        found.append(States(output_k, hidden[k, :, :h], cell[k, :, :h]))
+        steps, h = s.x.shape[1], w.state_kernel.shape[0]
+        cells_k = cells[k, :, :steps, :h] if with_cells else None
+        last = hidden[k, :, :h], cell[k, :, :h]
+        found.append(States(output[k, :, :steps, :h], *last, cells_k))
     return found
 
 
@@ -107,7 +118,7 @@ def _pad(x, *sizes):
     return jnp.pad(x, [(0, 0)] * (x.ndim - len(sizes)) + more)
 
 
-def _run(sequence, weights, unroll):
+def _run(sequence, weights, unroll, with_cells):
     x, length = sequence
     steps = x.shape[1]
     chunks = -(-steps // CHUNK)
@@ -116,10 +127,10 @@ def _run(sequence, weights, unroll):
     valid = jnp.arange(steps)[None] < length[:, None]
     x = _pad(jnp.where(valid[:, :, None], x, 0), chunks * size, x.shape[2])
     trips = largest(-(-length.max() // size))
-    shape = size, unroll
+    shape = size, unroll, with_cells
     found: Any = _lstm(shape, jnp.swapaxes(x, 0, 1), weights, length, trips)
-    output, hidden, cell = found
-    return States(jnp.swapaxes(output[:steps], 0, 1), hidden, cell)
+    every, last = ([jnp.swapaxes(x[:steps], 0, 1) for x in found[0]], found[1])
+    return States(every[0], *last, *every[1:])
 
 
 def reverse(x: Float[Array, "b t d"], length: Int[Array, " b"]) -> Array:
@@ -147,17 +158,18 @@ def _lstm(shape, x, weights, length, trips):
 
 
 def _forward(shape, x, weights, length, trips):
-    """Return (output [t b h], hidden, cell), and what `_backward` needs.
+    """Return ((output, cells), (hidden, cell)), and what `_backward` needs.
 
     States are kept one place later than their step, so that [k] is what step k starts
-    from; output is a view of them.
+    from; output and cells [t b h] are views of them.
 
     Args:
-        shape: steps of a chunk, and how many of them are written out in its loop.
+        shape: steps of a chunk, how many of them are written out in its loop, and
+            whether cells are returned.
         x: [t b d], t a multiple of the chunk's steps; 0 beyond the length.
         trips: chunks that have a valid step.
     """
-    size, unroll = shape
+    size, unroll, with_cells = shape
 
     def chunk(number, carry):
         start = number * size
@@ -177,22 +189,24 @@ def _forward(shape, x, weights, length, trips):
     one = x.shape[1], weights.state_kernel.shape[0]
     state = (jnp.zeros(one, x.dtype),) * 2
     kept = (jnp.zeros((len(x) + 1, *one), x.dtype),) * 2
-    (hidden, cell), kept = jax.lax.fori_loop(0, trips, chunk, (state, kept))
+    last, kept = jax.lax.fori_loop(0, trips, chunk, (state, kept))
     valid = jnp.arange(len(x))[:, None] < length[None]
-    output = jnp.where(valid[:, :, None], kept[0][1:], 0)
-    return (output, hidden, cell), (x, weights, length, trips, kept)
+    every = tuple(
+        jnp.where(valid[:, :, None], whole[1:], 0) for whole in kept[: 1 + with_cells]
+    )
+    return (every, last), (x, weights, length, trips, kept)
 
 
 def _backward(shape, saved, gradients):
     x, weights, length, trips, kept = saved
-    by_output, *by_state = gradients
-    size, unroll = shape
+    by_every, by_state = gradients
+    size, unroll, _ = shape
     back = weights.state_kernel.T
 
     def chunk(turn, carry):
         start = (trips - 1 - turn) * size
-        read, hidden, cell, by_outputs = (
-            _cut(whole, start, size) for whole in (x, *kept, by_output)
+        read, hidden, cell, *by_steps = (
+            _cut(whole, start, size) for whole in (x, *kept, *by_every)
         )
         driven = read @ weights.input_kernel + weights.bias[None, None]
         gates = _activate(driven + hidden @ weights.state_kernel)
@@ -203,7 +217,7 @@ def _backward(shape, saved, gradients):
             return _step_back(by_state, gate, before, by, back, runs)
 
         by_state, total, by_x = carry
-        inputs = start + jnp.arange(size), gates, cell, by_outputs
+        inputs = start + jnp.arange(size), gates, cell, by_steps
         by_state, by_gates = jax.lax.scan(
             step, by_state, inputs, reverse=True, unroll=unroll
         )
@@ -231,10 +245,15 @@ def _step(state, drive, kernel, runs):
     return jnp.where(runs, new_hidden, hidden), jnp.where(runs, new_cell, cell)
 
 
-def _step_back(by_state, gates, cell, by_output, kernel, runs):
-    """Return the gradient by the state before a step, and by its gates."""
-    (by_hidden, by_cell), (i, f, g, o) = by_state, gates
-    by_hidden = by_hidden + jnp.where(runs, by_output, 0)
+def _step_back(by_state, gates, cell, by_step, kernel, runs):
+    """Return the gradient by the state before a step, and by its gates.
+
+    by_step: by what the step itself gives, its output and maybe its cell.
+    """
+    i, f, g, o = gates
+    given = [jnp.where(runs, by, 0) for by in by_step]
+    added = [by + now for by, now in zip(by_state, given, strict=False)]
+    by_hidden, by_cell = *added, *by_state[len(added) :]
     squashed = jnp.tanh(f * cell + i * g)
     total = by_cell + by_hidden * o * (1 - squashed * squashed)
     by_gates = jnp.concatenate(

@@ -62,6 +62,10 @@ LSTM: Mapping[str, Leaf] = MappingProxyType(
         "state_bias": same("bias_hh_l0"),
     }
 )
+# The same of torch.nn.LSTMCell, for a method whose LSTMs are all cells there.
+LSTM_CELL: Mapping[str, Leaf] = MappingProxyType(
+    {k: leaf._replace(name=leaf.name.removesuffix("_l0")) for k, leaf in LSTM.items()}
+)
 # What a leaf of ours is in PyTorch, in every method.
 LEAVES: Mapping[str | tuple[str, ...], Leaf] = MappingProxyType(
     {

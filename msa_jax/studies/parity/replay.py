@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ _VALUES = {"regression": "sentiment"}
 # Of `hp`: what the arrays are and how answers were chosen, no settings of a network.
 _FACTS = re.compile(
     r"void_.+|\w+_(features|steps)|data_set|label_high|answer|select_on|reduce"
-    r"|aligned_file|align_blocks|average_time|audio_vision|use_bert"
+    r"|aligned_file|align_blocks|average_time|audio_vision|use_bert|window"
 )
 
 
@@ -132,6 +132,8 @@ class Replay:
             values[f"mid/{self.names.module(path)}"] = value
             if path.startswith("feature_"):  # the answer is found without forming it
                 values[path.replace("feature_", "feature/")] = value
+            if path.startswith("steps_"):  # of every step, time first
+                values[path.replace("steps_", "mid/steps/", 1)] = value
         for key, value in values.items():
             self._add(key, value)
         _, parts = self.method.loss(outputs, batch, self.labels)
@@ -153,11 +155,11 @@ class Replay:
 
     def loss(self) -> None:
         """Loss, its gradient, and running statistics of a training pass."""
-        batch = self._training_batch()
+        batch, drawn = self._training_batch(), self._drawn("loss/draw/")
 
         @jax.jit
         def objective(params):
-            variables = self.variables | {"params": params}
+            variables = self.variables | {"params": params} | drawn
             key = jax.random.key(0)
             outputs, after = network.learn(self.method, variables, batch, key)
             loss, parts = self.method.loss(outputs, batch, self.labels)
@@ -183,23 +185,33 @@ class Replay:
                     self.left.add(f"{key}/{name}")
 
     def dropped(self) -> None:
-        """The same training pass with recorded dropout masks, found by name."""
+        """The same training pass with recorded dropout masks, found by name.
+
+        A call that drops of all steps at once, time first, takes the masks of as many.
+        """
         batch = self._training_batch()
         order, rate = self.case.names("dropped/order"), self.case.need("dropped/rate")
         waiting = {
             name: [i for i, n in enumerate(order) if n == name] for name in order
         }
 
-        def feed(call, args, kwargs, context):
-            if not isinstance(context.module, nn.Dropout):
-                return call(*args, **kwargs)
-            name = self.names.module("/".join(context.module.path))
+        def kept(name):
             if not waiting.get(name):
                 where = " ".join(self.table.where)
                 raise UserError(f"{where}: dropped/order lacks a call of {name}")
             i = waiting[name].pop(0)
-            mask = self.case.need(f"dropped/mask/{i:03d}")
-            return args[0] * mask.astype(self.dtype) / (1 - rate[i])
+            return self.case.need(f"dropped/mask/{i:03d}") / (1 - rate[i])
+
+        def feed(call, args, kwargs, context):
+            if not isinstance(context.module, nn.Dropout):
+                return call(*args, **kwargs)
+            name = self.names.module("/".join(context.module.path))
+            if not context.module.rate and name not in waiting:
+                return call(*args, **kwargs)
+            x, scale = args[0], kept(name)
+            if scale.ndim < x.ndim:
+                scale = np.stack([scale, *(kept(name) for _ in range(1, len(x)))])
+            return x * scale.astype(self.dtype)
 
         @jax.jit
         def run(variables):
@@ -208,11 +220,15 @@ class Replay:
                 outputs, _ = network.learn(self.dropping, variables, batch, key)
             return outputs, self.dropping.loss(outputs, batch, self.labels)[1]
 
-        outputs, parts = run(self.variables)
+        outputs, parts = run(self.variables | self._drawn("loss/draw/"))
         self._outputs(outputs, "dropped/")
         self._parts(parts, "dropped/part/")
-        unused = (i for numbers in waiting.values() for i in numbers if rate[i])
-        self.left |= {f"dropped/mask/{i:03d}" for i in unused}
+        unused = {
+            name: [i for i in numbers if rate[i]]
+            for name, numbers in waiting.items()
+            if not re.search(self.names.ignored, name)
+        }
+        self.left |= {f"dropped/mask/{i:03d}" for n in unused.values() for i in n}
 
     def training(self) -> None:
         """Whole epochs: every loss, validation's answers, the stop, the weights."""
@@ -226,13 +242,14 @@ class Replay:
         of_run = self.settings.optim, self.method.groups, steps, int(epochs.max())
         optimizer = optim.from_settings(*of_run)
         state = new_state(self.method, optimizer, variables, train, jax.random.key(0))
-        epoch = self._epoch(optimizer, train)
+        epoch, drawn = self._epoch(optimizer, train), self.case.under("steps/draw/")
         scripted = self.case.get("steps/scripted_valid_loss")
         logs, values, states, stopped = [], [], {}, None
         for number in np.unique(epochs):
             order = rows[epochs == number]
             order = np.where(order < 0, train.label.shape[0], order)
-            state, parts, valued = epoch(state, jnp.asarray(order, jnp.int32))
+            own = {k: self._cast(v[epochs == number]) for k, v in drawn.items()}
+            state, parts, valued = epoch(state, jnp.asarray(order, jnp.int32), own)
             logs.append(parts)
             values.append(valued)
             states[int(number)] = state
@@ -253,7 +270,9 @@ class Replay:
         self._weights(states, variables)
 
     def _epoch(self, optimizer: Any, train: Split) -> Any:
-        """Return one epoch: (state, its batches) -> state, losses, validation's."""
+        """Return one epoch: (state, its batches, their draws) -> the state after it,
+        losses and validation's answers.
+        """
         rules = epoch_program.rules(self.settings)
         rows = self.case.get("steps/valid_rows")
 
@@ -274,11 +293,23 @@ class Replay:
                 "steps/valid_loss_rounded": step.valid_loss(error, rounded),
             }
 
+        def train_on(method, state, order):
+            return step.train_epoch(method, optimizer, state, train, order, rules)
+
+        def one_batch(state, given):
+            rows, draws = given
+            method = self.method._replace(model=_Drawn(self.method.model, draws))
+            after, parts, _ = train_on(method, state, rows[None])
+            parts = jax.tree.map(lambda x: x[0], parts)
+            return dataclasses.replace(after, epoch=state.epoch), parts
+
         @jax.jit
-        def epoch(state, order):
-            state, parts, _ = step.train_epoch(
-                self.method, optimizer, state, train, order, rules
-            )
+        def epoch(state, order, drawn):
+            if drawn:  # those of each batch: an epoch of its own
+                state, parts = jax.lax.scan(one_batch, state, (order, drawn))
+                state = dataclasses.replace(state, epoch=state.epoch + 1)
+            else:
+                state, parts, _ = train_on(self.method, state, order)
             return state, parts, evaluated(state)
 
         return epoch
@@ -339,14 +370,14 @@ class Replay:
             raise UserError(f"{' '.join(self.table.where)}: {error}") from error
 
     def _evaluate(self, batch: Batch) -> tuple[Any, PyTree]:
-        variables = self.variables
-        if drawn := self.case.under("draw/"):
-            variables = variables | {
-                DRAWS: {k: self._cast(v) for k, v in drawn.items()}
-            }
-
+        variables = self.variables | self._drawn("draw/")
         outputs, inner = self.evaluated(variables, batch)
         return outputs, inner["intermediates"]
+
+    def _drawn(self, prefix: str) -> dict[str, dict[str, jax.Array]]:
+        """Return recorded draws as a collection of variables; {} where none are."""
+        drawn = {k: self._cast(v) for k, v in self.case.under(prefix).items()}
+        return {DRAWS: drawn} if drawn else {}
 
     def _outputs(self, outputs: Any, prefix: str) -> None:
         """Compare answers: a score per target, or rows of logits of the fusion."""
@@ -379,13 +410,24 @@ class Replay:
         return jnp.asarray(x, self.dtype if x.dtype.kind == "f" else x.dtype)
 
 
+class _Drawn(NamedTuple):
+    """A network to which its draws are given."""
+
+    model: nn.Module
+    draws: dict[str, jax.Array]
+
+    def apply(self, variables: network.Variables, batch: Batch, **given: Any) -> Any:
+        """Apply it."""
+        return self.model.apply(variables | {DRAWS: self.draws}, batch, **given)
+
+
 def settings_of(case: Case, paper: Paper) -> tuple[Any, list[str]]:
     """Return the configuration of a case, and its `hp` that no field of ours takes."""
     config = paper.config()
     # What is not given is off in the reference, whatever the paper's values are.
     plain = {f.path: f.default for f in paper.fields() if f.path.startswith("optim.")}
-    decays = {path: 0.0 for path in plain if path.endswith(".decay")}
-    fields.change(config, plain | decays)
+    off = [f.path for f in paper.fields() if f.path.endswith((".decay", "dropout"))]
+    fields.change(config, plain | dict.fromkeys(off, 0.0))
     given = {name: value.item() for name, value in case.under("hp/").items()}
     changes, unused = {}, []
     for name, value in given.items():
@@ -437,7 +479,7 @@ def split_of(case: Case, prefix: str, dtype: Any, *, seen: bool = True) -> Split
         stored, received = case.get(f"{prefix}in/{m}"), case.get(f"{prefix}seen/{m}")
         x, kind = (stored if received is None else received), dtype
         if received is not None and stored is not None and not seen:
-            x, kind = stored, stored.dtype
+            x, kind = stored, stored.dtype if case.get("hp/average_time") else dtype
         if m == "text" and x is None:
             x, kind = _tokens(case, prefix), jnp.int32
         if x is None:
@@ -490,13 +532,16 @@ def _link(logits: jax.Array, answer: str) -> jax.Array:
 
 
 def _flat(inner: PyTree, path: str = "") -> dict[str, jax.Array]:
-    """Return what each module gave last, by its path; of an LSTM its last state."""
+    """Return what each module gave last, by its path; of an LSTM its last state.
+
+    What a module keeps besides goes by its own name.
+    """
     values: dict[str, jax.Array] = {}
     for name, value in inner.items():
-        here = path if name == "__call__" else f"{path}/{name}".removeprefix("/")
         if isinstance(value, Mapping):
-            values |= _flat(value, here)
+            values |= _flat(value, f"{path}/{name}".removeprefix("/"))
             continue
+        here = path if name == "__call__" else name
         last = value[-1].hidden if isinstance(value[-1], States) else value[-1]
         if isinstance(last, jax.Array):
             values[here] = last
