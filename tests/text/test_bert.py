@@ -281,6 +281,7 @@ def test_states_between_layers_are_float32():
 # --- Less memory ----------------------------------------------------------------------
 
 
+@pytest.mark.exact
 @pytest.mark.usefixtures("form")
 def test_rematerialised_layers_compute_the_same():
     """Dropout included; going back, less is kept."""

@@ -104,6 +104,7 @@ def test_seeds_in_turn_equal_seeds_at_once(five):
     tiny.assert_close(train(how="map"), five, TOLERANCE)
 
 
+@pytest.mark.exact
 @pytest.mark.long(60)
 def test_a_seed_alone_equals_the_same_seed_among_five():
     """In turn to the bit; side by side in float64, free of the processor's rounding.

@@ -212,6 +212,7 @@ def test_evenly_spaced():
         assert np.ptp(np.diff(places)) <= 1
 
 
+@pytest.mark.exact
 def test_a_seed_alone_is_the_seed_among_five(run, alone):
     together, _ = run()
     assert differences(together, alone, slice(2, 3)) == 0
