@@ -56,11 +56,11 @@ def main(argv: list[str]) -> int:
             )
         return _show(frozen, folder)
     from msa_jax.ground import hosts
-    from msa_jax.runs import beside
+    from msa_jax.runs import run
 
     with hosts.joined(hosts.Cluster(*where)):
         if not hosts.is_first():
-            return beside.run(frozen)
+            return run.take_part(frozen)
         code = _show(frozen, folder)
         hosts.share(dict)  # nothing more to do for the others
     return code

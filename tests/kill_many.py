@@ -19,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from msa_jax.ground.hosts import on_host
 from msa_jax.runs import checkpoint
-from msa_jax.runs.checkpoint import on_host
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]

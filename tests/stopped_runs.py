@@ -14,6 +14,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tiny_runs import heads, settings, tiny_main
 from msa_jax.data import Dataset
 from msa_jax.ground.types import Method
 from msa_jax.runs import checkpoint, run, saver, shuffled_test
-from msa_jax.training import learning
+from msa_jax.training import loop
 from msa_jax.training import train as training
 
 CHANGES = ("replace", "rename", "mkdir", "unlink", "rmdir", "fsync", "truncate")
@@ -73,8 +74,8 @@ def _share(patch: pytest.MonkeyPatch, known: dict[Any, Any]) -> None:
             known[key] = make()
         return known[key]
 
-    prepare, evaluate, answers = (
-        training.prepare,
+    make_program, evaluate, answers = (
+        run.make_program,
         training.evaluate,
         shuffled_test.answers,
     )
@@ -88,14 +89,15 @@ def _share(patch: pytest.MonkeyPatch, known: dict[Any, Any]) -> None:
         key = "answers", fitted.frozen.sha256
         return once(key, lambda: answers(settings, fitted, *rest))
 
-    patch.setattr(training, "prepare", lambda *x: once("program", lambda: prepare(*x)))
+    compiled = partial(once, "program")
+    patch.setattr(run, "make_program", lambda *x: compiled(lambda: make_program(*x)))
     patch.setattr(training, "evaluate", evaluated)
     patch.setattr(shuffled_test, "answers", answered)
 
 
 def stop(folder: Path, at: int, **how: Any) -> None:
     """Train until an epoch, which is not saved any more; `how`: see `train`."""
-    right = learning._one
+    right = loop._one
 
     def one(program, state, kind, number, active):
         if number == at:
@@ -103,7 +105,7 @@ def stop(folder: Path, at: int, **how: Any) -> None:
         return right(program, state, kind, number, active)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "_one", one)
+        patch.setattr(loop, "_one", one)
         with pytest.raises(Killed):
             train(folder, **how)
 

@@ -18,7 +18,9 @@ from msa_jax.layers.dense import ScoreHead
 from msa_jax.methods import label_rules, self_mm, ulgm
 from msa_jax.methods.paper import Paper
 from msa_jax.text.encoders import FeatureEncoder, pool
-from msa_jax.training import optim
+from msa_jax.training import loop, optim
+from msa_jax.training import train as training
+from msa_jax.training.program import make_program
 from msa_jax.training.train_state import new_state, seed_keys
 
 RATES = {
@@ -236,3 +238,26 @@ def make_states(method: Method, split: Split, seeds) -> TrainState:
         return new_state(method, make_optimizer(method), start, split, key)
 
     return jax.vmap(start)(params, seed_keys(seeds))
+
+
+def fit(
+    config,
+    train,
+    valid,
+    encoder,
+    mesh,
+    label_range,
+    metrics_kind,
+    on_epoch=lambda epoch: None,
+    saved=None,
+    keep=lambda state, epoch: None,
+):
+    """Train as `run.complete_run` does, without its files; return what was selected."""
+    program = make_program(config, train, valid, encoder, mesh, label_range)
+    state, tally = training.start(program, config.seeds, saved)
+    steps = loop.epochs(program, state, tally, metrics_kind)
+    for state, tally, epoch in steps:
+        on_epoch(epoch)
+        loop.require_finite(program, epoch, lambda lane: f"seed {config.seeds[lane]}")
+        keep(state, epoch)
+    return training.fitted(config, program, state, tally)

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColu
 from rich.progress import ProgressColumn as Column
 from rich.text import Text
 
-from msa_jax.training.train import Epoch
+from msa_jax.training.loop import Epoch
 
 
 class _TimeLeft(Column):

@@ -10,7 +10,7 @@ import numpy as np
 
 from msa_jax.ground import files
 from msa_jax.runs.checkpoint import Damaged
-from msa_jax.training.boards import Epoch
+from msa_jax.training.loop import Epoch
 from msa_jax.training.nonfinite import Fault
 
 _GROUPS = ("batches", "train", "valid", "recorded")  # of arrays by name

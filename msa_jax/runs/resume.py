@@ -12,7 +12,7 @@ from msa_jax.runs import checkpoint, records, workdir
 from msa_jax.runs.checkpoint import Damaged
 from msa_jax.runs.saver import Before, epochs_folder, states_folder
 from msa_jax.training.inputs import Inputs
-from msa_jax.training.learning import Saved
+from msa_jax.training.loop import Saved
 
 _NAMED = 5  # differences in a line
 

@@ -21,7 +21,7 @@ from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TrainState
 from msa_jax.runs import checkpoint, records
-from msa_jax.training.boards import Epoch
+from msa_jax.training.loop import Epoch
 
 KEPT = 2  # states
 _PATIENCE = 3.0  # seconds that training waits for a write, once per write

@@ -20,7 +20,8 @@ from msa_jax.runs.events import Events
 from msa_jax.text.encoders import Encoder
 from msa_jax.training import memory, nonfinite
 from msa_jax.training.inputs import Inputs, frozen_features, opened
-from msa_jax.training.train import Epoch, Fitted, Trained
+from msa_jax.training.loop import Epoch
+from msa_jax.training.train import Fitted, Trained
 
 SELECTION = (
     "per seed the epoch with the lowest validation loss ({loss}, "

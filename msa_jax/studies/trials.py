@@ -17,13 +17,14 @@ from msa_jax import methods
 from msa_jax.config import reads, with_values
 from msa_jax.data import Dataset
 from msa_jax.ground import hosts
-from msa_jax.ground.types import Split
+from msa_jax.ground.types import Split, TrainState
 from msa_jax.methods import tasks
 from msa_jax.studies.search import Group, Trial
 from msa_jax.text.encoders import Encoder
-from msa_jax.training import epoch_program, lanes, learning
-from msa_jax.training.boards import Epoch
+from msa_jax.training import epoch_program, loop
 from msa_jax.training.inputs import make_inputs
+from msa_jax.training.loop import Epoch, Tally
+from msa_jax.training.program import make_program
 from msa_jax.training.train_state import make_mesh
 
 MOST_LANES = 16
@@ -108,16 +109,14 @@ def run_group(
     config: Any,
     group: Group,
     seen: Seen,
-    on_epoch: Callable[[Epoch], None],
     most_lanes: int = MOST_LANES,
-) -> Iterator[Outcome]:
-    """Train the trials of a group; yield each as soon as it is finished.
+) -> Iterator[Epoch | Outcome]:
+    """Train the trials of a group; yield each epoch, and each trial that is finished.
 
     Args:
         config: with the group's values in fields that are not traced.
         group: trials that one program can run.
         seen: what they train and are validated on.
-        on_epoch: called after every epoch of the lanes that run together.
         most_lanes: that run together, where lanes run in parallel.
     """
     seeds, layout = tuple(config.seeds), config.mesh
@@ -127,7 +126,7 @@ def run_group(
     if epoch_program.layout_of_seeds(layout.over_seeds, mesh) == "vmap":
         together = min(len(group.trials), max(1, most_lanes // len(seeds)))
         mesh = make_mesh(layout.devices, layout.data, len(seeds) * together)
-    program = lanes.prepare(
+    program = make_program(
         config,
         seen.train,
         seen.valid,
@@ -149,9 +148,13 @@ def run_group(
             },
             idle=(together - len(block)) * len(seeds),
         )
-        done = learning.run(program, state, seen.metrics_kind, on_epoch)
+        tally = loop.tally_of(len(state.step))
+        steps = loop.epochs(program, state, tally, seen.metrics_kind)
+        for state, tally, epoch in steps:
+            yield epoch
+            loop.require_finite(program, epoch)
         seconds = (time.perf_counter() - clock) / len(block)
-        yield from _outcomes(block, len(seeds), done, seconds)
+        yield from _outcomes(block, len(seeds), state, tally, seconds)
         clock = time.perf_counter()
 
 
@@ -161,10 +164,14 @@ def config_of(config: Any, group: Group) -> FrozenConfigDict:
 
 
 def _outcomes(
-    block: Sequence[Trial], seeds: int, done: learning.Run, seconds: float
+    block: Sequence[Trial],
+    seeds: int,
+    state: TrainState,
+    tally: Tally,
+    seconds: float,
 ) -> list[Outcome]:
-    chosen = hosts.to_host(done.state.selection)
-    bad = (done.failed_in > 0) | (chosen.epoch == 0) | ~np.isfinite(chosen.score)
+    chosen = hosts.to_host(state.selection)
+    bad = (tally.failed_in > 0) | (chosen.epoch == 0) | ~np.isfinite(chosen.score)
     loss = [None if b else float(x) for b, x in zip(bad, chosen.score, strict=True)]
     found = []
     for i, trial in enumerate(block):
@@ -174,7 +181,7 @@ def _outcomes(
                 trial=trial,
                 valid_loss=tuple(loss[own]),
                 selected_epoch=tuple(chosen.epoch[own].tolist()),
-                epochs_run=tuple(done.epochs_run[own].tolist()),
+                epochs_run=tuple(tally.epochs_run[own].tolist()),
                 seconds=seconds,
             )
         )

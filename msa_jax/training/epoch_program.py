@@ -1,8 +1,8 @@
 """The program of an epoch, for the devices of a mesh: planned, then compiled.
 
 It is made of shapes alone. Nothing here puts anything on a device, so the devices need
-not be there: `bench --compile-only` compiles for other machines what `lanes.prepare`
-runs on this one.
+not be there: `bench --compile-only` compiles for other machines what
+`program.make_program` runs on this one.
 """
 
 import dataclasses

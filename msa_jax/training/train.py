@@ -1,7 +1,10 @@
-"""Training in two functions: `fit` knows no test, `evaluate` reads it afterwards."""
+"""Before the loop over epochs and after it: `start`, `fitted`, `evaluate`.
+
+Only `evaluate` reads test, with what `fitted` froze.
+"""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,15 +15,12 @@ from msa_jax.data.batches import fold
 from msa_jax.data.sealed_test import Frozen, freeze
 from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import Method, Split, TrainState
-from msa_jax.text import packing
-from msa_jax.text.encoders import Encoder
+from msa_jax.ground.types import Method, TrainState
 from msa_jax.training import memory, nonfinite, step
-from msa_jax.training.boards import Epoch
 from msa_jax.training.epoch_program import choose_sizes, layout_of_seeds, platform
 from msa_jax.training.inputs import Inputs, opened
-from msa_jax.training.lanes import prepare
-from msa_jax.training.learning import Run, Saved, run
+from msa_jax.training.loop import Saved, Tally, tally_of
+from msa_jax.training.program import Program
 from msa_jax.training.train_state import lying, split_sharding
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
@@ -62,7 +62,7 @@ class Fitted(NamedTuple):
 class Trained(NamedTuple):
     """What a finished run leaves, test included.
 
-    fitted: from `fit`.
+    fitted: from `fitted`.
     test_prediction: the answers, of the selected parameters, [s, n] or [s, n, outputs].
     test_targets: every target's scores, [s, m, n]; None for tasks but sentiment.
     train_targets: the same of train; None where the method records no u-labels, for
@@ -77,71 +77,46 @@ class Trained(NamedTuple):
     features: dict[str, Features]
 
 
-def fit(
-    config: Any,
-    train: Split,
-    valid: Split,
-    encoder: Encoder,
-    mesh: Mesh,
-    label_range: tuple[float, float],
-    metrics_kind: str,
-    on_epoch: Callable[[Epoch], None],
-    *,
-    say: Callable[[str], None] = lambda line: None,
-    saved: Saved | None = None,
-    keep: Callable[[TrainState, Epoch], None] = lambda state, epoch: None,
-) -> Fitted:
-    """Train all seeds and select on validation. There is no test here.
+def start(
+    program: Program, seeds: Sequence[int], saved: Saved | None = None
+) -> tuple[TrainState, Tally]:
+    """Return where the loop over epochs begins, see `loop.epochs`.
+
+    Args:
+        program: with a lane per seed, from `program.make_program`.
+        seeds: of the lanes.
+        saved: the same run after some epochs, to go on from there: to the bit what it
+            would have been. None: from the beginning.
+    """
+    values = {field: [v] * len(seeds) for field, v in program.values.items()}
+    if saved is None:
+        return program.start(seeds, values), tally_of(len(seeds))
+    state = program.restore(seeds, values, saved.arrays)
+    return state, tally_of(len(seeds), saved.epochs)
+
+
+def fitted(config: Any, program: Program, state: TrainState, tally: Tally) -> Fitted:
+    """Freeze what the loop over epochs selected. There is no test here.
 
     Args:
         config: see `config.sections`.
-        train: what is learnt.
-        valid: what selects the epoch.
-        encoder: the text encoder, see `inputs.Inputs`.
-        mesh: from `train_state.make_mesh`.
-        label_range: lowest and highest label of the data set.
-        metrics_kind: see `metrics.score`.
-        on_epoch: called after every epoch.
-        say: is told, before training, what memory it takes.
-        saved: the same run after some epochs, to go on from there: to the bit what it
-            would have been. None: from the beginning.
-        keep: called after every epoch with the state as it is then.
+        program, state, tally: with which `loop.epochs` ended.
 
     Raises:
-        UserError: a seed never had a finite validation loss, or `learning.run`
-            refuses.
+        UserError: a seed never had a finite validation loss.
     """
-    say("compiling the program of an epoch")
-    program = prepare(config, train, valid, encoder, mesh, label_range)
-    say(program.needs)
     seeds = tuple(config.seeds)
-    values = {field: [v] * len(seeds) for field, v in program.values.items()}
-    if saved is None:
-        state, before = program.start(seeds, values), []
-    else:
-        state, before = program.restore(seeds, values, saved.arrays), saved.epochs
-    done = run(
-        program,
-        state,
-        metrics_kind,
-        on_epoch,
-        before=before,
-        keep=keep,
-        name=lambda lane: f"seed {seeds[lane]}",
-    )
-    _require_selected(done.state, seeds)
-    u_labels = done.recorded.get("u_labels")
-    notes = []
-    if program.sizes is not None:
-        notes.append(packing.describe(program.sizes, train.text.shape[-1]))
+    _require_selected(state, seeds)
+    assert tally.valid_prediction is not None  # an epoch was trained
+    u_labels = tally.recorded.get("u_labels")
     return Fitted(
-        frozen=freeze(done.state, u_labels, config.selection.max_epochs),
+        frozen=freeze(state, u_labels, config.selection.max_epochs),
         method=program.method,
-        selected_epoch=hosts.to_host(done.state.selection.epoch),
-        epochs_run=done.epochs_run,
-        valid_prediction=done.valid_prediction,
-        recorded=done.recorded,
-        notes=notes + _not_finite(done, seeds),
+        selected_epoch=hosts.to_host(state.selection.epoch),
+        epochs_run=tally.epochs_run,
+        valid_prediction=tally.valid_prediction,
+        recorded=tally.recorded,
+        notes=program.notes + _not_finite(tally, seeds),
         compilation=program.compilation,
     )
 
@@ -151,7 +126,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
 
     Args:
         config: see `config.sections`.
-        fitted: from `fit`; what it froze opens test.
+        fitted: from `fitted`; what it froze opens test.
         inputs: from `inputs.make_inputs`.
         mesh: from `train_state.make_mesh`.
     """
@@ -222,12 +197,12 @@ def spread_out(n: int, most: int) -> np.ndarray:
     return np.arange(count) * n // max(count, 1)
 
 
-def _not_finite(done: Run, seeds: tuple[int, ...]) -> list[str]:
+def _not_finite(tally: Tally, seeds: tuple[int, ...]) -> list[str]:
     """Say which seeds ended early or left steps out, in the order of epochs."""
     notes = []
-    for i in np.argsort(done.failed_in, kind="stable"):
-        faults = [f for f in done.faults if f.lane == i]
-        ended = [f for f in faults if f.epoch == done.failed_in[i]]
+    for i in np.argsort(tally.failed_in, kind="stable"):
+        faults = [f for f in tally.faults if f.lane == i]
+        ended = [f for f in faults if f.epoch == tally.failed_in[i]]
         if ended:
             notes.append(
                 f"Seed {seeds[i]}: {nonfinite.where(ended[-1])} was not finite; "

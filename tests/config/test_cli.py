@@ -217,7 +217,7 @@ def test_help_shows_docstring_and_own_flags_only(tmp_path):
         '"""Train.\n\n    python -m script --config configs/x.py\n"""\n'
         "from absl import flags\n"
         "from ml_collections import config_flags\n"
-        "from msa_jax import cli\n"
+        "from msa_jax.config import cli\n"
         'config_flags.DEFINE_config_file("config", None, "what to train")\n'
         'flags.DEFINE_string("workdir", "runs/x", "where results go")\n'
         'if __name__ == "__main__":\n    cli.run(print)\n'

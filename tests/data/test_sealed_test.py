@@ -7,6 +7,7 @@ import typing
 import jax
 import numpy as np
 import pytest
+import tiny
 from test_architecture import TREES
 from tiny import make_heads, make_proof
 from tiny_runs import SEEDS, VALID, data, settings
@@ -23,8 +24,9 @@ from msa_jax.data.sealed_test import (
 )
 from msa_jax.ground.types import Examples, Selection, TrainState
 from msa_jax.runs.writer import Writer
-from msa_jax.training import epoch_program, step, train
+from msa_jax.training import epoch_program, loop, step, train
 from msa_jax.training import inputs as preparation
+from msa_jax.training.program import make_program
 from msa_jax.training.train_state import make_mesh
 
 
@@ -32,7 +34,7 @@ class Selected(typing.NamedTuple):
     """All that can be seen of a selection."""
 
     fitted: train.Fitted
-    epochs: list[train.Epoch]
+    epochs: list[loop.Epoch]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def select(tmp_path_factory):
             on_epoch(epoch)
 
         seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
-        fitted = train.fit(config, *seen, mesh, (-3.0, 3.0), "mosi", every)
+        fitted = tiny.fit(config, *seen, mesh, (-3.0, 3.0), "mosi", every)
         return Selected(fitted, epochs)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -334,12 +336,14 @@ def reachable(hint: typing.Any, found: set | None = None) -> set[type]:
 
 def test_the_types_of_fit_name_no_test():
     holders = {Sealed, Frozen, Dataset, Examples, preparation.Inputs, train.Trained}
-    hints = typing.get_type_hints(train.fit)
-    result = hints.pop("return")
-    assert not any("test" in name for name in hints)
-    assert set().union(*map(reachable, hints.values())) & holders == set()
-    assert reachable(result) & holders == {Frozen}
-    for kind in (train.Epoch, step.EpochLog, TrainState):
+    for function in (make_program, train.start, loop.epochs, train.fitted):
+        hints = typing.get_type_hints(function)
+        result = hints.pop("return")
+        assert not any("test" in name for name in hints)
+        assert set().union(*map(reachable, hints.values())) & holders == set()
+        frozen = {Frozen} if function is train.fitted else set()
+        assert reachable(result) & holders == frozen
+    for kind in (loop.Epoch, step.EpochLog, TrainState):
         assert not any("test" in name for name in typing.get_type_hints(kind))
     # The walk finds what is there.
     given = typing.get_type_hints(train.evaluate)

@@ -18,8 +18,7 @@ from tiny_runs import ROOT, call, command, environment, results, settings
 from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
 from msa_jax.runs import beside
-from msa_jax.training.boards import Epoch
-from msa_jax.training.learning import Saved
+from msa_jax.training.loop import Epoch, Saved
 
 SECONDS = 240  # for anything that should take a tenth of it
 
@@ -70,7 +69,7 @@ MEET = """
 import sys
 import jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
-from msa_jax import cli, hosts
+from msa_jax.config import cli; from msa_jax.ground import hosts
 port, number = sys.argv[1], int(sys.argv[2])
 def main():
     with hosts.joined(hosts.Cluster(f"127.0.0.1:{port}", 2, number)):

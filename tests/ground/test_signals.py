@@ -115,7 +115,7 @@ def test_while_a_command_is_still_importing(module, tmp_path):
 
 def test_a_stopped_command_skips_the_teardown_that_may_crash():
     code = (
-        "import atexit, signal, sys\nfrom msa_jax import cli, signals\n"
+        "import atexit, signal, sys\nfrom msa_jax.config import cli\nfrom msa_jax.ground import signals\n"
         "class Crashing:\n"
         "  def __del__(self, end=signals._end): print('torn down', flush=True)\n"
         "kept = Crashing()\n"
@@ -131,7 +131,7 @@ def test_a_stopped_command_skips_the_teardown_that_may_crash():
 
 def test_a_second_signal_ends_at_once():
     code = (
-        "import signal, time\nfrom msa_jax import cli\n"
+        "import signal, time\nfrom msa_jax.config import cli\n"
         "def main():\n"
         "  try: signal.raise_signal(15)\n"
         "  finally: signal.raise_signal(15); print('went on')\n"

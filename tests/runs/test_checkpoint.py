@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny import assert_same
 
+from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Selection
 from msa_jax.runs import checkpoint
@@ -56,13 +57,13 @@ def shapes():
 
 def test_a_state_comes_back_to_the_bit(tmp_path):
     sharding = state_sharding(make_mesh(2, 1, 2))
-    arrays = checkpoint.on_host(state())
+    arrays = hosts.on_host(state())
     assert "params/head/odd|name" in arrays and "opt_state/0/1/mu" in arrays
     checkpoint.write_state(tmp_path / "1", dict(arrays), {"epoch": 1})
     assert checkpoint.is_written(tmp_path / "1")
     found = checkpoint.read_state(tmp_path / "1")
     assert found.about == checkpoint.read_about(tmp_path / "1") == {"epoch": 1}
-    again = checkpoint.on_devices(found.arrays, shapes(), sharding)
+    again = hosts.on_devices(found.arrays, shapes(), sharding)
     assert jax.tree.structure(again) == jax.tree.structure(state())
     assert_same(again, state())
     assert again["key"].dtype == state()["key"].dtype
@@ -74,7 +75,7 @@ def test_what_is_held_stays_when_a_program_takes_its_memory():
     """Training goes on while a state is written; what is written must not change."""
     program = jax.jit(lambda x: x + 1, donate_argnums=0)
     value = jnp.arange(1000.0)
-    held = checkpoint.on_host({"x": value})["x"]
+    held = hosts.on_host({"x": value})["x"]
     after = jax.block_until_ready(program(value))
     np.testing.assert_array_equal(held, np.arange(1000.0))
     np.testing.assert_array_equal(after, np.arange(1000.0) + 1)
@@ -84,7 +85,7 @@ def test_a_state_that_is_written_is_copied_nowhere(tmp_path):
     program = jax.jit(lambda x: x + 1, donate_argnums=0)
     value = jax.block_until_ready(jnp.arange(1000.0))
     address = value.unsafe_buffer_pointer()
-    arrays = checkpoint.on_host({"x": value})
+    arrays = hosts.on_host({"x": value})
     assert arrays["x"].ctypes.data == address
     checkpoint.write_state(tmp_path / "1", arrays, {})
     assert not arrays  # nobody holds them any more
@@ -93,7 +94,7 @@ def test_a_state_that_is_written_is_copied_nowhere(tmp_path):
 
 def test_arrays_of_another_version_are_refused():
     sharding = state_sharding(make_mesh(1, 1, 2))
-    arrays = checkpoint.on_host(state())
+    arrays = hosts.on_host(state())
     kernel = "params/head/kernel"
     others = [
         {k: v for k, v in arrays.items() if k != kernel},
@@ -104,7 +105,7 @@ def test_arrays_of_another_version_are_refused():
     ]
     for other in others:
         with pytest.raises(UserError, match="not one of this version"):
-            checkpoint.on_devices(other, shapes(), sharding)
+            hosts.on_devices(other, shapes(), sharding)
 
 
 def damages(path):
@@ -120,7 +121,7 @@ def damages(path):
 
 
 def test_whatever_file_is_damaged_the_arrays_are_right_or_refused(tmp_path):
-    arrays, folder = checkpoint.on_host(state()), tmp_path / "1"
+    arrays, folder = hosts.on_host(state()), tmp_path / "1"
     checkpoint.write_state(folder, dict(arrays), {"epoch": 1})
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     assert [path.name for path in files] == ["arrays.bin", "manifest.json"]
@@ -143,7 +144,7 @@ def test_whatever_file_is_damaged_the_arrays_are_right_or_refused(tmp_path):
 
 def test_other_arrays_under_the_same_manifest_are_refused(tmp_path):
     """Another type, shape or value."""
-    arrays, folder = checkpoint.on_host(state()), tmp_path / "1"
+    arrays, folder = hosts.on_host(state()), tmp_path / "1"
     kernel = arrays["params/head/kernel"]
     for other in (kernel.astype(np.float16), kernel[:, :2], kernel + 1):
         checkpoint.write_state(folder, dict(arrays), {})
@@ -160,11 +161,11 @@ def test_a_state_without_manifest_does_not_count(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint.files, "write", stop)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.write_state(tmp_path / "1", checkpoint.on_host(state()), {})
+        checkpoint.write_state(tmp_path / "1", hosts.on_host(state()), {})
     assert (tmp_path / "1" / "arrays.bin").is_file()
     assert not checkpoint.is_written(tmp_path / "1")
     monkeypatch.undo()
-    checkpoint.write_state(tmp_path / "1", checkpoint.on_host(state()), {})
+    checkpoint.write_state(tmp_path / "1", hosts.on_host(state()), {})
     assert checkpoint.is_written(tmp_path / "1")
     checkpoint.remove_state(tmp_path / "1")
     assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from stopped_runs import Killed, compared, killed_at, left_over, train, watching
 from tiny_runs import ROOT, command, environment, settings, tiny_main
 
 from msa_jax import main
+from msa_jax.runs import run
 from msa_jax.training import nonfinite
 from msa_jax.training import train as training
 
@@ -193,7 +194,7 @@ def test_killed_in_the_report(tmp_path, whole, known):
     train(folder, known=known)
     (folder / "report.html").unlink()
     with tiny_main() as patch:
-        patch.setattr(training, "prepare", None)
+        patch.setattr(run, "make_program", None)
         assert main._show(settings(), folder) == 0
     assert (folder / "report.html").exists() and compared(folder) == expected
 
@@ -230,7 +231,8 @@ def test_a_long_computation_does_not_keep_a_stopped_command(number, code):
     """Compiled code returns to Python after half a minute; nobody waits for that."""
     program = f"""
 import os, signal, threading, jax
-from msa_jax import cli, signals
+from msa_jax.config import cli
+from msa_jax.ground import signals
 signals._GRACE = 0.5
 @jax.jit
 def slow(x):

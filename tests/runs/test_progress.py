@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from msa_jax.runs.progress import TrainingProgress, _line, _span
-from msa_jax.training.train import Epoch
+from msa_jax.training.loop import Epoch
 
 
 def epoch(number, selected, active=(True, True), seconds=10.0):

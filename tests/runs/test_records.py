@@ -7,8 +7,8 @@ import pytest
 
 from msa_jax.runs import records, workdir
 from msa_jax.runs.checkpoint import Damaged
-from msa_jax.training import boards
-from msa_jax.training.boards import Epoch
+from msa_jax.training import loop
+from msa_jax.training.loop import Epoch
 from msa_jax.training.nonfinite import Fault
 
 
@@ -89,12 +89,12 @@ def test_epochs_add_up():
         ended=(),
     )
     two, three = epoch(2), epoch(3, selected=np.array([False, False]), ended=())
-    board = boards.of_epochs(2, [one, two, three])
-    assert board.epochs_run.tolist() == [3, 1]
-    assert board.failed_in.tolist() == [0, 2]
-    assert board.valid_prediction is not None
-    np.testing.assert_array_equal(board.valid_prediction[0], two.prediction[0])
-    np.testing.assert_array_equal(board.valid_prediction[1], one.prediction[1])
-    assert board.recorded is three.recorded and len(board.faults) == 2
-    assert boards.of_epochs(2, [one]).valid_prediction is not one.prediction
-    json.dumps(board.faults)  # plain numbers
+    tally = loop.tally_of(2, [one, two, three])
+    assert tally.epochs_run.tolist() == [3, 1]
+    assert tally.failed_in.tolist() == [0, 2]
+    assert tally.valid_prediction is not None
+    np.testing.assert_array_equal(tally.valid_prediction[0], two.prediction[0])
+    np.testing.assert_array_equal(tally.valid_prediction[1], one.prediction[1])
+    assert tally.recorded is three.recorded and len(tally.faults) == 2
+    assert loop.tally_of(2, [one]).valid_prediction is not one.prediction
+    json.dumps(tally.faults)  # plain numbers

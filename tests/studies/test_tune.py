@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from ml_collections import ConfigDict, FrozenConfigDict
 from tiny_runs import data
 
@@ -22,7 +23,6 @@ from msa_jax.studies import search, trials
 from msa_jax.studies.search import LogUniform
 from msa_jax.studies.tune import ledger, searching, winner
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.training import train
 from msa_jax.training.inputs import make_inputs
 from msa_jax.training.train_state import make_mesh
 
@@ -74,8 +74,9 @@ def outcomes(config, sweep=None, count=4, most_lanes=16):
     found = {}
     for group in search.group(this.plan, methods.of(this.config).is_traced):
         one = trials.config_of(config, group)
-        for done in trials.run_group(one, group, look(one), lambda e: None, most_lanes):
-            found[done.trial.number] = done
+        for done in trials.run_group(one, group, look(one), most_lanes):
+            if isinstance(done, trials.Outcome):
+                found[done.trial.number] = done
     return this.plan, found
 
 
@@ -85,7 +86,7 @@ def alone(config, trial):
     inputs, epochs = make_inputs(data(11), config), []
     seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
     mesh = make_mesh(1, 1, len(config.seeds))
-    fitted = train.fit(config, *seen, mesh, (-3.0, 3.0), "mosi", epochs.append)
+    fitted = tiny.fit(config, *seen, mesh, (-3.0, 3.0), "mosi", epochs.append)
     chosen = fitted.selected_epoch
     loss = [epochs[e - 1].valid["loss"][i] for i, e in enumerate(chosen)]
     return loss, chosen, fitted.epochs_run
@@ -259,13 +260,13 @@ def test_goes_on_after_a_kill_and_with_more_trials(done, tmp_path, monkeypatch):
     (tmp_path / "search.json").write_text((folder / "search.json").read_text())
     (tmp_path / "trials.jsonl").write_text(whole[2] + whole[0] + whole[1][:50])
     started = []
-    right = trials.learning.run
+    right = trials.loop.epochs
 
     def counted(program, state, *rest):
         started.append({f: float(v[0]) for f, v in state.hyper.items()})
         return right(program, state, *rest)
 
-    monkeypatch.setattr(trials.learning, "run", counted)
+    monkeypatch.setattr(trials.loop, "epochs", counted)
     searching.search_and_write(asked(count=5), data(11), tmp_path)
     plan = asked(count=5).plan
     missing = [plan[1], plan[3], plan[4]]

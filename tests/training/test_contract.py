@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from msa_jax.data.batches import batches, count, cut, video_index
 from msa_jax.data.sealed_test import freeze, state_hash
+from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Outputs, Phase
 from msa_jax.layers import draws
@@ -477,13 +478,13 @@ def test_a_memory_goes_through_epochs_lanes_and_resume(tmp_path):
     assert log.parts["remembered"][:, 0].tolist() == [0, 0]
     assert len(np.unique(state.labels["last"])) == 6  # each lane its own
     np.testing.assert_array_equal(log.recorded["last"], state.labels["last"])
-    checkpoint.write_state(tmp_path / "s", checkpoint.on_host(state), {})
+    checkpoint.write_state(tmp_path / "s", hosts.on_host(state), {})
     arrays = checkpoint.read_state(tmp_path / "s").arrays
     assert {"statistics/batch_stats/mean", "selection/statistics/batch_stats/mean"} < {
         *arrays
     }
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    resumed = checkpoint.on_devices(arrays, like, sharding)
+    resumed = hosts.on_devices(arrays, like, sharding)
     tiny.assert_same(resumed, state)
     after, _ = epoch(resumed, TRAIN, VALID)
     tiny.assert_same(after, epoch(state, TRAIN, VALID)[0])

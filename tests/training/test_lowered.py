@@ -18,7 +18,8 @@ from msa_jax.layers.encoder_stack import EncoderStack
 from msa_jax.methods import PAPERS
 from msa_jax.text import bert
 from msa_jax.text.encoders import Encoder, FeatureEncoder
-from msa_jax.training import lanes, memory, step
+from msa_jax.training import memory, step
+from msa_jax.training.program import make_program
 from msa_jax.training.train_state import make_mesh
 
 TRAIN, VALID = tiny.make_split(23), tiny.make_split(11, seed=1)
@@ -45,7 +46,7 @@ class Epoch:
 
 
 def epoch(name: str, seeds: int, devices: int = 1, data: int = 1) -> Epoch:
-    """Return the program of an epoch as `lanes.prepare` asks for it."""
+    """Return the program of an epoch as `program.make_program` asks for it."""
     c = tiny.small(PAPERS[name], optim__accumulate_batches=2)
     c.seeds, c.optim.batch_size = tuple(range(seeds)), 7
     c.mesh.over_seeds = "vmap"
@@ -60,7 +61,7 @@ def epoch(name: str, seeds: int, devices: int = 1, data: int = 1) -> Epoch:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "make_epoch", keep)
         patch.setattr(memory, "estimate", lambda *_, **__: memory.Memory(0, 0, 0))
-        lanes.prepare(c, TRAIN, VALID, encoder, mesh, (-3.0, 3.0))
+        make_program(c, TRAIN, VALID, encoder, mesh, (-3.0, 3.0))
     return found[0]
 
 

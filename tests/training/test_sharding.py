@@ -16,11 +16,11 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from small_runs import small_config
 
 from msa_jax.data import load
+from msa_jax.ground import hosts
 from msa_jax.ground.types import TrainState
-from msa_jax.runs import checkpoint
 from msa_jax.training import train
 from msa_jax.training.inputs import make_inputs
-from msa_jax.training.learning import Saved
+from msa_jax.training.loop import Saved
 from msa_jax.training.train_state import make_mesh
 
 TOLERANCE, OF_LABELS = 5e-5, 2e-4
@@ -53,10 +53,10 @@ def trained(tmp_path_factory):
         def keep(state, epoch):
             kept.append(epoch)
             before = run(since).saved[epochs - 1].epochs if since else []
-            saved.append(Saved(checkpoint.on_host(state), [*before, *kept]))
+            saved.append(Saved(hosts.on_host(state), [*before, *kept]))
             last[:] = [jax.tree.map(jax.numpy.copy, state)]
 
-        fitted = train.fit(
+        fitted = tiny.fit(
             FrozenConfigDict(config),
             inputs.splits["train"],
             inputs.splits["valid"],

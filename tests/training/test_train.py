@@ -45,7 +45,7 @@ def trained(config, dataset):
     mesh = make_mesh(layout.devices, layout.data, len(config.seeds))
     assert mesh.size == layout.devices
     seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
-    fitted = train.fit(config, *seen, mesh, (-3.0, 3.0), "mosi", epochs.append)
+    fitted = tiny.fit(config, *seen, mesh, (-3.0, 3.0), "mosi", epochs.append)
     return train.evaluate(config, fitted, inputs, mesh), epochs
 
 
@@ -247,7 +247,7 @@ def test_eight_devices_agree_with_one(dataset, monkeypatch):
         seen = (in_float64(inputs.splits[name]) for name in ("train", "valid"))
         mesh = make_mesh(devices, data_devices, 2)
         how = mesh, (-3.0, 3.0), "mosi", lambda epoch: None
-        return train.fit(config, *seen, inputs.encoder, *how)
+        return tiny.fit(config, *seen, inputs.encoder, *how)
 
     with jax.enable_x64(True):
         one = fit(1, 1)

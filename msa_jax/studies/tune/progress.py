@@ -16,7 +16,7 @@ from rich.progress import (
 
 from msa_jax.report.tune_page import form, loss, span
 from msa_jax.studies.search import Group
-from msa_jax.training.boards import Epoch
+from msa_jax.training.loop import Epoch
 
 
 class SearchProgress:

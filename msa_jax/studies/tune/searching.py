@@ -18,6 +18,7 @@ from msa_jax.studies import search, trials
 from msa_jax.studies.tune import ledger, results, winner
 from msa_jax.studies.tune.progress import SearchProgress
 from msa_jax.training.epoch_program import steps_per_epoch
+from msa_jax.training.loop import Epoch
 
 
 class Asked(NamedTuple):
@@ -123,12 +124,12 @@ def _train(
     with SearchProgress(lines, len(asked.plan), longest) as progress:
         for one, group in zip(settings, groups, strict=True):
             progress.begin(group)
-            outcomes = trials.run_group(
-                one, group, look(one), progress.epoch, asked.lanes
-            )
-            for outcome in outcomes:
-                lines.append(ledger.add(folder, outcome, seeds))
-                progress.finished(lines[-1])
+            for done in trials.run_group(one, group, look(one), asked.lanes):
+                if isinstance(done, Epoch):
+                    progress.epoch(done)
+                else:
+                    lines.append(ledger.add(folder, done, seeds))
+                    progress.finished(lines[-1])
 
 
 def _write_winner(asked: Asked, found: dict[str, Any], folder: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Many trainings as one program; `learning` runs it until each has ended.
+"""Many trainings as one program; `loop` runs it until each has ended.
 
 A lane is one training: a seed, and a value of every field that is an input of the
-program (`config.fields.Traced`). `train.fit` has a lane per seed, a hyper-parameter
+program (`config.fields.Traced`). `train.begin` makes a lane per seed, a hyper-parameter
 search lanes of several trials; a lane computes the same numbers in both. There is no
 test split here.
 """
@@ -32,6 +32,7 @@ class Program(NamedTuple):
     max_epochs: of every lane.
     truth: what the validation split answers.
     sizes: of packed text, None where it is not packed.
+    notes: how text was packed.
     needs: a line that says what memory it takes.
     compilation: seconds that its epoch took to compile.
     start: (seed of each lane, field -> value of each lane, how many of the last lanes
@@ -48,6 +49,7 @@ class Program(NamedTuple):
     max_epochs: int
     truth: np.ndarray
     sizes: packing.Sizes | None
+    notes: list[str]
     needs: str
     compilation: float
     start: Callable[..., TrainState]
@@ -58,7 +60,7 @@ class Program(NamedTuple):
     on_nonfinite: str
 
 
-def prepare(
+def make_program(
     config: Any,
     train: Split,
     valid: Split,
@@ -68,7 +70,7 @@ def prepare(
     *,
     lanes: int = 0,
 ) -> Program:
-    """Compile an epoch of a training; see `train.fit` for the other arguments.
+    """Compile an epoch of a training; see `train.begin` for the other arguments.
 
     Args:
         lanes: how many will run together; 0: one per seed.
@@ -125,6 +127,7 @@ def prepare(
         max_epochs=config.selection.max_epochs,
         truth=hosts.to_host(getattr(valid, method.task.labels)),
         sizes=sizes,
+        notes=[packing.describe(sizes, train.text.shape[-1])] if sizes else [],
         needs=memory.describe(built.need, room, config),
         compilation=built.seconds,
         start=start,
