@@ -1,1 +1,1 @@
-"""Blocks that several methods share."""
+"""Blocks of networks that two methods or more are made of."""
