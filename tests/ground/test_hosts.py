@@ -17,7 +17,7 @@ from tiny_runs import ROOT, call, command, environment, results, settings
 
 from msa_jax.ground import hosts
 from msa_jax.ground.errors import UserError
-from msa_jax.runs import beside
+from msa_jax.runs import run
 from msa_jax.training.loop import Epoch, Saved
 
 SECONDS = 240  # for anything that should take a tenth of it
@@ -158,7 +158,7 @@ def test_a_wrong_cluster_is_refused(tmp_path):
         assert done.stderr.count("\n") == 1
 
 
-READY: beside.Ready = SimpleNamespace(  # type: ignore[assignment]
+READY: run.Ready = SimpleNamespace(  # type: ignore[assignment]
     dataset=SimpleNamespace(name="tiny", card={"content_sha256": "a" * 64})
 )
 
@@ -177,17 +177,17 @@ def test_the_others_get_what_process_0_read():
         prediction=np.ones((2, 4)),
     )
     arrays = {"params/a/kernel": np.arange(6.0).reshape(2, 3), "step": np.array([3])}
-    got = beside._unpacked(READY, beside._packed(READY, Saved(arrays, [epoch])))
+    got = run._unpacked(READY, run._packed(READY, Saved(arrays, [epoch])))
     assert got is not None and got.arrays.keys() == arrays.keys()
     np.testing.assert_equal(got.arrays, arrays)
     np.testing.assert_equal(got.epochs[0]._asdict(), epoch._asdict())
-    assert beside._unpacked(READY, beside._packed(READY, None)) is None
+    assert run._unpacked(READY, run._packed(READY, None)) is None
 
 
 def test_processes_with_other_data_are_refused():
-    packed = beside._packed(READY, None)
+    packed = run._packed(READY, None)
     here = SimpleNamespace(
         dataset=SimpleNamespace(name="tiny", card={"content_sha256": "b" * 64})
     )
     with pytest.raises(UserError, match="is not that of process 0"):
-        beside._unpacked(here, packed)  # type: ignore[arg-type]
+        run._unpacked(here, packed)  # type: ignore[arg-type]

@@ -115,7 +115,8 @@ def test_while_a_command_is_still_importing(module, tmp_path):
 
 def test_a_stopped_command_skips_the_teardown_that_may_crash():
     code = (
-        "import atexit, signal, sys\nfrom msa_jax.config import cli\nfrom msa_jax.ground import signals\n"
+        "import atexit, signal, sys\nfrom msa_jax.config import cli\n"
+        "from msa_jax.ground import signals\n"
         "class Crashing:\n"
         "  def __del__(self, end=signals._end): print('torn down', flush=True)\n"
         "kept = Crashing()\n"
