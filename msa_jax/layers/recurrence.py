@@ -2,8 +2,9 @@
 
 Time is cut into chunks. What needs no order is done for a chunk at once: inputs are
 projected before its steps, weight gradients are formed after them. The backward pass is
-our own: it keeps states only, makes the gates of a chunk again with one product, and
-reads no step that the forward pass did not. Both passes cost what the longest true
+our own: it keeps states only (and projections of inputs that are wide, as text is),
+makes the gates of a chunk again with one product, and reads no step that the forward
+pass did not. Both passes cost what the longest true
 length costs, not what the padding costs.
 """
 
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from msa_jax.text.packing import largest
 
 CHUNK = 32  # steps at most; measured: docs/performance.md
+WIDE = 256  # inputs whose projection is kept: to make it again costs more
 UNROLL = 8  # steps that an accelerator runs without a loop; measured there, too
 
 
@@ -173,7 +175,7 @@ def _forward(shape, x, weights, length, trips):
 
     def chunk(number, carry):
         start = number * size
-        driven = _cut(x, start, size) @ weights.input_kernel + weights.bias[None, None]
+        driven = _drive(_cut(x, start, size), weights)
 
         def step(state, inputs):
             t, drive = inputs
@@ -181,24 +183,30 @@ def _forward(shape, x, weights, length, trips):
             new = _step(state, drive, weights.state_kernel, runs)
             return new, new
 
-        state, kept = carry
+        state, kept, wide = carry
+        if wide is not None:
+            wide = _put(wide, driven, start)
         inputs = start + jnp.arange(size), driven
         state, new = jax.lax.scan(step, state, inputs, unroll=unroll)
-        return state, jax.tree.map(partial(_put, start=start + 1), kept, new)
+        kept = jax.tree.map(partial(_put, start=start + 1), kept, new)
+        return state, kept, wide
 
     one = x.shape[1], weights.state_kernel.shape[0]
     state = (jnp.zeros(one, x.dtype),) * 2
     kept = (jnp.zeros((len(x) + 1, *one), x.dtype),) * 2
-    last, kept = jax.lax.fori_loop(0, trips, chunk, (state, kept))
+    wide = None
+    if x.shape[2] >= WIDE:
+        wide = jnp.zeros((*x.shape[:2], len(weights.bias)), x.dtype)
+    last, kept, wide = jax.lax.fori_loop(0, trips, chunk, (state, kept, wide))
     valid = jnp.arange(len(x))[:, None] < length[None]
     every = tuple(
         jnp.where(valid[:, :, None], whole[1:], 0) for whole in kept[: 1 + with_cells]
     )
-    return (every, last), (x, weights, length, trips, kept)
+    return (every, last), (x, weights, length, trips, kept, wide)
 
 
 def _backward(shape, saved, gradients):
-    x, weights, length, trips, kept = saved
+    x, weights, length, trips, kept, wide = saved
     by_every, by_state = gradients
     size, unroll, _ = shape
     back = weights.state_kernel.T
@@ -208,7 +216,7 @@ def _backward(shape, saved, gradients):
         read, hidden, cell, *by_steps = (
             _cut(whole, start, size) for whole in (x, *kept, *by_every)
         )
-        driven = read @ weights.input_kernel + weights.bias[None, None]
+        driven = _drive(read, weights) if wide is None else _cut(wide, start, size)
         gates = _activate(driven + hidden @ weights.state_kernel)
 
         def step(by_state, inputs):
@@ -235,6 +243,11 @@ def _backward(shape, saved, gradients):
 
 
 _lstm.defvjp(_forward, _backward)
+
+
+def _drive(x, weights):
+    """Return what inputs add to the gates."""
+    return x @ weights.input_kernel + weights.bias[None, None]
 
 
 def _step(state, drive, kernel, runs):
