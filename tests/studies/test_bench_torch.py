@@ -98,6 +98,31 @@ def test_the_methods_in_pytorch_are_the_same(name):
                 )
 
 
+@pytest.mark.parametrize("name", ["ef_lstm", "mfn", "graph_mfn", "mfm"])
+def test_loops_over_cells_in_pytorch_are_the_same(name):
+    """The scores, batch norm by its running statistics."""
+    pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
+    from benchmarks.torch_sides import formulation
+
+    config = tiny.small(PAPERS[name])
+    if "layers" in config.model:
+        config.model.layers = 2
+    method = methods.make(config, FeatureEncoder(), SMALL.label_range)
+    (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
+    params = drawn(method, batch)
+    against.require_written(name, config)
+    (side,) = (
+        against._module(name)
+        .formulations(config, method, params, SMALL, SMALL.label)
+        .values()
+    )
+    variables = measure.draw_variables(method, batch) | {"params": params}
+    run = tiny.quick(lambda v, b: method.model.apply(v, b, train=False))
+    ours = run(variables, jax.device_put(batch)).prediction[0]
+    theirs = side.network.eval()(formulation.tensors(batch)).detach().numpy()
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-4)
+
+
 def test_sugrm_s_labels_are_the_same_made_one_by_one():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
     from benchmarks.torch_sides import sugrm

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -219,10 +220,20 @@ def of_schema_2(path: Path) -> bool:
 SCHEMA_2 = [path for path in GOLDENS if of_schema_2(path)]
 
 
+@pytest.fixture
+def hasty():
+    """Let the compiler optimise little: programs run once."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.long(60)
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("stages", ["out clean loss grad", "dropped steps"])
 @pytest.mark.parametrize("path", SCHEMA_2, ids=lambda path: path.stem)
 def test_what_public_classes_and_trainers_computed(path, stages):
-    """In two halves; float32 and all at once: `python -m msa_jax.parity`."""
+    """In two halves; float32, optimised, at once: `python -m msa_jax.parity`."""
     with np.load(path) as z:
         arrays = {key: z[key] for key in z}
     asked = tuple(f"{stage}/" for stage in stages.split())
