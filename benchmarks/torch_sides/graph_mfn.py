@@ -19,8 +19,8 @@ from benchmarks.torch_sides.mfn import (
     reads,
     side_by_side,
 )
-from msa_jax.bench.shapes import Shape
-from msa_jax.types import MODALITIES, Method, PyTree
+from msa_jax.ground.types import MODALITIES, Method, PyTree
+from msa_jax.studies.bench.shapes import Shape
 
 # Vertices of several modalities and what they read: places among those before.
 _VERTICES = {"0_1": (0, 1), "0_2": (0, 2), "1_2": (1, 2), "0_1_2": tuple(range(6))}

@@ -17,8 +17,8 @@ from benchmarks.torch_sides.formulation import (
     nothing,
     state,
 )
-from msa_jax.bench.shapes import Shape
-from msa_jax.types import MODALITIES, Method, PyTree
+from msa_jax.ground.types import MODALITIES, Method, PyTree
+from msa_jax.studies.bench.shapes import Shape
 
 LETTERS = {"text": "l", "audio": "a", "vision": "v"}
 WRITTEN = {"loss.error": "l1", "model.align": "block_mean"}
