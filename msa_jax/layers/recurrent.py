@@ -128,8 +128,12 @@ def run_both_ways(lstms: list[BothWays]) -> list[States]:
         sequences[::2], states[::2], states[1::2], strict=True
     ):
         turned = recurrence.reverse(backward.output, ahead.length)
-        both = zip(forward, backward._replace(output=turned), strict=True)
-        found.append(States(*(jnp.concatenate(pair, axis=-1) for pair in both)))
+        pairs = (
+            (forward.output, turned),
+            (forward.hidden, backward.hidden),
+            (forward.cell, backward.cell),
+        )
+        found.append(States(*(jnp.concatenate(pair, axis=-1) for pair in pairs)))
     return found
 
 

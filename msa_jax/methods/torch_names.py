@@ -8,7 +8,7 @@ its numbers come from. Paths are those of a pytree of parameters, or of variable
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -117,7 +117,7 @@ class Names(NamedTuple):
     """
 
     paths: Mapping[str, str]
-    leaves: Mapping[str | tuple[str, ...], Leaf] = MappingProxyType({})
+    leaves: Mapping[Any, Leaf] = MappingProxyType({})
     ignored: str = r"num_batches_tracked$|pooler\."
 
     def module(self, path: str) -> str:
@@ -219,7 +219,7 @@ def _entries(names: Names, paths: Iterable[str]) -> list[Entry]:
 
 
 def _by_part(
-    leaves: Mapping[str | tuple[str, ...], Leaf],
+    leaves: Mapping[Any, Leaf],
 ) -> dict[str, tuple[tuple[str, ...], Leaf]]:
     """Return, for every leaf of ours, those it is one array with, and that array."""
     every = [(k if isinstance(k, tuple) else (k,), leaf) for k, leaf in leaves.items()]
