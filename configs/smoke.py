@@ -14,6 +14,7 @@ def get_config():
     """Return the configuration."""
     config = PAPER.config()
     config.seeds = (1, 2)
+    config.compilation = "quick"
     config.data.name = "synthetic_tiny"
     config.text.weights = "random"
     config.text.packing = "none"

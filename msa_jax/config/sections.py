@@ -19,6 +19,8 @@ class Run(NamedTuple):
         go on), is left out with its optimiser step (skip), or ends the run (abort).
     precision: of products; bfloat16: default, and the text encoder computes in
         bfloat16. Parameters, losses, labels and metrics are float32.
+    compilation: quick compiles a CPU's programs in half the time; they run slower, and
+        round otherwise: for trying things out on little data.
     """
 
     method: Annotated[str, "the paper, see the README's table"] = ""
@@ -30,6 +32,7 @@ class Run(NamedTuple):
     )
     on_nonfinite: Literal["stop", "skip", "abort"] = "stop"
     precision: Literal["highest", "high", "default", "bfloat16"] = "highest"
+    compilation: Literal["full", "quick"] = "full"
 
 
 class Data(NamedTuple):
@@ -185,7 +188,7 @@ ADDED = {
     f"optim.{name}": default
     for name, default in (Optim._field_defaults | Rule._field_defaults).items()
     if name in ("step_every_batch", "tail", "clip_value", *Rule._fields)
-}
+} | {"compilation": "full"}
 
 # Section -> what declares its fields.
 COMMON = (

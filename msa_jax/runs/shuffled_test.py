@@ -22,10 +22,11 @@ from msa_jax.data.sealed_test import Sealed
 from msa_jax.evaluation import metrics
 from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground import hosts
+from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.types import Method, Split
 from msa_jax.methods import network
 from msa_jax.training import seed_axis, train
-from msa_jax.training.epoch_program import layout_of_seeds
+from msa_jax.training.epoch_program import layout_of_seeds, platform
 from msa_jax.training.train_state import lying, split_sharding, state_sharding
 
 DRAWS = 5
@@ -77,7 +78,14 @@ def answers(
     # Answering keeps no gradients: four batches need about the room of a training step.
     size = max(1, 4 * config.optim.batch_size // (3 * DRAWS + 1))
     lie = lying(fitted.frozen.variables, mesh)
-    program = make_program(fitted.method, size, mesh, over_seeds=over_seeds, lie=lie)
+    program = make_program(
+        fitted.method,
+        size,
+        mesh,
+        over_seeds=over_seeds,
+        lie=lie,
+        options=compiler_options(platform(mesh), quick=config.compilation == "quick"),
+    )
     found = program(
         fitted.frozen.variables,
         split,
@@ -103,7 +111,13 @@ def answers(
 
 
 def make_program(
-    method: Method, size: int, mesh: Mesh, *, over_seeds: str, lie: Any = None
+    method: Method,
+    size: int,
+    mesh: Mesh,
+    *,
+    over_seeds: str,
+    lie: Any = None,
+    options: dict[str, Any] | None = None,
 ) -> Callable[..., Array]:
     """Compile-ready program: (variables, split, rows, rows) -> answers [s, p, n, ...].
 
@@ -144,6 +158,7 @@ def make_program(
         seed_axis.over_seed_axis(one_seed, over_seeds),
         in_shardings=(lie or state_sharding(mesh), shared, shared, shared),
         out_shardings=state_sharding(mesh),
+        compiler_options=options,
     )
 
 

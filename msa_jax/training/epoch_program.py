@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from msa_jax import methods
 from msa_jax.config import with_values
 from msa_jax.data.batches import count
+from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Split, TrainState
 from msa_jax.text import packing
@@ -172,11 +173,12 @@ def build(plan: Plan, room: int | None, config: Any) -> Compiled:
         UserError: the compiler refuses the smallest group, too.
     """
     refused: list[str] = []
+    options = compiler_options(platform(plan.mesh), quick=config.compilation == "quick")
     for at_once in plan.groups:
         clock = time.perf_counter()
         lowered = plan.program(at_once).lower(plan.states, *plan.splits)
         try:
-            epoch = lowered.compile()
+            epoch = lowered.compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

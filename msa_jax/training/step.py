@@ -7,7 +7,7 @@ seeds.
 import dataclasses
 from collections.abc import Callable
 from functools import partial, reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -550,6 +550,7 @@ def make_predict(
     read: Read | None = None,
     sizes: Sizes | None = None,
     lie: PyTree = None,
+    options: dict[str, Any] | None = None,
 ) -> Callable[[PyTree, PyTree], PyTree]:
     """Compile-ready program that predicts splits with every seed's variables.
 
@@ -561,6 +562,7 @@ def make_predict(
         mesh: from `train_state.make_mesh`.
         over_seeds: see `make_epoch`.
         lie: how the variables lie on the devices; None: as `state_sharding` says.
+        options: of the compiler, see `backend.compiler_options`.
 
     Returns: (variables, split, or a pytree of them) -> of every split what `read`
         keeps, see `predict`, [s, n, ...].
@@ -580,4 +582,5 @@ def make_predict(
         over_seed_axis(one_seed, over_seeds),
         in_shardings=(lie or state_sharding(mesh), split_sharding(mesh)),
         out_shardings=state_sharding(mesh),
+        compiler_options=options,
     )

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from msa_jax.data.batches import fold
 from msa_jax.data.sealed_test import Frozen, freeze
 from msa_jax.ground import hosts
+from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, TrainState
 from msa_jax.training import memory, nonfinite, step
@@ -137,6 +138,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     # Anew: test may have a longer sentence than train and valid.
     sizes = choose_sizes(config, every, mesh)
     lie = lying(fitted.frozen.variables, mesh)
+    options = compiler_options(platform(mesh), quick=config.compilation == "quick")
     sentiment = method.task.name == "sentiment"
     answer = (lambda o: o.prediction.T) if sentiment else method.task.read
 
@@ -149,6 +151,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
             read=read,
             sizes=sizes,
             lie=lie,
+            options=options,
         )
         return hosts.to_host(run(fitted.frozen.variables, splits))
 

@@ -5,6 +5,7 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
+from msa_jax.ground.backend import QUICK
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.text.encoders import FeatureEncoder
@@ -31,7 +32,7 @@ class Program:
     def lower(self, *given):
         return self
 
-    def compile(self):
+    def compile(self, compiler_options=None):
         if self.temp_size_in_bytes is None:
             raise jax.errors.JaxRuntimeError(SAID)
         return self
@@ -97,7 +98,7 @@ def test_what_cannot_fit_is_one_line(monkeypatch):
 
 def test_other_errors_of_the_compiler_are_not_taken_for_it(monkeypatch):
     class Faulty(Program):
-        def compile(self):
+        def compile(self, compiler_options=None):
             raise jax.errors.JaxRuntimeError("INTERNAL: a fault")
 
     made = plan(monkeypatch)._replace(program=lambda n: Faulty(0))
@@ -124,3 +125,20 @@ def test_which_groups_are_tried(monkeypatch):
     # A CPU's compiler refuses nothing; its devices share one memory.
     assert plan(monkeypatch, platform="cpu", room=5 * GB).groups == (2,)
     assert plan(monkeypatch, platform="cpu", room=GB, devices=4).groups == (2,)
+
+
+@pytest.mark.parametrize(
+    "compilation, kind, expected",
+    [("full", "cpu", None), ("quick", "cpu", QUICK), ("quick", "gpu", None)],
+)
+def test_a_quick_compilation_is_a_cpus_alone(monkeypatch, compilation, kind, expected):
+    given = []
+
+    class Told(Program):
+        def compile(self, compiler_options=None):
+            given.append(compiler_options)
+            return self
+
+    made = plan(monkeypatch, platform=kind)._replace(program=lambda n: Told(0))
+    epoch_program.build(made, None, settings(compilation=compilation))
+    assert given == [expected]
