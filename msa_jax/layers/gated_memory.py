@@ -137,7 +137,7 @@ class GatedMemory(nn.Module):
         start = jnp.zeros((x.shape[1], self.width), x.dtype)
         inputs = drive, keep, jnp.tanh(write), runs
         u, pre = jax.lax.scan(step, start, inputs)
-        if watched:
+        if pre is not None:
             for name, value in zip(("candidate", *gates), (write, *pre), strict=True):
                 self.sow("intermediates", f"steps_{name}_pre", value)
         return u

@@ -94,7 +94,7 @@ def _together(sequences, weights, with_cells=False):
     found = []
     for k, (s, w) in enumerate(zip(sequences, weights, strict=True)):
         steps, h = s.x.shape[1], w.state_kernel.shape[0]
-        cells_k = cells[k, :, :steps, :h] if with_cells else None
+        cells_k = None if cells is None else cells[k, :, :steps, :h]
         last = hidden[k, :, :h], cell[k, :, :h]
         found.append(States(output[k, :, :steps, :h], *last, cells_k))
     return found

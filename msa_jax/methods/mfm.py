@@ -207,7 +207,7 @@ def loss(
     parts |= {
         "loss_reconstruction": jnp.asarray(reconstruction),
         "loss_mmd": jnp.asarray(mmd),
-        "loss_mmd_weighted": mmd_weight * mmd,
+        "loss_mmd_weighted": jnp.asarray(mmd_weight * mmd),
     }
     return total + reconstruction + mmd_weight * mmd, parts
 
