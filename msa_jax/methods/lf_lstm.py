@@ -46,7 +46,7 @@ class LfLstm(nn.Module):
         fusion = jnp.concatenate([states[m] for m in MODALITIES], axis=-1)
         if self.fusion == "vote":
             votes = [Linear(1, name=f"{m}_score")(states[m]) for m in MODALITIES]
-            score = jnp.mean(jnp.stack(votes), axis=0)
+            score = jnp.stack(votes).mean(axis=0)
         else:
             dropout = self.fusion_head_dropout
             score = TwoLayerHead(1, dropout, self.fusion_head, name="head")(

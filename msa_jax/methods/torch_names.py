@@ -63,7 +63,7 @@ LSTM: Mapping[str, Leaf] = MappingProxyType(
     }
 )
 # The same of torch.nn.LSTMCell, for a method whose LSTMs are all cells there.
-LSTM_CELL: Mapping[str, Leaf] = MappingProxyType(
+LSTM_CELL: Mapping[str | tuple[str, ...], Leaf] = MappingProxyType(
     {k: leaf._replace(name=leaf.name.removesuffix("_l0")) for k, leaf in LSTM.items()}
 )
 # What a leaf of ours is in PyTorch, in every method.
