@@ -101,8 +101,9 @@ def completed(values: Mapping[str, Any]) -> ConfigDict:
     of(stored)
     for path, default in ADDED.items():
         section, _, name = path.rpartition(".")
-        if name not in fields.get(stored, section):
-            fields.get(stored, section)[name] = default
+        around = fields.get(stored, section) if section else stored
+        if name not in around:
+            around[name] = default
     return stored
 
 
