@@ -48,7 +48,7 @@ def command() -> None:
         model = model or (named and named[1])
         dataset = dataset or (named and named[2])
     if not model or not dataset:
-        raise UserError("give --model and --dataset as MMSA calls them: tfn, mosi")
+        raise UserError("give --model and --dataset, as MMSA calls them (see --help)")
     if given.weights is not None:
         _convert(given, overrides, model, dataset)
         return
@@ -65,14 +65,17 @@ def _translate(file: Path, model: str, dataset: str, target: Path) -> None:
 
     if target.suffix != ".py":
         raise UserError(f"--to {target}: a config file ends in .py")
+    found = translate.translate(file, model, dataset)
     if target.exists():
         raise UserError(f"--to {target}: is there already; give another file")
-    found = translate.translate(file, model, dataset)
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write(target, translate.source(found, file).encode())
-    for name, (value, why) in found.without_effect.items():
-        print(f"no effect here: {name} = {value} ({why})")
-    print(f"{target}: {len(found.taken)} fields; train: --config {target}")
+    for line in translate.no_effect(found):
+        print(f"no effect here: {line}")
+    print(
+        f"{target}: {len(found.taken)} fields; train it with "
+        f"python -m msa_jax.main --config {target}"
+    )
 
 
 def _convert(given: Any, overrides: dict[str, str], model: str, dataset: str) -> None:

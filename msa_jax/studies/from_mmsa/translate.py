@@ -1,6 +1,7 @@
 """MMSA's configuration of a method and a data set, as a configuration of ours."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,8 @@ from msa_jax.config import fields
 from msa_jax.config.cli import near
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS, check
-from msa_jax.methods.paper import Paper
+from msa_jax.methods.mmsa_fields import Meaning
+from msa_jax.methods.paper import PLAIN, Paper
 
 
 class Translation(NamedTuple):
@@ -19,14 +21,14 @@ class Translation(NamedTuple):
 
     config: ours.
     words: what `paper.config` was asked for.
-    taken: field of ours -> its value, and the field of MMSA's that says it.
-    without_effect: field of MMSA's -> its value, and why nothing here follows it.
+    taken: field of ours -> the field of MMSA's that says it.
+    without_effect: field of MMSA's -> why nothing here follows it.
     """
 
     config: ConfigDict
     words: str
-    taken: dict[str, tuple[Any, str]]
-    without_effect: dict[str, tuple[Any, str]]
+    taken: dict[str, str]
+    without_effect: dict[str, str]
 
 
 def paper_of(model: str) -> Paper:
@@ -50,7 +52,7 @@ def default(paper: Paper, dataset: str) -> ConfigDict:
     Raises:
         UserError: those are not known here.
     """
-    if dataset not in paper.datasets():
+    if dataset not in paper.datasets() or dataset == PLAIN:
         raise UserError(
             f"{paper.name}: MMSA's values for {dataset} are not known here; give its "
             "configuration, --config config_regression.json"
@@ -81,37 +83,44 @@ def translate(file: Path, model: str, dataset: str) -> Translation:
     wanted = {name for name, meaning in table.items() if meaning.paths}
     if lacking := sorted(wanted - given.keys()):
         raise UserError(f"{file}: lacks {', '.join(lacking)}, which {model} reads")
-    taken: dict[str, tuple[Any, str]] = {}
-    without_effect: dict[str, tuple[Any, str]] = {}
-    for name, value in given.items():
-        meaning = table[name]
-        if meaning.values is not None:
-            same = [v for v in meaning.values if (type(v), v) == (type(value), value)]
-            if not same:
-                known = " or ".join(json.dumps(v) for v in meaning.values)
-                why = f": {meaning.why}" if meaning.why else ""
-                raise UserError(
-                    f"{file}: {_shown(name, given)}: {model} can only have {known} here"
-                    f"{why}"
-                )
-            value = meaning.values[same[0]]
-        if meaning.paths:
-            taken |= dict.fromkeys(meaning.paths, (value, name))
-        else:
-            without_effect[name] = value, meaning.why
     words = _words(paper, dataset)
     config = paper.config(words)
     config.data.name = dataset
-    for path, (value, name) in taken.items():
-        try:
-            fields.change(config, {path: value})
-        except UserError:
-            raise UserError(
-                f"{file}: {_shown(name, given)}: of another type than {path}, which is "
-                f"{fields.get(config, path)!r} by default"
-            ) from None
-    check(FrozenConfigDict(config))
+    taken: dict[str, str] = {}
+    without_effect: dict[str, str] = {}
+    for name, value in given.items():
+        meaning = table[name]
+        value = _ours(f"{file}: {_shown(name, given)}", model, meaning, value)
+        if not meaning.paths:
+            without_effect[name] = meaning.why
+        for path in meaning.paths:
+            taken[path] = name
+            before = fields.get(config, path)
+            try:
+                fields.change(config, {path: value})
+            except UserError:
+                raise UserError(
+                    f"{file}: {_shown(name, given)}: of another type than {before!r}, "
+                    f"which {path} is by default"
+                ) from None
+    try:
+        check(FrozenConfigDict(config))
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
     return Translation(config, words, taken, without_effect)
+
+
+def no_effect(found: Translation) -> list[str]:
+    """Return a line for each reason why fields of MMSA's have no effect here.
+
+    A list of which nothing has any is one field.
+    """
+    partly = {_without_number(name) for name in found.taken.values()}
+    by_reason: dict[str, dict[str, None]] = {}
+    for name, why in found.without_effect.items():
+        stem = _without_number(name)
+        by_reason.setdefault(why, {})[name if stem in partly else stem] = None
+    return [f"{', '.join(names)}: {why}" for why, names in by_reason.items()]
 
 
 def source(found: Translation, file: Path) -> str:
@@ -121,15 +130,12 @@ def source(found: Translation, file: Path) -> str:
         found: from `translate`.
         file: what was translated.
     """
-    values = "\n".join(
-        f"            {path!r}: {value!r},  # {name}"
-        for path, (value, name) in found.taken.items()
-    )
-    void = "\n".join(
-        f"    {name} = {json.dumps(value)}: {why}"
-        for name, (value, why) in found.without_effect.items()
-    )
     config = found.config
+    values = "\n".join(
+        f'            "{path}": {fields.get(config, path)!r},  # {name}'
+        for path, name in found.taken.items()
+    )
+    void = "\n".join(f"    {line}" for line in no_effect(found))
     title = f"{PAPERS[config.method].title} on {config.data.name}"
     return f'''"""{title} as MMSA's {_quoted(file.name)} sets it.
 
@@ -143,8 +149,8 @@ from msa_jax.methods import PAPERS
 
 def get_config():
     """Return the configuration."""
-    config = PAPERS[{config.method!r}].config({found.words!r})
-    config.data.name = {config.data.name!r}
+    config = PAPERS["{config.method}"].config("{found.words}")
+    config.data.name = {json.dumps(config.data.name)}
     config.update_from_flattened_dict(
         {{
 {values}
@@ -152,6 +158,23 @@ def get_config():
     )
     return config
 '''
+
+
+def _ours(where: str, model: str, meaning: Meaning, value: Any) -> Any:
+    """Return what a value of MMSA's is here; refuse what it cannot be."""
+    if meaning.values is None:
+        return value
+    for theirs, ours in meaning.values.items():
+        if type(theirs) is type(value) and theirs == value:
+            return ours
+    known = " or ".join(json.dumps(theirs) for theirs in meaning.values)
+    why = f": {meaning.why}" if meaning.why else ""
+    raise UserError(f"{where}: of {model} only {known} is known here{why}")
+
+
+def _without_number(name: str) -> str:
+    """Return the name of the list that an entry is of."""
+    return re.sub(r"\.\d+$", "", name)
 
 
 def _quoted(text: str) -> str:

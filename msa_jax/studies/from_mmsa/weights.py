@@ -58,12 +58,12 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
     if not file.is_file():
         raise UserError(f"--weights {file}: no such file")
     digest = _sha256(file)
+    ready = beside.load(settings, lambda inputs: inputs)
+    label_range, encoder = ready.dataset.card["label_range"], ready.inputs.encoder
+    method = methods.make(settings, encoder.module, tuple(label_range))
     with sandbox.read_weights(file) as state:
-        ready = beside.load(settings, lambda inputs: inputs)
-        label_range = tuple(ready.dataset.card["label_range"])
-        encoder = ready.inputs.encoder
-        method = methods.make(settings, encoder.module, label_range)
-        variables = _variables(file, state, settings, method, ready)
+        train = ready.inputs.splits["train"]
+        variables = variables_of(file, state, settings, method, train)
     fitted = Fitted(
         frozen=adopt(variables),
         method=method,
@@ -98,17 +98,27 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
     return results
 
 
-def _variables(
+def variables_of(
     file: Path,
     state: Mapping[str, np.ndarray],
     settings: FrozenConfigDict,
     method: Method,
-    ready: Ready,
+    train: Split,
 ) -> PyTree:
-    """Return the network's variables with a leading axis for the seed."""
+    """Return a network's variables, with a leading axis for the seed.
+
+    Args:
+        file: that they come from, for what is said about them.
+        state: its tensors.
+        settings: the configuration.
+        method: from `methods.make`.
+        train: samples of the shapes that the network reads.
+
+    Raises:
+        UserError: they are another network's, or not finite.
+    """
     names = methods.of(settings).torch
     assert names is not None  # `translate.paper_of` has seen to it
-    train: Split = ready.inputs.splits["train"]
     like = jax.eval_shape(drawing(method), train, jax.random.key(0))
     try:
         found = from_torch(names, state, like)
@@ -117,7 +127,7 @@ def _variables(
         never = "; MMSA does not save these" if "'unregistered." in said else ""
         raise UserError(
             f"{file}: its network is not {settings.method} with these sizes and "
-            f"{ready.dataset.name}'s widths ({said}{never}); give the configuration it "
+            f"{settings.data.name}'s widths ({said}{never}); give the configuration it "
             "was trained with, --config, and the data set it was trained on, --dataset"
         ) from None
     bad = [name for name, x in state.items() if not np.isfinite(x).all()]
