@@ -184,7 +184,7 @@ class Writer:
         }
         if self._u_labels:
             results |= self._write_u_labels()
-        spent = {"peak_memory_bytes": memory.highest()}
+        spent: dict[str, float] = {"peak_memory_bytes": memory.highest()}
         if self._seconds:  # it was trained here
             spent["compilation"] = fitted.compilation
             spent["seconds_per_epoch"] = float(np.median(self._seconds))

@@ -76,7 +76,7 @@ def given(folder, case, rows) -> list[str]:
         **{m: case.need(f"in/{m}")[rows] for m in MODALITIES},
     )
     data = ["--data_dir", str(folder / "data")]
-    file = ["--from", str(folder / "features.npz"), "--padding", "as_stored"]
+    file = ["--from", str(folder / "features.npz"), "--padding", "every_step"]
     prepare.main(["mosi", *file, *data])
     whole = mmsa_config.whole()
     hp = {name: value.item() for name, value in case.under("hp/").items()}
