@@ -10,6 +10,7 @@ import pytest
 from msa_jax import from_mmsa
 from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.types import MODALITIES
 from msa_jax.methods import PAPERS
 from msa_jax.runs.workdir import differences
 from msa_jax.studies.from_mmsa import translate
@@ -97,6 +98,19 @@ def test_values_go_where_they_belong(file):
     )
     assert kept.config.ulgm.zero_is_positive
     assert kept.taken["ulgm.zero_is_positive"] == "excludeZero"
+
+
+def test_dropouts_are_in_mmsas_orders(file):
+    """Audio, vision, text, fusion; but text, audio, vision, fusion of the heads."""
+    four = [0.1, 0.2, 0.3, 0.4]
+    model = translate.translate(changed(file, "tfn", dropouts=four), "tfn", "mosi")
+    found = model.config.model
+    assert (found.audio_dropout, found.vision_dropout) == (0.1, 0.2)
+    assert (found.text_dropout, found.fusion_head_dropout) == (0, 0.4)
+    path = changed(file, "mlf_dnn", "sims", post_dropouts=four)
+    config = translate.translate(path, "mlf_dnn", "sims").config
+    heads = [config.heads[f"{m}_head_dropout"] for m in MODALITIES]
+    assert [*heads, config.model.fusion_head_dropout] == four
 
 
 def test_mmsas_slips_are_named(file):

@@ -213,6 +213,19 @@ def test_a_folder_that_is_there_stays(run, folder, given):
     assert {path: path.read_bytes() for path in run.glob("*.json")} == before
 
 
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "runs" / "new"
+    with pytest.raises(KeyboardInterrupt), weights.whole(target) as partial:
+        (partial / "results.json").write_text("{}")
+        assert not target.exists()
+        raise KeyboardInterrupt
+    assert list(target.parent.iterdir()) == []
+    with weights.whole(target) as partial:
+        (partial / "results.json").write_text("{}")
+    assert list(target.parent.iterdir()) == [target]
+    assert (target / "results.json").read_text() == "{}"
+
+
 def settings_and_method(case: schema.Case, name: str):
     config, _ = replay.settings_of(case, PAPERS[name])
     settings = FrozenConfigDict(config)

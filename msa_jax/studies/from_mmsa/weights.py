@@ -85,7 +85,7 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
         "No epoch was run here, so there are no losses and times. MMSA keeps the "
         f"weights of the last of its seeds; that it was {settings.seeds[0]} is assumed."
     )
-    with _whole(folder) as partial:
+    with whole(folder) as partial:
         writer = Writer(partial, settings, ready.dataset, ready.inputs, provenance)
         times = {
             "started": started,
@@ -147,7 +147,7 @@ def _answers(
 
 
 @contextlib.contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
+def whole(folder: Path) -> Iterator[Path]:
     """Give a hidden folder that becomes `folder` if all goes well, else nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
