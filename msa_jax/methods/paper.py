@@ -59,8 +59,8 @@ class Paper:
         modalities that it reads and the labels of its task.
     check: refuses settings that annotations cannot.
     torch: names of its parameters in the public code's state dict.
-    mmsa: what MMSA's configuration of it means here; None: MMSA has it not, or its
-        state dicts have other names than `torch` says.
+    mmsa: what MMSA's configuration of it means here; MMSA's state dicts have the names
+        of `torch`, then. None: nothing comes along from MMSA.
     parameters: words -> how many trained parameters the public network has behind
         ready-made text features, as published or counted there.
     selects_on: what validation's score is, where `Method.valid_error` says: for

@@ -124,10 +124,14 @@ def variables_of(
         found = from_torch(names, state, like)
     except (KeyError, ValueError) as error:
         said = str(error.args[0])
-        never = "; MMSA does not save these" if "'unregistered." in said else ""
+        if "'unregistered." in said:  # so named in `torch`: what no state dict has
+            raise UserError(
+                f"{file}: MMSA does not save all networks of {settings.method}: what "
+                f"it answered cannot be had back ({said})"
+            ) from None
         raise UserError(
             f"{file}: its network is not {settings.method} with these sizes and "
-            f"{settings.data.name}'s widths ({said}{never}); give the configuration it "
+            f"{settings.data.name}'s widths ({said}); give the configuration it "
             "was trained with, --config, and the data set it was trained on, --dataset"
         ) from None
     bad = [name for name, x in state.items() if not np.isfinite(x).all()]
