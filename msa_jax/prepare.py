@@ -62,7 +62,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--padding",
-        choices=("auto", "front", "back", "as_stored"),
+        choices=("auto", "front", "back", "as_stored", "every_step"),
         help="where shorter samples are padded (default: found out from zeros)",
     )
     parser.add_argument(

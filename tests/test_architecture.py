@@ -21,6 +21,7 @@ ORDER = (
     *("ground", "config", "text", "layers", "evaluation", "data", "methods"),
     *("training", "runs", "report", "predict", "studies"),
     *("main", "prepare", "parity", "bench", "tune", "robustness", "reproduce"),
+    "from_mmsa",
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.
 PICKLE_READER = "msa_jax.data.unpickle"
@@ -231,8 +232,10 @@ def test_training_and_answering_cannot_reach_the_pickle_reader(start):
 
 def test_only_the_sandboxed_process_imports_the_pickle_reader():
     """`sandbox` starts it by name; it is the only one, and nobody imports it."""
-    inside = "msa_jax.data.sandboxed"
-    assert {m for m, others in GRAPH.items() if PICKLE_READER in others} == {inside}
+    inside, weights = "msa_jax.data.sandboxed", "msa_jax.data.state_dicts"
+    readers = {m for m, others in GRAPH.items() if PICKLE_READER in others}
+    assert readers == {inside, weights}
+    assert {m for m, others in GRAPH.items() if weights in others} == {inside}
     assert {m for m, others in GRAPH.items() if inside in others} == set()
 
 

@@ -12,6 +12,8 @@ HEAD = 1024  # bytes that tell what a file is
 _UNPACK = "unpack it first"
 _ARRAYS = "and write arrays as an .npz (docs/data.md)"
 _TORCH = "a PyTorch file: load it with torch and save NumPy arrays, tensor.numpy()"
+# How files by torch.save begin that are no zip archive.
+TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _COLUMNS = f"read it with pandas {_ARRAYS}"
 _TABLE = (
     "a table: give the folder that holds it, --from FOLDER (docs/bring_your_own.md)"
@@ -34,7 +36,7 @@ _STARTS = (
     (b"MATLAB 7.3", f"a MATLAB file (HDF5): read it with h5py {_ARRAYS}"),
     (b"MATLAB", f"a MATLAB file: read it with scipy.io.loadmat {_ARRAYS}"),
     (b"\x93NUMPY", ".npy: one array without names: put arrays into one .npz, np.savez"),
-    (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", _TORCH),
+    (TORCH_LEGACY, _TORCH),
     (b"PAR1", f"Parquet: {_COLUMNS}"),
     (b"ARROW1", f"Arrow or Feather: {_COLUMNS}"),
     (b"FEA1", f"Feather: {_COLUMNS}"),

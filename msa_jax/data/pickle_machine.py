@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from msa_jax.data import pickled_arrays
+from msa_jax.data import pickled_arrays, pickled_tensors
 from msa_jax.data.pickled_names import Name, call, find, flat_key
 from msa_jax.ground.errors import UserError
 
@@ -29,11 +29,19 @@ class Truncated(Exception):
 class Machine:
     """The stack, memo and position of one pickle that is being read."""
 
-    def __init__(self, data: mmap.mmap):
-        """Start at the beginning of a mapped file."""
+    def __init__(self, data: mmap.mmap | bytes, at: int = 0, *, tensors: bool = False):
+        """Start in a mapped file.
+
+        Args:
+            data: the file.
+            at: where in it the pickle begins.
+            tensors: it is one of `torch.save`: its tensors are labels that say where
+                their numbers lie.
+        """
         self.data = data
         self.view = memoryview(data)
-        self.at = 0
+        self.at = at
+        self.tensors = tensors
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -206,14 +214,14 @@ def _frame(machine: Machine) -> None:
 
 def _global(machine: Machine) -> None:
     module, name = machine.short_line(), machine.short_line()
-    machine.push(find(module.decode(), name.decode()))
+    machine.push(find(module.decode(), name.decode(), tensors=machine.tensors))
 
 
 def _stack_global(machine: Machine) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
     if type(name) is not str or type(module) is not str:
         raise TypeError
-    machine.push(find(module, name))
+    machine.push(find(module, name, tensors=machine.tensors))
 
 
 def _inst(machine: Machine) -> None:
@@ -228,6 +236,13 @@ def _instance(machine: Machine) -> None:
 
 
 def _persistent(machine: Machine) -> None:
+    if machine.tensors:
+        machine.push(pickled_tensors.storage(machine.stack.pop()))
+        return
+    _persistent_line(machine)
+
+
+def _persistent_line(machine: Machine) -> None:
     raise UserError("refused: it refers to data outside the file (persistent id)")
 
 
@@ -255,7 +270,7 @@ def _build(machine: Machine) -> None:
         machine.stack[-1] = array
         for index in value.indices:
             machine.memo[index] = array
-    elif not (type(value) is dict and not state):
+    elif not (type(value) is dict and (not state or machine.tensors)):
         raise UserError("refused: it sets the inside of an object")
 
 
@@ -332,6 +347,7 @@ _OPS: dict[bytes, Callable[[Machine], None]] = {
     **dict.fromkeys((b"o", b"\x81", b"\x92"), _instance),
     b"\x80": _protocol,
     b"\x95": _frame,
-    **dict.fromkeys((b"P", b"Q"), _persistent),
+    b"P": _persistent_line,
+    b"Q": _persistent,
 }
 _HANDLERS = tuple(_OPS.get(bytes([code])) for code in range(256))

@@ -1,12 +1,13 @@
 """The names that a pickle of arrays may mention, and what each one stands for.
 
 A name is a label: nothing is imported by it, and what it would have returned is built
-here. So there is no function that a file could call.
+here. So there is no function that a file could call. PyTorch's are known where weights
+are read, not where features are.
 """
 
 from typing import Any, NamedTuple
 
-from msa_jax.data import pickled_arrays
+from msa_jax.data import pickled_arrays, pickled_tensors
 from msa_jax.ground.errors import UserError
 
 _CORES = ("numpy.core", "numpy._core")
@@ -28,6 +29,16 @@ NAMES = {
     **{("builtins", name): "default" for name in _DEFAULTS},
     **{("__builtin__", name): "default" for name in _DEFAULTS},
 }
+# What `torch.save` mentions in a state dict, besides.
+TENSOR_NAMES = {
+    ("torch._utils", "_rebuild_tensor"): "tensor",
+    ("torch._utils", "_rebuild_tensor_v2"): "tensor",
+    ("torch._utils", "_rebuild_parameter"): "parameter",
+    **{("torch", name): name for name in pickled_tensors.STORAGES},
+}
+_WEIGHTS = (
+    "it holds more than weights: save them alone, torch.save(model.state_dict(), FILE)"
+)
 # What to do about objects of other packages, by the package's name.
 _INSTEAD = {
     "torch": "it holds PyTorch tensors: save NumPy arrays, tensor.numpy()",
@@ -51,12 +62,19 @@ class Name(NamedTuple):
     kind: str
 
 
-def find(module: str, name: str) -> Name:
-    """Look a name up; refuse every other, by name."""
+def find(module: str, name: str, *, tensors: bool = False) -> Name:
+    """Look a name up; refuse every other, by name.
+
+    Args:
+        module, name: as the pickle says.
+        tensors: know PyTorch's names, too.
+    """
     kind = NAMES.get((module, name))
+    if kind is None and tensors:
+        kind = TENSOR_NAMES.get((module, name))
     if kind is None:
         wanted = ascii(f"{module}.{name}"[:80])
-        instead = _INSTEAD.get(module.partition(".")[0])
+        instead = _WEIGHTS if tensors else _INSTEAD.get(module.partition(".")[0])
         raise UserError(
             f"refused: it wants to call {wanted}; arrays need no such name"
             + (f"; {instead}" if instead else "")
@@ -65,7 +83,7 @@ def find(module: str, name: str) -> Name:
 
 
 def call(kind: str, arguments: tuple) -> Any:
-    """Build what a name of `NAMES` would return for these arguments."""
+    """Build what a known name would return for these arguments."""
     match kind, arguments:
         case "reconstruct", (Name("ndarray"), (0,), b"b" | "b"):
             return pickled_arrays.Pending()
@@ -77,6 +95,10 @@ def call(kind: str, arguments: tuple) -> Any:
             if o not in ("C", "F"):
                 raise ValueError
             return pickled_arrays.make_array(shape, wanted, o == "F", data)
+        case "tensor", (pickled_tensors.Storage() as storage, *where):
+            return pickled_tensors.make(storage, where)
+        case "parameter", (pickled_tensors.Tensor() as tensor, bool(), dict()):
+            return tensor
         case "encode", (str() as string, str() | bytes() as codec):
             if codec not in ("latin1", "latin-1", b"latin1", b"latin-1"):
                 raise ValueError

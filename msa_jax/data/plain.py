@@ -124,7 +124,8 @@ def to_splits(
     """Check plain arrays and cut them into train, valid and test, in file order.
 
     Args:
-        side: where sequences are padded, see `padding.settle_padding`.
+        side: where sequences are padded, see `padding.settle_padding`; "every_step":
+            as stored, and lengths are not read.
         text: which text is read, see `checks.choose_text`.
     """
     given = arrays
@@ -207,8 +208,9 @@ def _read_sequences(
     given = {
         m: checks.check_lengths(f"{m}_length", arrays[f"{m}_length"], ids)
         for m in features
-        if f"{m}_length" in arrays
+        if f"{m}_length" in arrays and side != "every_step"
     }
+    side = "as_stored" if side == "every_step" else side
     moved, read = False, "text_bert" in arrays
     settled, axis = settle(
         features, given, tokens if read or "text" in features else None, side

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -78,15 +78,49 @@ def read(
             else.
     """
     every = [*files, emotions] if emotions else list(files)
-    size = sum(file.stat().st_size for file in every)
+    request = {
+        "wanted": "one_clip" if one_clip else "clips",
+        "files": [str(file.resolve()) for file in files if file != emotions],
+        "emotions": str(emotions.resolve()) if emotions else None,
+        "text": text,
+    }
+    with _answered(every, request, limits) as (arrays, found):
+        yield (
+            arrays,
+            Found(
+                found["layout"],
+                tuple(found["assumptions"]),
+                tuple(found["unused"]),
+                found["write_protected"],
+            ),
+        )
+
+
+@contextlib.contextmanager
+def read_weights(file: Path) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the tensors of a PyTorch state dict by their names, as `read` does arrays.
+
+    Args:
+        file: what `torch.save(model.state_dict(), file)` wrote, of any version.
+    """
+    request = {"wanted": "weights", "files": [str(file.resolve())]}
+    with _answered([file], request, None) as (arrays, found):
+        yield {name: arrays[str(i)] for i, name in enumerate(found["names"])}
+
+
+@contextlib.contextmanager
+def _answered(
+    files: Sequence[Path], request: dict[str, Any], limits: Limits | None
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
+    """Have a child answer a request about files; yield arrays and what it says."""
+    size = sum(file.stat().st_size for file in files)
     if size > MAX_FILE:
         raise UserError(f"{files[0]}: larger than {MAX_FILE >> 30} GiB")
     place = Path(tempfile.gettempdir())
     scratch.sweep(_PREFIX, place)
     folder, lock = scratch.create(_PREFIX, place)
     try:
-        spared = limits or limits_for(size)
-        _run_child(every, emotions, folder, spared, text, one_clip)
+        _run_child(files, request, folder, limits or limits_for(size))
         yield _collect(folder)
     finally:
         scratch.remove(folder)
@@ -95,21 +129,12 @@ def read(
 
 
 def _run_child(
-    files: Sequence[Path],
-    emotions: Path | None,
-    folder: Path,
-    limits: Limits,
-    text: str | None,
-    one_clip: bool,
+    files: Sequence[Path], request: dict[str, Any], folder: Path, limits: Limits
 ) -> None:
     lifeline, held = (
         os.pipe()
     )  # the child notices when `held` closes, with this process
-    request = {
-        "files": [str(file.resolve()) for file in files if file != emotions],
-        "emotions": str(emotions.resolve()) if emotions else None,
-        "text": text,
-        "one_clip": one_clip,
+    request = request | {
         "scratch": str(folder),
         "parent": os.getpid(),
         "lifeline": lifeline,
@@ -150,7 +175,7 @@ def _run_child(
     raise UserError(f"{shown}: cannot be read ({' '.join(last)[:200]})")
 
 
-def _collect(folder: Path) -> tuple[dict[str, np.ndarray], Found]:
+def _collect(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with (folder / "found.json").open() as stream:
         found = json.load(stream)
     arrays = {
@@ -158,9 +183,4 @@ def _collect(folder: Path) -> tuple[dict[str, np.ndarray], Found]:
         file.stem: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
         for file in sorted(folder.glob("*.npy"))
     }
-    return arrays, Found(
-        found["layout"],
-        tuple(found["assumptions"]),
-        tuple(found["unused"]),
-        found["write_protected"],
-    )
+    return arrays, found

@@ -18,7 +18,7 @@ from msa_jax.ground.types import PyTree, TrainState
 
 T = TypeVar("T")
 U = TypeVar("U")
-_MADE_HERE = object()  # known to `freeze` and `recall` alone
+_MADE_HERE = object()  # known to `freeze`, `recall` and `adopt` alone
 
 
 class StillSealed(RuntimeError):
@@ -29,7 +29,8 @@ class StillSealed(RuntimeError):
 class Frozen:
     """The variables that selection chose; the proof that it has ended.
 
-    Only `freeze`, at the end of training, and `recall`, of a finished run, make one.
+    Only `freeze`, at the end of training, `recall`, of a finished run, and `adopt`, of
+    a network that was trained elsewhere, make one.
 
     variables: see `network`; leading seed axis, on the devices after training.
     values: the same as NumPy arrays.
@@ -83,6 +84,15 @@ def recall(
     if frozen.sha256 != tuple(sha256):
         raise StillSealed("these are not the parameters that the run selected")
     return frozen
+
+
+def adopt(variables: PyTree) -> Frozen:
+    """Return the frozen selection that another program's training ended with.
+
+    Args:
+        variables: of the network, leading seed axis, NumPy.
+    """
+    return _frozen(variables, None)
 
 
 class Sealed(Generic[T]):

@@ -28,15 +28,33 @@ def read(path: Path) -> tuple[Any, int]:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})") from None
-    machine = Machine(data)
+    contents, at = follow(data)
+    return contents, len(data) - at
+
+
+def follow(
+    data: mmap.mmap | bytes, at: int = 0, *, tensors: bool = False
+) -> tuple[Any, int]:
+    """Follow one pickle in a file.
+
+    Args:
+        data, at, tensors: see `Machine`.
+
+    Returns: its contents, and where in `data` it ends.
+    Raises: UserError, see `read`.
+    """
+    machine = Machine(data, at, tensors=tensors)
     try:
-        return machine.run(), len(data) - machine.at
+        return machine.run(), machine.at
     except Truncated:
         raise UserError(
             f"the file ends early, after {len(data)} bytes: truncated?"
         ) from None
     except (LookupError, ValueError, TypeError, struct.error, OverflowError) as error:
-        if containers.as_text(head) is not None and data[-1:] != b".":
+        if (
+            containers.as_text(data[: containers.HEAD]) is not None
+            and data[-1:] != b"."
+        ):
             raise UserError(
                 "not a pickle but a text file: features are an .npz, a pickle of the "
                 "field (docs/data.md) or a folder (docs/bring_your_own.md)"

@@ -27,6 +27,14 @@ from msa_jax.layers.dense import ScoreHead
 from msa_jax.methods import groups, lf_dnn, lmf, losses, tasks, tfn
 from msa_jax.methods.lf_dnn import LfDnn
 from msa_jax.methods.lmf import Lmf
+from msa_jax.methods.mmsa_fields import (
+    FOUR_TASKS,
+    LOW_RANK,
+    WIDTHS,
+    Mmsa,
+    to,
+    void,
+)
 from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Changes, Paper
 from msa_jax.methods.tfn import Tfn
 from msa_jax.methods.torch_names import HEADS, Names
@@ -258,6 +266,12 @@ def _paper(
     )
 
 
+# MMSA's names of what two of the three have besides.
+_WIDTHS = {
+    **FOUR_TASKS,
+    **WIDTHS,
+    "post_dropouts.3": to("model.fusion_head_dropout"),
+}
 _GROUPS = BERT | dict.fromkeys((*MODALITIES, "other"), (1e-3, 0.0))
 
 # Source: MMSA a94e65d, its configuration; v1: heads as when its results table was made,
@@ -282,6 +296,7 @@ MLF_DNN = _paper(
     title="MLF-DNN",
     rates=_GROUPS,
     torch=lf_dnn.TORCH,
+    mmsa=Mmsa({**_WIDTHS, "weight_decay": to("optim.groups.other.decay")}),
     parameters={"sims": 283_388},
 )
 MTFN = _paper(
@@ -311,6 +326,9 @@ MTFN = _paper(
     title="MTFN",
     rates=_GROUPS,
     torch=Names({**tfn.TORCH.paths, **HEADS}, tfn.TORCH.leaves),
+    mmsa=Mmsa(
+        {**_WIDTHS, "weight_decay": void("MMSA does not pass it to its optimiser")}
+    ),
     parameters={"sims": 140_957_188},
 )
 MLMF = _paper(
@@ -333,6 +351,13 @@ MLMF = _paper(
     title="MLMF",
     rates=_GROUPS | {"factor": (1e-3, 5e-3)},
     torch=Names({**lmf.TORCH.paths, **HEADS}, lmf.TORCH.leaves),
+    mmsa=Mmsa(
+        {
+            **FOUR_TASKS,
+            **LOW_RANK,
+            "post_dropouts.3": void("MMSA defines and never uses it"),
+        }
+    ),
     # Less the weights of ranks and the bias, which are counted there, and not trained.
     parameters={"sims": 1_413_392 - 4},
     # The factors decay as the rest does.

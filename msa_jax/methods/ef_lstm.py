@@ -18,6 +18,7 @@ from msa_jax.layers.recurrent import SequenceLstm
 from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mfn import COMMON, REAL, SANE
+from msa_jax.methods.mmsa_fields import SEQUENCES, Mmsa, to
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import LSTM, TEXT, Names
 
@@ -158,6 +159,14 @@ PAPER = Paper(
     variants={"v1": {}, "sane": _SANE},
     reads_padding=reads_padding,
     torch=TORCH,
+    mmsa=Mmsa(
+        {
+            **SEQUENCES,
+            "hidden_dims": to("model.hidden"),
+            "num_layers": to("model.layers"),
+            "dropout": to("model.dropout", "model.layer_dropout"),
+        }
+    ),
     parameters={
         "mosi": 885_605,
         "mosi+v1": 1_668_709,

@@ -27,6 +27,7 @@ from msa_jax.layers.gated_memory import (
 from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mfn import COMMON, REAL, SANE, column, named, reads_padding
+from msa_jax.methods.mmsa_fields import MEMORY, SEQUENCES, Mmsa, nets, to
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import LSTM_CELL, TEXT, Names
 
@@ -269,6 +270,14 @@ PAPER = Paper(
     },
     reads_padding=reads_padding,
     torch=TORCH,
+    mmsa=Mmsa(
+        {
+            **SEQUENCES,
+            **MEMORY,
+            **nets(NNConfig="candidate", outConfig="head"),
+            "inner_node_dim": to("model.node_width"),
+        }
+    ),
     parameters={
         "mosi": 2_110_624,
         "mosi+v1": 369_212,

@@ -14,6 +14,7 @@ from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.dense import ScoreHead
 from msa_jax.layers.subnets import vectors
 from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods.mmsa_fields import MEANS, WIDTHS, Mmsa, to
 from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
 from msa_jax.methods.torch_names import HEADS, SUBNETS, Names
 
@@ -124,6 +125,15 @@ PAPER = Paper(
     variants={"v1": {}, "sane": _SANE},
     reads_padding=groups.reads_padded_text,
     torch=TORCH,
+    mmsa=Mmsa(
+        {
+            **MEANS,
+            **WIDTHS,
+            "dropouts.3": to("model.fusion_head_dropout"),
+            "learning_rate": to("optim.groups.other.rate"),
+            "weight_decay": to("optim.groups.other.decay"),
+        }
+    ),
     parameters={
         "mosi": 597_171,
         "mosi+v1": 246_179,

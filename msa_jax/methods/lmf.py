@@ -13,6 +13,7 @@ from msa_jax.config.fields import Share, Size
 from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.subnets import LowRank, vectors
 from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods.mmsa_fields import LOW_RANK, MEANS, Mmsa, to, void
 from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
 from msa_jax.methods.torch_names import SUBNETS, Leaf, Names, same
 
@@ -154,6 +155,14 @@ PAPER = Paper(
     variants={"v1": {}, "sane": _SANE},
     reads_padding=groups.reads_padded_text,
     torch=TORCH,
+    mmsa=Mmsa(
+        {
+            **MEANS,
+            **LOW_RANK,
+            "dropouts.3": void("MMSA defines and never uses it"),
+            "learning_rate": to("optim.groups.other.rate"),
+        }
+    ),
     # Less the weights of ranks and the bias, which are counted there, and not trained.
     parameters={
         "mosi": 505_071 - 4,

@@ -24,6 +24,7 @@ from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.losses import masked_mean
 from msa_jax.methods.mfn import COMMON, REAL, SANE, column, named, reads_padding
+from msa_jax.methods.mmsa_fields import MEMORY, SEQUENCES, WINDOW, Mmsa, to, void
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import LSTM_CELL, TEXT, Names
 
@@ -237,6 +238,33 @@ TORCH = Names(
 )
 
 
+def _mmsa() -> Mmsa:
+    """Say what MMSA's configuration means here; its letters are those of `_LETTERS`."""
+    unused = void("no answer of MMSA's comes from the layers it sizes")
+    return Mmsa(
+        {
+            **SEQUENCES,
+            **MEMORY,
+            **WINDOW,
+            "outConfig.shapes": unused,
+            "outConfig.drop": unused,
+            **{f"z{c}_size": to(f"model.{t}_code") for t, c in _LETTERS.items()},
+            **{f"f{c}_size": to(f"model.{t}_factor") for t, c in _LETTERS.items()},
+            **{
+                f"z{c}_to_f{c}_dropout": to(f"model.{t}_factor_dropout")
+                for t, c in _LETTERS.items()
+            },
+            "fy_to_y_dropout": to("model.score_dropout"),
+            "lda_mmd": to("loss.mmd_weight"),
+            **{
+                f"lda_x{_LETTERS[m]}": to(f"loss.{m}_reconstruction_weight")
+                for m in MODALITIES
+            },
+            "learning_rate": void("MMSA builds Adam without it: 1e-3 always"),
+        }
+    )
+
+
 def make(
     settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
 ) -> Method:
@@ -327,6 +355,7 @@ PAPER = Paper(
     variants={"sane": SANE},
     reads_padding=reads_padding,
     torch=TORCH,
+    mmsa=_mmsa(),
     parameters={
         "mosi": 1_416_123 - 45_313,
         "mosei": 5_996_541 - 156_161,

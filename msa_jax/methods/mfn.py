@@ -15,6 +15,14 @@ from msa_jax.layers.dense import TwoLayerHead
 from msa_jax.layers.gated_memory import MemoryFusion, lstms, small
 from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods.mmsa_fields import (
+    MEMORY,
+    SEQUENCES,
+    WINDOW,
+    Meaning,
+    Mmsa,
+    nets,
+)
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import LSTM_CELL, TEXT, Names
 
@@ -192,6 +200,17 @@ PAPER = Paper(
     variants={"v1": {}, "sane": _SANE},
     reads_padding=reads_padding,
     torch=TORCH,
+    mmsa=Mmsa(
+        {
+            **SEQUENCES,
+            **MEMORY,
+            **WINDOW,
+            **nets(outConfig="head"),
+            "need_normalized": Meaning(
+                ("model.audio_vision",), {True: "mean_tiled", False: "sequence"}
+            ),
+        }
+    ),
     parameters={
         "mosi": 2_172_657,
         "mosi+v1": 1_370_737,

@@ -17,6 +17,7 @@ from msa_jax.config.fields import Field, Traced
 from msa_jax.config.sections import COMMON
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method
+from msa_jax.methods.mmsa_fields import Mmsa
 from msa_jax.methods.torch_names import Names
 
 Changes = Mapping[str, Any]  # dotted field -> value
@@ -58,6 +59,8 @@ class Paper:
         modalities that it reads and the labels of its task.
     check: refuses settings that annotations cannot.
     torch: names of its parameters in the public code's state dict.
+    mmsa: what MMSA's configuration of it means here; MMSA's state dicts have the names
+        of `torch`, then. None: nothing comes along from MMSA.
     parameters: words -> how many trained parameters the public network has behind
         ready-made text features, as published or counted there.
     selects_on: what validation's score is, where `Method.valid_error` says: for
@@ -80,6 +83,7 @@ class Paper:
     needs: Callable[[Any], Mapping[str, str]] = lambda settings: {}
     check: Callable[[Any], None] = lambda settings: None
     torch: Names | None = None
+    mmsa: Mmsa | None = None
     parameters: Mapping[str, int] = field(default_factory=dict)
     selects_on: str = ""
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

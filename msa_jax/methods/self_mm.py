@@ -21,6 +21,7 @@ from msa_jax.layers.dense import Linear, ScoreHead
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.recurrent import last_states
 from msa_jax.methods import groups, label_rules, multitask
+from msa_jax.methods.mmsa_fields import GENERATED, Mmsa
 from msa_jax.methods.paper import Paper
 from msa_jax.methods.torch_names import HEADS, TEXT, Names
 from msa_jax.methods.ulgm import Rules
@@ -294,4 +295,5 @@ PAPER = Paper(
     needs=label_rules.human_labels,
     check=check,
     torch=TORCH,
+    mmsa=Mmsa(GENERATED, "mmsa"),
 )

@@ -19,6 +19,7 @@ from msa_jax.layers.subnets import (
     vectors,
 )
 from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods.mmsa_fields import MEANS, WIDTHS, Mmsa, to
 from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
 from msa_jax.methods.torch_names import SUBNETS, Names, same
 
@@ -144,6 +145,14 @@ PAPER = Paper(
     variants={"v1": {}, "sane": _SANE},
     reads_padding=groups.reads_padded_text,
     torch=TORCH,
+    mmsa=Mmsa(
+        {
+            **MEANS,
+            **WIDTHS,
+            "dropouts.3": to("model.fusion_head_dropout"),
+            "learning_rate": to("optim.groups.other.rate"),
+        }
+    ),
     parameters={
         "mosi": 9_497_043,
         "mosi+v1": 9_566_515,

@@ -118,7 +118,7 @@ class Names(NamedTuple):
 
     paths: Mapping[str, str]
     leaves: Mapping[Any, Leaf] = MappingProxyType({})
-    ignored: str = r"num_batches_tracked$|pooler\."
+    ignored: str = r"num_batches_tracked$|pooler\.|position_ids$"
 
     def module(self, path: str) -> str:
         """Return PyTorch's name of a module, "a/b" here."""

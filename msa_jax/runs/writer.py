@@ -31,7 +31,7 @@ SELECTION = (
 
 # Files that some methods lack; one left by an unfinished run would be another's.
 DUMPS = "nonfinite_*.npz"
-NOT_ALWAYS = ("u_labels.npz", "samples.npz", workdir.FEATURES)
+NOT_ALWAYS = ("u_labels.npz", "samples.npz", workdir.LOSSES, workdir.FEATURES)
 
 
 class Writer:
@@ -185,11 +185,11 @@ class Writer:
         }
         if self._u_labels:
             results |= self._write_u_labels()
-        results["time"] = times | {
-            "compilation": fitted.compilation,
-            "seconds_per_epoch": float(np.median(self._seconds)),
-            "peak_memory_bytes": memory.highest(),
-        }
+        spent: dict[str, float] = {"peak_memory_bytes": memory.highest()}
+        if self._seconds:  # it was trained here
+            spent["compilation"] = fitted.compilation
+            spent["seconds_per_epoch"] = float(np.median(self._seconds))
+        results["time"] = times | spent
         workdir.write_json(folder / workdir.RESULTS, results)
         return json_safe(results)
 
@@ -268,6 +268,8 @@ class Writer:
 
     def _write_losses(self) -> None:
         """Write the losses of every training step, a step being one batch."""
+        if not self._batches:
+            return
         first = next(iter(self._batches[0].values()))
         numbers = np.arange(1, len(self._batches) + 1)
         arrays = {

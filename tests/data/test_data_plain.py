@@ -241,6 +241,19 @@ def test_without_lengths_as_stored_keeps_every_step():
     assert kept[:, :, 0].tolist() == [[0, 1], [1, 0]]
 
 
+def test_every_step_counts_whatever_lengths_and_masks_say():
+    arrays = small() | {"audio": sequence([[0, 0, 1, 2]] * N)}
+    arrays["audio_length"] = np.ones(N, int)
+    arrays["text"] = sequence([[1, 2, 3]] * N)
+    arrays["text_bert"] = np.tile([[101, 102, 0], [1, 1, 0], [0, 0, 0]], (N, 1, 1))
+    splits, notes = plain.to_splits(arrays, (-3, 3), "every_step", "features")
+    test = splits["test"]
+    assert set(test.audio_length) == {4} and set(test.text_length) == {3}
+    assert present(test.audio)[0, :, 0].tolist() == [0, 0, 1, 2]
+    assert present(test.text)[0, :, 0].tolist() == [1, 2, 3]
+    assert not any("were set to zero" in line for line in notes.warnings)
+
+
 def test_minus_infinity_in_audio_becomes_zero_and_is_counted():
     arrays = small()
     arrays["audio"][2, 1, 0] = arrays["audio"][2, 2, 1] = -np.inf

@@ -361,4 +361,5 @@ def test_only_the_end_of_training_and_a_finished_run_make_a_proof():
 
     assert callers("freeze") == {"msa_jax.training.train"}
     assert callers("recall") == {"msa_jax.runs.finished"}
+    assert callers("adopt") == {"msa_jax.studies.from_mmsa.weights"}
     assert callers("Frozen") == {"msa_jax.data.sealed_test"}
