@@ -21,6 +21,7 @@ def complete_run(
     settings: FrozenConfigDict,
     folder: Path,
     change: Callable[["Inputs"], "Inputs"] = lambda inputs: inputs,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Load, train, test, write what came out into `folder`; return the results.
 
@@ -31,6 +32,7 @@ def complete_run(
         settings: the configuration.
         folder: the work directory.
         change: what else is done to the inputs; it should leave a note in them.
+        quiet: print nothing.
 
     Raises:
         UserError: among others: another process works in the folder, or it holds an
@@ -41,13 +43,16 @@ def complete_run(
     with lock.held(folder):
         done = workdir.finished(folder, settings.to_dict())
         if done is None:
-            done = _run(settings, folder, change)
+            done = _run(settings, folder, change, quiet)
         saver.remove_left_over(folder)
     return done
 
 
 def _run(
-    settings: FrozenConfigDict, folder: Path, change: Callable[["Inputs"], "Inputs"]
+    settings: FrozenConfigDict,
+    folder: Path,
+    change: Callable[["Inputs"], "Inputs"],
+    quiet: bool,
 ) -> dict[str, Any]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
@@ -68,18 +73,19 @@ def _run(
         settings.precision,
         ready.mesh.size,
     )
-    saved, already = resume.find(folder, identity, provenance, print)
+    progress = TrainingProgress(
+        seeds, settings.selection.early_stop, settings.selection.max_epochs, quiet
+    )
+    say = progress.say
+    saved, already = resume.find(folder, identity, provenance, say)
     beside.begin(ready, saved)
     writer = Writer(folder, settings, dataset, inputs, provenance)
-    print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
-    print(f"text: {inputs.encoder.description}")
+    say(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
+    say(f"text: {inputs.encoder.description}")
     if devices := describe_mesh(ready.mesh, settings):
-        print(devices)
+        say(devices)
     for note in inputs.notes:
-        print(f"note: {note}")
-    progress = TrainingProgress(
-        seeds, settings.selection.early_stop, settings.selection.max_epochs
-    )
+        say(f"note: {note}")
     before = saved.epochs if saved else []
     for epoch in before:
         writer.epoch(epoch)
@@ -90,10 +96,10 @@ def _run(
             said = writer.epoch(epoch)
             progress(epoch)
             for line in said:
-                progress.console.print(line, highlight=False, soft_wrap=True)
+                say(line)
 
         with saver.Saver(folder, identity, seeds, already) as states:
-            fitted = beside.fit(settings, ready, saved, on_epoch, states.keep, print)
+            fitted = beside.fit(settings, ready, saved, on_epoch, states.keep, say)
         trained, shuffled = beside.evaluate(settings, ready, fitted)
     earlier = sum(epoch.seconds for epoch in before)
     times = {
