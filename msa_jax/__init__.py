@@ -37,7 +37,8 @@ except ImportError as error:
     print("error:", error, file=sys.stderr)
     sys.exit(2)
 
-# pyright: reportUnsupportedDunderAll=false  (three of them are modules)
+# Three of them are modules, which pyright does not look for.
+# pyright: reportUnsupportedDunderAll=false
 __all__ = [
     "Report",
     "Run",

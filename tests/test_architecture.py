@@ -21,6 +21,7 @@ ORDER = (
     *("ground", "config", "text", "layers", "evaluation", "data", "methods"),
     *("training", "runs", "report", "predict", "studies"),
     *("api", "main", "prepare", "parity", "bench", "tune", "robustness", "reproduce"),
+    "commands",
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.
 PICKLE_READER = "msa_jax.data.unpickle"
