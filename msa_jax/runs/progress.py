@@ -43,8 +43,10 @@ class TrainingProgress:
         self._early_stop, self._max = early_stop, max_epochs
         self._best = np.zeros(len(seeds), int)
         self._seconds: list[float] = []
-        # In a notebook, too, lines of text: rich's own bar there needs ipywidgets.
-        self.console = Console(quiet=quiet, force_jupyter=False)
+        # A notebook gets lines of text: it takes no cursor, and widgets need a package.
+        lines_only = {"force_jupyter": False, "force_terminal": False}
+        notebook = Console().is_jupyter
+        self.console = Console(quiet=quiet, **(lines_only if notebook else {}))
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
