@@ -1,8 +1,10 @@
 """The package from Python: every example of its docstrings, and what a user meets."""
 
+import contextlib
 import dataclasses
 import doctest
 import inspect
+import io
 import subprocess
 import sys
 import threading
@@ -64,20 +66,24 @@ def run(here):
     def work():
         trained.append(msa.train(configuration(), "runs/tiny", progress=False))
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
+    said, thread = io.StringIO(), threading.Thread(target=work)
+    with contextlib.redirect_stdout(said):
+        thread.start()
+        thread.join()
+    assert said.getvalue() == ""
     return trained[0]
 
 
 @pytest.fixture(scope="module")
 def other(run):
     """Train once more in the same process, in a folder of its own name."""
-    return msa.train(configuration(**{"optim.groups.other.rate": 0.1}))
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        trained = msa.train(configuration(**{"optim.groups.other.rate": 0.1}))
+    assert "epoch   2  train" in said.getvalue()
+    return trained
 
 
-def test_training_shows_its_epochs_or_nothing(here, run, capsys):
-    """Neither a second call nor a quiet one says anything."""
+def test_a_finished_run_is_read(here, run, capsys):
     assert msa.train(configuration(), "runs/tiny").table().equals(run.table())
     assert capsys.readouterr() == ("", "")
 

@@ -14,6 +14,7 @@ from jaxtyping import PRNGKeyArray
 
 from msa_jax.data.batches import INIT_STREAM, gather
 from msa_jax.ground import hosts
+from msa_jax.ground.compiler import quickest
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Selection, Split, TrainState
 from msa_jax.methods import network
@@ -256,11 +257,10 @@ def make_start(
 
     replicated = split_sharding(mesh)
     # Random draws are slow to compile on CPU and run once: leave them unoptimised.
-    quick = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     program = jax.jit(
         jax.vmap(init, in_axes=(None, 0, None)),
         out_shardings=lie or state_sharding(mesh),
-        compiler_options=quick if jax.default_backend() == "cpu" else None,
+        compiler_options=quickest() if jax.default_backend() == "cpu" else None,
     )
     split = hosts.put(split, replicated)
 
