@@ -18,7 +18,6 @@ from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 from msa_jax.config import cli
-from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 from msa_jax.runs import workdir
 
@@ -68,34 +67,19 @@ def main(argv: list[str]) -> int:
 
 def _show(frozen: FrozenConfigDict, folder: Path) -> int:
     """Run, unless it is done; print the results."""
-    done = workdir.finished(folder, frozen.to_dict())
-    if done is not None:
-        from msa_jax.runs import finished
+    from msa_jax import api
 
-        finished.require_own(folder, done, "give another --workdir")
-    headline = f"already done in {folder} (delete it to run again)" if done else "done"
-    if done is None or not _complete(folder):
-        from msa_jax import report
-        from msa_jax.runs import run
-
-        done = run.complete_run(frozen, workdir.open_workdir(folder))
-        with lock.held(folder):
-            report.write(folder)
+    done = (folder / workdir.RESULTS).exists()
+    run = api.train(frozen, folder)
     from rich.console import Console
 
     from msa_jax.report.console import results_table
 
+    headline = f"already done in {folder} (delete it to run again)" if done else "done"
     console = Console()
-    console.print(results_table(done))
-    console.print(f"{headline}; report: {folder / 'report.html'}", soft_wrap=True)
+    console.print(results_table(run.results))
+    console.print(f"{headline}; report: {run.report}", soft_wrap=True)
     return 0
-
-
-def _complete(folder: Path) -> bool:
-    """Say whether a run was not killed after its results."""
-    from msa_jax.runs import saver
-
-    return (folder / "report.html").exists() and not saver.left_over(folder)
 
 
 def _explain(settings: ConfigDict) -> str:

@@ -20,10 +20,85 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from msa_jax.config.cli import Parser, one_line, run_plain
+from msa_jax.ground.callable_module import let_call
 from msa_jax.ground.errors import UserError
+
+if TYPE_CHECKING:
+    from msa_jax.data import Dataset
+
+
+def prepare(
+    name: str,
+    source: str | Path | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    label_range: tuple[float, float] | None = None,
+    metrics: Literal["mosi", "sims"] | None = None,
+    padding: Literal["auto", "front", "back", "as_stored"] | None = None,
+    emotions: str | Path | None = None,
+    text: Literal["tokens", "features", "sentences"] | None = None,
+    synthetic: bool = False,
+    samples: int | None = None,
+    aligned: bool = False,
+    overwrite: bool = False,
+) -> "Dataset":
+    """Check a data set, write it with its card, and load it.
+
+    What `python -m msa_jax.prepare` does; nothing is printed.
+
+    Args:
+        name: of the data set, [a-z0-9_]+.
+        source: an .npz, a pickle of the field, a folder of either or of clips; None
+            for built-in sets and twins.
+        data_dir: where data sets are kept; None: $MSA_DATA, else "data".
+        label_range: lowest and highest label; None: -1, 1 for sims and simsv2, else
+            -3, 3.
+        metrics: whose definitions apply; None: sims for -1, 1, else mosi.
+        padding: where shorter samples are padded; None: found out from zeros.
+        emotions: pickle of MOSEI's six emotions, joined by id.
+        text: which text is read, or what text a twin has.
+        synthetic: make a twin of a published set, the shapes of it, invented data.
+        samples: of a twin; None: as published.
+        aligned: make the twin of the aligned files.
+        overwrite: replace a data set of this name.
+
+    Returns: as `msa_jax.load_dataset`.
+
+    Raises:
+        UserError: the source cannot be read, fails a check that makes results
+            meaningless, or another data set of this name is there.
+
+    >>> import msa_jax as msa
+    >>> made = msa.prepare("mosi", synthetic=True, samples=30, data_dir="twins")
+    >>> made.card["size"], made.splits["train"].audio.shape[2]
+    ({'train': 18, 'valid': 3, 'test': 9}, 5)
+    """
+    from msa_jax.data import store
+
+    where = store.data_dir(None if data_dir is None else str(data_dir))
+    args = argparse.Namespace(
+        name=name,
+        file=source,
+        data_dir=where,
+        label_range=label_range,
+        metrics=metrics,
+        padding=padding,
+        emotions=emotions,
+        text=text,
+        synthetic=synthetic,
+        samples=samples,
+        aligned=aligned,
+        check_only=False,
+        overwrite=overwrite,
+    )
+    made = _make(args)
+    if made is not None and (errors := _errors(made.card)):
+        raise UserError(errors)
+    _write(args, made)
+    return store.load(name, where)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,15 +171,43 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+class _Made(NamedTuple):
+    """A data set from a file or invented, checked and not written yet."""
+
+    splits: Any
+    card: dict
+
+
 def _prepare(args: argparse.Namespace) -> int:
+    if args.label_range:
+        args.label_range = _parse_range(args.label_range)
+    made = _make(args)
+    if made is not None and (errors := _errors(made.card)):
+        _print(made.card, None, False, passed=False)
+        raise UserError(errors)
+    if made is not None and args.check_only:
+        _print(made.card, None, False)
+        return 0
+    from msa_jax.data import store
+
+    path, written = _write(args, made)
+    _print(store.read_card(path) if made is None else made.card, path, written)
+    _say_page(path)
+    return 0
+
+
+def _make(args: argparse.Namespace) -> _Made | None:
+    """Read, or invent, and check what is asked for; None: it is built in.
+
+    Raises:
+        UserError: it cannot be read, or an argument would be ignored.
+    """
     if not re.fullmatch("[a-z0-9_]+", args.name):
         raise UserError(f"name '{args.name}' may only hold a-z, 0-9 and _")
-    label_range = _parse_range(args.label_range) if args.label_range else None
     from msa_jax.data import card as cards  # lazy: --help and typos answer at once
-    from msa_jax.data import known, store, synthetic
+    from msa_jax.data import known, synthetic
 
-    label_range = label_range or known.default_label_range(args.name)
-
+    label_range = args.label_range or known.default_label_range(args.name)
     _check_flags(args)
     if args.name in synthetic.SIZES:
         if args.file is not None or args.synthetic:
@@ -116,14 +219,8 @@ def _prepare(args: argparse.Namespace) -> int:
                 raise UserError(
                     f"'{args.name}' is built in: --{flag} goes with files or twins"
                 )
-        path, written = store.make_synthetic(
-            args.name, args.data_dir, overwrite=args.overwrite, page=_page
-        )
-        _print(store.read_card(path), path, written)
-        _say_page(path)
-        return 0
-    made = _twin(args) if args.synthetic else _read(args, label_range)
-    splits, notes, source = made
+        return None
+    splits, notes, source = _twin(args) if args.synthetic else _read(args, label_range)
     card = cards.make_card(
         args.name,
         splits,
@@ -132,16 +229,17 @@ def _prepare(args: argparse.Namespace) -> int:
         label_range=label_range,
         metrics=args.metrics or cards.metrics_kind(label_range),
     )
-    _refuse_errors(card)
-    if args.check_only:
-        _print(card, None, False)
-        return 0
-    path, written = store.write(
-        splits, card, args.data_dir, overwrite=args.overwrite, page=_page
-    )
-    _print(card, path, written)
-    _say_page(path)
-    return 0
+    return _Made(splits, card)
+
+
+def _write(args: argparse.Namespace, made: _Made | None) -> tuple[Path, bool]:
+    """Write a data set; return where it is, and False if it was there already."""
+    from msa_jax.data import store
+
+    how: dict[str, Any] = {"overwrite": args.overwrite, "page": _page}
+    if made is None:
+        return store.make_synthetic(args.name, args.data_dir, **how)
+    return store.write(*made, args.data_dir, **how)
 
 
 def _check_flags(args: argparse.Namespace) -> None:
@@ -234,12 +332,10 @@ def _say_page(path: Path) -> None:
         print(f"as a page: {path / card_page.PAGE}")
 
 
-def _refuse_errors(card: dict) -> None:
-    """Stop at findings that make results meaningless, after showing the card."""
+def _errors(card: dict) -> str:
+    """Name the findings that make results meaningless; "" where there are none."""
     errors = [c for c in card["checks"] if c["verdict"] == "error"]
-    if errors:
-        _print(card, None, False, passed=False)
-        raise UserError("; ".join(f"{c['check']}: {c['line']}" for c in errors))
+    return "; ".join(f"{c['check']}: {c['line']}" for c in errors)
 
 
 def _parse_range(text: str) -> tuple[float, float]:
@@ -271,6 +367,8 @@ def _print(
         verb = "written to" if written else "exists already, unchanged:"
         console.print(f"\n{verb} {path}", soft_wrap=True)
 
+
+let_call(__name__, prepare)
 
 if __name__ == "__main__":
     run_plain(main)

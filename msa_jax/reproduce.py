@@ -68,7 +68,7 @@ def command() -> None:
     from msa_jax.studies import catalogue
     from msa_jax.studies.reproduce import listing
 
-    configs = given.configs or catalogue.own_configs()
+    configs = given.configs or cli.own_configs()
     if given.list:
         listing.show(configs, given.out)
         return

@@ -20,8 +20,8 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 ORDER = (
     *("ground", "config", "text", "layers", "evaluation", "data", "methods"),
     *("training", "runs", "report", "predict", "studies"),
-    *("main", "prepare", "parity", "bench", "tune", "robustness", "reproduce"),
-    "from_mmsa",
+    *("api", "main", "prepare", "parity", "bench", "tune", "robustness", "reproduce"),
+    *("from_mmsa", "commands"),
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.
 PICKLE_READER = "msa_jax.data.unpickle"

@@ -1,13 +1,54 @@
 """Configurations: fields derived from annotations, the sections that all runs share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from msa_jax.ground.callable_module import let_call
+from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES
 
-__all__ = ["reads", "with_values"]
+__all__ = ["config", "reads", "with_values"]
+
+
+def config(
+    path_or_name: str, seeds: Iterable[int] | None = None, **fields: Any
+) -> ConfigDict:
+    """Return the configuration of a config file, as `--config` finds it.
+
+    Args:
+        path_or_name: a file ("mine.py"), or one that comes with the package, as a path
+            or a name: "configs/tfn_mosi.py", "self_mm_mosi", "demo"; variants after a
+            colon: "mmcl_mosei:no_scl".
+        seeds: one training each; None: the file's.
+        fields: what differs, by dotted names: `**{"optim.batch_size": 8}`.
+
+    Raises:
+        UserError: no such file, an error in it, or a field that it has not or whose
+            type is another one. Values are checked by `msa_jax.train`.
+
+    >>> import msa_jax as msa
+    >>> config = msa.config("linear", seeds=(1, 2), **{"optim.batch_size": 8})
+    >>> config.seeds, config.optim.batch_size
+    ((1, 2), 8)
+    """
+    from msa_jax.config import cli
+    from msa_jax.config.fields import change
+
+    found = cli.load_config(str(path_or_name))
+    known = dict(cli.fields(found))
+    for name in fields:
+        if name not in known:
+            raise UserError(f"unknown config field {name}{cli.near(name, known)}")
+    change(found, fields)
+    if seeds is not None:
+        try:
+            found.seeds = tuple(int(seed) for seed in seeds)
+        except (TypeError, ValueError):
+            said = f"seeds = {seeds!r}: give whole numbers, as in (1, 2, 3)"
+            raise UserError(said) from None
+    return found
 
 
 def reads(settings: Any) -> tuple[str, ...]:
@@ -35,3 +76,6 @@ def with_values(settings: Any, values: Mapping[str, Any]) -> ConfigDict:
                 place = place[group]
             place[name] = value
     return changed
+
+
+let_call(__name__, config)

@@ -226,25 +226,48 @@ def _config_argument(argv: list[str], name: str) -> str | None:
     return dict(_values_of(argv)).get(name, flags.FLAGS[name].default)
 
 
+def own_configs() -> Path:
+    """Return the folder of config files that comes with the package.
+
+    In a wheel it lies in the package, in a checkout beside it.
+    """
+    package = Path(__file__).parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
 def resolve(argument: str) -> str:
-    """Say where a config file is that is named after a method and a data set.
+    """Say where a config file is, by its path or, if it is one of ours, its name.
 
     A method has one card. "configs/mmcl_mosei.py:no_scl", where no such file lies, is
     the card configs/mmcl.py with data set and variant: "configs/mmcl.py:mosei+no_scl".
+    What is not where it was typed is looked for in `own_configs`, with or without
+    "configs/" and ".py".
 
     Args:
         argument: "file.py" or "file.py:variant", as typed.
     """
     typed, _, variant = argument.partition(":")
-    path = Path(typed)
-    if path.is_file() or path.suffix != ".py":
-        return argument
-    cards = sorted(path.parent.glob("*.py"), key=lambda card: -len(card.stem))
-    for card in cards:
-        dataset = path.stem.removeprefix(f"{card.stem}_")
-        if dataset != path.stem:
-            return f"{card}:{'+'.join(filter(None, (dataset, variant)))}"
+    for path in (Path(typed), _own(typed)):
+        if path.suffix != ".py":
+            continue
+        if path.is_file():
+            return ":".join(filter(None, (str(path), variant)))
+        cards = sorted(path.parent.glob("*.py"), key=lambda card: -len(card.stem))
+        for card in cards:
+            dataset = path.stem.removeprefix(f"{card.stem}_")
+            if dataset != path.stem:
+                return f"{card}:{'+'.join(filter(None, (dataset, variant)))}"
     return argument
+
+
+def _own(typed: str) -> Path:
+    """Return where a config file would lie if it were one of ours."""
+    path = Path(typed)
+    if path.is_absolute() or not path.name:
+        return path
+    inside = path.relative_to("configs") if path.parts[0] == "configs" else path
+    return own_configs() / inside.with_suffix(".py")
 
 
 def load_config(argument: str | None) -> ConfigDict:
@@ -267,10 +290,14 @@ def from_file(argument: str, function: str, what: str) -> Any:
     Raises:
         UserError: no such file or function, or an error in it.
     """
-    path, *variant = argument.split(":", 1)
+    typed, *variant = argument.split(":", 1)
+    path = typed if Path(typed).is_file() else str(_own(typed))
     if not Path(path).is_file():
-        meant = near(path, map(str, Path(path).parent.glob("*.py")))
-        raise UserError(f"{what} {path!r} not found{meant}")
+        like = Path(typed)
+        there = [f for p in (like, Path(path)) for f in p.parent.glob("*.py")]
+        names = {f.name if like.suffix else f.stem for f in there if like.name}
+        meant = near(typed, (str(like.with_name(name)) for name in names))
+        raise UserError(f"{what} {typed!r} not found{meant}")
     try:
         call = runpy.run_path(path).get(function)
         if call is None:

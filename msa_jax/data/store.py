@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from msa_jax.data.known import KNOWN
 from msa_jax.data.padding import Padding, aligned_zeros
 from msa_jax.data.plain import Notes
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Examples
+from msa_jax.ground.types import EMOTIONS, MODALITIES, Examples
+
+if TYPE_CHECKING:
+    import pandas
 
 VERSION = "1.0.0"
 _ASIDE = "replaced"  # in a scratch folder: the data set that is being replaced
@@ -27,11 +30,50 @@ _SCALARS = ("id", "transcript", "label", "unimodal_label", "emotion")
 
 
 class Dataset(NamedTuple):
-    """A data set as loaded: its splits (train, valid, test) and its data card."""
+    """A data set as loaded: its splits (train, valid, test) and its data card.
+
+    splits: NumPy arrays, `ground.types.Examples` says which and of what shapes.
+    card: what is in it, how it was read and what was assumed (docs/data.md).
+    """
 
     name: str
     splits: dict[str, Examples]
     card: dict
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a row per sample, without its sequences.
+
+        Columns: split, id, transcript, label (in the card's label range), text_label
+        and so on, happy and so on (intensities), steps of each modality; each only
+        where the data set has it.
+
+        >>> import msa_jax as msa
+        >>> frame = msa.load_dataset("synthetic_tiny").to_frame()
+        >>> len(frame), frame.columns.tolist()[:4]
+        (160, ['split', 'id', 'transcript', 'label'])
+        """
+        import pandas
+
+        frames = []
+        for split, examples in self.splits.items():
+            columns = {
+                "split": split,
+                "id": examples.id,
+                "transcript": examples.transcript,
+                "label": examples.label,
+            }
+            for ending, names, values in (
+                ("_label", MODALITIES, examples.unimodal_label),
+                ("", EMOTIONS, examples.emotion),
+            ):
+                if values is not None:
+                    named = zip(names, values.T, strict=True)
+                    columns |= {f"{name}{ending}": x for name, x in named}
+            for m in MODALITIES:
+                columns[f"{m}_steps"] = getattr(examples, f"{m}_length")
+            given = {name: x for name, x in columns.items() if x is not None}
+            frames.append(pandas.DataFrame(given))
+        return pandas.concat(frames, ignore_index=True)
 
 
 def data_dir(given: str | None) -> str:

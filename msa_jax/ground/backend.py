@@ -7,9 +7,6 @@ from typing import Any
 from msa_jax.ground import compiler
 from msa_jax.ground.errors import UserError
 
-# Code is not optimised, and made of fewer passes: half the time of compilation.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-
 
 def compiler_options(platform: str, *, quick: bool) -> dict[str, Any] | None:
     """Return what jax's compiler is told; see `config.compilation`.
@@ -18,7 +15,7 @@ def compiler_options(platform: str, *, quick: bool) -> dict[str, Any] | None:
         platform: "cpu", "gpu" or "tpu"; the last two compile in one way.
         quick: compile quickly rather than to fast code.
     """
-    return QUICK if quick and platform == "cpu" else None
+    return compiler.quickest() if quick and platform == "cpu" else None
 
 
 def set_up_jax(precision: str) -> None:

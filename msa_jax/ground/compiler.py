@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # imported by the first line of msa_jax, which should be quic
 FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 _USES_YNNPACK, _UNKNOWN = (0, 9), (0, 13)  # jaxlib's versions; others may lack the flag
 _NEWEST_TRIED = (0, 12, 0, 1)
+_LOST_EMITTERS = (0, 11, 1)  # jaxlib, the first without that option
 _ALLOWED = 1e-4  # of the largest value; rounding of float32 is a hundredth of it here
 
 
@@ -57,6 +58,14 @@ def keep_right() -> None:
         )
     if not asked:
         os.environ["XLA_FLAGS"] = f"{flags} {FLAG}=".strip()
+
+
+def quickest() -> dict[str, int | bool]:
+    """Return the compiler options of a CPU for what runs once: soon compiled, slow."""
+    options: dict[str, int | bool] = {"xla_backend_optimization_level": 0}
+    if _version() < _LOST_EMITTERS:
+        options["xla_cpu_use_fusion_emitters"] = False
+    return options
 
 
 def is_tried() -> bool:

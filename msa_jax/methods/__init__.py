@@ -2,13 +2,14 @@
 
 from collections.abc import Container, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 from msa_jax.config import fields, reads
 from msa_jax.config.sections import ADDED
+from msa_jax.ground.callable_module import let_call
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Method
 from msa_jax.methods import (
@@ -29,6 +30,9 @@ from msa_jax.methods import (
     ucrn,
 )
 from msa_jax.methods.paper import Paper
+
+if TYPE_CHECKING:
+    import pandas
 
 # In the order of the README's table.
 PAPERS: Mapping[str, Paper] = MappingProxyType(
@@ -168,19 +172,52 @@ def help_of(settings: Any) -> str:
     return "\n".join(lines)
 
 
+def methods() -> "pandas.DataFrame":
+    """Return the methods, a row each by the name that `config.method` says.
+
+    Columns: title, paper (authors, venue, year), data_sets that it has values for,
+    variants, answers (choices of `config.task`), config (what `msa_jax.config` takes).
+
+    >>> import msa_jax as msa
+    >>> msa.methods().loc["linear", ["title", "answers"]].tolist()
+    ['Linear on means', ('sentiment',)]
+    """
+    import pandas
+
+    return pandas.DataFrame.from_dict(_rows(), orient="index").rename_axis("method")
+
+
 def table() -> str:
     """Return the README's table of methods, in Markdown."""
     lines = [
         "| method | paper | data sets | variants | answers |",
         "|---|---|---|---|---|",
     ]
-    for paper in PAPERS.values():
+    for row in _rows().values():
         cells = (
-            f"[{paper.title}](configs/{paper.name}.py)",
-            paper.cite,
-            ", ".join(paper.datasets()),
-            " ".join(f"`{word}`" for word in paper.variants),
-            ", ".join(paper.tasks),
+            f"[{row['title']}]({row['config']})",
+            row["paper"],
+            ", ".join(row["data_sets"]),
+            " ".join(f"`{word}`" for word in row["variants"]),
+            ", ".join(row["answers"]),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _rows() -> dict[str, dict[str, Any]]:
+    """Return what both tables say of each method."""
+    return {
+        paper.name: {
+            "title": paper.title,
+            "paper": paper.cite,
+            "data_sets": paper.datasets(),
+            "variants": tuple(paper.variants),
+            "answers": paper.tasks,
+            "config": f"configs/{paper.name}.py",
+        }
+        for paper in PAPERS.values()
+    }
+
+
+let_call(__name__, methods)

@@ -114,20 +114,15 @@ def _open(given: Any) -> "Predictor":
         from msa_jax.predict.exported import open_export
 
         return open_export(Path(given.model), given.seed)
-    from msa_jax.predict.model import predictor
+    from msa_jax.predict import model
 
-    return predictor(_live(given))
+    return model.predictor(_live(given))
 
 
 def _live(given: Any) -> Any:
-    from msa_jax.runs import finished
+    from msa_jax.predict import model  # jax and all the methods: slow to import
 
-    folder = Path(given.workdir)
-    finished.read_results(folder)  # says so if the run is not finished
-    set_up_jax(finished.read_config(folder).precision)
-    from msa_jax.predict.model import open_live
-
-    return open_live(folder, given.data_dir, given.seed)
+    return model.start(Path(given.workdir), given.data_dir, given.seed)
 
 
 def _export(given: Any) -> int:

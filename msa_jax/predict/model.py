@@ -14,6 +14,7 @@ from msa_jax.data import intake
 from msa_jax.data.batches import gather
 from msa_jax.data.intake import FEATURES, Intake
 from msa_jax.data.sealed_test import state_hash
+from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import MODALITIES, Method, PyTree, Split
 from msa_jax.methods import network
@@ -84,6 +85,16 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
     live = Live(found, settings, method, seeds, variables, frozen)
     _require_fitting(folder, live)
     return live
+
+
+def start(folder: Path, data_dir: str | None = None, seed: int | None = None) -> Live:
+    """Open a finished run in a process that computes as the run did.
+
+    Args, Raises: as of `open_live`.
+    """
+    finished.read_results(folder)  # says so if the run is not finished
+    set_up_jax(finished.read_config(folder).precision)
+    return open_live(folder, data_dir, seed)
 
 
 def predictor(live: Live) -> Predictor:

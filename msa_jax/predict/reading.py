@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -64,20 +64,42 @@ def read_lines(stream: BinaryIO, intake: Intake, folder: Path | None) -> Iterato
             yield _item(number, line, intake, folder)
 
 
-def _item(number: int, line: bytes, intake: Intake, folder: Path | None) -> Item:
+def read_objects(values: Iterable[Any], intake: Intake) -> Iterator[Item]:
+    """Yield the sample, or what is wrong, of each of Python's own objects.
+
+    Args:
+        values: mappings as a line holds them; arrays may stand for lists of rows, and
+            paths of files begin where Python works.
+        intake: of the run.
+    """
+    for number, value in enumerate(values, 1):
+        if isinstance(value, Mapping):
+            value = {k: _plain(x) for k, x in value.items()}
+        yield _item(number, value, intake, Path())
+
+
+def _plain(value: Any) -> Any:
+    """Return arrays of any library as NumPy's, and its numbers as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return np.asarray(value) if hasattr(value, "__array__") else value
+
+
+def _item(number: int, given: Any, intake: Intake, folder: Path | None) -> Item:
+    """Return the sample of a line, bytes, or of an object."""
     name = None
     try:
-        value = _object(line)
+        value = _known(_object(given) if isinstance(given, bytes) else given)
         name = checked_id(value.get("id"))
         return Item(number, name, _sample(value, intake, folder))
     except UserError as error:
         return Item(number, name, None, str(error))
 
 
-def _object(line: bytes) -> dict[str, Any]:
-    """Return the object that a line holds; nothing in it is ambiguous."""
+def _object(line: bytes) -> Any:
+    """Return what a line holds; nothing in it is ambiguous."""
     try:
-        value = json.loads(
+        return json.loads(
             line.decode("utf-8"), parse_constant=_constant, object_pairs_hook=_unique
         )
     except UnicodeDecodeError as error:
@@ -88,12 +110,17 @@ def _object(line: bytes) -> dict[str, Any]:
         raise UserError("not JSON (a number of thousands of digits)") from None
     except RecursionError:
         raise UserError("not a sample (nested too deeply)") from None
+
+
+def _known(value: Any) -> dict[str, Any]:
+    """Return an object that has the fields of a sample."""
     if not isinstance(value, dict):
         raise UserError(
             f'must be an object such as {{"text": "..."}}, not {_kind(value)}'
         )
     for key in value:
         if key not in FIELDS:
+            key = str(key)
             near = difflib.get_close_matches(key, FIELDS, n=1)
             advice = (
                 f"did you mean {near[0]!r}?" if near else f"use {', '.join(FIELDS)}"
@@ -116,7 +143,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _kind(value: Any) -> str:
-    return _KINDS.get(type(value), "a number")
+    number = type(value) in (int, float)
+    return "a number" if number else _KINDS.get(type(value), type(value).__name__)
 
 
 def checked_id(value: Any) -> str | int | None:
@@ -220,7 +248,7 @@ def _sequence(name: str, value: Any, width: int, folder: Path | None) -> np.ndar
     """Return rows [t, width] that a line holds or names."""
     if isinstance(value, str):
         return features(name, _file(name, value, folder), width)
-    if not isinstance(value, list):
+    if not isinstance(value, list | np.ndarray):
         raise UserError(
             f'"{name}" must be a list of rows or the path of a .npy file, not '
             f"{_kind(value)}"
@@ -230,6 +258,8 @@ def _sequence(name: str, value: Any, width: int, folder: Path | None) -> np.ndar
 
 def _numbers(name: str, value: Any) -> np.ndarray:
     """Return a list of equally long lists of numbers as an array, float64."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        return value
     if not isinstance(value, list):
         raise UserError(f'"{name}" must be a list of lists, not {_kind(value)}')
     if not value:

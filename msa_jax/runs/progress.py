@@ -32,12 +32,21 @@ class TrainingProgress:
     the measured pace.
     """
 
-    def __init__(self, seeds: tuple[int, ...], early_stop: int, max_epochs: int):
-        """Prepare; the display starts with the `with` block."""
+    def __init__(
+        self,
+        seeds: tuple[int, ...],
+        early_stop: int,
+        max_epochs: int,
+        quiet: bool = False,
+    ):
+        """Prepare; the display starts with the `with` block, if it is not `quiet`."""
         self._early_stop, self._max = early_stop, max_epochs
         self._best = np.zeros(len(seeds), int)
         self._seconds: list[float] = []
-        self.console = Console()
+        # A notebook gets lines of text: it takes no cursor, and widgets need a package.
+        lines_only = {"force_jupyter": False, "force_terminal": False}
+        notebook = Console().is_jupyter
+        self.console = Console(quiet=quiet, **(lines_only if notebook else {}))
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -67,8 +76,12 @@ class TrainingProgress:
 
     def __call__(self, epoch: Epoch) -> None:
         """Print an epoch's line and move the bar."""
-        self.console.print(_line(epoch), highlight=False, soft_wrap=True)
+        self.say(_line(epoch))
         self.pass_by(epoch)
+
+    def say(self, line: str) -> None:
+        """Print a line as it stands."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def pass_by(self, epoch: Epoch) -> None:
         """Move the bar by an epoch."""

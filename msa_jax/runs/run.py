@@ -39,6 +39,7 @@ def complete_run(
     settings: FrozenConfigDict,
     folder: Path,
     change: Callable[[Inputs], Inputs] = lambda inputs: inputs,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Load, train, test, write what came out into `folder`; return the results.
 
@@ -49,6 +50,7 @@ def complete_run(
         settings: the configuration.
         folder: the work directory.
         change: what else is done to the inputs; it should leave a note in them.
+        quiet: print nothing.
 
     Raises:
         UserError: among others: another process works in the folder, or it holds an
@@ -57,7 +59,7 @@ def complete_run(
     with lock.held(folder):
         done = workdir.finished(folder, settings.to_dict())
         if done is None:
-            done = _run(settings, folder, change)
+            done = _run(settings, folder, change, quiet)
         saver.remove_left_over(folder)
     return done
 
@@ -112,7 +114,10 @@ def evaluate(
 
 
 def _run(
-    settings: FrozenConfigDict, folder: Path, change: Callable[[Inputs], Inputs]
+    settings: FrozenConfigDict,
+    folder: Path,
+    change: Callable[[Inputs], Inputs],
+    quiet: bool,
 ) -> dict[str, Any]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
@@ -127,35 +132,36 @@ def _run(
         settings.precision,
         ready.mesh.size,
     )
-    saved, already = resume.find(folder, identity, provenance, print)
+    progress = TrainingProgress(
+        seeds, settings.selection.early_stop, settings.selection.max_epochs, quiet
+    )
+    say = progress.say
+    saved, already = resume.find(folder, identity, provenance, say)
     if hosts.several():  # the others begin where this one does
         hosts.share(lambda: _packed(ready, saved))
     writer = Writer(folder, settings, dataset, inputs, provenance)
-    print(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
-    print(f"text: {inputs.encoder.description}")
+    say(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
+    say(f"text: {inputs.encoder.description}")
     if devices := describe_mesh(ready.mesh, settings):
-        print(devices)
+        say(devices)
     for note in inputs.notes:
-        print(f"note: {note}")
-    progress = TrainingProgress(
-        seeds, settings.selection.early_stop, settings.selection.max_epochs
-    )
+        say(f"note: {note}")
     before = saved.epochs if saved else []
     for epoch in before:
         writer.epoch(epoch)
         progress.pass_by(epoch)
     with progress:
-        print("compiling the program of an epoch")
+        say("compiling the program of an epoch")
         program = _compile(settings, ready)
-        print(program.needs)
+        say(program.needs)
         state, tally = train.start(program, seeds, saved)
         with saver.Saver(folder, identity, seeds, already) as states:
             steps = _epochs(settings, ready, program, state, tally)
             for state, tally, epoch in steps:
-                said = writer.epoch(epoch)
+                lines = writer.epoch(epoch)
                 progress(epoch)
-                for line in said:
-                    progress.console.print(line, highlight=False, soft_wrap=True)
+                for line in lines:
+                    say(line)
                 loop.require_finite(program, epoch, lambda i: f"seed {seeds[i]}")
                 states.keep(_whole(state), epoch)
         fitted = train.fitted(settings, program, state, tally)

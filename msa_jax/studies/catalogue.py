@@ -17,11 +17,6 @@ _BY_TITLE = {paper.title: name for name, paper in methods.PAPERS.items()}
 _READINGS = ("mean", "sd", "parameters", "drop", "improvement")
 
 
-def own_configs() -> Path:
-    """Return the folder of config files that comes with the package's checkout."""
-    return Path(__file__).parents[2] / "configs"
-
-
 def load(configs: Path) -> dict[str, dict[str, Table]]:
     """Read every table file.
 

@@ -120,6 +120,16 @@ def test_only_versions_that_know_the_flag_get_it(fresh, version, known):
     assert os.environ.get("XLA_FLAGS") == (OFF if known else None)
 
 
+@pytest.mark.parametrize(
+    "version, count", [("0.10.2", 2), ("0.11.0", 2), ("0.11.2", 1)]
+)
+def test_options_are_those_that_the_version_has(monkeypatch, version, count):
+    """An unknown one ends every training; this version takes those it gets."""
+    jax.jit(lambda x: x + 1, compiler_options=compiler.quickest())(1)
+    monkeypatch.setattr(compiler, "jaxlib", lambda: version)
+    assert len(compiler.quickest()) == count
+
+
 def test_programs_that_compilers_got_wrong_are_right():
     assert compiler.wrong() == []
 

@@ -71,7 +71,7 @@ def test_a_hostile_file_costs_exit_code_2_and_no_good_line(
         lines += [bad if isinstance(bad, bytes) else bad.encode()]
         lines += [samples[i % n]]
     (tmp_path / "in").write_bytes(b"\n".join(lines))
-    monkeypatch.setattr(command, "set_up_jax", lambda precision: None)
+    monkeypatch.setattr(model, "set_up_jax", lambda precision: None)
     given = ["--workdir", str(run[0]), "--input", str(tmp_path / "in")]
     given += ["--output", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", ["predict", *given])

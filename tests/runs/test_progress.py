@@ -1,8 +1,10 @@
 """The line per epoch and the time left."""
 
+import io
+import sys
+
 import numpy as np
 import pytest
-from rich.console import Console
 
 from msa_jax.runs.progress import TrainingProgress, _line, _span
 from msa_jax.training.loop import Epoch
@@ -42,8 +44,7 @@ def test_line_fits_a_terminal_with_five_seeds():
 
 
 def test_the_end_moves_with_the_best_epoch():
-    progress = TrainingProgress((1, 2), early_stop=3, max_epochs=6)
-    progress.console = Console(quiet=True)
+    progress = TrainingProgress((1, 2), early_stop=3, max_epochs=6, quiet=True)
     task = progress._bar.tasks[0]
     progress(epoch(1, (True, True)))
     assert (task.completed, task.total) == (1, 4)
@@ -53,6 +54,26 @@ def test_the_end_moves_with_the_best_epoch():
     assert (task.completed, task.total) == (3, 6)
     progress(epoch(4, (True, False)))
     assert task.total == 6  # never beyond max_epochs
+
+
+class Terminal(io.StringIO):
+    """What a notebook's kernel prints to says that it is a terminal, too."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_a_notebook_gets_plain_lines(monkeypatch, notebook):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: notebook)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with TrainingProgress((1, 2), early_stop=3, max_epochs=6) as progress:
+        progress(epoch(1, (True, True)))
+        progress.say("[bold] is no markup here")
+    said = sys.stdout.getvalue()
+    assert ("\x1b" in said) != notebook
+    assert "epoch   1  train 2.0000" in said and "[bold] is no markup" in said
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(59.9, "59 s"), (61, "1 min 01 s")])

@@ -327,10 +327,6 @@ def test_a_folder_without_tables_is_a_clear_line(tmp_path):
         catalogue.load(tmp_path)
 
 
-def test_own_configs_are_those_of_the_checkout():
-    assert catalogue.own_configs() == CONFIGS
-
-
 def test_data_sets_are_those_that_prepare_knows():
     for name, table in EVERY:
         for part in table.parts:

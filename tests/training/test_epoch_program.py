@@ -5,7 +5,7 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from msa_jax.ground.backend import QUICK
+from msa_jax.ground.compiler import quickest
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.text.encoders import FeatureEncoder
@@ -129,7 +129,7 @@ def test_which_groups_are_tried(monkeypatch):
 
 @pytest.mark.parametrize(
     "compilation, kind, expected",
-    [("full", "cpu", None), ("quick", "cpu", QUICK), ("quick", "gpu", None)],
+    [("full", "cpu", None), ("quick", "cpu", quickest()), ("quick", "gpu", None)],
 )
 def test_a_quick_compilation_is_a_cpus_alone(monkeypatch, compilation, kind, expected):
     given = []

@@ -22,8 +22,8 @@ from msa_jax.data.sealed_test import adopt
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.methods.torch_names import from_torch
-from msa_jax.runs import beside, workdir
-from msa_jax.runs.beside import Ready
+from msa_jax.runs import run, workdir
+from msa_jax.runs.run import Ready
 from msa_jax.runs.writer import Writer
 from msa_jax.training import step
 from msa_jax.training.epoch_program import layout_of_seeds
@@ -58,7 +58,7 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
     if not file.is_file():
         raise UserError(f"--weights {file}: no such file")
     digest = _sha256(file)
-    ready = beside.load(settings, lambda inputs: inputs)
+    ready = run.load(settings, lambda inputs: inputs)
     label_range, encoder = ready.dataset.card["label_range"], ready.inputs.encoder
     method = methods.make(settings, encoder.module, tuple(label_range))
     with sandbox.read_weights(file) as state:
@@ -74,7 +74,7 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
         notes=[],
         compilation=0.0,
     )
-    trained, shuffled = beside.evaluate(settings, ready, fitted)
+    trained, shuffled = run.evaluate(settings, ready, fitted)
     data = store.identity(ready.dataset.card)
     provenance = workdir.provenance(
         data, encoder.description, settings.precision, ready.mesh.size
