@@ -2,6 +2,7 @@
 
 import time
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -44,7 +45,7 @@ class TrainingProgress:
         self._best = np.zeros(len(seeds), int)
         self._seconds: list[float] = []
         # A notebook gets lines of text: it takes no cursor, and widgets need a package.
-        lines_only = {"force_jupyter": False, "force_terminal": False}
+        lines_only: dict[str, Any] = {"force_jupyter": False, "force_terminal": False}
         notebook = Console().is_jupyter
         self.console = Console(quiet=quiet, **(lines_only if notebook else {}))
         self._bar = Progress(

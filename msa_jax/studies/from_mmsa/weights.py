@@ -146,8 +146,8 @@ def _answers(
     """Answer the validation split, as training does after an epoch."""
     over_seeds = layout_of_seeds(settings.mesh.over_seeds, ready.mesh)
     size = settings.optim.batch_size
-    run = step.make_predict(method, size, ready.mesh, over_seeds=over_seeds)
-    return np.asarray(run(variables, ready.inputs.splits["valid"]))
+    predict = step.make_predict(method, size, ready.mesh, over_seeds=over_seeds)
+    return np.asarray(predict(variables, ready.inputs.splits["valid"]))
 
 
 @contextlib.contextmanager
