@@ -296,7 +296,7 @@ def _twin(args: argparse.Namespace) -> tuple:
     from msa_jax.data import twins
     from msa_jax.data.padding import Padding
     from msa_jax.data.plain import Notes
-    from msa_jax.ground.types import MODALITIES
+    from msa_jax.ground.names import MODALITIES
 
     twin = twins.make(
         args.name, aligned=args.aligned, samples=args.samples, text=args.text

@@ -13,7 +13,8 @@ from msa_jax.config.fields import change, get
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, recall, state_hash
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import TARGETS, Batch, Method, Outputs, Split, TrainState
+from msa_jax.ground.names import TARGETS
+from msa_jax.ground.types import Batch, Method, Outputs, Split, TrainState
 from msa_jax.layers.dense import ScoreHead
 from msa_jax.methods import label_rules, self_mm, ulgm
 from msa_jax.methods.paper import Paper

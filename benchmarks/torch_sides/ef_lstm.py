@@ -12,7 +12,8 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 
 from benchmarks.torch_sides.formulation import Formulation
 from benchmarks.torch_sides.mfn import WRITTEN, one, side_by_side
-from msa_jax.ground.types import MODALITIES, Method, PyTree
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Method, PyTree
 from msa_jax.studies.bench.shapes import Shape
 
 

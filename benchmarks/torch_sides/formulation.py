@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
-from msa_jax.ground.types import MODALITIES, Batch
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch
 from msa_jax.studies.bench.measure import EPOCH, Side
 
 ORIGINAL, FAST = "torch, original", "torch, fast"  # as the public code computes, or not

@@ -19,7 +19,8 @@ from benchmarks.torch_sides.mfn import (
     reads,
     side_by_side,
 )
-from msa_jax.ground.types import MODALITIES, Method, PyTree
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Method, PyTree
 from msa_jax.studies.bench.shapes import Shape
 
 # Vertices of several modalities and what they read: places among those before.

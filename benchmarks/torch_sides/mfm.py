@@ -19,7 +19,8 @@ from benchmarks.torch_sides.formulation import (
     state,
 )
 from benchmarks.torch_sides.mfn import LETTERS, WRITTEN, Memory, reads, side_by_side
-from msa_jax.ground.types import MODALITIES, TARGETS, Method, PyTree
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import Method, PyTree
 from msa_jax.studies.bench.shapes import Shape
 
 _LETTERS = {"fusion": "y", **LETTERS}

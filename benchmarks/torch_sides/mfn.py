@@ -17,7 +17,8 @@ from benchmarks.torch_sides.formulation import (
     nothing,
     state,
 )
-from msa_jax.ground.types import MODALITIES, Method, PyTree
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Method, PyTree
 from msa_jax.studies.bench.shapes import Shape
 
 LETTERS = {"text": "l", "audio": "a", "vision": "v"}

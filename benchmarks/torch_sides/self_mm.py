@@ -18,7 +18,8 @@ from torch.nn.utils.rnn import (  # pyright: ignore[reportMissingImports]
 
 from benchmarks.torch_sides.formulation import LABELS, Formulation, multitask, state
 from benchmarks.torch_sides.sugrm import weighted_l1
-from msa_jax.ground.types import MODALITIES, TARGETS, Method, PyTree
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import Method, PyTree
 from msa_jax.studies.bench.shapes import Shape
 
 _NAMES = {t: "video" if t == "vision" else t for t in TARGETS}

@@ -30,7 +30,8 @@ from benchmarks.torch_sides.formulation import (
     only_letter_s,
     put,
 )
-from msa_jax.ground.types import MODALITIES, Method, PyTree
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Method, PyTree
 from msa_jax.layers.channels import position_table
 from msa_jax.layers.spt import PAIRS, Readings
 from msa_jax.layers.windows import Sampling

@@ -26,7 +26,8 @@ from benchmarks.torch_sides.formulation import (
     multitask,
     only_letter_s,
 )
-from msa_jax.ground.types import MODALITIES, TARGETS, Method, PyTree
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import Method, PyTree
 from msa_jax.layers.spt import Readings
 from msa_jax.studies.bench.shapes import Shape
 

@@ -18,7 +18,8 @@ from torch.nn.functional import dropout  # pyright: ignore[reportMissingImports]
 
 from benchmarks.torch_sides import ucrn_paper
 from benchmarks.torch_sides.formulation import Formulation, grouped, nothing, state
-from msa_jax.ground.types import MODALITIES, Method, PyTree
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Method, PyTree
 from msa_jax.studies.bench.shapes import Shape
 
 _LETTER = {"text": "l", "audio": "a", "vision": "v"}

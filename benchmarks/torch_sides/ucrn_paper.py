@@ -20,7 +20,7 @@ from torch.nn.functional import (  # pyright: ignore[reportMissingImports]
 )
 
 from benchmarks.torch_sides.formulation import linear, put
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 
 _HEADS = ("query", "key", "value")
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from msa_jax.ground.callable_module import let_call
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 
 __all__ = ["config", "reads", "with_values"]
 

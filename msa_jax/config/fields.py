@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 
 
 class Bound(NamedTuple):

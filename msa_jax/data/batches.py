@@ -12,7 +12,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from msa_jax.ground.types import MODALITIES, Batch, PyTree, Split
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, PyTree, Split
 
 # Folded into a seed's root key: every use of chance has its own stream.
 INIT_STREAM, ORDER_STREAM, DROPOUT_STREAM = 0, 1, 2

@@ -13,7 +13,8 @@ from array_record.python import array_record_module  # pyright: ignore  (compile
 from tensorflow_datasets.core import file_adapters
 from tensorflow_datasets.core import shuffle as tfds_shuffle
 
-from msa_jax.ground.types import MODALITIES, Examples
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Examples
 
 VERSION = "1.0.0"
 FIELDS = ("id", "transcript", *MODALITIES, "label", "unimodal_label", "emotion")

@@ -11,7 +11,8 @@ from msa_jax.data.checks import SPLITS
 from msa_jax.data.findings import inspect
 from msa_jax.data.plain import Notes
 from msa_jax.data.scaling import Columns, column_statistics
-from msa_jax.ground.types import EMOTIONS, MODALITIES, Examples
+from msa_jax.ground.names import EMOTIONS, MODALITIES
+from msa_jax.ground.types import Examples
 
 _BINS = 11  # odd, around 0: no grid of labels (.2, 1/3) falls on an edge
 _LENGTH_BINS = 25

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msa_jax.data.checks import SPLITS
 from msa_jax.ground.errors import listed
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 
 _SYNTHETIC = (
     "**SYNTHETIC: made by this program, not recorded from people. Results on it say "

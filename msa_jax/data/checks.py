@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.ground.errors import UserError, listed, shown
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 
 SPLITS = ("train", "valid", "test")
 # Far more than any set of the field has; a small file could claim to hold them, and

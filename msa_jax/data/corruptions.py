@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from msa_jax.ground.types import MODALITIES, Batch
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch
 
 Severity = Float[Array, ""] | float
 Form = Literal["additive", "multiplicative"]

@@ -12,7 +12,8 @@ import numpy as np
 from msa_jax.data import scaling
 from msa_jax.data.known import KNOWN, Finding, compare, longest_steps
 from msa_jax.data.scaling import Columns
-from msa_jax.ground.types import MODALITIES, Examples
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Examples
 
 # Source: the vocabularies of bert-base-uncased and bert-base-chinese.
 VOCABULARY = {"en": 30522, "cn": 21128}

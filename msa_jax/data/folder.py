@@ -21,7 +21,7 @@ from msa_jax.data.checks import (
     odd_ones,
 )
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 
 MODALITIES = ("text", "audio", "vision")
 _NUMBERS = ("label", *UNIMODAL_KEYS, *EMOTIONS)

@@ -12,7 +12,7 @@ import numpy as np
 
 from msa_jax.data.scaling import Columns, scale
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 
 SCHEMA = 1
 NONVERBAL = MODALITIES[1:]

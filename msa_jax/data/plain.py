@@ -19,7 +19,8 @@ from msa_jax.data.padding import (
     tokens_first,
 )
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Examples
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Examples
 
 _NAMED = 30  # of the arrays that nothing reads
 

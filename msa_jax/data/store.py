@@ -19,7 +19,8 @@ from msa_jax.data.known import KNOWN
 from msa_jax.data.padding import Padding, aligned_zeros
 from msa_jax.data.plain import Notes
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import EMOTIONS, MODALITIES, Examples
+from msa_jax.ground.names import EMOTIONS, MODALITIES
+from msa_jax.ground.types import Examples
 
 if TYPE_CHECKING:
     import pandas

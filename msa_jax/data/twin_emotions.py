@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 
 # Share of samples that show each, in the order of `EMOTIONS`.
 # Source: CMU-MOSEI; surprise, disgust, fear as in docs/metrics.md, others second-hand.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 
 
 def emotion_metrics(logit: np.ndarray, intensity: np.ndarray) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 
 
 @dataclass(frozen=True)

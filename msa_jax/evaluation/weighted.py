@@ -12,7 +12,7 @@ import numpy as np
 
 from msa_jax.evaluation.emotion_metrics import rounded_class, sdk_class
 from msa_jax.evaluation.metrics import SIMS_EDGES
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 
 # A variance below this share of the mean square is rounding: the values are constant.
 _CONSTANT = 1e-10

@@ -15,11 +15,6 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-MODALITIES = ("text", "audio", "vision")
-TARGETS = ("fusion", *MODALITIES)  # axis `m` of every stacked array
-# Source: order of the labels in CMU-MOSEI (CMU-MultimodalSDK, "All Labels").
-EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
-
 PyTree = Any
 
 

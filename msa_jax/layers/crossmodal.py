@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.layers import channels
 from msa_jax.layers.channels import Affine, Drop, FeedForward, normalise, project
 from msa_jax.layers.dense import Linear, uniform

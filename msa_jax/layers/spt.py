@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from msa_jax.config.fields import Letters, Share, Size, Weight
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.layers import channels, window_attention, windows
 from msa_jax.layers.channels import Attention, Drop, FeedForward, normalise, project
 from msa_jax.layers.windows import Sampling

@@ -11,7 +11,8 @@ from msa_jax.config import fields, reads
 from msa_jax.config.sections import ADDED
 from msa_jax.ground.callable_module import let_call
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Method
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Method
 from msa_jax.methods import (
     ch_sims,
     ef_lstm,

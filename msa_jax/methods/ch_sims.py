@@ -14,15 +14,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from msa_jax.config.fields import Share, Size, Traced, Weight
-from msa_jax.ground.types import (
-    MODALITIES,
-    TARGETS,
-    Batch,
-    HumanTables,
-    Method,
-    Outputs,
-    Split,
-)
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import Batch, HumanTables, Method, Outputs, Split
 from msa_jax.layers.dense import ScoreHead
 from msa_jax.methods import groups, lf_dnn, lmf, losses, tasks, tfn
 from msa_jax.methods.lf_dnn import LfDnn

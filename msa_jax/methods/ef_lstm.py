@@ -11,7 +11,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from msa_jax.config.fields import Share, Size
-from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.dense import TwoLayerHead
 from msa_jax.layers.norm import BatchNorm
 from msa_jax.layers.recurrent import SequenceLstm

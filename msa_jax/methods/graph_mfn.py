@@ -14,7 +14,8 @@ from flax import linen as nn
 from jaxtyping import PRNGKeyArray
 
 from msa_jax.config.fields import Share, Size
-from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.dense import Linear, TwoLayerHead, uniform
 from msa_jax.layers.gated_memory import (
     GatedMemory,

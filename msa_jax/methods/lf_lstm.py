@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from msa_jax.config.fields import Share, Size
-from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.dense import Linear, TwoLayerHead
 from msa_jax.layers.recurrent import last_states
 from msa_jax.methods import groups, losses, tasks

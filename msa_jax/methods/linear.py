@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from msa_jax.config.fields import Modalities, Share
-from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.paper import BERT, Paper

@@ -14,7 +14,8 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from msa_jax.config.fields import Share, Size, Traced, Weight
-from msa_jax.ground.types import MODALITIES, TARGETS, Batch, Method, Outputs
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers import draws, recurrence
 from msa_jax.layers.dense import Linear, TwoLayerHead
 from msa_jax.layers.gated_memory import MemoryFusion, lstms, small

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from flax import linen as nn
 
 from msa_jax.config.fields import Share, Size
-from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.dense import TwoLayerHead
 from msa_jax.layers.gated_memory import MemoryFusion, lstms, small
 from msa_jax.layers.resample import Align, side_by_side

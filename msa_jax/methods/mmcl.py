@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int
 from msa_jax.config import checks
 from msa_jax.config.fields import Count, Modalities, Share, Size
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers.cutoff import FeatureCutoff
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.encoder_stack import EncoderStack, mean_step

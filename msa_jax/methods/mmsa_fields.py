@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 
 
 class Meaning(NamedTuple):

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from msa_jax.config.fields import Some
+from msa_jax.ground.names import TARGETS
 from msa_jax.ground.types import (
-    TARGETS,
     Batch,
     DistanceTables,
     HumanTables,

@@ -15,7 +15,8 @@ from jaxtyping import Array
 from msa_jax.config import checks
 from msa_jax.config.fields import GIVEN, Share, Size
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import TARGETS, Batch, Method, Outputs
+from msa_jax.ground.names import TARGETS
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear, ScoreHead
 from msa_jax.layers.mrm import Recalibration

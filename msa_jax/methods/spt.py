@@ -13,7 +13,8 @@ from flax import linen as nn
 
 from msa_jax.config import checks
 from msa_jax.config.fields import Share
-from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import groups, losses, tasks

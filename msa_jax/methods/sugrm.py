@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 
 from msa_jax.config import checks
 from msa_jax.config.fields import Share, Size
-from msa_jax.ground.types import MODALITIES, TARGETS, Batch, Method, Outputs
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.crossmodal import CrossmodalTransformer
 from msa_jax.layers.dense import Linear

@@ -24,7 +24,8 @@ from msa_jax.config.fields import (
     Size,
     Traced,
 )
-from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs, Task
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Method, Outputs, Task
 from msa_jax.layers.dense import ResidualHead, TwoLayerHead, uniform
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.layers.refinement import Block, RefinementStack, StepMix, last_step

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from msa_jax.config.fields import GIVEN
-from msa_jax.ground.types import MODALITIES, TARGETS, LabelTables
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import LabelTables
 
 
 class Rules(NamedTuple):

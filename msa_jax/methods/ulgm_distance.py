@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from msa_jax.ground.types import MODALITIES, TARGETS, DistanceTables
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import DistanceTables
 from msa_jax.methods import ulgm
 from msa_jax.methods.ulgm import Rules
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from msa_jax.data import intake as intakes
 from msa_jax.data.intake import Intake
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 from msa_jax.predict.reading import Item
 
 # What the numbers of an answer stand for; a sentiment is one number.

@@ -16,7 +16,8 @@ from msa_jax.data.intake import FEATURES, Intake
 from msa_jax.data.sealed_test import state_hash
 from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Method, PyTree, Split
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.methods import network
 from msa_jax.predict.answers import Predictor
 from msa_jax.predict.stored import read_intake

@@ -12,7 +12,7 @@ import numpy as np
 
 from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.report.drawing import (
     MODALITY_COLOURS,
     MUTED,

@@ -6,7 +6,7 @@ import numpy as np
 
 from msa_jax.evaluation.baselines import ALL_ABSENT
 from msa_jax.evaluation.classifiers import questions
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 from msa_jax.report.drawing import INK, MUTED, PAPER, panels, seed_line
 from msa_jax.report.reading import Predictions, number
 

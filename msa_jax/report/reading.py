@@ -11,7 +11,7 @@ import numpy as np
 
 from msa_jax.evaluation.metric_names import METRICS
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import TARGETS
+from msa_jax.ground.names import TARGETS
 
 SCHEMA = 1  # of results.json
 

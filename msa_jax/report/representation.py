@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import TARGETS
+from msa_jax.ground.names import TARGETS
 from msa_jax.report import embedding
 from msa_jax.report.reading import Features, Run
 from msa_jax.runs import workdir

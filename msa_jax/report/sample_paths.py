@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.ground.types import MODALITIES, TARGETS
+from msa_jax.ground.names import MODALITIES, TARGETS
 from msa_jax.report.drawing import (
     INK,
     MODALITY_COLOURS,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.ground.types import MODALITIES, TARGETS
+from msa_jax.ground.names import MODALITIES, TARGETS
 from msa_jax.report import sample_paths
 from msa_jax.report.drawing import mean_over
 from msa_jax.report.reading import Run, Samples

@@ -12,7 +12,7 @@ from msa_jax.evaluation.metric_names import (
     primary,
 )
 from msa_jax.evaluation.statistics import smallest_sign_flip_p
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 from msa_jax.report.reading import number
 
 INTERVAL = (

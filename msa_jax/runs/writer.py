@@ -13,7 +13,8 @@ from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, seal
 from msa_jax.evaluation import baselines, metrics
 from msa_jax.evaluation.statistics import json_safe, summarise
-from msa_jax.ground.types import MODALITIES, Examples
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Examples
 from msa_jax.methods import tasks
 from msa_jax.runs import checkpoint, shuffled_test, workdir
 from msa_jax.runs.events import Events

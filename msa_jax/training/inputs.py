@@ -17,7 +17,8 @@ from msa_jax.data.intake import FEATURES, NONVERBAL, SENTENCES, TOKENS, Intake
 from msa_jax.data.scaling import Columns, far_from_one, of_card, train_columns
 from msa_jax.data.sealed_test import Frozen, Sealed, seal, state_hash
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Examples, Split
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Examples, Split
 from msa_jax.text import as_json
 from msa_jax.text.encoders import (
     Encoder,

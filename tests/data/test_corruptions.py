@@ -11,7 +11,7 @@ from tiny import assert_close, assert_same, leaves, make_split, quick
 
 from msa_jax.data import corruptions
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 
 KEY = jax.random.key(7)
 SPLIT = make_split(40)

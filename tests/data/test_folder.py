@@ -13,7 +13,7 @@ from test_data_store import command
 
 from msa_jax.data import folder, load, plain
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 
 DOC = Path(__file__).parents[2] / "docs" / "bring_your_own.md"
 NAMES = ("id", "split", "label", "transcript")

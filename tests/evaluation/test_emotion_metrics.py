@@ -10,7 +10,7 @@ from msa_jax.evaluation.emotion_metrics import (
     sdk_class,
     weighted_accuracy,
 )
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 
 RNG = np.random.default_rng(0)
 INTENSITY = np.where(RNG.random((80, 6)) < 0.3, RNG.integers(1, 10, (80, 6)) / 3, 0)

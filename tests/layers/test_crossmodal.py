@@ -11,7 +11,7 @@ from tiny import leaves, make_params, make_split, quick, small
 
 from msa_jax import methods
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.layers import crossmodal
 from msa_jax.layers.spt import Readings
 from msa_jax.methods import PAPERS

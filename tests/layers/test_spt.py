@@ -9,7 +9,7 @@ import pytest
 from jax.test_util import check_grads
 from tiny import quick
 
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.layers import window_attention, windows
 from msa_jax.layers.spt import Readings, SparsePhasedTransformer
 from msa_jax.layers.windows import Sampling

@@ -9,7 +9,7 @@ import pytest
 from tiny import make_split, quick
 
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.layers.dense import ResidualHead, TwoLayerHead
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.layers.refinement import RefinementStack, StepMix, last_step

@@ -11,7 +11,8 @@ import tiny
 from msa_jax import methods
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import TARGETS, Outputs
+from msa_jax.ground.names import TARGETS
+from msa_jax.ground.types import Outputs
 from msa_jax.methods import network
 from msa_jax.methods.ch_sims import FourTasks
 from msa_jax.text.encoders import FeatureEncoder

@@ -23,7 +23,8 @@ from msa_jax.config import fields
 from msa_jax.data.batches import gather
 from msa_jax.data.known import KNOWN
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Batch, Method, Outputs, Split
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Method, Outputs, Split
 from msa_jax.methods import PAPERS, network
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training import optim

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import quick
 
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.methods.graph_mfn import FusionGraph, group
 
 WIDTHS = {"text": 3, "audio": 1, "vision": 2}

@@ -8,7 +8,8 @@ import tiny
 from jaxtyping import TypeCheckError
 
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import TARGETS, Outputs
+from msa_jax.ground.names import TARGETS
+from msa_jax.ground.types import Outputs
 from msa_jax.methods import multitask, ulgm
 
 LABEL = jnp.array([1.0, -2, 0.5, 3])

@@ -6,7 +6,7 @@ import tiny
 from jax.sharding import NamedSharding, PartitionSpec
 
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import TARGETS
+from msa_jax.ground.names import TARGETS
 from msa_jax.methods import self_mm
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training.train_state import make_mesh

@@ -12,7 +12,8 @@ from tiny import make_params, make_split, quick, small, used
 
 from msa_jax import methods
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import MODALITIES, Batch, Outputs
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers import spt
 from msa_jax.layers.dense import Linear
 from msa_jax.methods import PAPERS

@@ -19,7 +19,8 @@ from tiny import (
 
 from msa_jax import config, methods
 from msa_jax.data.batches import batches, gather
-from msa_jax.ground.types import TARGETS, Batch, HumanTables, Outputs
+from msa_jax.ground.names import TARGETS
+from msa_jax.ground.types import Batch, HumanTables, Outputs
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.methods import PAPERS, label_rules, multitask, sugrm, ulgm
 from msa_jax.runs.writer import Writer

@@ -12,7 +12,8 @@ from flax import linen as nn
 from tiny import make_split, quick
 
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import MODALITIES, Batch
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch
 from msa_jax.layers import crossmodal, refinement
 from msa_jax.methods import ucrn
 from msa_jax.methods.torch_names import from_torch, to_torch

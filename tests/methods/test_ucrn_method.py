@@ -12,7 +12,8 @@ from tiny import make_split, small
 from msa_jax import methods
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Outputs
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Outputs
 from msa_jax.methods import PAPERS, divergence, losses, tasks, ucrn
 from msa_jax.text.encoders import FeatureEncoder
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from msa_jax.ground.types import TARGETS
+from msa_jax.ground.names import TARGETS
 from msa_jax.methods import ulgm
 
 N, B = 12, 5

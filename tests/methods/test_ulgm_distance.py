@@ -9,7 +9,7 @@ import pytest
 import tiny
 from jax.sharding import NamedSharding, PartitionSpec
 
-from msa_jax.ground.types import TARGETS
+from msa_jax.ground.names import TARGETS
 from msa_jax.methods import ulgm_distance as ulgm
 from msa_jax.training.train_state import make_mesh
 

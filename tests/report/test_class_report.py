@@ -12,7 +12,7 @@ from msa_jax.evaluation.classifiers import questions
 from msa_jax.evaluation.metrics import score
 from msa_jax.evaluation.statistics import json_safe, summarise
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 from msa_jax.report import class_figures, tables
 from msa_jax.report.reading import Predictions, read
 

@@ -7,7 +7,7 @@ import pytest
 
 from msa_jax import methods
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.methods import PAPERS
 from msa_jax.studies.bench import measure, shapes, table
 from msa_jax.text.encoders import FeatureEncoder

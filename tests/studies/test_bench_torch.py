@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from msa_jax import methods
-from msa_jax.ground.types import MODALITIES, TARGETS
+from msa_jax.ground.names import MODALITIES, TARGETS
 from msa_jax.methods import PAPERS
 from msa_jax.methods import self_mm as ours_self_mm
 from msa_jax.methods import ucrn as ours_ucrn

@@ -10,7 +10,7 @@ import pytest
 from msa_jax import from_mmsa
 from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.methods import PAPERS
 from msa_jax.runs.workdir import differences
 from msa_jax.studies.from_mmsa import translate

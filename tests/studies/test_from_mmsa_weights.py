@@ -19,7 +19,7 @@ from ml_collections import FrozenConfigDict
 from msa_jax import from_mmsa, methods, prepare, report
 from msa_jax.ground import backend
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.methods import PAPERS
 from msa_jax.methods.torch_names import to_torch
 from msa_jax.predict import __main__ as predict

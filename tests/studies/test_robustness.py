@@ -17,7 +17,7 @@ from msa_jax import config as defaults
 from msa_jax import methods, report
 from msa_jax import robustness as command
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.methods import PAPERS
 from msa_jax.runs import checkpoint, finished, run, workdir
 from msa_jax.studies import controls

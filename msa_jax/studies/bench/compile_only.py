@@ -19,7 +19,8 @@ from msa_jax.data.batches import fold
 from msa_jax.data.known import KNOWN, WORD_VECTOR
 from msa_jax.ground import backend
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Split
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Split
 from msa_jax.layers.recurrence import CHUNK
 from msa_jax.methods import check
 from msa_jax.studies.bench import encoders, hlo, operations, shapes, targets

@@ -8,7 +8,8 @@ import numpy as np
 from msa_jax.data import twins
 from msa_jax.data.known import KNOWN
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, Batch, Split
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Split
 
 NAMES = ("mosi", "mosei", "sims")
 TEXT_WIDTH = 768  # what bert-base returns

@@ -20,7 +20,8 @@ from msa_jax import methods
 from msa_jax.config import fields
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES, TARGETS, Batch, PyTree, Split, TrainState
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import Batch, PyTree, Split, TrainState
 from msa_jax.layers.draws import DRAWS
 from msa_jax.layers.recurrence import States
 from msa_jax.methods import network

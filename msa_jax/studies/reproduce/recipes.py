@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from msa_jax import methods
 from msa_jax.config import fields
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.studies.spec import Ours
 
 ALIASES = {"demo": "synthetic"}  # what people call the built-in set

@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from msa_jax.data import corruptions
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import MODALITIES, Batch, Split
+from msa_jax.ground.names import MODALITIES
+from msa_jax.ground.types import Batch, Split
 
 RATES = tuple(round(0.1 * i, 1) for i in range(1, 10))
 DECIBELS = (30.0, 20.0, 10.0, 0.0, -10.0)

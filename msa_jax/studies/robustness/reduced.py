@@ -9,7 +9,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax import report
 from msa_jax.ground.errors import UserError
-from msa_jax.ground.types import MODALITIES
+from msa_jax.ground.names import MODALITIES
 from msa_jax.runs import workdir
 from msa_jax.runs.finished import FinishedRun
 from msa_jax.runs.run import complete_run

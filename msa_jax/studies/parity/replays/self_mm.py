@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import TARGETS, Batch, LabelTables, Method, Outputs
+from msa_jax.ground.names import TARGETS
+from msa_jax.ground.types import Batch, LabelTables, Method, Outputs
 from msa_jax.layers import recurrence
 from msa_jax.layers.recurrence import Sequence
 from msa_jax.methods import label_rules, multitask, self_mm, ulgm

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax.data.batches import gather
-from msa_jax.ground.types import MODALITIES, TARGETS, Batch, HumanTables, Method, PyTree
+from msa_jax.ground.names import MODALITIES, TARGETS
+from msa_jax.ground.types import Batch, HumanTables, Method, PyTree
 from msa_jax.layers import channels, windows
 from msa_jax.layers.mrm import Recalibration
 from msa_jax.layers.spt import Readings, SparsePhasedTransformer

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.ground.types import TARGETS, Outputs
+from msa_jax.ground.names import TARGETS
+from msa_jax.ground.types import Outputs
 from msa_jax.methods import multitask, ulgm_distance
 from msa_jax.studies.parity.replays.compare import Comparison
 from msa_jax.studies.parity.replays.self_mm import labels_only

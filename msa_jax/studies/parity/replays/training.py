@@ -10,7 +10,8 @@ import numpy as np
 from flax import linen as nn
 
 from msa_jax.data.batches import batches
-from msa_jax.ground.types import TARGETS, Method, PyTree, Selection, Split, TrainState
+from msa_jax.ground.names import TARGETS
+from msa_jax.ground.types import Method, PyTree, Selection, Split, TrainState
 from msa_jax.methods import network
 from msa_jax.methods.torch_names import Names, from_torch, to_torch
 from msa_jax.studies.parity.replays.compare import Comparison

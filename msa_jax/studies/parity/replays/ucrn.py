@@ -9,7 +9,7 @@ import numpy as np
 
 from msa_jax.data import corruptions
 from msa_jax.evaluation import emotion_metrics, metrics
-from msa_jax.ground.types import EMOTIONS
+from msa_jax.ground.names import EMOTIONS
 from msa_jax.layers.encoder_stack import mean_step
 from msa_jax.layers.quality import ReluGate, SqueezeGate
 from msa_jax.methods import divergence, losses
