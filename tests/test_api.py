@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import msa_jax as msa
+from msa_jax import api
 from msa_jax.config import cli
 from msa_jax.data.store import Dataset
 from msa_jax.report.reading import Predictions
@@ -94,6 +95,8 @@ def test_a_run_without_a_folder_gets_its_own(here, run, other, capsys):
     again = msa.train(configuration(**{"optim.groups.other.rate": 0.1}))
     assert again.folder == other.folder and not capsys.readouterr().out
     assert not other.table().equals(run.table())
+    names = {api._name(configuration(**{"mesh.devices": n})) for n in (1, 1, 2)}
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize("function", EXAMPLES, ids=lambda f: f.__qualname__)
@@ -135,15 +138,16 @@ def test_predict_gives_the_runs_own_answers(run):
         for i in range(3)
     ]
     samples[0]["audio"] = samples[0]["audio"].tolist()
+    samples[1]["audio"] = jax.numpy.asarray(samples[1]["audio"])
     found = run.predict(samples)
     kept = run.predictions().iloc[:3]
     assert [line["id"] for line in found] == kept.index.tolist()
     for seed in (1, 2):
         mine = [line["per_seed"][str(seed)] for line in found]
         np.testing.assert_allclose(mine, kept[seed], atol=1e-6, rtol=0)
-    assert run.predict(samples[1])["prediction"] == pytest.approx(
-        found[1]["prediction"], abs=1e-6
-    )
+    alone = run.predict(samples[1] | {"id": np.int64(7)})
+    assert alone["prediction"] == pytest.approx(found[1]["prediction"], abs=1e-6)
+    assert alone["id"] == 7
 
 
 @pytest.mark.parametrize(

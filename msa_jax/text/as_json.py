@@ -8,7 +8,12 @@ from flax import linen as nn
 
 from msa_jax.ground.errors import UserError
 from msa_jax.text import bert
-from msa_jax.text.encoders import BertEncoder, Encoder, computing
+from msa_jax.text.encoders import (
+    BertEncoder,
+    Encoder,
+    computing,
+    require_flax_bert,
+)
 
 # Of a BERT's config.json, what an encoder of sentences reads.
 SIZES = (
@@ -51,6 +56,7 @@ def module(values: dict[str, Any], implementation: str, precision: str) -> nn.Mo
         if implementation == "own":
             made: nn.Module = bert.OwnBertEncoder(bert.shape_of(known))
         else:
+            require_flax_bert()
             from transformers import BertConfig
             from transformers.models.bert.modeling_flax_bert import ACT2FN
 

@@ -136,7 +136,7 @@ def load_encoder(text: Any, transcripts: Sequence[str] = ()) -> Encoder:
         note = "precomputed text features"
         return Encoder(FeatureEncoder(), None, None, 1 << 30, 0, note)
     if text.implementation == "transformers":
-        _require_flax_bert()
+        require_flax_bert()
     if text.weights == "random":
         return _random_encoder(text, transcripts)
     return _pretrained_encoder(text)
@@ -336,7 +336,7 @@ def _flax_bert(source: str) -> tuple[nn.Module, PyTree, Any]:
     return BertEncoder(config), {"bert": params}, config
 
 
-def _require_flax_bert() -> None:
+def require_flax_bert() -> None:
     """Refuse transformers without Flax, from version 5 on."""
     if importlib.util.find_spec("transformers.models.bert.modeling_flax_bert") is None:
         raise UserError(

@@ -69,3 +69,12 @@ def test_our_bert_refuses_positions_that_it_does_not_compute():
     said["position_embedding_type"] = "relative_key"
     with pytest.raises(UserError, match="relative_key"):
         as_json.module(said, "own", "highest")
+
+
+def test_a_run_of_transformers_bert_needs_its_flax(monkeypatch):
+    """transformers 5 has none: one line, where answers are asked for, too."""
+    said = as_json.settings(THEIRS)
+    assert said is not None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="no Flax BERT; install transformers<5"):
+        as_json.module(said, "transformers", "highest")
