@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from msa_jax.ground.types import PyTree
-from msa_jax.layers import block_attention, random_words
+from msa_jax.layers import block_attention, dropout_bits
 from msa_jax.layers.dense import uniform
 
 Drop = Callable[[Array, float], Array]  # (x, rate) -> x with entries dropped
@@ -224,7 +224,7 @@ def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
         return x
 
     jax.eval_shape(lambda: run(count))
-    words = random_words.words(key, -(-sum(sizes) // 2))
+    words = dropout_bits.words(key, -(-sum(sizes) // 2))
     # Not a bitcast: its last axis of 2 would be padded to 128 lanes on a TPU.
     halves = jnp.concatenate([words & 0xFFFF, words >> 16]).astype(jnp.uint16)
     several = jax.sharding.get_abstract_mesh().size > 1

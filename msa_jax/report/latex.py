@@ -4,7 +4,7 @@ import itertools
 import unicodedata
 from typing import Any
 
-from msa_jax.report import table_rows, table_words
+from msa_jax.report import table_rows, table_sentences
 
 _BESIDE = 6  # columns of numbers beside each other; more make a second tabular
 _SPECIAL = {
@@ -139,11 +139,11 @@ def _line(name: str, values: list[tuple[str, str]], width: int) -> str:
 
 def _caption(found: dict[str, Any], part: dict[str, Any]) -> list[str]:
     title = found["title"].rstrip(".")
-    said = table_words.caption(found, part)
-    warning = said[:1] if table_words.not_comparable(found) else []
+    said = table_sentences.caption(found, part)
+    warning = said[:1] if table_sentences.not_comparable(found) else []
     rest = said[len(warning) :]
     where = f"{title} ({part['title']})." if part["title"] else f"{title}."
-    state = table_words.unfinished(found | {"parts": [part]})
+    state = table_sentences.unfinished(found | {"parts": [part]})
     return [*warning, where, *rest, *([state] if state else [])]
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 from typing import Any
 
-from msa_jax.report import table_rows, table_words
+from msa_jax.report import table_rows, table_sentences
 
 # What makes a spreadsheet run a text as a formula, wide forms included.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
@@ -33,7 +33,7 @@ def write(found: dict[str, Any]) -> str:
     writer.writerow(FIELDS)
     whole = {
         "comparable": "yes" if found["comparable"] else "no",
-        "warning": table_words.not_comparable(found),
+        "warning": table_sentences.not_comparable(found),
     }
     for part in found["parts"]:
         for line in _part(found, part):

@@ -13,7 +13,7 @@ from msa_jax.report import (
     table_csv,
     table_figures,
     table_rows,
-    table_words,
+    table_sentences,
 )
 from msa_jax.report.drawing import STYLE, to_png, to_svg
 from msa_jax.report.page import Drawn
@@ -89,7 +89,7 @@ def draw(found: dict[str, Any]) -> Iterator[Drawn]:
 def _figures(
     found: dict[str, Any], part: dict[str, Any], trivial: list[dict[str, Any]]
 ) -> Iterator[tuple[str, str, str, str, list[Any]]]:
-    warning = table_words.not_comparable(found)
+    warning = table_sentences.not_comparable(found)
     stop = f" {warning}" if warning else ""
     metrics = ", ".join(column["title"] for column in part["columns"])
     published = any(c["published"] for row in part["rows"] for c in row["cells"])
@@ -198,12 +198,12 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
         "title": found["title"],
         "comparison": found["kind"] == "comparison",
         "where": _where(found),
-        "answer": table_words.answer(found),
-        "not_comparable": table_words.not_comparable(found),
+        "answer": table_sentences.answer(found),
+        "not_comparable": table_sentences.not_comparable(found),
         "warnings": [
             line
-            for line in table_words.warnings(found)
-            if line != table_words.not_comparable(found)
+            for line in table_sentences.warnings(found)
+            if line != table_sentences.not_comparable(found)
         ],
         "notes": found["notes"],
         "seeds": found["seeds"],
@@ -212,22 +212,24 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
         "tables": [
             {
                 "title": part["title"],
-                "caption": table_words.caption(found, part),
-                "reading": table_words.how_to_read(found, part),
+                "caption": table_sentences.caption(found, part),
+                "reading": table_sentences.how_to_read(found, part),
                 "heads": table_rows.heads(part),
                 "groups": table_rows.groups(found, part),
                 "wide": len(part["columns"]) >= _WIDE,
-                "facts": table_words.row_facts(part),
+                "facts": table_sentences.row_facts(part),
             }
             for part in found["parts"]
         ],
-        "verdicts": table_words.verdict_counts(found) if found["comparable"] else [],
-        "significant": table_words.significant_sentences(found),
-        "others": table_words.other_sentences(found),
-        "terms": table_words.TERMS,
+        "verdicts": table_sentences.verdict_counts(found)
+        if found["comparable"]
+        else [],
+        "significant": table_sentences.significant_sentences(found),
+        "others": table_sentences.other_sentences(found),
+        "terms": table_sentences.TERMS,
         "methods": found["methods_paragraph"],
-        "facts": table_words.facts(found),
-        "glossary": table_words.glossary(found),
+        "facts": table_sentences.facts(found),
+        "glossary": table_sentences.glossary(found),
     }
 
 

@@ -13,7 +13,7 @@ from test_report import _Page, fake_run
 from msa_jax import report
 from msa_jax.evaluation.metric_names import METRICS
 from msa_jax.ground.errors import UserError
-from msa_jax.report import comparison, table_words
+from msa_jax.report import comparison, table_sentences
 
 SEEDS = (1, 2, 3, 4, 5, 6)
 
@@ -119,7 +119,7 @@ def test_the_reference_can_be_chosen(runs):
         assert found["against"] == "good"
         assert [row["name"] for row in found["parts"][0]["rows"]] == ["bad", "good"]
         assert found["title"] == "bad against good"
-        answer = table_words.answer(found)
+        answer = table_sentences.answer(found)
         assert "“bad” is significantly worse in 6 of 6 metrics" in answer
     with pytest.raises(UserError, match="give one of the runs compared"):
         comparison.build(runs, runs[0] / "other")
@@ -136,7 +136,7 @@ def test_other_seeds_and_lost_seeds(runs, tmp_path):
     names = [row["name"] for row in found["parts"][0]["rows"]]
     assert names[1] == "good" and names[2] == "x/bad" and names[0].endswith("/bad")
     assert found["seeds"] == [1, 2, 3, 4, 5, 6, 7]
-    warned = " ".join(table_words.warnings(found))
+    warned = " ".join(table_sentences.warnings(found))
     assert "The runs have different seeds" in warned
     assert "“x/bad”: seed 7 gave no value" in warned
     cell = found["parts"][0]["rows"][2]["cells"][0]

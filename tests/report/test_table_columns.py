@@ -10,7 +10,7 @@ from msa_jax.evaluation import metrics
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import tasks
 from msa_jax.studies import catalogue
-from msa_jax.studies.reproduce import cells, columns
+from msa_jax.studies.reproduce import columns, wanted_runs
 from msa_jax.studies.spec import ACC2, ACC7, MAE, Column, Part, parts
 
 TABLES = {
@@ -28,7 +28,7 @@ def card(kind, **more):
 
 
 def fit(table, kind, dataset="films", **more):
-    chosen = cells.choose_parts(table, dataset)
+    chosen = wanted_runs.choose_parts(table, dataset)
     return columns.fitting(table, chosen, {dataset: card(kind, **more)})
 
 
@@ -101,7 +101,7 @@ def test_the_papers_own_metrics_change_nothing():
     for name in ("self_mm/table1", "sugrm/table4"):
         table = TABLES[name]
         fitted, found = fit(table, "mosi", "mosi")
-        assert found == cells.choose_parts(table, "mosi") and fitted == table
+        assert found == wanted_runs.choose_parts(table, "mosi") and fitted == table
 
 
 def one_part(*heads):

@@ -12,7 +12,7 @@ from test_report import _Page, fake_run
 
 from msa_jax import report
 from msa_jax.ground.errors import UserError
-from msa_jax.report import latex, table_page, table_rows, table_words
+from msa_jax.report import latex, table_page, table_rows, table_sentences
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +178,8 @@ def test_only_significant_differences_are_called_so(ten):
     assert any(expected) and not all(expected)
     assert sorted(marked) == sorted(expected)
     yes, no = sum(expected), len(expected) - sum(expected)
-    assert len(table_words.significant_sentences(found)) == yes
-    assert len(table_words.other_sentences(found)) == no
+    assert len(table_sentences.significant_sentences(found)) == yes
+    assert len(table_sentences.other_sentences(found)) == no
     html = (folder / "table.html").read_text()
     assert html.count('class="mark tested"') == yes
     assert f"The {no} differences that are not significant" in html
@@ -197,7 +197,7 @@ def test_better_follows_the_metric(six, lower_is_better, difference, side):
     test |= {"significant": True, "difference": difference}
     cell = table_rows.groups(found, part)[0].rows[1].cells[0]
     assert cell.tested == f"significantly {side} than Self-MM"
-    only = table_words.answer(found).split("; ")[1]
+    only = table_sentences.answer(found).split("; ")[1]
     word = "higher" if difference > 0 else "lower"
     assert only == (
         f"1 of 42 differences to “Self-MM” is significant: MAE of “+ MRM” is {word}."
@@ -239,7 +239,7 @@ def test_the_warning_is_everywhere(ten):
     found, folder = ten
     warning = f"Not comparable with the published numbers: {WHY}."
     html = (folder / "table.html").read_text()
-    assert table_words.answer(found).startswith("These numbers say nothing about")
+    assert table_sentences.answer(found).startswith("These numbers say nothing about")
     captions = re.findall(r"<caption>.*?</caption>", html, re.S)
     assert len(captions) == 2
     for caption in captions:
@@ -262,7 +262,7 @@ def test_the_warning_is_everywhere(ten):
 def test_no_warning_where_all_is_comparable(six, written):
     for name in ("table.html", "table.md", "table.tex", "table.csv"):
         assert "ot comparable" not in (written / name).read_text()
-    assert table_words.warnings(six)[0] == six["warnings"][0]
+    assert table_sentences.warnings(six)[0] == six["warnings"][0]
 
 
 def test_the_answer_counts_cells(six):
@@ -273,7 +273,7 @@ def test_the_answer_counts_cells(six):
     ]
     main = [kind for name, kind in kinds if name == "SUGRM"]
     inside = sum(kind == "inside" for _, kind in kinds)
-    assert table_words.answer(six) == (
+    assert table_sentences.answer(six) == (
         f"{main.count('inside')} of {len(main)} published values of “SUGRM”, and "
         f"{inside} of {len(kinds)} published values of all rows of ours, lie inside "
         "our 95 % intervals over seeds; none of 42 differences to “Self-MM” is "
@@ -281,7 +281,7 @@ def test_the_answer_counts_cells(six):
     )
     everything = tuple(row["name"] for row in six["parts"][0]["rows"])
     empty = made_up(missing=everything, controls=False, partly=(), lost="")
-    assert table_words.answer(empty).startswith("None of our rows is finished")
+    assert table_sentences.answer(empty).startswith("None of our rows is finished")
 
 
 def test_names_are_escaped(tmp_path):

@@ -135,7 +135,7 @@ SMOKE = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
 
 
 def drive(words, module, name, do, at=1):
-    """Run the command of `words` with a process that does something to itself."""
+    """Run the command of `captions` with a process that does something to itself."""
     python, *rest = words
     if rest[0] == "-m":
         start = f"runpy.run_module({rest[1]!r}, None, '__main__', alter_sys=True)"

@@ -10,7 +10,13 @@ from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
 from msa_jax.report import table_page
 from msa_jax.runs import shuffled_test, workdir
-from msa_jax.studies.reproduce import cells, columns, entries, gather, readings
+from msa_jax.studies.reproduce import (
+    columns,
+    finished_rows,
+    gather,
+    special_cells,
+    wanted_runs,
+)
 from msa_jax.studies.spec import ACC2, MAE, Column, Head, Ours, Table, one, parts
 
 CARD = {
@@ -82,7 +88,7 @@ def pretend(folder, seeds, noise, label=LABEL, kind="mosi"):
             "precision": "float32",
         },
     }
-    workdir.write_json(folder / cells.RESULTS, results)
+    workdir.write_json(folder / wanted_runs.RESULTS, results)
     lines = [
         {
             "epoch": e,
@@ -99,9 +105,11 @@ def pretend(folder, seeds, noise, label=LABEL, kind="mosi"):
 def plan(root, table=TABLE, card=CARD):
     cards = {"mosi_real": card}
     table, chosen = columns.fitting(
-        table, cells.choose_parts(table, "mosi_real"), cards
+        table, wanted_runs.choose_parts(table, "mosi_real"), cards
     )
-    wanted = cells.plan(table, chosen, cards, root, budget="small", controls=False)
+    wanted = wanted_runs.plan(
+        table, chosen, cards, root, budget="small", controls=False
+    )
     return chosen, cards, wanted
 
 
@@ -249,7 +257,7 @@ def test_rows_that_are_the_same_network_are_named(tmp_path):
 def test_a_failure_is_told(tmp_path):
     _, _, (m, _) = plan(tmp_path)
     m.folder.mkdir(parents=True)
-    workdir.write_json(m.folder / cells.FAILED, {"why": "no emotions"})
+    workdir.write_json(m.folder / wanted_runs.FAILED, {"why": "no emotions"})
     told = collect(tmp_path)
     assert row(told, "M")["why"] == "no emotions"
     assert any("could not be trained: no emotions" in w for w in told["warnings"])
@@ -258,8 +266,8 @@ def test_a_failure_is_told(tmp_path):
 def reading(root, column, published="2.5"):
     """Make one cell of a reading from the runs of row M."""
     _, _, (m, _) = plan(root)
-    entry = entries.read(m, (1, 2, 3))
-    return readings.cell(0, column, published, entry)
+    entry = finished_rows.read(m, (1, 2, 3))
+    return special_cells.cell(0, column, published, entry)
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +296,7 @@ def test_parameters_are_read_and_compared_exactly(three):
     root, folder = three
     column = Column("n", "parameters", reading="parameters")
     assert reading(root, column)["verdict"]["kind"] == "no_interval"
-    workdir.write_json(folder / readings.PARAMETERS, {"parameters": 422401})
+    workdir.write_json(folder / special_cells.PARAMETERS, {"parameters": 422401})
     assert reading(root, column, "422,401")["verdict"]["kind"] == "inside"
     other = reading(root, column, "422,400")["verdict"]
     assert other == {"kind": "higher", "text": "ours has +1"}
@@ -300,7 +308,7 @@ def test_a_row_of_counts_is_finished_without_training(tmp_path):
     table = TABLE._replace(parts=size)
     _, _, (m, _) = plan(tmp_path, table)
     m.folder.mkdir(parents=True)
-    workdir.write_json(m.folder / readings.PARAMETERS, {"parameters": 5})
+    workdir.write_json(m.folder / special_cells.PARAMETERS, {"parameters": 5})
     made = collect(tmp_path, table)
     assert row(made, "M")["state"] == "finished"
     assert row(made, "M, T")["state"] == "missing"
@@ -359,7 +367,7 @@ def test_on_data_with_the_metrics_of_sims_cells_are_those_of_the_runs(tmp_path):
     (part,) = found["parts"]
     assert [c["title"] for c in part["columns"]] == ["MAE", "Acc-2"]
     assert part["columns"] == before
-    results = workdir.read_json(m.folder / "seeds_1-3" / cells.RESULTS)["test"]
+    results = workdir.read_json(m.folder / "seeds_1-3" / wanted_runs.RESULTS)["test"]
     for column, cell in zip(part["columns"], row(found, "M")["cells"], strict=True):
         assert cell["mean"] == results[column["key"]]["mean"]
     said = (

@@ -10,7 +10,7 @@ from msa_jax.config import cli
 from msa_jax.config.fields import change
 from msa_jax.ground.errors import UserError
 from msa_jax.studies import catalogue
-from msa_jax.studies.reproduce import cells, listing, run, words
+from msa_jax.studies.reproduce import captions, listing, run, wanted_runs
 from msa_jax.studies.reproduce.recipes import recipe
 from msa_jax.studies.spec import MAE, Ours, Table, parts
 
@@ -40,16 +40,16 @@ TABLE = Table(
 
 def plan(root, card=CARD, **more):
     """Plan TABLE on mosi_real."""
-    chosen = cells.choose_parts(TABLE, card["name"])
+    chosen = wanted_runs.choose_parts(TABLE, card["name"])
     given = {"budget": "small"} | more
-    return cells.plan(TABLE, chosen, {card["name"]: card}, root, **given)
+    return wanted_runs.plan(TABLE, chosen, {card["name"]: card}, root, **given)
 
 
 def finish(folder, seeds):
     """Pretend that a run has ended."""
-    place = cells.workdir_of(folder, seeds)
+    place = wanted_runs.workdir_of(folder, seeds)
     place.mkdir(parents=True)
-    (place / cells.RESULTS).write_text(json.dumps({"seeds": list(seeds)}))
+    (place / wanted_runs.RESULTS).write_text(json.dumps({"seeds": list(seeds)}))
     return place
 
 
@@ -114,18 +114,18 @@ def test_a_field_that_a_method_lacks_is_one_line():
 
 def test_names_of_runs_tell_apart_what_numbers_depend_on():
     settings = recipe(Ours("self_mm"), CARD).settings
-    name = cells.name_of(settings, CARD)
+    name = wanted_runs.name_of(settings, CARD)
     for field, value in (("seeds", (1,)), ("mesh.devices", 3), ("data.dir", "there")):
         change(settings, {field: value})
-        assert cells.name_of(settings, CARD) == name, field
+        assert wanted_runs.name_of(settings, CARD) == name, field
     others = {
-        cells.name_of(settings, CARD, "shuffled"),
-        cells.name_of(settings, CARD | {"content_sha256": "abd"}),
-        cells.name_of(settings, CARD | {"metrics": "sims"}),
-        cells.name_of(settings, CARD | {"label_range": [-1.0, 1.0]}),
+        wanted_runs.name_of(settings, CARD, "shuffled"),
+        wanted_runs.name_of(settings, CARD | {"content_sha256": "abd"}),
+        wanted_runs.name_of(settings, CARD | {"metrics": "sims"}),
+        wanted_runs.name_of(settings, CARD | {"label_range": [-1.0, 1.0]}),
     }
     change(settings, {"optim.batch_size": 33})
-    others.add(cells.name_of(settings, CARD))
+    others.add(wanted_runs.name_of(settings, CARD))
     assert len(others | {name}) == 6
 
 
@@ -134,7 +134,7 @@ def test_a_plan_has_every_row_of_ours_and_the_controls_of_the_main_one(tmp_path)
     assert [w.row for w in wanted] == [
         "M",
         "M, T",
-        *(f"M, T, {said}" for said in cells.CONTROLS),
+        *(f"M, T, {said}" for said in wanted_runs.CONTROLS),
     ]
     assert len({w.folder for w in wanted}) == 4
     assert [w.row for w in plan(tmp_path, controls=False)] == ["M", "M, T"]
@@ -142,9 +142,9 @@ def test_a_plan_has_every_row_of_ours_and_the_controls_of_the_main_one(tmp_path)
 
 def test_a_configuration_that_cannot_be_does_not_stop_the_others(tmp_path):
     broken = TABLE._replace(ours=TABLE.ours | {"M": Ours("self_mm", {"no.such": 1})})
-    wanted = cells.plan(
+    wanted = wanted_runs.plan(
         broken,
-        cells.choose_parts(broken, "mosi_real"),
+        wanted_runs.choose_parts(broken, "mosi_real"),
         {"mosi_real": CARD},
         tmp_path,
         budget="full",
@@ -163,8 +163,8 @@ def test_rows_that_read_what_the_data_lack_are_told_before_training(tmp_path):
     }
     own = parts({"mosi": (MAE,)}, "\n".join(f"{row} | 1" for row in rows))
     table = TABLE._replace(parts=own, ours=rows, main="all", against="all")
-    chosen = cells.choose_parts(table, "mosi_real")
-    found = cells.plan(
+    chosen = wanted_runs.choose_parts(table, "mosi_real")
+    found = wanted_runs.plan(
         *(table, chosen, {"mosi_real": card}, tmp_path),
         **{"budget": "small", "controls": False},
     )
@@ -181,9 +181,13 @@ def test_rows_that_read_what_the_data_lack_are_told_before_training(tmp_path):
 
 def test_parts_of_other_data_are_the_first_ones():
     two = TABLE._replace(parts=parts({"mosi": (MAE,), "mosei": (MAE,)}, "M | 1 | 2"))
-    assert [d for *_, d in cells.choose_parts(two, None)] == ["mosi", "mosei"]
-    assert [(i, d) for i, _, d in cells.choose_parts(two, "mosei")] == [(1, "mosei")]
-    assert [(i, d) for i, _, d in cells.choose_parts(two, "mine")] == [(0, "mine")]
+    assert [d for *_, d in wanted_runs.choose_parts(two, None)] == ["mosi", "mosei"]
+    assert [(i, d) for i, _, d in wanted_runs.choose_parts(two, "mosei")] == [
+        (1, "mosei")
+    ]
+    assert [(i, d) for i, _, d in wanted_runs.choose_parts(two, "mine")] == [
+        (0, "mine")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -196,12 +200,12 @@ def test_parts_of_other_data_are_the_first_ones():
     ],
 )
 def test_rows_are_found_by_name_commas_included(said, rows):
-    assert cells.rows_named(TABLE, said) == rows
+    assert wanted_runs.rows_named(TABLE, said) == rows
 
 
 def test_a_row_that_is_not_ours_is_one_line():
     with pytest.raises(UserError, match="no row 'TFN' of ours; it has: M; M, T"):
-        cells.rows_named(TABLE, "M,TFN")
+        wanted_runs.rows_named(TABLE, "M,TFN")
 
 
 def test_only_missing_seeds_are_trained(tmp_path):
@@ -224,7 +228,9 @@ def test_the_same_configuration_is_trained_once(tmp_path):
 
 
 def test_work_directories_are_named_after_their_seeds(tmp_path):
-    names = [cells.workdir_of(tmp_path, s).name for s in ((3, 4, 5), (3, 5), (7,))]
+    names = [
+        wanted_runs.workdir_of(tmp_path, s).name for s in ((3, 4, 5), (3, 5), (7,))
+    ]
     assert names == ["seeds_3-5", "seeds_3+5", "seeds_7"]
 
 
@@ -238,7 +244,7 @@ def test_a_run_that_cannot_be_trained_is_noted_and_the_others_go_on(tmp_path, ca
 
     run.train_all(run.jobs(wanted, (1,)), train, 0)
     assert trained == ["M, T"]
-    failure = wanted[0].folder / cells.FAILED
+    failure = wanted[0].folder / wanted_runs.FAILED
     assert json.loads(failure.read_text())["why"] == "no such thing"
     assert "not trained: no such thing" in capsys.readouterr().out
     run.train_all(run.jobs(wanted[:1], (1,)), lambda job, folder: None, 0)
@@ -247,9 +253,9 @@ def test_a_run_that_cannot_be_trained_is_noted_and_the_others_go_on(tmp_path, ca
 
 def test_a_damaged_result_is_named(tmp_path):
     place = finish(tmp_path, (1,))
-    (place / cells.RESULTS).write_text("{")
+    (place / wanted_runs.RESULTS).write_text("{")
     with pytest.raises(UserError, match="delete .*seeds_1 to train it again"):
-        cells.finished_seeds(tmp_path)
+        wanted_runs.finished_seeds(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -266,11 +272,11 @@ def test_other_seeds_are_one_line(said):
 
 
 def test_every_reason_against_comparing_is_said(tmp_path):
-    chosen = cells.choose_parts(TABLE, "mosi_real")
+    chosen = wanted_runs.choose_parts(TABLE, "mosi_real")
     card = CARD | {"synthetic": True}
     wanted = plan(tmp_path, card)
     overrides = {"optim.batch_size": "3", "text.weights": "bert-base-uncased"}
-    found = words.why_not_comparable(chosen, wanted, {"mosi_real": card}, overrides)
+    found = captions.why_not_comparable(chosen, wanted, {"mosi_real": card}, overrides)
     text = "; ".join(found)
     for reason in (
         "data set mosi_real, the paper's is mosi",
@@ -288,8 +294,8 @@ def test_the_papers_own_setting_may_be_compared(tmp_path):
 
     card = CARD | {"name": "mosi", "text": {"kind": "tokens"}}
     wanted = plan(tmp_path, card, budget="full", change=user)
-    chosen = cells.choose_parts(TABLE, "mosi")
-    assert words.why_not_comparable(chosen, wanted, {"mosi": card}, {}) == []
+    chosen = wanted_runs.choose_parts(TABLE, "mosi")
+    assert captions.why_not_comparable(chosen, wanted, {"mosi": card}, {}) == []
 
 
 def test_the_list_counts_finished_runs(tmp_path, capsys):

@@ -38,7 +38,7 @@ class Epoch:
         self.given = given
         return self
 
-    def compile(self):
+    def compile(self, compiler_options=None):
         return self
 
     def memory_analysis(self):

@@ -35,7 +35,7 @@ def fitting(
 
     Args:
         table: as the paper has it.
-        parts: from `cells.choose_parts`.
+        parts: from `wanted_runs.choose_parts`.
         cards: data set -> data card.
 
     Returns: the table, with MMSA's values of those columns, and its parts, with what

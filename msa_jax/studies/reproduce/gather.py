@@ -8,10 +8,10 @@ from msa_jax.evaluation.statistics import json_safe, summarise
 from msa_jax.methods import tasks
 from msa_jax.runs import shuffled_test
 from msa_jax.runs.workdir import HISTORY
-from msa_jax.studies.reproduce import cells, readings, words
-from msa_jax.studies.reproduce import entries as entries_of
-from msa_jax.studies.reproduce.cells import Wanted
-from msa_jax.studies.reproduce.entries import Entry
+from msa_jax.studies.reproduce import captions, special_cells, wanted_runs
+from msa_jax.studies.reproduce import finished_rows as entries_of
+from msa_jax.studies.reproduce.finished_rows import Entry
+from msa_jax.studies.reproduce.wanted_runs import Wanted
 from msa_jax.studies.spec import Column, Part, Table
 
 SCHEMA = 1
@@ -34,7 +34,7 @@ def table(
         paper: "sugrm".
         asked: the table, from `columns.fitting` like its parts.
         parts: from `columns.fitting`.
-        wanted: from `cells.plan`.
+        wanted: from `wanted_runs.plan`.
         cards: data set -> data card.
         seeds: asked for.
         budget: see `recipes.recipe`.
@@ -61,7 +61,7 @@ def table(
         "provenance": _provenance(entries),
         "parts": [],
     }
-    reasons = words.why_not_comparable(parts, wanted, cards, overrides)
+    reasons = captions.why_not_comparable(parts, wanted, cards, overrides)
     for index, part, dataset in parts:
         mine = [e for e in entries if e.wanted.part == index]
         kinds = {
@@ -71,7 +71,7 @@ def table(
         span = tuple(cards[dataset]["label_range"])
         place = _Place(asked, part, dataset, span, kinds, tuple(seeds), tuple(reasons))
         found["parts"].append(_part(place, mine))
-    found |= words.about(found, wanted, cards, reasons)
+    found |= captions.about(found, wanted, cards, reasons)
     return json_safe(found)
 
 
@@ -90,7 +90,7 @@ class _Place(NamedTuple):
 def _part(place: _Place, entries: list[Entry]) -> dict[str, Any]:
     by_row: dict[str, dict[str, Entry]] = {}
     for entry in entries:
-        if entry.wanted.row != cells.BESIDE:
+        if entry.wanted.row != wanted_runs.BESIDE:
             by_row.setdefault(entry.wanted.row, {})[entry.wanted.task] = entry
     controls = [row for row in by_row if row not in place.part.published]
     rows = [*place.part.published, *controls]
@@ -164,7 +164,7 @@ def _others(
     """Make the cells of other readings (`spec.Column.reading`)."""
     return {
         row: [
-            readings.cell(
+            special_cells.cell(
                 i,
                 column,
                 place.part.published.get(row, (None,) * len(place.part.columns))[i],
@@ -310,7 +310,7 @@ def _figures(asked: Table, entries: Sequence[Entry]) -> list[dict[str, Any]]:
         runs = [e.runs for e in entries if e.wanted.row == row and e.runs]
         return str(next(iter(runs[0].values()))) if runs else None
 
-    run, beside = first(asked.main), first(cells.BESIDE)
+    run, beside = first(asked.main), first(wanted_runs.BESIDE)
     if run is None:
         return []
     return [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.studies import catalogue
-from msa_jax.studies.reproduce import cells
+from msa_jax.studies.reproduce import wanted_runs
 
 PLAN = "plan.json"
 
@@ -40,7 +40,9 @@ def _state(out: Path, plan: dict[str, Any]) -> str:
     """For example "mosi_real (small): 7 of 11, 6 seeds"."""
     folders = {run["folder"] for run in plan["runs"] if run["folder"]}
     seeds = set(plan["seeds"])
-    done = sum(seeds <= cells.finished_seeds(out / folder).keys() for folder in folders)
+    done = sum(
+        seeds <= wanted_runs.finished_seeds(out / folder).keys() for folder in folders
+    )
     data = plan["dataset"] or "its own data"
     return (
         f"on {data}, {plan['budget']} budget: {done} of {len(folders)} runs finished, "

@@ -11,8 +11,8 @@ from msa_jax.config import cli
 from msa_jax.data import store, synthetic
 from msa_jax.ground.errors import UserError
 from msa_jax.runs import workdir
-from msa_jax.studies.reproduce import cells, columns, extras, gather, listing
-from msa_jax.studies.reproduce.cells import Wanted
+from msa_jax.studies.reproduce import columns, gather, listing, measured, wanted_runs
+from msa_jax.studies.reproduce.wanted_runs import Wanted
 from msa_jax.studies.spec import Table
 
 RUNS = "runs"  # folder, beside the pages, of all runs of tables
@@ -57,12 +57,12 @@ def reproduce(asked: Asked, *, train: bool = True) -> Path:
     Raises:
         UserError: no data, no such row, or a configuration that cannot be.
     """
-    rows = cells.rows_named(asked.table, asked.only)
+    rows = wanted_runs.rows_named(asked.table, asked.only)
     parts, cards = _available(asked)
     table, parts = columns.fitting(asked.table, parts, cards)
     asked = asked._replace(table=table)
     workdir.open_workdir(asked.out)
-    wanted = cells.plan(
+    wanted = wanted_runs.plan(
         asked.table,
         parts,
         cards,
@@ -78,7 +78,7 @@ def reproduce(asked: Asked, *, train: bool = True) -> Path:
     if train:
         todo = jobs(wanted, asked.seeds, _rows_to_train(asked.table, rows))
         train_all(todo, _trainer(asked), _count(wanted, asked.seeds))
-        extras.measure(wanted, asked.seeds, asked.data_dir)
+        measured.measure(wanted, asked.seeds, asked.data_dir)
     found = gather.table(
         asked.name.partition("/")[0],
         asked.table,
@@ -100,7 +100,7 @@ def page_name(asked: Asked) -> str:
     data = asked.dataset or "own_data"
     words = [asked.name.replace("/", "_"), data, asked.budget]
     if asked.overrides:
-        words.append(cells.short_hash(dict(asked.overrides)))
+        words.append(wanted_runs.short_hash(dict(asked.overrides)))
     return "-".join(words)
 
 
@@ -110,7 +110,7 @@ def jobs(
     """List the runs that are missing, each once.
 
     Args:
-        wanted: from `cells.plan`.
+        wanted: from `wanted_runs.plan`.
         seeds: the seeds to have.
         rows: train these only; None: all.
     """
@@ -120,7 +120,7 @@ def jobs(
             continue
         if want.readings == {"parameters"}:
             continue  # counted without training
-        missing = cells.missing_seeds(want, seeds)
+        missing = wanted_runs.missing_seeds(want, seeds)
         if missing:
             found.setdefault(want.folder, Job(want, missing))
     return list(found.values())
@@ -149,9 +149,9 @@ def train_all(
         listed = ", ".join(map(str, job.seeds))
         print(f"\nrun {done + 1} of {len(todo)}{left}: {want.row} [{want.task}]")
         print(f"seeds {listed}", flush=True)
-        failure = want.folder / cells.FAILED
+        failure = want.folder / wanted_runs.FAILED
         try:
-            train(job, cells.workdir_of(want.folder, job.seeds))
+            train(job, wanted_runs.workdir_of(want.folder, job.seeds))
         except UserError as error:
             print(f"not trained: {cli.one_line(str(error))}")
             want.folder.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _available(
     out, and said so.
     """
     parts, cards, missing = [], {}, []
-    for index, part, dataset in cells.choose_parts(asked.table, asked.dataset):
+    for index, part, dataset in wanted_runs.choose_parts(asked.table, asked.dataset):
         if dataset in synthetic.SIZES:
             store.make_synthetic(dataset, asked.data_dir)
         path = store.dataset_path(dataset, asked.data_dir)
@@ -220,13 +220,13 @@ def _rows_to_train(table: Table, rows: list[str] | None) -> list[str] | None:
     """Add the controls of the main row, if it is to be trained."""
     if rows is None or table.main not in rows:
         return rows
-    return rows + [f"{table.main}, {said}" for said in cells.CONTROLS]
+    return rows + [f"{table.main}, {said}" for said in wanted_runs.CONTROLS]
 
 
 def _count(wanted: Sequence[Wanted], seeds: tuple[int, ...]) -> int:
     """Count the configurations of which every seed is finished."""
     folders = {w.folder: w for w in wanted if w.folder is not None}
-    return sum(not cells.missing_seeds(w, seeds) for w in folders.values())
+    return sum(not wanted_runs.missing_seeds(w, seeds) for w in folders.values())
 
 
 def _plan(asked: Asked, wanted: Sequence[Wanted]) -> dict[str, Any]:

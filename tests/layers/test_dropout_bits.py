@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from msa_jax.layers.random_words import words
+from msa_jax.layers.dropout_bits import words
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 1000, 1001])

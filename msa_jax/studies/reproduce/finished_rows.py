@@ -11,8 +11,8 @@ import numpy as np
 from msa_jax.evaluation import compare
 from msa_jax.ground.errors import UserError
 from msa_jax.runs.workdir import read_json
-from msa_jax.studies.reproduce import cells
-from msa_jax.studies.reproduce.cells import Wanted
+from msa_jax.studies.reproduce import wanted_runs
+from msa_jax.studies.reproduce.wanted_runs import Wanted
 
 
 class Entry(NamedTuple):
@@ -42,10 +42,12 @@ def read(want: Wanted, seeds: Sequence[int]) -> Entry:
     """
     if want.folder is None:
         return Entry(want, {}, {}, want.why)
-    there = cells.finished_seeds(want.folder)
+    there = wanted_runs.finished_seeds(want.folder)
     runs = {seed: there[seed] for seed in seeds if seed in there}
-    results = {folder: read_json(folder / cells.RESULTS) for folder in runs.values()}
-    failed = want.folder / cells.FAILED
+    results = {
+        folder: read_json(folder / wanted_runs.RESULTS) for folder in runs.values()
+    }
+    failed = want.folder / wanted_runs.FAILED
     why = read_json(failed)["why"] if failed.exists() and len(runs) < len(seeds) else ""
     return Entry(want, runs, results, why)
 

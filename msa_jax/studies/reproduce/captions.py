@@ -6,7 +6,7 @@ from typing import Any
 
 from msa_jax.config import reads
 from msa_jax.evaluation import compare
-from msa_jax.studies.reproduce.cells import Wanted
+from msa_jax.studies.reproduce.wanted_runs import Wanted
 from msa_jax.studies.spec import Part
 
 _COMPARABLE_ENCODER = "bert-base"

@@ -7,8 +7,8 @@ from typing import Any
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax.runs import workdir
-from msa_jax.studies.reproduce import cells, readings
-from msa_jax.studies.reproduce.cells import Wanted
+from msa_jax.studies.reproduce import special_cells, wanted_runs
+from msa_jax.studies.reproduce.wanted_runs import Wanted
 
 REPEATS = 5  # draws of each random corruption
 
@@ -19,13 +19,13 @@ def measure(wanted: Sequence[Wanted], seeds: Sequence[int], data_dir: str) -> No
         if want.folder is None or want.recipe is None:
             continue
         if "parameters" in want.readings:
-            path = want.folder / readings.PARAMETERS
+            path = want.folder / special_cells.PARAMETERS
             if not path.is_file():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 count = parameters(want.recipe.settings, data_dir)
                 workdir.write_json(path, {"parameters": count})
         if "drop" in want.readings:
-            there = cells.finished_seeds(want.folder)
+            there = wanted_runs.finished_seeds(want.folder)
             for folder in dict.fromkeys(there[s] for s in seeds if s in there):
                 _corrupt(folder, data_dir)
 
@@ -61,7 +61,7 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
 
 def _corrupt(folder: Path, data_dir: str) -> None:
     """Measure a run under missing modalities and noise, unless that is done."""
-    if (folder / readings.ROBUSTNESS).is_file():
+    if (folder / special_cells.ROBUSTNESS).is_file():
         return
     from msa_jax.studies.robustness.measure import measure
 

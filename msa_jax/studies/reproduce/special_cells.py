@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.evaluation import resampling
-from msa_jax.studies.reproduce.entries import Entry
+from msa_jax.studies.reproduce.finished_rows import Entry
 from msa_jax.studies.spec import Column
 
 PARAMETERS = "parameters.json"  # of a configuration: how many its network has
