@@ -164,9 +164,11 @@ def small(paper: Paper, words: str = "", **changes) -> Any:
     fields = [f for f in paper.fields() if f.path.partition(".")[0] in paper.sections]
     for field in fields:
         value = get(c, field.path)
+        if field.path in changes:
+            continue
         if value == 0 and field.traced and not field.traced.zero_is_constant:
             change(c, {field.path: 1.0})
-        if field.kind is not int or field.choices or field.path in changes:
+        if field.kind is not int or field.choices:
             continue
         deep = field.path.endswith(("layers", "rounds"))
         for size in (1,) if deep else (4, 6, 8, 12, 16, 320):
