@@ -110,7 +110,7 @@ class Program:
         del shapes
         return self
 
-    def compile(self):
+    def compile(self, compiler_options=None):
         return self
 
     def memory_analysis(self):
