@@ -14,7 +14,7 @@ from ml_collections import FrozenConfigDict
 from msa_jax.data.sealed_test import Sealed, StillSealed, seal
 from msa_jax.ground.types import Outputs
 from msa_jax.methods import PAPERS
-from msa_jax.runs import shuffled_test
+from msa_jax.runs import shuffled_test, workdir
 from msa_jax.runs.shuffled_test import AUDIO, AUDIO_VISION, DRAWS, TEXT, VISION
 from msa_jax.studies import controls
 from msa_jax.text.encoders import Encoder, FeatureEncoder
@@ -60,7 +60,12 @@ def answers(
 
 def settings(how="map", **model):
     return FrozenConfigDict(
-        {"mesh": {"over_seeds": how}, "optim": {"batch_size": 17}, "model": model}
+        {
+            "compilation": "full",
+            "mesh": {"over_seeds": how},
+            "optim": {"batch_size": 17},
+            "model": model,
+        }
     )
 
 
@@ -236,7 +241,7 @@ def test_without_audio_and_vision_all_samples_are_alike():
         assert (split.audio_length == 6).all() and (split.vision_length == 5).all()
         assert split.audio_length.dtype == jnp.int32
     assert note.startswith("Trained without audio and vision, as a control")
-    assert note.startswith(controls.ALTERED)
+    assert note.startswith(workdir.ALTERED)
 
 
 def test_shuffled_audio_and_vision_stay_together_in_their_split():
@@ -256,7 +261,7 @@ def test_shuffled_audio_and_vision_stay_together_in_their_split():
             np.testing.assert_array_equal(
                 getattr(again[name], field), getattr(split, field)
             )
-    assert note.startswith(controls.ALTERED) and "of the same split" in note
+    assert note.startswith(workdir.ALTERED) and "of the same split" in note
 
 
 def test_no_control_and_an_unknown_one():
