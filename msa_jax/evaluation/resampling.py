@@ -4,6 +4,7 @@ Everything is deterministic: each call starts from the same constant, and the or
 the samples, or of the values of seeds, does not change a number.
 """
 
+import gc
 import math
 import warnings
 from collections.abc import Sequence
@@ -241,7 +242,11 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     known = [value for value in p if value is not None]
     if len(known) < 2:
         return list(p)
-    adjusted = iter(np.asarray(multipletests(known, method="holm")[1]).tolist())
+    gc.freeze()  # statsmodels collects garbage in every call: half a second beside jax
+    try:
+        adjusted = iter(np.asarray(multipletests(known, method="holm")[1]).tolist())
+    finally:
+        gc.unfreeze()
     return [None if value is None else next(adjusted) for value in p]
 
 

@@ -115,7 +115,6 @@ def test_a_difference_is_paired_by_seed_number():
     assert found["p_samples"] == p["mae"]
 
 
-@pytest.mark.long(60)
 def test_better_and_worse_only_if_both_tests_say_so():
     seeds = range(8)
     rows = {
@@ -164,7 +163,6 @@ def test_holm_counts_the_rows_of_a_column():
     assert warnings_of(table) == [f"“good”, “other” against “r”: {two['warning']}."]
 
 
-@pytest.mark.long(60)
 def test_many_rows_are_not_listed_one_by_one():
     rows = {name: answers(name, 0.5, range(4)) for name in "rabcd"}
     (said,) = warnings_of(cells(rows, COLUMNS, "r"))

@@ -125,7 +125,6 @@ def test_the_reference_can_be_chosen(runs):
         comparison.build(runs, runs[0] / "other")
 
 
-@pytest.mark.long(60)
 def test_other_seeds_and_lost_seeds(runs, tmp_path):
     other = make_run(tmp_path / "x" / "bad", seeds=(4, 5, 6, 7), noise=0.3)
     path = other / "predictions_test.npz"
