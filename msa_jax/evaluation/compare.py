@@ -133,7 +133,7 @@ def warnings_of(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     for the seeds, keep from ever being significant.
 
     Args:
-        table: what `wanted_runs` returned.
+        table: what `cells` returned.
     """
     told, few = [], {}
     for name, row in table.items():

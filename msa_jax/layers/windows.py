@@ -95,7 +95,7 @@ def cut(
     """Cut every query's window out of a sequence.
 
     Entry (w, s) of a window is its key w * stride + s; those from `width` on belong to
-    no window, see `finished_rows`. One shift for all queries is cut by slices of the
+    no window, see `entries`. One shift for all queries is cut by slices of the
     periodically continued sequence, other samplings by a gather (then s is 1).
 
     Args:

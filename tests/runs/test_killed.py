@@ -130,12 +130,12 @@ place.{name} = call
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 REMOVED = "(given[0] / 'manifest.json').unlink()"
 # Arrays of a state are there, no manifest.
-WRITTEN = ("checkpoint", "write_state", f"right(*given, **more); {REMOVED}; {KILL}")
+WRITTEN = ("runs.checkpoint", "write_state", f"right(*given, **more); {REMOVED}; {KILL}")
 SMOKE = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
 
 
 def drive(words, module, name, do, at=1):
-    """Run the command of `captions` with a process that does something to itself."""
+    """Run the command of `words` with a process that does something to itself."""
     python, *rest = words
     if rest[0] == "-m":
         start = f"runpy.run_module({rest[1]!r}, None, '__main__', alter_sys=True)"
@@ -156,7 +156,7 @@ def test_kill_9_in_a_write_and_in_the_evaluation(tmp_path, whole, known):
     """The real thing, twice; what goes on is this process."""
     expected, _ = whole
     folder = tmp_path / "run"
-    for module, name, do, at in ((*WRITTEN, 3), ("train", "evaluate", KILL, 1)):
+    for module, name, do, at in ((*WRITTEN, 3), ("training.train", "evaluate", KILL, 1)):
         done = drive(command(folder), module, name, do, at)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not (folder / "results.json").exists()
@@ -172,9 +172,9 @@ def test_killed_in_a_step_a_write_the_evaluation_and_the_report(tmp_path):
         words = [*SMOKE, "--workdir", str(tmp_path / name)]
         if name == "two":
             for module, function, do, at in (
-                ("nonfinite", "find", KILL, 2),  # epoch 2 has been computed
+                ("training.nonfinite", "find", KILL, 2),  # epoch 2 has been computed
                 (*WRITTEN, 1),
-                ("train", "evaluate", KILL, 1),
+                ("training.train", "evaluate", KILL, 1),
                 ("report.rendering", "write_file", KILL, 3),
             ):
                 done = drive(words, module, function, do, at)
@@ -192,7 +192,6 @@ def test_killed_in_the_report(tmp_path, whole, known):
     expected, _ = whole
     folder = tmp_path / "run"
     train(folder, known=known)
-    (folder / "report.html").unlink()
     with tiny_main() as patch:
         patch.setattr(run, "make_program", None)
         assert main._show(settings(), folder) == 0
