@@ -18,7 +18,7 @@ from msa_jax.layers import crossmodal, refinement
 from msa_jax.methods import ucrn
 from msa_jax.methods.torch_names import from_torch, to_torch
 from msa_jax.methods.ucrn import CODE, Ucrn
-from msa_jax.studies.parity import replay_file
+from msa_jax.parity import replay_file
 from msa_jax.studies.parity.replays import ucrn_network
 from msa_jax.studies.parity.replays.compare import Comparison
 from msa_jax.text.encoders import FeatureEncoder

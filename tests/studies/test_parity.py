@@ -13,7 +13,7 @@ import tiny
 
 from msa_jax.layers import spt
 from msa_jax.methods import ulgm
-from msa_jax.studies.parity import replay_file
+from msa_jax.parity import replay_file
 from msa_jax.studies.parity.replays import sugrm
 from msa_jax.studies.parity.replays.compare import Comparison
 
