@@ -130,7 +130,9 @@ place.{name} = call
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 REMOVED = "(given[0] / 'manifest.json').unlink()"
 # Arrays of a state are there, no manifest.
-WRITTEN = ("runs.checkpoint", "write_state", f"right(*given, **more); {REMOVED}; {KILL}")
+THEN_KILLED = f"right(*given, **more); {REMOVED}; {KILL}"
+WRITTEN = ("runs.checkpoint", "write_state", THEN_KILLED)
+EVALUATING = ("training.train", "evaluate", KILL, 1)
 SMOKE = [sys.executable, "-m", "msa_jax.main", "--config", "configs/smoke.py"]
 
 
@@ -156,7 +158,7 @@ def test_kill_9_in_a_write_and_in_the_evaluation(tmp_path, whole, known):
     """The real thing, twice; what goes on is this process."""
     expected, _ = whole
     folder = tmp_path / "run"
-    for module, name, do, at in ((*WRITTEN, 3), ("training.train", "evaluate", KILL, 1)):
+    for module, name, do, at in ((*WRITTEN, 3), EVALUATING):
         done = drive(command(folder), module, name, do, at)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not (folder / "results.json").exists()
@@ -174,7 +176,7 @@ def test_killed_in_a_step_a_write_the_evaluation_and_the_report(tmp_path):
             for module, function, do, at in (
                 ("training.nonfinite", "find", KILL, 2),  # epoch 2 has been computed
                 (*WRITTEN, 1),
-                ("training.train", "evaluate", KILL, 1),
+                EVALUATING,
                 ("report.rendering", "write_file", KILL, 3),
             ):
                 done = drive(words, module, function, do, at)

@@ -14,7 +14,8 @@ import pytest
 from msa_jax import methods
 from msa_jax.ground.errors import UserError
 from msa_jax.methods.torch_names import Names
-from msa_jax.studies.parity import replay, replay_file, schema
+from msa_jax.parity import replay_file
+from msa_jax.studies.parity import replay, schema
 
 GOLDENS = sorted((Path(__file__).parents[1] / "goldens").glob("*.npz"))
 RATE, STEPS, EPOCHS = 0.1, 2, 3
