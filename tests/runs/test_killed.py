@@ -141,6 +141,7 @@ def drive(words, module, name, do, at=1):
     python, *rest = words
     if rest[0] == "-m":
         start = f"runpy.run_module({rest[1]!r}, None, '__main__', alter_sys=True)"
+        rest = rest[1:]
     else:
         start = "sys.path.insert(0, 'tests')\n"
         start += f"runpy.run_path({rest[0]!r}, None, '__main__')"
@@ -181,7 +182,9 @@ def test_killed_in_a_step_a_write_the_evaluation_and_the_report(tmp_path):
             ):
                 done = drive(words, module, function, do, at)
                 assert done.returncode == -signal.SIGKILL, done.stderr
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            words, cwd=ROOT, env=environment(), capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
     assert "already done" in done.stdout  # only the report was missing
     assert compared(tmp_path / "two") == compared(tmp_path / "one")
