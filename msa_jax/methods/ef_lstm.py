@@ -115,10 +115,10 @@ def make(
 
 def reads_padding(settings: Any) -> str:
     """Return the setting that makes it read a text's padding, or ""."""
-    if settings.model.text_state == "padded_end":
-        return "model.text_state = 'padded_end'"
-    read = settings.model.norm == "time_steps"
-    return "model.norm = 'time_steps'" if read else ""
+    by_norm = settings.model.norm == "time_steps"
+    return groups.reads_padded_text(settings) or (
+        "model.norm = 'time_steps'" if by_norm else ""
+    )
 
 
 def _column(

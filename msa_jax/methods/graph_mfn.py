@@ -27,7 +27,7 @@ from msa_jax.layers.gated_memory import (
 )
 from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses, tasks
-from msa_jax.methods.mfn import COMMON, REAL, SANE, column, named, reads_padding
+from msa_jax.methods.mfn import COMMON, REAL, SANE, column, named
 from msa_jax.methods.mmsa_fields import MEMORY, SEQUENCES, Mmsa, nets, to
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import LSTM_CELL, TEXT, Names
@@ -269,7 +269,7 @@ PAPER = Paper(
         "sane": _SANE,
         "paper": {"model.efficacy": "sigmoid", "model.singleton_input": "c"},
     },
-    reads_padding=reads_padding,
+    reads_padding=groups.reads_padded_text,
     torch=TORCH,
     mmsa=Mmsa(
         {

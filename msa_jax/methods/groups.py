@@ -32,6 +32,6 @@ def reads_padding(settings: Any) -> str:
 
 
 def reads_padded_text(settings: Any) -> str:
-    """Return the setting that makes `layers.subnets` read a text's padding, or ""."""
+    """Return the setting that makes an LSTM over text read its padding, or ""."""
     read = settings.model.text_state == "padded_end"
     return "model.text_state = 'padded_end'" if read else ""

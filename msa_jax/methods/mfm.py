@@ -24,7 +24,7 @@ from msa_jax.layers.recurrent import LstmWeights
 from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.losses import masked_mean
-from msa_jax.methods.mfn import COMMON, REAL, SANE, column, named, reads_padding
+from msa_jax.methods.mfn import COMMON, REAL, SANE, column, named
 from msa_jax.methods.mmsa_fields import MEMORY, SEQUENCES, WINDOW, Mmsa, to, void
 from msa_jax.methods.paper import BERT, Paper
 from msa_jax.methods.torch_names import LSTM_CELL, TEXT, Names
@@ -354,7 +354,7 @@ PAPER = Paper(
         "mosi_real": _MOSI | _RATE | SANE | REAL,
     },
     variants={"sane": SANE},
-    reads_padding=reads_padding,
+    reads_padding=groups.reads_padded_text,
     torch=TORCH,
     mmsa=_mmsa(),
     parameters={

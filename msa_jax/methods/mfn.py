@@ -112,12 +112,6 @@ def make(
     )
 
 
-def reads_padding(settings: Any) -> str:
-    """Return the setting that makes it read a text's padding, or ""."""
-    read = settings.model.text_state == "padded_end"
-    return "model.text_state = 'padded_end'" if read else ""
-
-
 def column(
     hidden: tuple[int, int, int],
     memory: int,
@@ -199,7 +193,7 @@ PAPER = Paper(
         "mosi_real": _MOSI | _SANE | REAL,
     },
     variants={"v1": {}, "sane": _SANE},
-    reads_padding=reads_padding,
+    reads_padding=groups.reads_padded_text,
     torch=TORCH,
     mmsa=Mmsa(
         {
