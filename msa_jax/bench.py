@@ -109,4 +109,4 @@ def _about(options: Any, peak: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run_plain(main)
+    cli.run(main)

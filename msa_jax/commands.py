@@ -27,7 +27,7 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, "-m", module, *rest])
     from msa_jax.config import cli  # slow to import
 
-    cli.run_plain(lambda: _explain(name, names))
+    cli.run(lambda: _explain(name, names))
 
 
 def _explain(name: str, names: Mapping[str, str]) -> None:

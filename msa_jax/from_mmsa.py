@@ -104,4 +104,4 @@ def _convert(given: Any, overrides: dict[str, str], model: str, dataset: str) ->
 
 
 if __name__ == "__main__":
-    cli.run_plain(command)
+    cli.run(command)

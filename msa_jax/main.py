@@ -14,41 +14,46 @@ finished run. With --distributed the same command on several hosts is one run.
 
 from pathlib import Path
 
-from absl import flags
-from ml_collections import ConfigDict, FrozenConfigDict, config_flags
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 from msa_jax.runs import workdir
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config file")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "folder of the run (default: runs/NAME_OF_THE_CONFIG)"
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "this is one of several processes that train together"
-)
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where jax cannot find it out"
-)
-_PROCESSES = flags.DEFINE_integer(
-    "processes", None, "how many processes there are, likewise"
-)
-_PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "which of them this is, from 0, likewise"
-)
 
-
-def main(argv: list[str]) -> int:
-    """Run what the flags say; return the exit code."""
+def command() -> int:
+    """Run the command; return its exit code."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--config", metavar="FILE", help="the run's config file")
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        help="folder of the run (default: runs/NAME_OF_THE_CONFIG)",
+    )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="this is one of several processes that train together",
+    )
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0, where jax cannot find it out",
+    )
+    parser.add_argument(
+        "--processes", type=int, help="how many processes there are, likewise"
+    )
+    parser.add_argument(
+        "--process_id", type=int, help="which of them this is, from 0, likewise"
+    )
+    given, chosen = parser.parse_config(_explain)
     from msa_jax import methods
 
-    del argv
-    frozen = FrozenConfigDict(_CONFIG.value)
+    frozen = FrozenConfigDict(chosen.settings)
     methods.check(frozen)
-    folder = Path(_WORKDIR.value or _default_workdir())
-    where = (_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value)
-    if not _DISTRIBUTED.value:
+    folder = given.workdir or chosen.workdir()
+    where = (given.coordinator, given.processes, given.process_id)
+    if not given.distributed:
         if where != (None, None, None):
             raise UserError(
                 "--coordinator, --processes and --process_id need --distributed"
@@ -89,13 +94,5 @@ def _explain(settings: ConfigDict) -> str:
     return methods.help_of(settings)
 
 
-def _default_workdir() -> str:
-    """For example runs/ucrn_mosei_code+ta for configs/ucrn_mosei.py:code+ta."""
-    argument = config_flags.get_config_filename(flags.FLAGS["config"])
-    path, _, words = argument.partition(":")
-    named = Path(path).stem, words.replace("+", "_", 1)
-    return str(Path("runs") / "_".join(filter(None, named)))
-
-
 if __name__ == "__main__":
-    cli.run(main, explain=_explain)
+    cli.run(command)

@@ -171,4 +171,4 @@ def _print(rows: list[Row], failures: bool) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_plain(main)
+    cli.run(main)

@@ -114,4 +114,4 @@ def seeds_of(said: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    cli.run_plain(command)
+    cli.run(command)

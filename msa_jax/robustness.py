@@ -53,4 +53,4 @@ def command() -> None:
 
 
 if __name__ == "__main__":
-    cli.run_plain(command)
+    cli.run(command)

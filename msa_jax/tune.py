@@ -13,10 +13,8 @@ config can be set on the command line. More: docs/tuning.md.
 """
 
 from pathlib import Path
-from typing import Any
 
-from absl import flags
-from ml_collections import FrozenConfigDict, config_flags
+from ml_collections import FrozenConfigDict
 
 from msa_jax import methods
 from msa_jax.config import cli
@@ -25,56 +23,70 @@ from msa_jax.ground.errors import UserError
 from msa_jax.runs import workdir
 from msa_jax.studies import search
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "what trials start from")
-_SWEEP = flags.DEFINE_string("sweep", None, "file with get_sweep(): field -> values")
-_SEARCH = flags.DEFINE_enum(
-    "search", "random", ["random", "grid"], "random draws, or grid: every combination"
-)
-_TRIALS = flags.DEFINE_integer("trials", 20, "how many trials at most")
-_SEED = flags.DEFINE_integer("seed", 0, "of the random search")
-_LANES = flags.DEFINE_integer(
-    "lanes", 16, "trainings side by side on an accelerator; memory grows with them"
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "folder of the search (default: runs/tune_NAME_OF_THE_CONFIG)"
-)
 
-
-def main(argv: list[str]) -> int:
-    """Run what the flags say; return the exit code."""
-    del argv
-    frozen = FrozenConfigDict(_CONFIG.value)
+def command() -> None:
+    """Run the command."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--config", metavar="FILE", help="what trials start from")
+    parser.add_argument(
+        "--sweep", metavar="FILE", help="has get_sweep(): field -> values"
+    )
+    parser.add_argument(
+        "--search",
+        choices=("random", "grid"),
+        default="random",
+        help="random draws, or grid: every combination (default: random)",
+    )
+    parser.add_argument(
+        "--trials", type=int, default=20, help="how many at most (default: 20)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the random search (default: 0)"
+    )
+    parser.add_argument(
+        "--lanes",
+        type=int,
+        default=16,
+        help="trainings side by side on an accelerator; memory grows with them "
+        "(default: 16)",
+    )
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        help="folder of the search (default: runs/tune_NAME_OF_THE_CONFIG)",
+    )
+    given, chosen = parser.parse_config(methods.help_of)
+    frozen = FrozenConfigDict(chosen.settings)
     methods.check(frozen)
-    if not _SWEEP.value:
+    if not given.sweep:
         raise UserError("--sweep is missing, e.g. --sweep configs/sweeps/METHOD.py")
-    if _LANES.value < 1:
-        raise UserError(f"--lanes {_LANES.value}: must be at least 1")
-    sweep = cli.from_file(_SWEEP.value, "get_sweep", "sweep file")
-    space = search.read_space(sweep, _CONFIG.value, _SWEEP.value)
-    given = config_flags.get_override_values(flags.FLAGS["config"])
+    if given.lanes < 1:
+        raise UserError(f"--lanes {given.lanes}: must be at least 1")
+    sweep = cli.from_file(given.sweep, "get_sweep", "sweep file")
+    space = search.read_space(sweep, chosen.settings, given.sweep)
     searched = {field for axis in space for field in axis.fields}
-    if both := searched & given.keys():
+    if both := searched & chosen.typed.keys():
         raise UserError(
-            f"--config.{min(both)} is given, but {_SWEEP.value} searches it, too; "
+            f"--config.{min(both)} is given, but {given.sweep} searches it, too; "
             "leave one out"
         )
-    plan = search.plan(space, frozen, _SEARCH.value, _TRIALS.value, _SEED.value)
-    folder = workdir.open_workdir(Path(_WORKDIR.value or _default_workdir()))
+    plan = search.plan(space, frozen, given.search, given.trials, given.seed)
+    folder = workdir.open_workdir(given.workdir or chosen.workdir("tune"))
     set_up_jax(frozen.precision)
     from msa_jax.data import load, store
     from msa_jax.studies.tune.searching import Asked, search_and_write
 
     asked = Asked(
-        config=_CONFIG.value,
-        config_file=_config_file(),
-        given=given,
-        seeds=_seeds_of_the_file(given),
+        config=chosen.settings,
+        config_file=chosen.source,
+        given=chosen.typed,
+        seeds=tuple(chosen.file.seeds),
         space=space,
         plan=plan,
-        sweep_file=_SWEEP.value,
-        search=_SEARCH.value,
-        search_seed=_SEED.value if _SEARCH.value == "random" else None,
-        lanes=_LANES.value,
+        sweep_file=given.sweep,
+        search=given.search,
+        search_seed=given.seed if given.search == "random" else None,
+        lanes=given.lanes,
     )
     where = store.data_dir(frozen.data.dir)
     found = search_and_write(asked, load(frozen.data.name, where), folder)
@@ -83,28 +95,7 @@ def main(argv: list[str]) -> int:
     print(f"best: trial {best['trial']}, validation loss {best['score']:.4f}")
     print(f"page: {folder / 'tune.html'}")
     print(f"train the winner:\n{best['command']}")
-    return 0
-
-
-def _config_file() -> str:
-    """Return the config file: "configs/demo.py" or "configs/mmcl.py:mosei"."""
-    return config_flags.get_config_filename(flags.FLAGS["config"])
-
-
-def _seeds_of_the_file(given: dict[str, Any]) -> tuple[int, ...]:
-    """Return the seeds of the config file, whatever the command line says."""
-    if "seeds" in given:
-        return tuple(flags.FLAGS["config.seeds"].default or ())
-    return tuple(_CONFIG.value.seeds)
-
-
-def _default_workdir() -> str:
-    """For example runs/tune_self_mm_mosi_mmsa for configs/self_mm_mosi.py:mmsa."""
-    path, _, words = _config_file().partition(":")
-    named = "tune", Path(path).stem, words.replace("+", "_", 1)
-    name = "_".join(filter(None, named))
-    return str(Path("runs") / name)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(command)

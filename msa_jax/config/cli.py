@@ -10,58 +10,33 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from ml_collections.config_flags import tuple_parser
-from ml_collections.config_flags.config_flags import is_config_flag
 
 from msa_jax.ground import signals
 from msa_jax.ground.errors import UserError
 
 MISTAKE = 2  # exit code
+_HELP = {"-h", "--help"}
 
-PARSERS = {
-    int: flags.IntegerParser(),
-    float: flags.FloatParser(),
-    bool: flags.BooleanParser(),
-    str: flags.ArgumentParser(),
-    tuple: tuple_parser.TupleParser(),
+
+def _boolean(typed: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[typed.lower()]
+
+
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    bool: _boolean,
+    str: str,
+    tuple: tuple_parser.TupleParser().parse,
 }
 
 
-def run(
-    main: Callable[[list[str]], int | None],
-    *,
-    arguments: bool = False,
-    explain: Callable[[ConfigDict], str] | None = None,
-) -> NoReturn:
-    """Parse the absl flags, call `main` and exit with what it returns.
-
-    Args:
-        main: gets the program's name and the arguments that are not flags.
-        arguments: whether such arguments are allowed; if not, one is a mistake.
-        explain: a configuration -> a list of its fields, for --help beside --config.
-    """
-
-    def parse_and_call() -> int | None:
-        if any(_flag_of(a) in ("help", "helpshort", "h", "?") for a in sys.argv[1:]):
-            print(_help(), *_help_of_fields(explain), sep="\n\n")
-            return 0
-        rest = _parse(sys.argv)
-        if rest[1:] and not arguments:
-            raise UserError(
-                f"unexpected argument {rest[1]!r}; write --flag=value, and a tuple"
-                " without spaces: --flag=1,2,3"
-            )
-        return main(rest)
-
-    run_plain(parse_and_call)
-
-
-def run_plain(main: Callable[[], int | None]) -> NoReturn:
-    """Call `main` and exit with what it returns; for commands that use argparse."""
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Call `main` and exit with what it returns; its mistakes are one line."""
     # Tracing makes objects by the million and next to no cycles: looking for them after
     # every 700 new ones, as Python does, took a sixth of that time.
     gc.set_threshold(100_000)
@@ -89,6 +64,27 @@ def one_line(message: str, longest: int = 700) -> str:
     return safe if len(safe) <= longest else f"{safe[:longest]} ..."
 
 
+class Chosen(NamedTuple):
+    """A configuration as somebody typed it.
+
+    source: its file, "configs/demo.py" or "configs/mmcl.py:mosei".
+    file: what the file says.
+    settings: that, with the fields that were set on the command line.
+    typed: field -> value of those.
+    """
+
+    source: str
+    file: ConfigDict
+    settings: ConfigDict
+    typed: dict[str, Any]
+
+    def workdir(self, *before: str) -> Path:
+        """Return where its results go if nobody says: "runs/ucrn_mosei_code+ta"."""
+        path, _, words = self.source.partition(":")
+        named = (*before, Path(path).stem, words.replace("+", "_", 1))
+        return Path("runs") / "_".join(filter(None, named))
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser that shows `doc` as help and answers mistakes in one line."""
 
@@ -103,127 +99,105 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong, with the nearest option name."""
-        unknown = re.search(r"unrecognized arguments: (--?[\w-]+)", message)
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
+        if unknown and not unknown[1].startswith("-"):
+            raise UserError(
+                f"unexpected argument {unknown[1]!r}; write --flag=value, and a tuple"
+                " without spaces: --flag=1,2,3"
+            )
         if unknown:
-            meant = near(unknown[1], self._option_string_actions)
-            message = f"unknown flag {unknown[1]}{meant}"
+            flag = unknown[1].partition("=")[0]
+            message = f"unknown flag {flag}{near(flag, self._option_string_actions)}"
         raise UserError(f"{message} (see --help)")
 
+    def parse_config(
+        self, explain: Callable[[ConfigDict], str] | None = None
+    ) -> tuple[argparse.Namespace, Chosen]:
+        """Parse a command line that has --config FILE and --config.FIELD=VALUE.
 
-def _help() -> str:
-    """Return the docstring of the command and the flags that it defines itself."""
-    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
-    for flag in _own_flags():
-        default = "" if flag.default is None else f" (default: {flag.default})"
-        lines.append(f"  --{flag.name:<12} {flag.help}{default}")
-    return "\n".join(lines)
-
-
-def _help_of_fields(explain: Callable[[ConfigDict], str] | None) -> list[str]:
-    """Explain the fields of the config that stands beside --help, if one does."""
-    typed = _config_argument(sys.argv[1:], "config") if explain else None
-    return [explain(load_config(typed))] if explain and typed else []
-
-
-def _own_flags() -> list[flags.Flag]:
-    return flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-
-
-def _parse(argv: list[str]) -> list[str]:
-    """Return the arguments that are not flags; mistakes become `UserError`."""
-    values = flags.FLAGS
-    configs = [name for name in values if is_config_flag(values[name])]
-    argv = _resolved(argv, configs)
-    try:
-        argv = values.read_flags_from_files(argv, force_gnu=False)
-        for name in configs:
-            if _config_argument(argv, name) is None:
-                raise UserError(f"--{name} is missing, e.g. --{name} configs/demo.py")
-        rest = values(argv)
-    except UserError:
-        raise
-    except Exception as error:
-        # config_flags wraps, delays or garbles the errors of config files and of
-        # overrides: look again for the likely mistakes, one by one.
-        for name in configs:
-            _check_overrides(argv, name, load_config(_config_argument(argv, name)))
-        if isinstance(error, flags.UnrecognizedFlagError):
-            meant = near(error.flagname, [flag.name for flag in _own_flags()], "--")
-            raise UserError(f"unknown flag --{error.flagname}{meant}") from error
-        if isinstance(error, flags.Error):
-            raise UserError(str(error)) from error
-        raise
-    for name in configs:
-        if not isinstance(values[name].value, ConfigDict):
-            load_config(_config_argument(argv, name))
-        _check_tuples(name)
-    return rest
+        Args:
+            explain: a configuration -> a list of its fields: --help beside --config.
+        """
+        own, overrides = split_overrides(sys.argv[1:])
+        if explain and _HELP & set(own):
+            given, _ = self.parse_known_args([x for x in own if x not in _HELP])
+            self.print_help()
+            if given.config is not None:
+                print(f"\n{explain(load_config(given.config))}")
+            sys.exit(0)
+        given = self.parse_args(own)
+        if given.config is None:
+            raise UserError("--config is missing, e.g. --config configs/demo.py")
+        # A copy would not know what kind of value an empty field wants.
+        file, settings = (load_config(given.config) for _ in range(2))
+        typed = override(settings, overrides)
+        return given, Chosen(resolve(given.config), file, settings, typed)
 
 
 def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
     """Take "--config.FIELD=VALUE" out of a command's arguments.
 
+    The value may be an argument of its own; without any, a field is switched on.
+
     Returns: the other arguments, and field -> value as typed.
     """
-    mine, overrides = [], {}
+    others, overrides, waiting = [], {}, ""
     for argument in argv:
-        match = re.match(r"--config\.([\w.]+)=(.*)", argument)
-        if match:
-            overrides[match[1]] = match[2]
-        elif argument.startswith("--config."):
-            raise UserError(f"{argument}: write --config.FIELD=VALUE")
+        field, equals, value = argument.removeprefix("--config.").partition("=")
+        if argument.startswith("--config."):
+            overrides[field], waiting = value if equals else "true", field
+            waiting = "" if equals else field
+        elif waiting and not argument.startswith("--"):
+            overrides[waiting], waiting = argument, ""
         else:
-            mine.append(argument)
-    return mine, overrides
+            others, waiting = [*others, argument], ""
+    return others, overrides
 
 
-def override(config: ConfigDict, overrides: dict[str, str]) -> None:
-    """Set fields to values as typed.
+def override(config: ConfigDict, overrides: dict[str, str]) -> dict[str, Any]:
+    """Set fields to values as typed; return those values.
 
     Raises:
-        UserError: a field that the configuration has not, or an unfit value.
+        UserError: a field that the configuration has not, or an unfit value; nothing
+            has been set.
     """
-    argv = [f"--config.{field}={value}" for field, value in overrides.items()]
-    _check_overrides(argv, "config", config)
-    for field, value in overrides.items():
-        kind, _ = dict(fields(config))[field]
-        *groups, name = field.split(".")
-        group = config
-        for key in groups:
-            group = group[key]
-        parsed = PARSERS[kind].parse(value)
-        group[name] = kind(parsed) if kind is tuple else parsed
+    known = dict(fields(config))
+    values = {field: _parsed(field, typed, known) for field, typed in overrides.items()}
+    config.update_from_flattened_dict(values)
+    return values
 
 
-def _resolved(argv: list[str], configs: list[str]) -> list[str]:
-    """Return a command's arguments with the files that config flags mean."""
-    argv = list(argv)
-    for i, argument in enumerate(argv):
-        flag, equals, value = argument.partition("=")
-        if flag.lstrip("-") not in configs or not flag.startswith("-"):
-            continue
-        if equals:
-            argv[i] = f"{flag}={resolve(value)}"
-        elif i + 1 < len(argv):
-            argv[i + 1] = resolve(argv[i + 1])
-    return argv
-
-
-def _flag_of(argument: str) -> str | None:
-    """Return NAME of "--NAME" or "--NAME=value"."""
-    match = re.match(r"--?([^=]+)", argument)
-    return match[1] if match else None
-
-
-def _values_of(argv: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield name and value of "--name=value" and "--name value" alike."""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        if name := _flag_of(argument):
-            yield name, argument.split("=", 1)[1] if "=" in argument else following
-
-
-def _config_argument(argv: list[str], name: str) -> str | None:
-    return dict(_values_of(argv)).get(name, flags.FLAGS[name].default)
+def _parsed(field: str, typed: str, known: dict[str, tuple[type, Any]]) -> Any:
+    """Return the value of a field as typed on the command line."""
+    flag = f"--config.{field}"
+    if field not in known:
+        raise UserError(f"unknown config field {flag}{near(field, known, '--config.')}")
+    kind, current = known[field]
+    if isinstance(current, ConfigDict):
+        listed = ", ".join(f"{flag}.{key}" for key in current)
+        raise UserError(f"{flag} is a group; its fields: {listed}")
+    if kind not in _PARSERS:
+        raise UserError(
+            f"{flag} ({kind.__name__}) cannot be set on the command line; edit the"
+            " config file"
+        )
+    try:
+        value = kind(_PARSERS[kind](typed))
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{flag}={typed}: not a value of type {kind.__name__} (the config file has"
+            f" {current!r})"
+        ) from error
+    if kind is tuple and current:
+        kinds = {type(element) for element in current}
+        fit = kinds | {int} if float in kinds else kinds
+        if not {type(element) for element in value} <= fit:
+            names = " or ".join(sorted(kind.__name__ for kind in kinds))
+            raise UserError(
+                f"{flag}={typed}: every element must be {names} (the config file has"
+                f" {current})"
+            )
+    return value
 
 
 def own_configs() -> Path:
@@ -323,36 +297,6 @@ def _line(path: str, error: Exception) -> int | None:
     return next((f.lineno for f in reversed(frames) if f.filename == path), None)
 
 
-def _check_overrides(argv: list[str], name: str, config: ConfigDict) -> None:
-    """Raise for the first override that names no field or has an unfit value."""
-    known = dict(fields(config))
-    for flag, value in _values_of(argv):
-        prefix, _, path = flag.partition(".")
-        if prefix not in (name, f"no{name}") or not path:
-            continue
-        if path not in known:
-            meant = near(path, known, f"--{name}.")
-            raise UserError(f"unknown config field --{name}.{path}{meant}")
-        kind, current = known[path]
-        if isinstance(current, ConfigDict):
-            listed = ", ".join(f"--{name}.{path}.{key}" for key in current)
-            raise UserError(f"--{name}.{path} is a group; its fields: {listed}")
-        parser = PARSERS.get(kind)
-        if parser is None:
-            raise UserError(
-                f"--{name}.{path} ({kind.__name__}) cannot be set on the command line;"
-                " edit the config file"
-            )
-        try:
-            boolean = kind is bool and f"--{flag}={value}" not in argv
-            parser.parse("true" if boolean else value)
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f"--{name}.{path}={value}: not a value of type {kind.__name__}"
-                f" (the config file has {current!r})"
-            ) from error
-
-
 def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, tuple]]:
     """Yield the dotted path, type and value of every field, groups included."""
     for key in config:
@@ -360,23 +304,6 @@ def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, tuple]]:
         yield prefix + key, (config.get_type(key), value)
         if isinstance(value, ConfigDict):
             yield from fields(value, f"{prefix}{key}.")
-
-
-def _check_tuples(name: str) -> None:
-    """Raise if a tuple given on the command line has other types than the file's."""
-    config_flag = flags.FLAGS[name]
-    for path, value in config_flags.get_override_values(config_flag).items():
-        before = flags.FLAGS[f"{name}.{path}"].default
-        if not isinstance(value, tuple) or not before:
-            continue
-        kinds = {type(element) for element in before}
-        fit = kinds | {int} if float in kinds else kinds
-        if not {type(element) for element in value} <= fit:
-            names = " or ".join(sorted(kind.__name__ for kind in kinds))
-            raise UserError(
-                f"--{name}.{path}={','.join(map(str, value))}: every element must be"
-                f" {names} (the config file has {tuple(before)})"
-            )
 
 
 def near(word: str, known: Iterable[str], prefix: str = "") -> str:

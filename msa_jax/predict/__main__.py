@@ -137,4 +137,4 @@ def _export(given: Any) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_plain(command)
+    cli.run(command)

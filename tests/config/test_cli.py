@@ -1,12 +1,10 @@
 """A mistake on the command line is one clear line on stderr and exit code 2."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict
 
 from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
@@ -30,19 +28,20 @@ def command(tmp_path, monkeypatch, capsys):
     Path("configs").mkdir()
     Path("configs/demo.py").write_text(CONFIG)
 
-    def call(*argv, main=lambda argv: None, **kwargs):
-        values = flags.FlagValues()
-        monkeypatch.setattr(flags, "FLAGS", values)
-        sys.modules.pop("config_config", None)  # the file of the call before
+    def call(*argv, main=lambda config: None):
         monkeypatch.setattr(sys, "argv", ["prog", *argv])
-        config_flags.DEFINE_config_file("config", None, "", flag_values=values)
-        flags.DEFINE_string("workdir", None, "", flag_values=values)
-        # `_own_flags` looks under the name of the program
-        for name in ("config", "workdir"):
-            values.register_key_flag_for_module("prog", values[name])
+        chosen = []
+
+        def run():
+            parser = cli.Parser("Train.")
+            for name in ("config", "workdir"):
+                parser.add_argument(f"--{name}")
+            chosen.append(parser.parse_config()[1])
+            return main(chosen[0])
+
         with pytest.raises(SystemExit) as exit:
-            cli.run(main, **kwargs)
-        config = values["config"].value if exit.value.code == 0 else None
+            cli.run(run)
+        config = chosen[0].settings if exit.value.code == 0 else None
         return exit.value.code, capsys.readouterr().err, config
 
     return call
@@ -63,7 +62,7 @@ GOOD = "--config=configs/demo.py"
         ("--config.optim.rates=1,0.5", "optim.rates", (1.0, 0.5)),
         ("--config.optim.nesterov", "optim.nesterov", True),
         ("--config.optim.nesterov=true", "optim.nesterov", True),
-        ("--noconfig.optim.nesterov", "optim.nesterov", False),
+        ("--config.optim.nesterov=false", "optim.nesterov", False),
     ],
 )
 def test_override_is_taken(command, argument, field, value):
@@ -79,9 +78,25 @@ def test_override_and_config_as_two_words(command):
     assert config.seeds == (7, 8)
 
 
-def test_flags_from_a_file(command):
-    Path("flags.txt").write_text(f"{GOOD}\n--config.epochs=2\n")
-    assert command("--flagfile=flags.txt")[2].epochs == 2
+def test_overrides_may_come_first(command):
+    assert command("--config.epochs=3", GOOD)[2].epochs == 3
+
+
+def test_what_was_typed_is_known_beside_what_the_file_says(command):
+    seen = []
+    command(GOOD + ":other", "--config.seeds=7,8", main=seen.append)
+    [chosen] = seen
+    assert chosen.typed == {"seeds": (7, 8)} and chosen.settings.seeds == (7, 8)
+    assert chosen.file.seeds == (1111, 1112)
+    assert chosen.source == "configs/demo.py:other"
+    assert chosen.workdir("tune") == Path("runs/tune_demo_other")
+
+
+def test_a_mistake_changes_nothing():
+    config = ConfigDict({"rate": 0.1, "epochs": 4})
+    with pytest.raises(UserError):
+        cli.override(config, {"rate": "1", "epochs": "x"})
+    assert config.rate == 0.1
 
 
 def test_variant_reaches_get_config(command):
@@ -119,9 +134,8 @@ MISTAKES = [
         [GOOD, "--config.optim=3"],
         "--config.optim is a group; its fields: --config.optim.",
     ),
-    (["--config.epochs=3", GOOD], "--config.epochs=3 in argv before"),
     ([GOOD, "--wrkdir=x"], "unknown flag --wrkdir; did you mean --workdir?"),
-    ([GOOD, "--workdir"], "Missing value for flag --workdir"),
+    ([GOOD, "--workdir"], "argument --workdir: expected one argument"),
     ([GOOD, "--config.seeds", "1", "2"], "unexpected argument '2'"),
 ]
 
@@ -185,14 +199,14 @@ def test_unwanted_variant_is_one_line(command):
 
 
 def test_user_error_of_main_is_joined_to_one_line(command):
-    def main(argv):
+    def main(config):
         raise UserError("first\n  second")
 
     assert command(GOOD, main=main)[:2] == (2, "error: first second\n")
 
 
 def test_interrupt(command):
-    def main(argv):
+    def main(config):
         raise KeyboardInterrupt
 
     assert command(GOOD, main=main)[:2] == (130, "interrupted\n")
@@ -200,40 +214,23 @@ def test_interrupt(command):
 
 def test_a_bug_keeps_its_traceback(command):
     with pytest.raises(ZeroDivisionError):
-        command(GOOD, main=lambda argv: 1 // 0)
+        command(GOOD, main=lambda config: 1 // 0)
 
 
-def test_code_of_main_and_arguments(command):
-    seen = []
-    code, *_ = command(
-        GOOD, "a", "b", main=lambda argv: seen.extend(argv) or 1, arguments=True
-    )
-    assert code == 1 and seen == ["prog", "a", "b"]
+def test_code_of_main(command):
+    assert command(GOOD, main=lambda config: 1)[0] == 1
 
 
-def test_help_shows_docstring_and_own_flags_only(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        '"""Train.\n\n    python -m script --config configs/x.py\n"""\n'
-        "from absl import flags\n"
-        "from ml_collections import config_flags\n"
-        "from msa_jax.config import cli\n"
-        'config_flags.DEFINE_config_file("config", None, "what to train")\n'
-        'flags.DEFINE_string("workdir", "runs/x", "where results go")\n'
-        'if __name__ == "__main__":\n    cli.run(print)\n'
-    )
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", script, "--help"],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(root)},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Train.\n\n    python -m script --config")
-    listed = [line.split()[0] for line in done.stdout.splitlines() if "  --" in line]
-    assert listed == ["--config", "--workdir"]
-    assert "where results go (default: runs/x)" in done.stdout
+def test_help_beside_a_config_lists_its_fields(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["prog", GOOD, "--help"])
+    parser = cli.Parser("Train.\n\n    python -m script --config configs/x.py\n")
+    parser.add_argument("--config", help="what to train")
+    with pytest.raises(SystemExit) as exit:
+        parser.parse_config(lambda config: f"fields: {', '.join(config)}")
+    shown = capsys.readouterr().out
+    assert exit.value.code == 0 and "python -m script --config" in shown
+    assert "--config CONFIG  what to train" in shown
+    assert shown.endswith("fields: cut, epochs, names, optim, seeds, variant\n")
 
 
 @pytest.mark.parametrize(
@@ -254,7 +251,7 @@ def test_argparse_mistake_is_one_line(monkeypatch, capsys, argv, expected):
         parser.parse_args()
 
     with pytest.raises(SystemExit) as exit:
-        cli.run_plain(main)
+        cli.run(main)
     err = capsys.readouterr().err
     assert exit.value.code == 2
     assert err.startswith("error: ") and err.count("\n") == 1
@@ -268,7 +265,7 @@ def test_what_a_file_says_cannot_garble_the_line():
 
 def test_an_error_of_the_system_is_one_line(capsys):
     with pytest.raises(SystemExit) as stopped:
-        cli.run_plain(lambda: Path("b" * 300).stat() and 0)
+        cli.run(lambda: Path("b" * 300).stat() and 0)
     assert stopped.value.code == 2
     message = capsys.readouterr().err
     assert message.startswith("error: bbb") and "File name too long" in message

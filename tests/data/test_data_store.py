@@ -18,7 +18,7 @@ from msa_jax.ground.types import Examples
 def command(*argv: str) -> int:
     """Run prepare as the command line does; return its exit code."""
     with pytest.raises(SystemExit) as raised:
-        cli.run_plain(lambda: prepare.main(argv))
+        cli.run(lambda: prepare.main(argv))
     assert isinstance(raised.value.code, int)
     return raised.value.code
 

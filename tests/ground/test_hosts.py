@@ -86,7 +86,7 @@ def main():
             shared = hosts.share(lambda: own)
             assert shared["a"].tolist() == [0, 1, 2] and shared["b"].shape == (2, 1)
             print("met", flush=True)
-cli.run_plain(main)
+cli.run(main)
 """
 
 

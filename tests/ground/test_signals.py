@@ -27,7 +27,7 @@ def heard():
 def run(main) -> int:
     before = [signal.getsignal(n) for n, *_ in ENDS], sys.unraisablehook
     with pytest.raises(SystemExit) as raised:
-        cli.run_plain(main)
+        cli.run(main)
     assert ([signal.getsignal(n) for n, *_ in ENDS], sys.unraisablehook) == before
     assert isinstance(raised.value.code, int)
     return raised.value.code
@@ -122,7 +122,7 @@ def test_a_stopped_command_skips_the_teardown_that_may_crash():
         "kept = Crashing()\n"
         "signals.end_at_once()\n"
         "atexit.register(print, 'tidied', end='')\n"
-        "cli.run_plain(lambda: signal.raise_signal(15))"
+        "cli.run(lambda: signal.raise_signal(15))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
@@ -136,7 +136,7 @@ def test_a_second_signal_ends_at_once():
         "def main():\n"
         "  try: signal.raise_signal(15)\n"
         "  finally: signal.raise_signal(15); print('went on')\n"
-        "cli.run_plain(main)"
+        "cli.run(main)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True

@@ -35,7 +35,7 @@ def expected(tmp_path_factory, known):
 def as_command(main, capsys) -> tuple[int, str]:
     """Return the exit code and the one line of a command."""
     with pytest.raises(SystemExit) as ended:
-        cli.run_plain(main)
+        cli.run(main)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and said.startswith("error: ")
     assert isinstance(ended.value.code, int)

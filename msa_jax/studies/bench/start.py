@@ -82,4 +82,4 @@ def _wait_for_cache(cache: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_plain(main)
+    cli.run(main)
