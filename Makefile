@@ -17,7 +17,10 @@ PY := $(VENV)/bin/python
 TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile
 # Half of the time of tests is compilation: `make test` takes code that is compiled in
 # half the time and runs slower. `make test-all` takes the code that users run.
-QUICK := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+QUICK := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
+  --xla_cpu_parallel_codegen_split_count=1"
+# Tests that need the code that users run; `make test` runs them in a second call.
+EXACT = $$(grep -rl "mark.exact" tests) -m "exact and not slow"
 READY := $(VENV)/.ready
 
 .PHONY: help env demo test test-all test-durations check format hooks clean
@@ -32,7 +35,7 @@ demo: $(READY) ## train Self-MM on the built-in data, print the result table, wr
 
 test: $(READY) ## run the tests that every change needs
 	@$(QUICK) $(TESTS) -m "not slow and not exact" $(ARGS)
-	@$(TESTS) -m "exact and not slow" $(ARGS) || [ $$? = 5 ]  # none of ARGS are
+	@$(TESTS) $(EXACT) $(ARGS) || [ $$? = 5 ]  # none of ARGS are
 
 test-all: $(READY) ## run all tests, those of rare and long things, too
 	@$(TESTS) $(ARGS)
@@ -45,7 +48,7 @@ check: $(READY) ## format, lint, types, tests: what a change must pass
 	@$(PY) -m ruff check .
 	@$(PY) -m pyright --pythonpath $(PY)
 	@$(QUICK) $(TESTS) -m "not slow and not exact" $(ARGS)
-	@$(TESTS) -m "exact and not slow" $(ARGS) || [ $$? = 5 ]  # none of ARGS are
+	@$(TESTS) $(EXACT) $(ARGS) || [ $$? = 5 ]  # none of ARGS are
 
 format: $(READY) ## format the code and mend what the linter can mend
 	@$(PY) -m ruff check --fix .

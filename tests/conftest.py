@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from beartype import beartype
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 20  # CPU seconds of a test that is not marked slow, with what it sets up
@@ -40,6 +41,14 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 _STARTED = pytest.StashKey[float]()
 
 
+def annotated(function):
+    """Check calls against the signature: what `--jaxtyping-packages` decorates with.
+
+    Functions within functions have no shapes there, and are defined in every trace.
+    """
+    return function if "<locals>" in function.__qualname__ else beartype(function)
+
+
 def pytest_addoption(parser):
     """Add the option of `make test-durations`."""
     said = "write the CPU seconds of every file there"
@@ -50,6 +59,12 @@ def pytest_configure(config):
     """Keep what every file takes, where somebody asks for it."""
     if path := config.getoption("--durations-file"):
         config.pluginmanager.register(Durations(path))
+
+
+def pytest_collection_finish(session):
+    """Leave out of every later collection of garbage what importing has made."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

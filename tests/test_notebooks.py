@@ -26,18 +26,8 @@ def test_a_notebook_is_stored_without_what_it_printed(path):
     assert max(len(line) for cell in code for line in cell["source"]) < 90
 
 
-@pytest.mark.long(120)
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path,
-            id=path.stem,
-            marks=() if path.stem == "first_run" else pytest.mark.slow,
-        )
-        for path in NOTEBOOKS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path):
     why = "nbclient and ipykernel are not installed: pip install -e '.[dev]'"
     nbclient = pytest.importorskip("nbclient", reason=why)

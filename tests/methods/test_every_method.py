@@ -152,7 +152,8 @@ def test_what_is_read_is_what_the_configuration_says(name):
     networks, moved = {}, set()
     for words in ("", *PAPERS[name].variants):
         c = tiny.small(PAPERS[name], words)
-        networks.setdefault(make(c).model, (words, c))
+        of_network = names(shapes(make(c).model)), config.reads(c)
+        networks.setdefault(str(of_network), (words, c))
     for words, c in networks.values():
         method, key = make(c), jax.random.key(0)
         params = shapes(method.model)

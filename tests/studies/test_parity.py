@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -83,8 +84,13 @@ INPUTS |= {
 }
 
 
+@cache
+def replay(name, precision):
+    return replay_file(GOLDENS / f"{name}.npz", (precision,))
+
+
 def replayed(name, precision):
-    done = replay_file(GOLDENS / f"{name}.npz", (precision,))
+    done = replay(name, precision)
     assert done is not None and done.rows
     assert [row for row in done.rows if not row.passed] == []
     if name in INPUTS:
@@ -152,7 +158,7 @@ def test_wrong_projections_of_reversed_pairs_fail(monkeypatch):
 
 def test_rows_cover_every_expected_array():
     """No expected array of the training file is left out of the comparison."""
-    done = replay_file(GOLDENS / "selfmm_train.npz", ("float64",))
+    done = replay("selfmm_train", "float64")
     assert done is not None
     compared = {r.quantity.replace("w_after/", "w_after/Model.") for r in done.rows}
     with np.load(GOLDENS / "selfmm_train.npz") as z:

@@ -231,8 +231,22 @@ def hasty():
 
 @pytest.mark.long(60)
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("stages", ["out clean loss grad", "dropped steps"])
-@pytest.mark.parametrize("path", SCHEMA_2, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("path", "stages"),
+    [
+        pytest.param(
+            path,
+            stages,
+            id=f"{path.stem}-{stages.split()[0]}",
+            # Their cells and steps are those of other files.
+            marks=pytest.mark.slow
+            if path.stem in ("mfm", "graph_mfn") and "steps" in stages
+            else (),
+        )
+        for path in SCHEMA_2
+        for stages in ("out clean loss grad", "dropped steps")
+    ],
+)
 def test_what_public_classes_and_trainers_computed(path, stages):
     """In two halves; float32, optimised, at once: `python -m msa_jax.parity`."""
     with np.load(path) as z:

@@ -158,7 +158,6 @@ class Replay:
         """Loss, its gradient, and running statistics of a training pass."""
         batch, drawn = self._training_batch(), self._drawn("loss/draw/")
 
-        @jax.jit
         def objective(params):
             variables = self.variables | {"params": params} | drawn
             key = jax.random.key(0)
@@ -166,7 +165,7 @@ class Replay:
             loss, parts = self.method.loss(outputs, batch, self.labels)
             return loss, (outputs, parts, after)
 
-        both = jax.value_and_grad(objective, has_aux=True)
+        both = jax.jit(jax.value_and_grad(objective, has_aux=True))
         (loss, (outputs, parts, after)), grad = both(self.variables["params"])
         self._add("loss/total", loss)
         self._parts(parts, "loss/part/")
