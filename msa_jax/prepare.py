@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
-from msa_jax.config.cli import Parser, one_line, run_plain
+from msa_jax.config.cli import Parser, one_line, run
 from msa_jax.ground.callable_module import let_call
 from msa_jax.ground.errors import UserError
 
@@ -371,4 +371,4 @@ def _print(
 let_call(__name__, prepare)
 
 if __name__ == "__main__":
-    run_plain(main)
+    run(main)

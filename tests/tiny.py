@@ -189,13 +189,14 @@ def _takes(paper: Paper, config, path: str, value: int) -> bool:
     return True
 
 
-def used(function, *given) -> Any:
-    """Say of every leaf of `given` whether what is returned depends on it.
+def used(program, *given) -> Any:
+    """Say of every leaf of `given` whether what a program returns depends on it.
 
-    Read from the traced program: nothing is compiled.
+    Args:
+        program: from `jax.make_jaxpr` of a function of `given`.
     """
-    program = jax.make_jaxpr(function)(*given).jaxpr
-    _, read = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
+    outputs = [True] * len(program.jaxpr.outvars)
+    _, read = partial_eval.dce_jaxpr(program.jaxpr, outputs)
     return jax.tree.unflatten(jax.tree.structure(given), read)
 
 

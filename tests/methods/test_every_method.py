@@ -48,6 +48,7 @@ def made_up(n: int, seed: int = 0) -> Split:
 
 TRAIN = made_up(N)
 BATCH = gather(TRAIN, jnp.arange(ROWS))
+KEY = jax.random.key(0)
 PADDED = gather(TRAIN, jnp.array([3, 1, 4, *[N] * (ROWS - REAL)]))
 
 
@@ -93,24 +94,26 @@ def losses(method: Method, outputs: Outputs, batch: Batch, labels):
     return sum(value for value, _ in each), [parts for _, parts in each]
 
 
+def variables_for(model, batch: Batch):
+    """Return the shapes of a network's parameters and running statistics."""
+    start = partial(model.init, train=False)
+    return jax.eval_shape(start, jax.random.key(0), batch)
+
+
+@cache
+def variables(model):
+    """Return them for the batch that most tests take."""
+    return variables_for(model, BATCH)
+
+
+def shapes(model):
+    return variables(model)["params"]
+
+
 @cache
 def statistics(model) -> dict[str, Any]:
-    start = partial(model.init, train=False)
-    every = jax.eval_shape(start, jax.random.key(0), BATCH)
-    kept = {name: tree for name, tree in every.items() if name != "params"}
+    kept = {name: tree for name, tree in variables(model).items() if name != "params"}
     return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), kept)
-
-
-def shapes_for(model, batch: Batch):
-    """Return the shapes of a network's parameters."""
-    start = partial(model.init, train=False)
-    return jax.eval_shape(start, jax.random.key(0), batch)["params"]
-
-
-@cache
-def shapes(model):
-    """Return them for the batch that most tests take."""
-    return shapes_for(model, BATCH)
 
 
 @paper
@@ -140,7 +143,8 @@ def test_parameters_are_as_many_as_published(name, words):
     c = PAPERS[name].config(words)
     c.text.encoder = "features"
     method = make(c)
-    params = shapes_for(method.model, dataclasses.replace(BATCH, **arrays))
+    wide_batch = dataclasses.replace(BATCH, **arrays)
+    params = variables_for(method.model, wide_batch)["params"]
     groups = optim.group_labels(params, method.groups)
     trained = jax.tree.map(lambda x, g: x.size if g != "frozen" else 0, params, groups)
     assert sum(jax.tree.leaves(trained)) == PAPERS[name].parameters[words]
@@ -155,16 +159,18 @@ def test_what_is_read_is_what_the_configuration_says(name):
         of_network = names(shapes(make(c).model)), config.reads(c)
         networks.setdefault(str(of_network), (words, c))
     for words, c in networks.values():
-        method, key = make(c), jax.random.key(0)
+        method = make(c)
         params = shapes(method.model)
-        reads, batch, _ = tiny.used(partial(apply, method), params, BATCH, key)
+        program, _ = traced(method.model, method.streams)
+        reads, batch, _ = tiny.used(program, params, PADDED, KEY)
         seen = {m for m in MODALITIES if getattr(batch, m)}
         assert seen == set(config.reads(c)), words
         absent = set(MODALITIES) - seen
         assert not any(getattr(batch, f"{m}_length") for m in absent), words
         gone = {m: jnp.zeros((ROWS, 1, 1)) for m in absent}  # nor does its width count
-        without = dataclasses.replace(BATCH, **gone)
-        tiny.assert_same_shapes(shapes_for(method.model, without), params)
+        if gone:
+            without = variables_for(method.model, dataclasses.replace(BATCH, **gone))
+            tiny.assert_same_shapes(without["params"], params)
         assert not batch.label and not batch.index
         assert batch.valid == bool(statistics(method.model)), words  # of valid rows
         idle = {
@@ -205,11 +211,11 @@ def test_every_choice_of_every_field_is_built(name):
 
 
 @cache
-def learnt(model, streams: tuple[str, ...]) -> Outputs:
-    """Return the shapes of what a network puts out in training."""
+def traced(model, streams: tuple[str, ...]) -> tuple[Any, Outputs]:
+    """Return a network in training as a program, and the shapes of what it puts out."""
     method = Method(None, model, None, None, streams=streams)  # type: ignore[arg-type]
-    run = partial(apply, method)
-    return jax.eval_shape(run, shapes(model), PADDED, jax.random.key(0))
+    trace = jax.make_jaxpr(partial(apply, method), return_shape=True)
+    return trace(shapes(model), PADDED, KEY)
 
 
 def build(c: ConfigDict, words: str) -> None:
@@ -224,7 +230,7 @@ def build(c: ConfigDict, words: str) -> None:
         return value, labels, after, error, method.label_values(after)
 
     values = jax.tree.map(jnp.float32, methods.traced_values(c))
-    given = learnt(make(c).model, make(c).streams), values, jax.random.key(0)
+    given = traced(make(c).model, make(c).streams)[1], values, KEY
     value, labels, after, error, _ = jax.eval_shape(run, *given)
     assert value.shape == () and error.shape == (ROWS,), words
     tiny.assert_same_shapes(after, labels)
