@@ -175,7 +175,7 @@ class Run:
         alone = isinstance(samples, str | Mapping)
         given = [samples] if alone else list(samples)
         values = ({"text": x} if isinstance(x, str) else x for x in given)
-        items = list(reading.read_objects(values, self._predictor.intake))
+        items = list(reading.read_objects(values, self._predictor.preparation))
         lines: list[dict[str, Any]] = []
         if all(item.error is None for item in items):
             size = 1 if len(items) == 1 else self._predictor.size

@@ -241,7 +241,7 @@ def test_only_the_sandboxed_process_imports_the_pickle_reader():
 
 def test_answering_runs_nothing_that_it_reads():
     for name, tree in TREES.items():
-        if not name.startswith(("msa_jax.predict", "msa_jax.data.intake")):
+        if not name.startswith(("msa_jax.predict", "msa_jax.data.preparation")):
             continue
         called = {
             getattr(node.func, "id", getattr(node.func, "attr", None))

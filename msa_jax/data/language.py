@@ -7,12 +7,10 @@ the encoder's tokeniser would never write, and Chinese against not Chinese.
 
 import numpy as np
 
-from msa_jax.data import Dataset
 from msa_jax.data.findings import chinese_share, is_chinese
-from msa_jax.data.intake import Tokenizer, Unread
 from msa_jax.data.known import KNOWN
-from msa_jax.text.as_json import definition
-from msa_jax.text.encoders import Encoder
+from msa_jax.data.store import Dataset
+from msa_jax.text.tokens import Tokenizer, Unread
 
 # Measured with MiniLM, whose vocabulary is bert-base-uncased's: the 1447 training
 # sentences of CMU-MOSI have no [UNK] and 6 % of their words in pieces. A sentence each:
@@ -28,31 +26,24 @@ _TEXTS = 1000  # whose ids are looked at
 _ADVICE = "choose weights of their language, --config.text.weights=FOLDER."
 
 
-def doubt(dataset: Dataset, text: np.ndarray, encoder: Encoder) -> list[str]:
-    """Say that the pretrained text encoder is not one of the training texts.
+def doubt(dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
+    """Say that a pretrained text encoder is not one of the training texts.
 
     Args:
-        dataset: whose name, card and transcripts may tell the language.
-        text: train's token ids, mask and segments [n, 3, t], as the run reads them.
-        encoder: the run's; without a tokeniser nothing is said.
+        dataset: train's "text" is token ids, mask and segments [n, 3, t], as the run
+            reads them; name, card and transcripts may tell the language.
+        tokenizer: the encoder's.
 
     Returns: one line, or none.
     """
-    tokenizer = _tokenizer(encoder)
-    if tokenizer is None:
-        return []
+    text = dataset.splits["train"].text
+    assert text is not None
     line = (
         _not_read(tokenizer.unread(text))
         or _other_language(dataset, tokenizer)
         or _other_ids(dataset, text, tokenizer)
     )
     return [line] if line else []
-
-
-def _tokenizer(encoder: Encoder) -> Tokenizer | None:
-    """Return the tokeniser; None of an encoder that has no language yet."""
-    found = definition(encoder.tokenizer) if encoder.pretrained else None
-    return None if found is None else Tokenizer(found)
 
 
 def _not_read(found: Unread) -> str:

@@ -72,7 +72,7 @@ def answer(predictor: "Predictor", source: str, target: str) -> "Counts":
     from msa_jax.predict.opening import items_of, refuse_binary
     from msa_jax.predict.reading import read_lines
 
-    found = predictor.intake
+    found = predictor.preparation
     if "-" not in (source, target) and Path(target).exists():
         if Path(source).exists() and Path(source).samefile(target):
             raise UserError(f"--output {target} is the input")

@@ -19,7 +19,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.methods import network
 from msa_jax.runs import checkpoint, workdir
-from msa_jax.training.inputs import Inputs, make_inputs
+from msa_jax.training.splits import Inputs, make_inputs
 from msa_jax.training.train_state import make_mesh
 
 
@@ -66,7 +66,7 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
     inputs = make_inputs(dataset, settings)
     if (folder / workdir.MODEL).is_file():  # older runs have none
         then = workdir.read_json(folder / workdir.MODEL).get("frozen_sha256")
-        require_same_encoder(folder, settings, then, inputs.intake.frozen_sha256)
+        require_same_encoder(folder, settings, then, inputs.preparation.frozen_sha256)
     label_range = tuple(dataset.card["label_range"])
     method = methods.make(settings, inputs.encoder.module, label_range)
     frozen = _read_selection(folder, results)

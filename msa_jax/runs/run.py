@@ -28,9 +28,9 @@ from msa_jax.runs import records, resume, saver, shuffled_test, workdir
 from msa_jax.runs.progress import TrainingProgress
 from msa_jax.runs.writer import Writer
 from msa_jax.training import loop, train
-from msa_jax.training.inputs import Inputs, make_inputs
 from msa_jax.training.loop import Epoch, Saved, Tally
 from msa_jax.training.program import Program, make_program
+from msa_jax.training.splits import Inputs, make_inputs
 from msa_jax.training.train import Fitted, Trained
 from msa_jax.training.train_state import describe_mesh, make_mesh
 

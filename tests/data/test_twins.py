@@ -10,7 +10,7 @@ from msa_jax.data.card import content_sha256
 from msa_jax.data.known import KNOWN
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
-from msa_jax.training import inputs
+from msa_jax.training import splits
 
 
 def shapes(examples) -> dict[str, tuple]:
@@ -141,10 +141,10 @@ def test_results_of_synthetic_data_say_so(tmp_path):
     config.text.weights = "random"
     config.text.random_vocabulary = 30522
     data = load("synthetic_tiny", tmp_path)
-    notes = inputs.make_inputs(data, config).notes
+    notes = splits.make_inputs(data, config).notes
     assert notes[0].startswith("SYNTHETIC data: synthetic_tiny was made by this pro")
     real = data._replace(card=data.card | {"synthetic": False})
-    assert not any("SYNTH" in note for note in inputs.make_inputs(real, config).notes)
+    assert not any("SYNTH" in note for note in splits.make_inputs(real, config).notes)
 
 
 def test_sims_twin_has_the_metrics_of_sims(tmp_path, capsys):

@@ -19,8 +19,8 @@ from msa_jax.data import load
 from msa_jax.ground import hosts
 from msa_jax.ground.types import TrainState
 from msa_jax.training import train
-from msa_jax.training.inputs import make_inputs
 from msa_jax.training.loop import Saved
+from msa_jax.training.splits import make_inputs
 from msa_jax.training.train_state import make_mesh
 
 TOLERANCE, OF_LABELS = 5e-5, 2e-4

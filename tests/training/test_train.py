@@ -15,7 +15,7 @@ from msa_jax.data import load
 from msa_jax.methods import network
 from msa_jax.text import packing
 from msa_jax.training import nonfinite, train
-from msa_jax.training.inputs import make_inputs
+from msa_jax.training.splits import make_inputs
 from msa_jax.training.train_state import make_mesh
 
 # Measured on CPU, predictions and u-labels of 5 epochs: a seed alone 0, vmapped 5e-7.

@@ -43,7 +43,7 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
     from msa_jax.data.batches import gather
     from msa_jax.ground.backend import set_up_jax
     from msa_jax.methods import network
-    from msa_jax.training.inputs import make_inputs
+    from msa_jax.training.splits import make_inputs
 
     set_up_jax(settings.precision)
     dataset = load(settings.data.name, data_dir)

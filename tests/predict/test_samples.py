@@ -5,15 +5,36 @@ import json
 import numpy as np
 import pytest
 
-from msa_jax.data import intake
-from msa_jax.data.intake import Sample
+from msa_jax.data import preparation
 from msa_jax.data.scaling import column_statistics
 from msa_jax.ground.errors import UserError
-from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS, UNK, WORDS
+from msa_jax.predict.samples import (
+    UNREAD,
+    Sample,
+    missing,
+    prepare_samples,
+    tokenizer_of,
+)
+from msa_jax.text.tokens import Tokenizer
+from msa_jax.training.splits import make_inputs
+from tests.preparations import (
+    CLS,
+    FEATURES,
+    SENTENCES,
+    SEP,
+    TOKENS,
+    UNK,
+    WORDS,
+    dataset,
+    in_steps,
+    opened,
+    settings,
+    with_text,
+)
 
 
 def prepared(*samples, of=SENTENCES):
-    made = intake.prepare(of, intake.make_tokenizer(of), samples)
+    made = prepare_samples(of, tokenizer_of(of), samples)
     return made.arrays, made.notes
 
 
@@ -28,22 +49,22 @@ def test_missing_modalities_are_one_step_of_zeros():
     np.testing.assert_array_equal(arrays["audio"].sum((1, 2)), [0, 4])
     np.testing.assert_array_equal(arrays["vision_length"], [1, 1])
     assert notes == [[], []] and not arrays["vision"].any()
-    assert intake.missing(SENTENCES, Sample("a")) == ["audio", "vision"]
+    assert missing(SENTENCES, Sample("a")) == ["audio", "vision"]
     without = SENTENCES._replace(reads=("text", "vision"))
-    assert intake.missing(without, Sample("a")) == ["vision"]
+    assert missing(without, Sample("a")) == ["vision"]
 
 
 @pytest.mark.parametrize("of", [SENTENCES, TOKENS, FEATURES])
 def test_what_is_not_read_is_one_zero_and_noted(of):
     of = of._replace(reads=("audio",))
-    given = Sample(intake.UNREAD, np.ones((2, 2), np.float32), intake.UNREAD)
+    given = Sample(UNREAD, np.ones((2, 2), np.float32), UNREAD)
     arrays, notes = prepared(given, Sample(audio=given.audio), of=of)
     for array in arrays.values():
         np.testing.assert_array_equal(array[0], array[1])
     assert arrays["audio"][0, :2].all() and not arrays["vision"].any()
     said = ["this run does not read text", "this run does not read vision"]
     assert notes == [said, []]
-    assert intake.missing(of, given) == []
+    assert missing(of, given) == []
 
 
 def test_what_is_longer_than_the_runs_longest_is_cut():
@@ -90,11 +111,11 @@ def test_front_padding_and_alignment():
 
 
 @pytest.mark.parametrize("of", [SENTENCES, TOKENS, FEATURES])
-def test_an_intake_survives_its_json(of):
+def test_a_preparation_survives_its_json(of):
     columns = column_statistics(np.float32([[[0.1, 2], [1 / 3, 2]]]), np.array([2]))
     of = of._replace(columns={"audio": columns})
-    text = json.dumps(intake.to_json(of))
-    back = intake.from_json(json.loads(text), of.tokenizer)
+    text = json.dumps(preparation.to_json(of))
+    back = preparation.from_json(json.loads(text), of.tokenizer)
     for ours, theirs in zip(of.columns["audio"], back.columns["audio"], strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert back._replace(columns={}) == of._replace(columns={})
@@ -111,18 +132,18 @@ def test_an_intake_survives_its_json(of):
         {"columns": {"audio": dict.fromkeys(("mean", "std", "low", "high"), [1.0])}},
     ],
 )
-def test_a_damaged_intake_is_one_line(change):
-    value = intake.to_json(SENTENCES) | change
+def test_a_damaged_preparation_is_one_line(change):
+    value = preparation.to_json(SENTENCES) | change
     with pytest.raises(UserError, match="^model.json: does not say what a run reads"):
-        intake.from_json(value, SENTENCES.tokenizer)
+        preparation.from_json(value, SENTENCES.tokenizer)
 
 
-def test_no_intake_at_all():
+def test_no_preparation_at_all():
     for value in (None, [], 3, {"schema": 1}):
         with pytest.raises(UserError, match="does not say what a run reads"):
-            intake.from_json(value, None)
+            preparation.from_json(value, None)
     with pytest.raises(UserError, match="tokenizer.json: cannot be read"):
-        intake.Tokenizer({"model": {"type": "Nothing"}})
+        Tokenizer({"model": {"type": "Nothing"}})
 
 
 @pytest.mark.parametrize(
@@ -157,3 +178,56 @@ def test_a_sentence_in_pieces_is_noted():
     assert notes[0] == [
         "80 % of the text's words are not in the text encoder's vocabulary"
     ]
+
+
+def rows_of(split, i):
+    """Return a split's sample as a caller would give it: without padding."""
+    lengths = {m: getattr(split, f"{m}_length")[i] for m in ("audio", "vision")}
+    rows = {m: getattr(split, m)[i, :n] for m, n in lengths.items()}
+    if split.transcript is not None:
+        return Sample(str(split.transcript[i]), **rows)
+    n = split.text_length[i]
+    ids = split.text.dtype.kind == "i"
+    return Sample(split.text[i, :, :n] if ids else split.text[i, :n], **rows)
+
+
+@pytest.mark.parametrize("kind", ["sentences", "tokens", "features"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"standardise": "train"},
+        {"standardise": "train", "padding": "front"},
+        {"standardise": "train", "aligned": True},
+    ],
+)
+def test_a_sample_to_come_is_prepared_as_a_whole_split_was(kind, changes):
+    """Training prepares arrays of all samples, prediction one after the other."""
+    length = np.array([3, 1, 2, 4])
+    x = np.random.default_rng(0).normal(3, 2, (4, 8, 6)).astype(np.float32)
+    tokens = np.stack([np.full((4, 4), 5), np.arange(4) < length[:, None]] * 2, 1)[
+        :, :3
+    ]
+    tokens = (tokens * (np.arange(4) < length[:, None])[:, None]).astype(np.int32)
+    features = x[:, :4] * (np.arange(4) < length[:, None])[:, :, None]
+    data = {
+        "sentences": dataset,
+        "tokens": lambda: with_text(tokens),
+        "features": lambda: with_text(features),
+    }[kind]()
+    config = settings(text__max_tokens=5)
+    config.text.encoder = "features" if kind == "features" else "bert"
+    config.data.update(changes)
+    if changes.get("aligned"):
+        data = in_steps(data, 5 if kind == "sentences" else 4)
+    inputs = make_inputs(data, config)
+    for name, split in opened(inputs).items():
+        examples = data.splits[name]
+        given = [rows_of(examples, i) for i in range(4)]
+        fitted = inputs.preparation
+        arrays = prepare_samples(fitted, tokenizer_of(fitted), given).arrays
+        assert arrays.keys() == set(preparation.FIELDS)
+        for field, array in arrays.items():
+            wanted = getattr(split, field)
+            assert array.dtype == wanted.dtype
+            np.testing.assert_array_equal(array, wanted, field)
