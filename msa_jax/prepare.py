@@ -354,7 +354,7 @@ def _print(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from msa_jax.data.card_text import card_markdown
+    from msa_jax.data.card import card_markdown
 
     console = Console()
     text = card_markdown(card)  # may hold names from the file: none garbles a terminal

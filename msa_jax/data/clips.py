@@ -1,4 +1,4 @@
-"""Layouts that keep one record per clip: MISA's, MAG-BERT's and TBJE's."""
+"""Layouts that keep one record per clip: MISA's, MAG-BERT's, TBJE's, MMSA-FET's."""
 
 import re
 from collections import Counter
@@ -12,6 +12,7 @@ from msa_jax.data.checks import (
     check_ids,
     check_sizes,
     empty_split,
+    listed,
     name_splits,
     odd_ones,
     shown,
@@ -22,12 +23,14 @@ from msa_jax.data.columns import (
     is_nothing,
     numbers,
     sentence,
+    sentences,
     strings,
     text,
 )
 from msa_jax.ground.errors import UserError
 
 EMOTIONS = 6
+_SEQUENCES = ("audio", "vision", "text", "text_bert")  # of one clip
 ORDER = (
     "emotions: their order is taken to be happy, sad, anger, surprise, disgust, fear"
 )
@@ -425,3 +428,59 @@ def join_emotions(layout: Layout, names: list[str], values: np.ndarray) -> Layou
 def _plain_id(name: Any) -> str:
     """Write video[3] and video$_$3 alike."""
     return re.sub(r"\[(\d+)\]$", r"_\1", str(name)).replace("$_$", "_")
+
+
+def is_one_clip(tree: Any) -> bool:
+    """Tell whether this is a dict of sequences without splits."""
+    return isinstance(tree, dict) and bool({*_SEQUENCES} & tree.keys())
+
+
+def from_one_clip(trees: Mapping[str, Any], budget: Budget) -> Layout:
+    """Turn the contents of one file, by its name, into a layout of one row.
+
+    What `predict` answers: a dict of audio, vision and text [steps, width], text_bert
+    [tokens, 3] or [3, tokens], and the tool's settings, without label and split. A clip
+    is as long as its arrays: nothing of one that stands alone is padding.
+
+    Raises:
+        UserError: it holds no clip, or sequences of another shape.
+
+    Source: github.com/thuiar/MMSA-FET, FeatureExtractionTool.run_single.
+    """
+    ((stem, tree),) = trees.items()
+    if not is_one_clip(tree):
+        keys = listed(tree) if isinstance(tree, dict) else type(tree).__name__
+        raise UserError(
+            "a pickle, but not of one clip, a dict of audio, vision, text or text_bert "
+            f"as MMSA-FET writes it; found: {keys or 'nothing'}"
+        )
+    table: dict[str, Any] = {"id": [stem]}
+    for key in _SEQUENCES:
+        if tree.get(key) is not None:
+            array = _sequence(key, tree[key], budget)
+            if len(array):  # a face that is never seen: the modality is missing
+                table[key] = array[None]
+                if key != "text_bert":  # its mask says how long it is
+                    table[f"{key}_length"] = np.array([len(array)])
+    said = tree.get("raw_text")
+    if isinstance(said, np.ndarray):
+        said = said.reshape(-1)
+    elif not isinstance(said, list | tuple):
+        said = [said]
+    said = " ".join(sentences("raw_text", said, budget)).strip()
+    if said:
+        table["transcript"] = [said]
+    unused = [str(key) for key in tree if key not in table and key != "raw_text"]
+    return Layout("one clip of MMSA-FET", {"clip": table}, (), tuple(unused))
+
+
+def _sequence(key: str, value: Any, budget: Budget) -> np.ndarray:
+    """Return [steps, width], of tokens [3, tokens]."""
+    array = one_array(key, numbers(key, value, budget))
+    if array.ndim == 3 and len(array) == 1:
+        array = array[0]
+    if array.ndim != 2:
+        raise UserError(f"'{key}' has shape {array.shape}, not [steps, width]")
+    if key == "text_bert" and len(array) != 3 and array.shape[1] == 3:
+        return array.T
+    return array

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.data import pickled_arrays
+from msa_jax.data import pickled
 from msa_jax.data.checks import check_sizes, check_transcripts, odd_ones, shown
 from msa_jax.ground.errors import UserError
 
@@ -156,12 +156,12 @@ def strings(key: str, value: Any, budget: Budget) -> list[str]:
 
 def text(value: str | bytes | memoryview) -> str:
     """Return one string as text."""
-    return value if isinstance(value, str) else pickled_arrays.text(bytes(value))
+    return value if isinstance(value, str) else pickled.text(bytes(value))
 
 
 def kind(value: Any) -> str:
     """Name what is there in place of numbers or strings."""
-    if isinstance(value, pickled_arrays.Other):
+    if isinstance(value, pickled.Other):
         return f"an array of dtype {value.dtype}"
     return "None" if value is None else type(value).__name__
 

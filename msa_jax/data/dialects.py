@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import clips, one_clip, pickled_arrays
+from msa_jax.data import clips, pickled
 from msa_jax.data.checks import (
     RANKS,
     SPLITS,
@@ -91,7 +91,7 @@ def _recognise_one(tree: Any, budget: Budget, text: str | None) -> Layout:
         raise UserError(f"no known layout: {_short(tree)}; {_KNOWN}")
     found = name_splits(tree)[0].values()
     if not found:
-        if one_clip.is_one(tree):
+        if clips.is_one_clip(tree):
             raise UserError(
                 "features without splits (one clip of MMSA-FET?): train, valid and "
                 "test are needed, each with labels; a finished run answers one clip: "
@@ -304,4 +304,4 @@ def _short(tree: Any) -> str:
         return f"a dict with keys {listed(tree)}" if tree else "an empty dict"
     if isinstance(tree, list | tuple | str | set):
         return f"a {kind(tree)} of {len(tree)}"
-    return kind(tree) if isinstance(tree, pickled_arrays.Other) else f"a {kind(tree)}"
+    return kind(tree) if isinstance(tree, pickled.Other) else f"a {kind(tree)}"

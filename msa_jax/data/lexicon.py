@@ -1,4 +1,4 @@
-"""Graded English words and phrases from which the built-in sentences are composed.
+"""Graded words and phrases from which made-up sentences are composed.
 
 Written for this project; the grades are ours, from -3 (very negative) to 3.
 """
@@ -124,3 +124,25 @@ NEUTRAL = (
 )
 JOINED_EQUALLY = ("and", "and also", "plus")
 JOINED_TO_SECOND = ("but", "yet", "however")  # the second clause weighs double
+
+# twins of Chinese data sets
+CHINESE_SUBJECTS = (
+    "这个故事",
+    "他的表演",
+    "这件事情",
+    "今天的安排",
+    "她的态度",
+    "这个地方",
+)
+CHINESE_OPENERS = ("", "", "我觉得", "说实话", "其实")
+CHINESE_JOINTS = ("，而且", "，所以", "，你看")
+# what is said of a subject, from -1 (very negative) to 1
+CHINESE_PHRASES = {
+    -1.0: ("太糟糕了", "让人绝望", "真可怕"),
+    -0.6: ("很无聊", "令人失望", "很讨厌"),
+    -0.2: ("不太好", "有点慢", "不够清楚"),
+    0.0: ("很普通", "和以前一样", "就是这样"),
+    0.2: ("还可以", "还不错", "挺安静"),
+    0.6: ("很好", "很有趣", "让人高兴"),
+    1.0: ("太棒了", "非常精彩", "让人感动"),
+}

@@ -1,8 +1,7 @@
 """Read pickles in a child process that can do little, and hand back plain arrays.
 
-The child has limits on memory, time and file size, an empty environment, a scratch
-folder to work in and, where the kernel has Landlock, no right to write elsewhere, to
-execute or to connect. What it hands back are .npy files; nothing is unpickled here, and
+The child has limits on memory, time and file size, an empty environment and a scratch
+folder to work in. What it hands back are .npy files; nothing is unpickled here, and
 nothing here imports what runs there, `sandboxed`.
 """
 
@@ -19,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.data import checks, scratch
+from msa_jax.data import checks
+from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 
 MAX_FILE = 32 << 30
@@ -40,7 +40,6 @@ class Found(NamedTuple):
     layout: str
     assumptions: tuple[str, ...]
     unused: tuple[str, ...]
-    write_protected: bool | None = None  # by the kernel; None if no pickle was read
 
 
 class Limits(NamedTuple):
@@ -91,7 +90,6 @@ def read(
                 found["layout"],
                 tuple(found["assumptions"]),
                 tuple(found["unused"]),
-                found["write_protected"],
             ),
         )
 
@@ -116,16 +114,11 @@ def _answered(
     size = sum(file.stat().st_size for file in files)
     if size > MAX_FILE:
         raise UserError(f"{files[0]}: larger than {MAX_FILE >> 30} GiB")
-    place = Path(tempfile.gettempdir())
-    scratch.sweep(_PREFIX, place)
-    folder, lock = scratch.create(_PREFIX, place)
-    try:
+    parent = Path(tempfile.gettempdir())
+    lock.sweep(_PREFIX, parent)
+    with lock.scratch(_PREFIX, parent) as folder:
         _run_child(files, request, folder, limits or limits_for(size))
         yield _collect(folder)
-    finally:
-        scratch.remove(folder)
-        if lock is not None:
-            os.close(lock)
 
 
 def _run_child(
@@ -136,7 +129,6 @@ def _run_child(
     )  # the child notices when `held` closes, with this process
     request = request | {
         "scratch": str(folder),
-        "parent": os.getpid(),
         "lifeline": lifeline,
         "limits": limits,
         "path": [os.path.abspath(part) for part in sys.path],

@@ -1,11 +1,13 @@
 """What runs in `sandbox`'s child process: pickles in, .npy files out.
 
-Everything is imported before rights are given up.
+It has no rights to give up but its memory and time: what it reads, it never runs.
 """
 
 import json
+import os
 import resource
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,6 @@ from msa_jax.data import (
     clips,
     columns,
     dialects,
-    landlock,
-    lifeline,
-    one_clip,
     state_dicts,
     unpickle,
 )
@@ -26,7 +25,10 @@ from msa_jax.ground.errors import UserError
 
 def child(request: dict) -> int:
     """Read the files of a request into .npy files; runs in the child process."""
-    lifeline.die_with(request["parent"], request["lifeline"])
+    end_with_parent = threading.Thread(
+        target=_end_at_its_end, args=(request["lifeline"],), daemon=True
+    )
+    end_with_parent.start()
     limits, folder = Limits(*request["limits"]), Path(request["scratch"])
     budget = columns.Budget(limits.budget)
     # a second of grace: at the hard limit it would be SIGKILL, which says nothing
@@ -37,7 +39,6 @@ def child(request: dict) -> int:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
-    protected = landlock.restrict_to(folder)
     several = len(request["files"]) > 1
     where = ""
     try:
@@ -50,22 +51,22 @@ def child(request: dict) -> int:
             where = f"{file}: " if several else ""
             if file.stem in trees:
                 raise UserError(f"another pickle here is called '{file.stem}', too")
-            trees[file.stem], rest = unpickle.read(file)
+            trees[file.stem], rest = unpickle.read_pickle(file)
             if rest:
                 notes.append(f"{file.name}: {rest} bytes after the pickle are not read")
         where = f"{Path(request['files'][0]).parent}: " if several else ""
         if request["wanted"] == "one_clip":
-            layout = one_clip.recognise(trees, budget)
+            layout = clips.from_one_clip(trees, budget)
         else:
             layout = dialects.recognise(trees, budget, request["text"])
         if request["emotions"]:
             where = f"{request['emotions']}: "
-            tree, _ = unpickle.read(Path(request["emotions"]))
+            tree, _ = unpickle.read_pickle(Path(request["emotions"]))
             names, values = clips.emotions_of(tree, budget)
             layout = clips.join_emotions(layout, names, values)
         notes = [*layout.assumptions, *notes]
         notes += columns.write(layout, folder, budget)
-        found = Found(layout.name, tuple(notes), layout.unused, protected)
+        found = Found(layout.name, tuple(notes), layout.unused)
         (folder / "found.json").write_text(json.dumps(found._asdict()))
         return 0
     except UserError as error:
@@ -80,6 +81,12 @@ def child(request: dict) -> int:
         line = f"no known layout ({type(error).__name__}: {error})"
     sys.stdout.buffer.write(f"{where}{line}".encode("utf-8", "replace"))
     return MISTAKE
+
+
+def _end_at_its_end(pipe: int) -> None:
+    """End this process at the end of a pipe that the parent alone can write to."""
+    os.read(pipe, 1)
+    os._exit(1)
 
 
 def _write_weights(file: Path, folder: Path, budget: columns.Budget) -> list[str]:

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import containers, pickled_tensors, unpickle
+from msa_jax.data import containers, pickled, unpickle
 from msa_jax.data.columns import Budget
-from msa_jax.data.pickled_tensors import STORAGES, Tensor
+from msa_jax.data.pickled import STORAGES, Tensor
 from msa_jax.ground.errors import UserError
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # of the old format
@@ -148,5 +148,5 @@ def _arrays(
         for name in names:
             tensor = tensors[name]
             budget.spend(name, 8 * math.prod(tensor.shape))
-            found[name] = pickled_tensors.array(tensor, content)
+            found[name] = pickled.tensor_array(tensor, content)
     return {name: found[name] for name in tensors}

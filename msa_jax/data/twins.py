@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data import lexicon_cn, synthetic, twin_emotions
+from msa_jax.data import lexicon, synthetic
 from msa_jax.data.checks import SPLITS
 from msa_jax.data.known import KNOWN, WORD_VECTOR, Features, Known
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.names import EMOTIONS
 from msa_jax.ground.types import Examples
 
 VERSION = 1  # raise when the contents change
@@ -43,6 +44,30 @@ _WORD_SCALE = 0.4  # deviation of a column of word vectors
 _FIRST_WORD = 1000  # BERT's smaller ids are brackets, letters and unused
 _VOCABULARY = {"en": 30522, "cn": 21128}
 _CLS, _SEP = 101, 102
+# Share of samples that show each, in the order of `EMOTIONS`.
+# Source: CMU-MOSEI; surprise, disgust, fear as in docs/metrics.md, others second-hand.
+EMOTION_SHARES = (0.52, 0.25, 0.21, 0.10, 0.17, 0.08)
+# How each goes with sentiment: correlation of what lies under it with the label.
+_WITH_LABEL = np.array([0.5, -0.4, -0.45, 0.0, -0.45, -0.2])
+_HIGHEST, _GRID = 3.0, 3  # three raters gave 0 to 3
+_EMOTION_FADE = 0.4  # an intensity of k/3 occurs exp(-.4 k) as often
+_EMOTION_BLUR = (
+    1.5  # deviation of what one modality adds to an emotion that has deviation 1
+)
+
+_OF_EMOTIONS = (
+    "emotions: "
+    + ", ".join(
+        f"{e} {100 * p:.0f} %" for e, p in zip(EMOTIONS, EMOTION_SHARES, strict=True)
+    )
+    + " of each split; those of surprise, disgust and fear are MOSEI's, the others "
+    "second-hand. Intensities k/3 up to 3 are taken to occur "
+    f"exp(-{_EMOTION_FADE} k) as often",
+    "emotions: taken to go with sentiment (happy up; sad, anger, disgust, fear down) "
+    "and to be independent otherwise; audio, vision and word vectors show each with "
+    f"noise of {_EMOTION_BLUR} deviations of their own, token ids and sentences only "
+    "what goes with sentiment",
+)
 
 
 class Twin(NamedTuple):
@@ -147,6 +172,44 @@ def _ids(rng: np.random.Generator, n: int, video: int) -> tuple[np.ndarray, int]
     return np.array(ids[:n]), video
 
 
+class Emotions(NamedTuple):
+    """What was felt, and what people wrote down of it.
+
+    felt: [n, 6], deviation about 1; the highest are those that show.
+    intensity: [n, 6] float32, 0 to 3.
+    """
+
+    felt: np.ndarray
+    intensity: np.ndarray
+
+
+def draw_emotions(rng: np.random.Generator, strength: np.ndarray) -> Emotions:
+    """Draw emotions for labels.
+
+    Args:
+        strength: [n], labels divided by the highest there can be.
+    """
+    n = len(strength)
+    spread = strength / max(float(np.std(strength)), 1e-6)
+    rest = np.sqrt(1 - _WITH_LABEL**2)
+    felt = spread[:, None] * _WITH_LABEL + rng.normal(0, 1, (n, 6)) * rest
+    intensity = np.zeros((n, 6), np.float32)
+    levels = np.arange(1, round(_HIGHEST * _GRID) + 1)
+    weights = np.exp(-_EMOTION_FADE * levels)
+    for e, share in enumerate(EMOTION_SHARES):
+        count = int(np.clip(round(share * n), 1, n - 1))  # both answers in every split
+        strongest = np.argsort(-felt[:, e], kind="stable")[:count]
+        values = np.sort(rng.choice(levels, count, p=weights / weights.sum()))[::-1]
+        intensity[strongest, e] = values / _GRID
+    return Emotions(felt.astype(np.float32), intensity)
+
+
+def _seen(rng: np.random.Generator, felt: np.ndarray) -> np.ndarray:
+    """Return what one modality shows of emotions, [n, 6] float32, deviation about 1."""
+    noise = rng.normal(0, _EMOTION_BLUR, felt.shape)
+    return ((felt + noise) / np.hypot(1, _EMOTION_BLUR)).astype(np.float32)
+
+
 class _Look(NamedTuple):
     """What columns of a modality look like: their scale, offset, and what they carry.
 
@@ -185,7 +248,7 @@ class _Look(NamedTuple):
         self,
         rng: np.random.Generator,
         strength: np.ndarray,
-        emotions: twin_emotions.Emotions | None,
+        emotions: Emotions | None,
     ) -> np.ndarray:
         """Return the shift of every sample's columns, [n, d]."""
         told = strength[:, None]
@@ -193,7 +256,7 @@ class _Look(NamedTuple):
             noise = rng.normal(0, self.blur, told.shape)
             told = told + noise.astype(np.float32)
         if emotions is not None:
-            told = np.hstack([told, twin_emotions.seen(rng, emotions.felt)])
+            told = np.hstack([told, _seen(rng, emotions.felt)])
         return told @ self.carried
 
 
@@ -214,7 +277,7 @@ def _split(
     tokens[0] = known.tokens  # so that the shapes are those of the published files
     fields: dict = {"transcript": None, "text": None, "text_length": None}
     # Only where there are any: twins without keep their bits.
-    emotions = twin_emotions.draw(rng, strength) if known.emotions else None
+    emotions = draw_emotions(rng, strength) if known.emotions else None
     if text == "sentences":
         fields["transcript"] = _sentences(rng, known.language, strength, tokens - 2)
     elif text == "features":
@@ -293,13 +356,32 @@ def _sentences(
     lines = []
     for wanted, most in zip(strength, words, strict=True):
         if language == "cn":
-            lines.append(lexicon_cn.compose(rng, float(wanted), int(most)))
+            lines.append(_compose_chinese(rng, float(wanted), int(most)))
             continue
         line, _ = synthetic.compose(rng, 3 * float(wanted), (1, 40))
         while len(line.split()) < most:
             line += " " + synthetic.compose(rng, 3 * float(wanted), (1, 40))[0]
         lines.append(" ".join(line.split()[: max(most, 1)]))
     return np.array(lines)
+
+
+def _compose_chinese(rng: np.random.Generator, wanted: float, characters: int) -> str:
+    """Compose a sentence whose phrases are graded around `wanted`, in [-1, 1].
+
+    Clauses are added while it is shorter than `characters`; then it is cut to that.
+    """
+    grades = np.array(list(lexicon.CHINESE_PHRASES))
+    sentence = lexicon.CHINESE_OPENERS[rng.integers(len(lexicon.CHINESE_OPENERS))]
+    while True:
+        grade = grades[np.abs(grades - rng.normal(wanted, 0.2)).argmin()]
+        phrases = lexicon.CHINESE_PHRASES[float(grade)]
+        sentence += lexicon.CHINESE_SUBJECTS[
+            rng.integers(len(lexicon.CHINESE_SUBJECTS))
+        ]
+        sentence += phrases[rng.integers(len(phrases))]
+        if len(sentence) >= characters:
+            return sentence[: max(characters, 1)]
+        sentence += lexicon.CHINESE_JOINTS[rng.integers(len(lexicon.CHINESE_JOINTS))]
 
 
 def _assumptions(name: str, aligned: bool, text: str) -> tuple[str, ...]:
@@ -337,6 +419,6 @@ def _assumptions(name: str, aligned: bool, text: str) -> tuple[str, ...]:
         f"audio and vision: noise around a constant per column; {frames}",
         f"text, audio and vision carry the label weakly (about {_CARRIED} of a "
         "deviation): how hard the real task is cannot be told from here",
-        *(twin_emotions.ASSUMPTIONS if KNOWN[name].emotions else ()),
+        *(_OF_EMOTIONS if KNOWN[name].emotions else ()),
         *doubts.get(name, ()),
     )

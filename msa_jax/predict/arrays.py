@@ -35,7 +35,7 @@ def read_arrays(path: Path, preparation: Preparation) -> Iterator[Item]:
 
 
 def read_clip(path: Path, preparation: Preparation) -> Iterator[Item]:
-    """Return the sample that a pickle of one clip holds; see `data.one_clip`.
+    """Return the sample that a pickle of one clip holds; see `clips.from_one_clip`.
 
     A sandboxed process reads the pickle; the arrays that it hands back are all that
     comes here.

@@ -77,7 +77,7 @@ def test_every_container_has_its_line(tmp_path, name):
     data, wanted = FILES[name]
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(UserError) as error:
-        unpickle.read(tmp_path / "x")
+        unpickle.read_pickle(tmp_path / "x")
     assert wanted in str(error.value) and "\n" not in str(error.value)
 
 

@@ -9,8 +9,9 @@ from test_data_plain import N, present, save, small, tokens
 
 from msa_jax import prepare
 from msa_jax.config import cli
-from msa_jax.data import builder, lexicon, load, plain, scratch, store, synthetic
+from msa_jax.data import builder, lexicon, load, plain, store, synthetic
 from msa_jax.data.card import content_sha256
+from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples
 
@@ -193,7 +194,7 @@ def test_what_killed_processes_left_is_swept_away(tmp_path, capsys):
     folder = tmp_path / "d"
     for name in (".small.dead", ".small.busy", ".small2.dead"):
         (folder / name / "small").mkdir(parents=True)
-    busy = scratch.lock(folder / ".small.busy")  # by a process that lives: this one
+    busy = lock.lock_folder(folder / ".small.busy")  # by a process that lives: this one
     assert busy is not None
     assert prepare_small(tmp_path) == 0
     assert names(folder) == [".small.busy", ".small2.dead", "small"]
@@ -207,15 +208,15 @@ def test_what_killed_processes_left_is_swept_away(tmp_path, capsys):
 
 
 def test_scratch_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    lock, seen = scratch.lock, []
+    lock_folder, seen = lock.lock_folder, []
 
     def too_late(folder, **kwargs):
         seen.append(folder)
         if len(seen) == 1:
             folder.rmdir()
-        return lock(folder, **kwargs)
+        return lock_folder(folder, **kwargs)
 
-    monkeypatch.setattr(scratch, "lock", too_late)
+    monkeypatch.setattr(lock, "lock_folder", too_late)
     with store._scratch("x", tmp_path) as folder:
         assert folder.is_dir() and len(seen) == 2
     assert names(tmp_path) == []

@@ -2,8 +2,6 @@
 
 import csv
 import pickle
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 from layouts import SPLITS, Arrays, every, mult
 from test_data_plain import N, alone, save, small, tokens, without
 
-from msa_jax.data import checks, findings, folder, landlock, plain, sandbox, sources
+from msa_jax.data import checks, findings, folder, plain, sandbox, sources
 from msa_jax.ground.errors import UserError
 
 
@@ -235,42 +233,16 @@ def test_names_too_long_for_a_file_are_refused(tmp_path):
     assert len(folder.read_folder(tmp_path).arrays["id"]) == 1
 
 
-@pytest.mark.parametrize("protected", [True, False])
-def test_the_card_tells_how_a_pickle_was_read(tmp_path, monkeypatch, protected):
-    read = sandbox.read
-    (tmp_path / "x.pkl").write_bytes(
-        pickle.dumps({n: mult(a) for n, a in every().items()})
-    )
-    with read([tmp_path / "x.pkl"]) as (_, found):
-        works = found.write_protected
-    assert works is landlock_works()
-    start = sandbox._START
-    if not protected:
-        start = start.replace(
-            "sys.exit",
-            "from msa_jax.data import landlock; "
-            "landlock.restrict_to = lambda folder: False; sys.exit",
-        )
-    monkeypatch.setattr(sandbox, "_START", start)
+def test_the_card_tells_how_a_pickle_was_read(tmp_path):
+    tree = {n: mult(a) for n, a in every().items()}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(tree))
     with sources.read(tmp_path / "x.pkl") as (_, found):
-        answer = "yes" if works and protected else "no, this system has none"
         assert found.assumptions[-1] == (
-            "pickles: read in a sandbox: memory, time and file-size limits; kernel "
-            f"write protection: {answer}"
+            "pickles: read in a sandbox: memory, time and file-size limits"
         )
     save(tmp_path / "x.npz", small())
     with sources.read(tmp_path / "x.npz") as (_, found):
         assert found.assumptions == ()
-
-
-def landlock_works() -> bool:
-    """Ask in a process of its own: the answer cannot be taken back."""
-    code = (
-        "import pathlib, sys, tempfile; from msa_jax.data import landlock; "
-        "sys.exit(not landlock.restrict_to(pathlib.Path(tempfile.mkdtemp())))"
-    )
-    here = Path(landlock.__file__).parents[1]
-    return subprocess.run([sys.executable, "-c", code], cwd=here).returncode == 0
 
 
 def test_large_files_may_unfold_less_in_proportion():

@@ -203,10 +203,10 @@ def test_flipped_bytes_end_in_arrays_or_one_line(file, form):
 def test_features_are_still_read_without_tensors(file):
     file.write_bytes(torch.pickled(state()))
     with pytest.raises(UserError, match="holds PyTorch tensors"):
-        unpickle.read(file)
+        unpickle.read_pickle(file)
     file.write_bytes(b"\x80\x02(" + torch.word("storage") + b"tQ.")
     with pytest.raises(UserError, match="persistent id"):
-        unpickle.read(file)
+        unpickle.read_pickle(file)
 
 
 def test_a_child_reads_them_whatever_they_are_called(file):

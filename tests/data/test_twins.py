@@ -5,7 +5,7 @@ import pytest
 from test_data_plain import present
 from test_data_store import command
 
-from msa_jax.data import known, load, twin_emotions, twins
+from msa_jax.data import known, load, twins
 from msa_jax.data.card import content_sha256
 from msa_jax.data.known import KNOWN
 from msa_jax.ground.errors import UserError
@@ -204,7 +204,7 @@ def test_twins_with_emotions_have_word_vectors(name, expected):
 def test_emotions_occur_as_often_as_published():
     rng = np.random.default_rng(0)
     strength = rng.uniform(-1, 1, 1000)
-    felt, intensity = twin_emotions.draw(rng, strength)
+    felt, intensity = twins.draw_emotions(rng, strength)
     assert (intensity > 0).sum(axis=0).tolist() == [520, 250, 210, 100, 170, 80]
     # whole thirds up to 3; what is felt most is written down as strongest
     np.testing.assert_allclose(3 * intensity, np.round(3 * intensity), atol=1e-6)
@@ -214,7 +214,7 @@ def test_emotions_occur_as_often_as_published():
         assert (np.diff(intensity[order, e]) >= 0).all()
     happy, sad, *_ = [np.corrcoef(strength, column)[0, 1] for column in felt.T]
     assert 0.4 < happy < 0.6 and -0.5 < sad < -0.3
-    few = twin_emotions.draw(rng, strength[:2]).intensity > 0
+    few = twins.draw_emotions(rng, strength[:2]).intensity > 0
     assert (few.sum(axis=0) == 1).all()  # both answers, however few samples
 
 
@@ -222,7 +222,7 @@ def test_every_modality_shows_emotions_weakly():
     """One modality: correlation 1 / sqrt(1 + 1.5^2) with what is felt, three: more."""
     rng = np.random.default_rng(1)
     felt = rng.normal(size=(4000, 6)).astype(np.float32)
-    one, two, three = (twin_emotions.seen(rng, felt)[:, 3] for _ in range(3))
+    one, two, three = (twins._seen(rng, felt)[:, 3] for _ in range(3))
     alone = np.corrcoef(one, felt[:, 3])[0, 1]
     assert alone == pytest.approx(1 / np.hypot(1, 1.5), abs=0.05)
     assert np.corrcoef(one + two + three, felt[:, 3])[0, 1] > alone + 0.15
