@@ -98,7 +98,7 @@ def prepare(
     if made is not None and (errors := _errors(made.card)):
         raise UserError(errors)
     _write(args, made)
-    return store.load(name, where)
+    return store.load_dataset(name, where)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -239,7 +239,7 @@ def _write(args: argparse.Namespace, made: _Made | None) -> tuple[Path, bool]:
     how: dict[str, Any] = {"overwrite": args.overwrite, "page": _page}
     if made is None:
         return store.make_synthetic(args.name, args.data_dir, **how)
-    return store.write(*made, args.data_dir, **how)
+    return store.write_dataset(*made, args.data_dir, **how)
 
 
 def _check_flags(args: argparse.Namespace) -> None:
@@ -278,7 +278,7 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
         source = {"folder": one_line(file.resolve().name), "sha256": own.sha256}
         return splits, notes, source | {"layout": "folder of clips"} | chosen
     emotions = Path(args.emotions) if args.emotions else None
-    with sources.read(file, emotions, args.text) as (arrays, found):
+    with sources.open_source(file, emotions, args.text) as (arrays, found):
         try:
             splits, notes = plain.to_splits(arrays, label_range, padding, args.text)
         except UserError as error:
@@ -298,7 +298,7 @@ def _twin(args: argparse.Namespace) -> tuple:
     from msa_jax.data.plain import Notes
     from msa_jax.ground.names import MODALITIES
 
-    twin = twins.make(
+    twin = twins.make_twin(
         args.name, aligned=args.aligned, samples=args.samples, text=args.text
     )
     padding = Padding("back", "given", 0, 0)
@@ -321,7 +321,7 @@ def _page(card: Mapping) -> str:
 
 
 def _say_page(path: Path) -> None:
-    """Say where the card is drawn; `load` makes built-in sets without a page."""
+    """Say where the card is drawn; built-in sets may have been made without a page."""
     from msa_jax.data import store
     from msa_jax.report import card_page
 

@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     plan = search.plan(space, frozen, _SEARCH.value, _TRIALS.value, _SEED.value)
     folder = workdir.open_workdir(Path(_WORKDIR.value or _default_workdir()))
     set_up_jax(frozen.precision)
-    from msa_jax.data import load, store
+    from msa_jax.data import load_dataset, store
     from msa_jax.studies.tune.searching import Asked, search_and_write
 
     asked = Asked(
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
         lanes=_LANES.value,
     )
     where = store.data_dir(frozen.data.dir)
-    found = search_and_write(asked, load(frozen.data.name, where), folder)
+    found = search_and_write(asked, load_dataset(frozen.data.name, where), folder)
     best = found["best"]
     print(f"{found['budget']['sentence']}; test was not read")
     print(f"best: trial {best['trial']}, validation loss {best['score']:.4f}")

@@ -166,7 +166,7 @@ def kind(value: Any) -> str:
     return "None" if value is None else type(value).__name__
 
 
-def write(layout: Layout, folder: Path, budget: Budget) -> tuple[str, ...]:
+def write_columns(layout: Layout, folder: Path, budget: Budget) -> tuple[str, ...]:
     """Write each plain key as one .npy, sequences padded at the back.
 
     Returns: notes about lengths that the file did not give.

@@ -180,7 +180,7 @@ def fit(
         columns=columns,
         padding=config.data.padding,
         aligned=aligned,
-        encoder=as_json.settings(encoder.module) if bert else None,
+        encoder=as_json.encoder_settings(encoder.module) if bert else None,
         frozen_sha256=state_hash(encoder.params, None) if frozen else None,
         tokenizer=tokenizer,
     )

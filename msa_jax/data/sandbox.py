@@ -58,7 +58,7 @@ def limits_for(size: int) -> Limits:
 
 
 @contextlib.contextmanager
-def read(
+def read_pickles(
     files: Sequence[Path],
     emotions: Path | None = None,
     limits: Limits | None = None,

@@ -65,7 +65,7 @@ def child(request: dict) -> int:
             names, values = clips.emotions_of(tree, budget)
             layout = clips.join_emotions(layout, names, values)
         notes = [*layout.assumptions, *notes]
-        notes += columns.write(layout, folder, budget)
+        notes += columns.write_columns(layout, folder, budget)
         found = Found(layout.name, tuple(notes), layout.unused)
         (folder / "found.json").write_text(json.dumps(found._asdict()))
         return 0
@@ -94,7 +94,7 @@ def _write_weights(file: Path, folder: Path, budget: columns.Budget) -> list[str
 
     Returns: the names.
     """
-    tensors = state_dicts.read(file, budget)
+    tensors = state_dicts.read_state_dict(file, budget)
     for i, tensor in enumerate(tensors.values()):
         np.save(folder / f"{i}.npy", tensor)
     return list(tensors)

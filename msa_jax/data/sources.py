@@ -16,7 +16,7 @@ _PICKLES = (".pkl", ".pickle", ".p")
 
 
 @contextlib.contextmanager
-def read(
+def open_source(
     path: Path, emotions: Path | None = None, text: str | None = None
 ) -> Iterator[tuple[dict[str, np.ndarray], Found]]:
     """Yield the plain arrays of a source; they live until the context is left.
@@ -44,7 +44,7 @@ def read(
             raise UserError("--emotions goes with pickles; an .npz holds 'emotion'")
         yield plain.read_npz(path), Found("plain .npz", (), ())
         return
-    with sandbox.read(files, emotions, text=text) as (arrays, found):
+    with sandbox.read_pickles(files, emotions, text=text) as (arrays, found):
         line = "pickles: read in a sandbox: memory, time and file-size limits"
         yield arrays, found._replace(assumptions=(*found.assumptions, line))
 

@@ -27,7 +27,7 @@ MAX_PICKLE = 64 << 20  # bytes of the tensors' names and places
 _WHOLE = "was it fully downloaded?"
 
 
-def read(path: Path, budget: Budget) -> dict[str, np.ndarray]:
+def read_state_dict(path: Path, budget: Budget) -> dict[str, np.ndarray]:
     """Read a state dict: the name of each tensor -> an array of its own.
 
     Args:

@@ -86,7 +86,7 @@ def dataset_path(name: str, data_dir: str | Path) -> Path:
     return Path(data_dir) / name / VERSION
 
 
-def write(
+def write_dataset(
     splits: Mapping[str, Examples],
     card: Mapping,
     data_dir: str | Path,
@@ -116,7 +116,7 @@ def write(
         texts["card.html"] = page(json.loads(texts["card.json"]))
     try:
         with _scratch(card["name"], parent) as folder:
-            built = builder.build(card["name"], splits, folder)
+            built = builder.build_files(card["name"], splits, folder)
             for name, text in texts.items():
                 (built / name).write_text(text, "utf-8")
             path.parent.mkdir(exist_ok=True)
@@ -253,7 +253,7 @@ def absent(name: str, data_dir: str | Path, flag: str = "--config.data.name") ->
     )
 
 
-def load(name: str, data_dir: str | Path) -> Dataset:
+def load_dataset(name: str, data_dir: str | Path) -> Dataset:
     """Load a data set, exactly as it was prepared; built-in sets are made if missing.
 
     Sequences are padded with zeros to the longest of all splits. The content is
@@ -291,7 +291,11 @@ def _read_splits(path: Path, card: Mapping) -> dict[str, Examples]:
         if card[modality] is not None and "length" in card[modality]
     }
     return {
-        split: _fill(builder.read(path, split), builder.count(path, split), longest)
+        split: _fill(
+            builder.read_split(path, split),
+            builder.count_examples(path, split),
+            longest,
+        )
         for split in SPLITS
     }
 
@@ -363,7 +367,7 @@ def make_synthetic(
         if read_card(path).get("source") == source:
             return path, False
         overwrite = True  # made by another version of this package
-    splits = synthetic.make(name)
+    splits = synthetic.make_splits(name)
     padding = Padding("back", "given", 0, 0)
     card = make_card(
         name,
@@ -373,4 +377,4 @@ def make_synthetic(
         label_range=(-3.0, 3.0),
         metrics="mosi",
     )
-    return write(splits, card, data_dir, overwrite=overwrite, page=page)
+    return write_dataset(splits, card, data_dir, overwrite=overwrite, page=page)

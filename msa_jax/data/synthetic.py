@@ -48,7 +48,7 @@ class Signal(NamedTuple):
     offset: np.ndarray  # [d]
 
 
-def make(name: str, seed: int = SEED) -> dict[str, Examples]:
+def make_splits(name: str, seed: int = SEED) -> dict[str, Examples]:
     """Compose the set of this name; the same seed gives the same bits."""
     size = SIZES[name]
     rng = np.random.default_rng([seed, VERSION])

@@ -78,7 +78,7 @@ class Twin(NamedTuple):
     text: str  # "tokens", "sentences" or "features"
 
 
-def make(
+def make_twin(
     name: str,
     *,
     aligned: bool = False,

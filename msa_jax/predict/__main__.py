@@ -122,7 +122,7 @@ def _open(given: Any) -> "Predictor":
 def _live(given: Any) -> Any:
     from msa_jax.predict import model  # jax and all the methods: slow to import
 
-    return model.start(Path(given.workdir), given.data_dir, given.seed)
+    return model.open_configured(Path(given.workdir), given.data_dir, given.seed)
 
 
 def _export(given: Any) -> int:

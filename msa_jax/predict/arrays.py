@@ -43,7 +43,7 @@ def read_clip(path: Path, preparation: Preparation) -> Iterator[Item]:
     Raises:
         UserError: the file as a whole cannot be read.
     """
-    with sandbox.read([path], one_clip=True) as (arrays, _):
+    with sandbox.read_pickles([path], one_clip=True) as (arrays, _):
         items = list(_rows(path, arrays, preparation))
     if items[0].error is not None:
         raise UserError(f"{path}: {items[0].error}")

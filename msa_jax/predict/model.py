@@ -74,7 +74,7 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
     if frozen is None and found.text != FEATURES:
         if found.encoder is None:
             raise UserError(f"{folder / workdir.MODEL}: names no text encoder")
-        module = as_json.module(
+        module = as_json.make_encoder(
             found.encoder, settings.text.implementation, settings.precision
         )
     method = methods.make(settings, module, found.label_range)
@@ -87,7 +87,9 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
     return live
 
 
-def start(folder: Path, data_dir: str | None = None, seed: int | None = None) -> Live:
+def open_configured(
+    folder: Path, data_dir: str | None = None, seed: int | None = None
+) -> Live:
     """Open a finished run in a process that computes as the run did.
 
     Args, Raises: as of `open_live`.

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from msa_jax import methods
-from msa_jax.data import Dataset, load, store
+from msa_jax.data import Dataset, load_dataset, store
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, StillSealed, recall
 from msa_jax.ground.errors import UserError
@@ -60,7 +60,7 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
     """
     results, settings = read_results(folder), read_config(folder)
     where = store.data_dir(data_dir or settings.data.dir)
-    dataset = load(settings.data.name, where)
+    dataset = load_dataset(settings.data.name, where)
     advice = "point --data_dir at the data it was trained on"
     workdir.require_same_data(folder, results, dataset.name, dataset.card, advice)
     inputs = make_inputs(dataset, settings)

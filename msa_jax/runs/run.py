@@ -96,7 +96,7 @@ def load(settings: FrozenConfigDict, change: Callable[[Inputs], Inputs]) -> Read
         change: what else is done to the inputs.
     """
     where = store.data_dir(settings.data.dir)
-    dataset = data.load(settings.data.name, where)
+    dataset = data.load_dataset(settings.data.name, where)
     inputs = change(make_inputs(dataset, settings))
     layout = settings.mesh
     mesh = make_mesh(layout.devices, layout.data, len(settings.seeds))

@@ -26,7 +26,7 @@ NUMBERS = (
 NAMES = ("hidden_act", "position_embedding_type")
 
 
-def settings(module: nn.Module) -> dict[str, Any] | None:
+def encoder_settings(module: nn.Module) -> dict[str, Any] | None:
     """Return what a config.json would say of a BERT, None of another module.
 
     The same for both implementations; `module` reads it.
@@ -39,7 +39,9 @@ def settings(module: nn.Module) -> dict[str, Any] | None:
     return None
 
 
-def module(values: dict[str, Any], implementation: str, precision: str) -> nn.Module:
+def make_encoder(
+    values: dict[str, Any], implementation: str, precision: str
+) -> nn.Module:
     """Make the encoder that `settings` described; it has no weights of its own.
 
     Args:

@@ -66,7 +66,7 @@ class Packed(NamedTuple):
     place: Int[Array, "s b t"]
 
 
-def plan(length: Int[Array, " b"], width: int) -> Plan:
+def plan_rows(length: Int[Array, " b"], width: int) -> Plan:
     """Lay sentences into rows: the longest first, each where least room is left.
 
     Args:
@@ -160,7 +160,7 @@ def by_size(sizes: Sizes | None, function: Callable[..., Any]) -> Callable[..., 
         tokens = _split(batch.text, sizes.shards)
         length = jnp.where(batch.valid, batch.text[:, 1].sum(-1), 0)
         length = _split(length, sizes.shards)
-        plans = jax.vmap(partial(plan, width=sizes.width))(length)
+        plans = jax.vmap(partial(plan_rows, width=sizes.width))(length)
         number = (largest(plans.count.max()) > jnp.asarray(sizes.rows)).sum()
 
         def packed(rows: int, batch: Batch, *others: Any) -> Any:
@@ -174,7 +174,7 @@ def by_size(sizes: Sizes | None, function: Callable[..., Any]) -> Callable[..., 
     return run
 
 
-def describe(sizes: Sizes, padded: int) -> str:
+def size_note(sizes: Sizes, padded: int) -> str:
     """Say in a sentence what was chosen; `padded`: steps of the padded text."""
     if not sizes.rows:
         return "Text is not packed: sentences fill their batches as they are."
@@ -205,7 +205,7 @@ def _split(x: Array, shards: int) -> Array:
     return x.reshape(shards, -1, *x.shape[1:])
 
 
-def choose(
+def choose_sizes(
     splits: dict[str, Split], batch_size: int, *, shards: int = 1, together: int = 1
 ) -> Sizes:
     """Choose the sizes that cost least on random batches of "train".
@@ -227,7 +227,7 @@ def choose(
     length = np.asarray(splits["train"].text_length)
     rng = np.random.default_rng(0)
     drawn = rng.choice(length, (DRAWS * together * shards, batch_size // shards))
-    count = jax.jit(jax.vmap(lambda x: plan(x, width).count))(drawn)
+    count = jax.jit(jax.vmap(lambda x: plan_rows(x, width).count))(drawn)
     count = np.asarray(count).reshape(DRAWS, -1).max(axis=1)
     # In tokens, per shard; a batch that fits no number of rows stays padded.
     full = batch_size // shards * padded

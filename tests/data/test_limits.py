@@ -23,7 +23,7 @@ def one_line(arrays: Arrays) -> str:
 
 def pickled(path: Path, tree: Arrays) -> str:
     path.write_bytes(pickle.dumps(tree))
-    with pytest.raises(UserError) as error, sources.read(path):
+    with pytest.raises(UserError) as error, sources.open_source(path):
         pass
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -146,7 +146,7 @@ def test_tokens_of_any_number_type_keep_their_values(kind, tmp_path):
     for split in tree.values():  # unsigned differences wrap: no front padding is seen
         split["text_bert"] = np.repeat(tokens()[:1].astype(kind), len(split["id"]), 0)
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(tree))
-    with sources.read(tmp_path / "x.pkl") as (found, _):
+    with sources.open_source(tmp_path / "x.pkl") as (found, _):
         np.testing.assert_array_equal(found["text_bert"][0], tokens()[0])
 
 
@@ -211,7 +211,7 @@ def test_a_folder_of_very_many_pickles_is_one_line(tmp_path):
     for i in range(1500):
         (tmp_path / f"{i:04d}{'x' * 200}.pkl").write_bytes(pickle.dumps(i))
     with pytest.raises(UserError, match="0004x+ and 1495 more: expected train"):
-        with sources.read(tmp_path):
+        with sources.open_source(tmp_path):
             pass
 
 
@@ -219,7 +219,7 @@ def test_two_pickles_of_one_name_are_refused(tmp_path):
     for name in ("train.pkl", "train.p"):
         (tmp_path / name).write_bytes(pickle.dumps(1))
     with pytest.raises(UserError, match="train.pkl: another pickle.*'train', too"):
-        with sources.read(tmp_path):
+        with sources.open_source(tmp_path):
             pass
 
 
@@ -236,12 +236,12 @@ def test_names_too_long_for_a_file_are_refused(tmp_path):
 def test_the_card_tells_how_a_pickle_was_read(tmp_path):
     tree = {n: mult(a) for n, a in every().items()}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(tree))
-    with sources.read(tmp_path / "x.pkl") as (_, found):
+    with sources.open_source(tmp_path / "x.pkl") as (_, found):
         assert found.assumptions[-1] == (
             "pickles: read in a sandbox: memory, time and file-size limits"
         )
     save(tmp_path / "x.npz", small())
-    with sources.read(tmp_path / "x.npz") as (_, found):
+    with sources.open_source(tmp_path / "x.npz") as (_, found):
         assert found.assumptions == ()
 
 

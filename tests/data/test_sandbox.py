@@ -43,14 +43,14 @@ def write(folder: Path, data: bytes | None = None) -> Path:
 
 
 def refused(file: Path, limits: sandbox.Limits | None = None) -> str:
-    with pytest.raises(UserError) as error, sandbox.read([file], limits=limits):
+    with pytest.raises(UserError) as error, sandbox.read_pickles([file], limits=limits):
         pass
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
 def test_arrays_come_out_and_the_scratch_folder_goes(tmp_path, scratch):
-    with sandbox.read([write(tmp_path)]) as (arrays, found):
+    with sandbox.read_pickles([write(tmp_path)]) as (arrays, found):
         assert (
             arrays["audio"].shape == (7, 3, 2) and type(arrays["audio"]) is np.ndarray
         )
@@ -158,7 +158,10 @@ def test_sources_that_are_no_files(tmp_path):
         ("empty", "no .pkl"),
         ("missing", "no such file"),
     ):
-        with pytest.raises(UserError, match=wanted), sources.read(tmp_path / name):
+        with (
+            pytest.raises(UserError, match=wanted),
+            sources.open_source(tmp_path / name),
+        ):
             pass
 
 
@@ -177,7 +180,7 @@ def test_flipped_bytes_end_in_arrays_or_one_line(tmp_path, scratch):
         broken = bytearray(data)
         broken[rng.integers(len(data))] = rng.integers(256)
         try:
-            with sandbox.read([write(tmp_path, bytes(broken))]):
+            with sandbox.read_pickles([write(tmp_path, bytes(broken))]):
                 pass
         except UserError as error:
             assert "\n" not in str(error)
@@ -190,7 +193,7 @@ from pathlib import Path
 from msa_jax.data import sandbox
 tempfile.tempdir = sys.argv[1]
 sandbox._START = sandbox._START.replace("sys.exit", sys.argv[2] + "; sys.exit")
-with sandbox.read([Path(sys.argv[3])]):
+with sandbox.read_pickles([Path(sys.argv[3])]):
     pass
 """
 WAITS = (
@@ -214,7 +217,7 @@ def test_the_child_dies_with_its_parent_and_the_next_one_tidies_up(tmp_path, scr
     parent.wait()
     assert number and ends(int(number))
     assert len(list(scratch.iterdir())) == 1
-    with sandbox.read([file]):
+    with sandbox.read_pickles([file]):
         assert len(list(scratch.iterdir())) == 1
     assert list(scratch.iterdir()) == []
 

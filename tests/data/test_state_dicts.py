@@ -23,7 +23,7 @@ def file(tmp_path) -> Path:
 
 def read(file: Path, content: bytes, budget: int = 1 << 20):
     file.write_bytes(content)
-    return state_dicts.read(file, Budget(budget))
+    return state_dicts.read_state_dict(file, Budget(budget))
 
 
 def refused(file: Path, content: bytes, **budget: int) -> str:
