@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from msa_jax.config import reads
+from msa_jax.ground.array_rules import largest, move
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Batch, Split
 
@@ -36,6 +38,21 @@ class Sizes(NamedTuple):
     width: int
     rows: tuple[int, ...]
     shards: int = 1
+
+
+def why_not(settings: Any) -> str:
+    """Say why a run's text cannot be packed, whatever its method; "" where it can."""
+    text = settings.text
+    if "text" not in reads(settings):
+        return f"packs text, which {settings.method} does not read here"
+    for name, needed in (
+        ("encoder", "bert"),
+        ("finetune", True),
+        ("implementation", "own"),
+    ):
+        if text[name] != needed:
+            return f"needs config.text.{name} = {needed!r}, not {text[name]!r}"
+    return ""
 
 
 class Plan(NamedTuple):
@@ -121,32 +138,6 @@ def unpack(hidden: Float[Array, "s r w h"], text: Packed) -> Float[Array, "b t h
     )
 
 
-@jax.custom_vjp
-def move(x: Array, place: Array, source: Array) -> Array:
-    """Return x[place], 0 where that lies outside; `source` is the way back.
-
-    Gathers both ways: the automatic backward pass is a scatter, slow on a CPU.
-
-    Args:
-        x: rows [n, ...].
-        place: which rows to take; n or more: none.
-        source: the other way round: which place has row i.
-    """
-    del source
-    return x.at[place].get(mode="fill", fill_value=0)
-
-
-def _move_forward(x, place, source):
-    return move(x, place, source), (place, source)
-
-
-def _move_backward(both, gradient):
-    return move(gradient, *both[::-1]), None, None
-
-
-move.defvjp(_move_forward, _move_backward)
-
-
 def by_size(sizes: Sizes | None, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` run on batches with packed text.
 
@@ -184,21 +175,6 @@ def size_note(sizes: Sizes, padded: int) -> str:
         f"Text packed: {numbers} rows of {sizes.width} tokens per batch{where}, padded "
         f"to {padded} where a batch has more."
     )
-
-
-@jax.custom_batching.custom_vmap
-def largest(x: Array) -> Array:
-    """Return x; of several at once (seeds under vmap), the largest for all.
-
-    Their programs run as one. A choice that differs between them would run every size.
-    """
-    return x
-
-
-@largest.def_vmap
-def _(axis_size, in_batched, x):
-    del axis_size
-    return (largest(x.max(axis=0)), False) if in_batched[0] else (x, False)
 
 
 def _split(x: Array, shards: int) -> Array:
