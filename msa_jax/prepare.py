@@ -205,7 +205,8 @@ def _make(args: argparse.Namespace) -> _Made | None:
     if not re.fullmatch("[a-z0-9_]+", args.name):
         raise UserError(f"name '{args.name}' may only hold a-z, 0-9 and _")
     from msa_jax.data import card as cards  # lazy: --help and typos answer at once
-    from msa_jax.data import known, synthetic
+    from msa_jax.data.check import known
+    from msa_jax.data.made_up import synthetic
 
     label_range = args.label_range or known.default_label_range(args.name)
     _check_flags(args)
@@ -257,7 +258,7 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
     """Return splits, notes and source of what `--from` names."""
-    from msa_jax.data import folder, plain, sources
+    from msa_jax.data.read import folder, plain, sources
 
     if args.file is None:
         raise UserError("say which file to read: --from FILE")
@@ -293,9 +294,9 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
 
 def _twin(args: argparse.Namespace) -> tuple:
     """Return splits, notes and source of the twin of a known data set."""
-    from msa_jax.data import twins
-    from msa_jax.data.padding import Padding
-    from msa_jax.data.plain import Notes
+    from msa_jax.data.made_up import twins
+    from msa_jax.data.read.padding import Padding
+    from msa_jax.data.read.plain import Notes
     from msa_jax.ground.names import MODALITIES
 
     twin = twins.make_twin(

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from msa_jax.data.checks import SPLITS
-from msa_jax.data.findings import inspect
-from msa_jax.data.plain import Notes
+from msa_jax.data.check.checks import SPLITS
+from msa_jax.data.check.findings import inspect
+from msa_jax.data.read.plain import Notes
 from msa_jax.data.scaling import Columns, column_statistics
 from msa_jax.ground.errors import listed
 from msa_jax.ground.names import EMOTIONS, MODALITIES

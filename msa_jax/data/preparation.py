@@ -13,7 +13,7 @@ import numpy as np
 
 from msa_jax.config import reads
 from msa_jax.config.sections import Run
-from msa_jax.data import language
+from msa_jax.data.check import language
 from msa_jax.data.scaling import Columns, far_from_one, of_card, scale, train_columns
 from msa_jax.data.sealed_test import state_hash
 from msa_jax.data.store import Dataset

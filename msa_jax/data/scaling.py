@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data.padding import aligned_zeros
+from msa_jax.data.read.padding import aligned_zeros
 from msa_jax.ground.types import Examples
 
 # What is far from 1. The field's own files stay inside and are read as they are:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.data import synthetic
 from msa_jax.data.card import card_markdown, content_sha256, make_card
-from msa_jax.data.checks import SPLITS
-from msa_jax.data.known import KNOWN
-from msa_jax.data.padding import Padding, aligned_zeros
-from msa_jax.data.plain import Notes
+from msa_jax.data.check.checks import SPLITS
+from msa_jax.data.check.known import KNOWN
+from msa_jax.data.made_up import synthetic
+from msa_jax.data.read.padding import Padding, aligned_zeros
+from msa_jax.data.read.plain import Notes
 from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import EMOTIONS, MODALITIES

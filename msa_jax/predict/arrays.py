@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import checks, plain, sandbox
-from msa_jax.data.padding import contents, tokens_first
+from msa_jax.data.check import checks
 from msa_jax.data.preparation import (
     FEATURES,
     NONVERBAL,
@@ -15,6 +14,8 @@ from msa_jax.data.preparation import (
     TOKENS,
     Preparation,
 )
+from msa_jax.data.read import plain, sandbox
+from msa_jax.data.read.padding import contents, tokens_first
 from msa_jax.ground.errors import UserError
 from msa_jax.predict import reading
 from msa_jax.predict.reading import Item

@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from msa_jax.data import checks, containers
+from msa_jax.data.check import checks
 from msa_jax.data.preparation import Preparation
+from msa_jax.data.read import containers
 from msa_jax.ground.errors import UserError
 from msa_jax.predict.arrays import read_arrays, read_clip
 from msa_jax.predict.reading import BOM, Item, read_lines

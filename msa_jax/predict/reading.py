@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 
-from msa_jax.data import checks
+from msa_jax.data.check import checks
 from msa_jax.data.preparation import FEATURES, NONVERBAL, SENTENCES, Preparation
 from msa_jax.ground.errors import UserError
 from msa_jax.predict.samples import UNREAD, Sample, missing

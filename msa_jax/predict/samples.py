@@ -89,13 +89,14 @@ def prepare_samples(
     sequences: dict[str, np.ndarray | None] = dict.fromkeys(preparation.FIELDS)
     notes: list[list[str]] = [[] for _ in samples]
     rows: dict[str, list[np.ndarray]] = {m: [] for m in MODALITIES}
-    for sample, said in zip(samples, notes, strict=True):
-        given = [m for m in MODALITIES if getattr(sample, m) is not None]
-        said += [f"this run does not read {m}" for m in given if m not in of.reads]
-        rows["text"].append(_text(of, tokenizer, sample, said))
+    for sample, noted in zip(samples, notes, strict=True):
+        present = [m for m in MODALITIES if getattr(sample, m) is not None]
+        unread = [m for m in present if m not in of.reads]
+        noted += [f"this run does not read {m}" for m in unread]
+        rows["text"].append(_text(of, tokenizer, sample, noted))
         for m in NONVERBAL:
             x = getattr(sample, m)
-            rows[m].append(UNREAD if x is None else _cut(m, x, of.steps[m], said))
+            rows[m].append(UNREAD if x is None else _cut(m, x, of.steps[m], noted))
     for m in of.reads:
         ids = m == "text" and of.text != FEATURES
         shape = (3, of.steps[m]) if ids else (of.steps[m], of.width[m])

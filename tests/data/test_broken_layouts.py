@@ -10,9 +10,9 @@ from test_columns import within
 from test_dialects import dump
 
 from msa_jax import prepare
-from msa_jax.data import columns, plain, sandbox
-from msa_jax.data.columns import Budget
-from msa_jax.data.dialects import recognise
+from msa_jax.data.read import columns, plain, sandbox
+from msa_jax.data.read.columns import Budget
+from msa_jax.data.read.dialects import recognise
 from msa_jax.ground.errors import UserError
 
 

@@ -10,7 +10,8 @@ from test_data_plain import N, present, small, tokens
 from test_folder import LENGTHS, write
 
 from msa_jax import prepare
-from msa_jax.data import load_dataset, plain
+from msa_jax.data import load_dataset
+from msa_jax.data.read import plain
 from msa_jax.ground.errors import UserError
 
 WIDTH = 4

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_data_store import command
 
-from msa_jax.data import containers, sources, unpickle
+from msa_jax.data.read import containers, sources, unpickle
 from msa_jax.ground.errors import UserError
 
 

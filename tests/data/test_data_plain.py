@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import checks, plain, scaling, synthetic
-from msa_jax.data.padding import Padding, settle_padding
+from msa_jax.data import scaling
+from msa_jax.data.check import checks
+from msa_jax.data.made_up import synthetic
+from msa_jax.data.read import plain
+from msa_jax.data.read.padding import Padding, settle_padding
 from msa_jax.ground.errors import UserError
 
 N = 6

@@ -9,8 +9,10 @@ from test_data_plain import N, present, save, small, tokens
 
 from msa_jax import prepare
 from msa_jax.config import cli
-from msa_jax.data import builder, lexicon, load_dataset, plain, store, synthetic
+from msa_jax.data import builder, load_dataset, store
 from msa_jax.data.card import content_sha256
+from msa_jax.data.made_up import lexicon, synthetic
+from msa_jax.data.read import plain
 from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples

@@ -11,7 +11,8 @@ import pytest
 from test_data_plain import present
 from test_data_store import command
 
-from msa_jax.data import folder, load_dataset, plain
+from msa_jax.data import load_dataset
+from msa_jax.data.read import folder, plain
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import EMOTIONS
 

@@ -10,7 +10,8 @@ import pytest
 from layouts import SPLITS, Arrays, every, mult
 from test_data_plain import N, alone, save, small, tokens, without
 
-from msa_jax.data import checks, findings, folder, plain, sandbox, sources
+from msa_jax.data.check import checks, findings
+from msa_jax.data.read import folder, plain, sandbox, sources
 from msa_jax.ground.errors import UserError
 
 

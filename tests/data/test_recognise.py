@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from layouts import SIZES, SPLITS, Arrays, every, mmsa, mult
 
-from msa_jax.data import pickled
-from msa_jax.data.columns import Budget, Layout
-from msa_jax.data.dialects import recognise
+from msa_jax.data.read import pickled
+from msa_jax.data.read.columns import Budget, Layout
+from msa_jax.data.read.dialects import recognise
 from msa_jax.ground.errors import UserError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import sandbox, sources
+from msa_jax.data.read import sandbox, sources
 from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 
@@ -144,7 +144,7 @@ def test_truncated_files(tmp_path, scratch):
 
 def test_the_child_imports_no_jax():
     code = (
-        "import sys; from msa_jax.data import sandboxed; "
+        "import sys; from msa_jax.data.read import sandboxed; "
         "sys.exit(any(m in sys.modules for m in ('jax', 'flax', 'etils')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=HERE).returncode == 0
@@ -190,14 +190,14 @@ def test_flipped_bytes_end_in_arrays_or_one_line(tmp_path, scratch):
 LOST = """
 import tempfile, sys
 from pathlib import Path
-from msa_jax.data import sandbox
+from msa_jax.data.read import sandbox
 tempfile.tempdir = sys.argv[1]
 sandbox._START = sandbox._START.replace("sys.exit", sys.argv[2] + "; sys.exit")
 with sandbox.read_pickles([Path(sys.argv[3])]):
     pass
 """
 WAITS = (
-    "import os, pathlib, time; from msa_jax.data import unpickle; "
+    "import os, pathlib, time; from msa_jax.data.read import unpickle; "
     "unpickle.read_pickle = lambda file: "
     "(pathlib.Path('pid').write_text(str(os.getpid())), time.sleep(60))"
 )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch_files as torch
 
-from msa_jax.data import sandbox, state_dicts, unpickle
-from msa_jax.data.columns import Budget
+from msa_jax.data.read import sandbox, state_dicts, unpickle
+from msa_jax.data.read.columns import Budget
 from msa_jax.ground.errors import UserError
 
 FORMATS = {"zip": torch.as_zip, "legacy": torch.as_legacy}

@@ -5,9 +5,11 @@ import pytest
 from test_data_plain import present
 from test_data_store import command
 
-from msa_jax.data import known, load_dataset, twins
+from msa_jax.data import load_dataset
 from msa_jax.data.card import content_sha256
-from msa_jax.data.known import KNOWN
+from msa_jax.data.check import known
+from msa_jax.data.check.known import KNOWN
+from msa_jax.data.made_up import twins
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.training import splits

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import pickled, unpickle
+from msa_jax.data.read import pickled, unpickle
 from msa_jax.ground.errors import UserError
 
 

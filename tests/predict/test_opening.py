@@ -216,7 +216,7 @@ from msa_jax.predict.arrays import read_clip
 from tests.preparations import SENTENCES
 (item,) = read_clip(Path(sys.argv[1]), SENTENCES)
 assert item.sample is not None
-assert "msa_jax.data.unpickle" not in sys.modules
+assert "msa_jax.data.read.unpickle" not in sys.modules
 """
     path = save(tmp_path, clip())
     command = [sys.executable, "-c", code, str(path)]

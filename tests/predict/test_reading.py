@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from msa_jax.config import cli
-from msa_jax.data import checks, plain
-from msa_jax.data.padding import settle_padding
+from msa_jax.data.check import checks
+from msa_jax.data.read import plain
+from msa_jax.data.read.padding import settle_padding
 from msa_jax.ground.errors import UserError
 from msa_jax.predict import arrays, reading
 from msa_jax.predict.samples import UNREAD, Sample

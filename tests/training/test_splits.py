@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from msa_jax.data import preparation, scaling
-from msa_jax.data.padding import aligned_zeros
+from msa_jax.data.read.padding import aligned_zeros
 from msa_jax.data.scaling import train_columns
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.data import twins
-from msa_jax.data.known import KNOWN
+from msa_jax.data.check.known import KNOWN
+from msa_jax.data.made_up import twins
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Batch, Split

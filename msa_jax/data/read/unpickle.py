@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from msa_jax.data import containers, pickled
-from msa_jax.data.pickled import Name, call, find, flat_key
+from msa_jax.data.read import containers, pickled
+from msa_jax.data.read.pickled import Name, call, find, flat_key
 from msa_jax.ground.errors import UserError
 
 MAX_OPCODES = 20_000_000

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import clips, pickled
-from msa_jax.data.checks import (
+from msa_jax.data.check.checks import (
     RANKS,
     SPLITS,
     TEXTS,
@@ -19,7 +18,15 @@ from msa_jax.data.checks import (
     no_scores,
     shown,
 )
-from msa_jax.data.columns import Budget, Layout, is_nothing, kind, numbers, sentences
+from msa_jax.data.read import clips, pickled
+from msa_jax.data.read.columns import (
+    Budget,
+    Layout,
+    is_nothing,
+    kind,
+    numbers,
+    sentences,
+)
 from msa_jax.ground.errors import UserError
 
 # What the field's files call the plain layout's arrays (docs/data.md), besides by their

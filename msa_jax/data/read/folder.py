@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data.checks import (
+from msa_jax.data.check.checks import (
     MISSING,
     UNIMODAL_KEYS,
     check_sizes,

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import containers, pickled, unpickle
-from msa_jax.data.columns import Budget
-from msa_jax.data.pickled import STORAGES, Tensor
+from msa_jax.data.read import containers, pickled, unpickle
+from msa_jax.data.read.columns import Budget
+from msa_jax.data.read.pickled import STORAGES, Tensor
 from msa_jax.ground.errors import UserError
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # of the old format

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.data import pickled
-from msa_jax.data.checks import check_sizes, check_transcripts, odd_ones, shown
+from msa_jax.data.check.checks import check_sizes, check_transcripts, odd_ones, shown
+from msa_jax.data.read import pickled
 from msa_jax.ground.errors import UserError
 
 SEQUENCES = ("text", "audio", "vision")

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data import lexicon
-from msa_jax.data.checks import SPLITS
+from msa_jax.data.check.checks import SPLITS
+from msa_jax.data.made_up import lexicon
 from msa_jax.ground.types import Examples
 
 VERSION = 1  # raise when the contents change: sets on disk are then made again

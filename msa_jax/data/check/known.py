@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data.checks import SPLITS
+from msa_jax.data.check.checks import SPLITS
 from msa_jax.ground.types import Examples
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data.checks import (
+from msa_jax.data.check.checks import (
     SPLITS,
     check_ids,
     check_sizes,
@@ -17,7 +17,7 @@ from msa_jax.data.checks import (
     odd_ones,
     shown,
 )
-from msa_jax.data.columns import (
+from msa_jax.data.read.columns import (
     Budget,
     Layout,
     is_nothing,

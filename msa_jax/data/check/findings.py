@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from msa_jax.data import scaling
-from msa_jax.data.known import KNOWN, Finding, compare, longest_steps
+from msa_jax.data.check.known import KNOWN, Finding, compare, longest_steps
 from msa_jax.data.scaling import Columns
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Examples

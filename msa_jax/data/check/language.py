@@ -7,8 +7,8 @@ the encoder's tokeniser would never write, and Chinese against not Chinese.
 
 import numpy as np
 
-from msa_jax.data.findings import chinese_share, is_chinese
-from msa_jax.data.known import KNOWN
+from msa_jax.data.check.findings import chinese_share, is_chinese
+from msa_jax.data.check.known import KNOWN
 from msa_jax.data.store import Dataset
 from msa_jax.text.tokens import Tokenizer, Unread
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.data import checks
+from msa_jax.data.check import checks
 from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 
@@ -29,7 +29,7 @@ _PREFIX = "msa_prepare_"
 _START = (
     "import json, sys; request = json.load(sys.stdin.buffer); "
     "sys.path[:] = request['path']; "
-    "from msa_jax.data.sandboxed import child; sys.exit(child(request))"
+    "from msa_jax.data.read.sandboxed import child; sys.exit(child(request))"
 )
 MISTAKE = 2
 

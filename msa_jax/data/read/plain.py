@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data import checks, containers
-from msa_jax.data.padding import (
+from msa_jax.data.check import checks
+from msa_jax.data.read import containers
+from msa_jax.data.read.padding import (
     Axis,
     Padding,
     Settled,

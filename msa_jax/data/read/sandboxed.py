@@ -12,14 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from msa_jax.data import (
-    clips,
-    columns,
-    dialects,
-    state_dicts,
-    unpickle,
-)
-from msa_jax.data.sandbox import MISTAKE, Found, Limits
+from msa_jax.data.read import clips, columns, dialects, state_dicts, unpickle
+from msa_jax.data.read.sandbox import MISTAKE, Found, Limits
 from msa_jax.ground.errors import UserError
 
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data import lexicon, synthetic
-from msa_jax.data.checks import SPLITS
-from msa_jax.data.known import KNOWN, WORD_VECTOR, Features, Known
+from msa_jax.data.check.checks import SPLITS
+from msa_jax.data.check.known import KNOWN, WORD_VECTOR, Features, Known
+from msa_jax.data.made_up import lexicon, synthetic
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import EMOTIONS
 from msa_jax.ground.types import Examples

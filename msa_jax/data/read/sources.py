@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from msa_jax.data import plain, sandbox
-from msa_jax.data.sandbox import Found
+from msa_jax.data.read import plain, sandbox
+from msa_jax.data.read.sandbox import Found
 from msa_jax.ground.errors import UserError, listed
 
 _PICKLES = (".pkl", ".pickle", ".p")
