@@ -175,7 +175,7 @@ class Run:
         alone = isinstance(samples, str | Mapping)
         given = [samples] if alone else list(samples)
         values = ({"text": x} if isinstance(x, str) else x for x in given)
-        items = list(reading.read_objects(values, self._predictor.intake))
+        items = list(reading.read_objects(values, self._predictor.preparation))
         lines: list[dict[str, Any]] = []
         if all(item.error is None for item in items):
             size = 1 if len(items) == 1 else self._predictor.size
@@ -190,7 +190,7 @@ class Run:
     def _predictor(self) -> "Predictor":
         from msa_jax.predict import model
 
-        return model.predictor(model.start(self.folder))
+        return model.predictor(model.open_configured(self.folder))
 
     def figure(self, name: str = "loss") -> "Figure":
         """Draw a figure of the report.
@@ -346,7 +346,7 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> "Dataset":
     from msa_jax.data import store
 
     where = store.data_dir(None if data_dir is None else str(data_dir))
-    return store.load(name, where)
+    return store.load_dataset(name, where)
 
 
 def compare(

@@ -98,7 +98,7 @@ def prepare(
     if made is not None and (errors := _errors(made.card)):
         raise UserError(errors)
     _write(args, made)
-    return store.load(name, where)
+    return store.load_dataset(name, where)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -205,7 +205,8 @@ def _make(args: argparse.Namespace) -> _Made | None:
     if not re.fullmatch("[a-z0-9_]+", args.name):
         raise UserError(f"name '{args.name}' may only hold a-z, 0-9 and _")
     from msa_jax.data import card as cards  # lazy: --help and typos answer at once
-    from msa_jax.data import known, synthetic
+    from msa_jax.data.check import known
+    from msa_jax.data.made_up import synthetic
 
     label_range = args.label_range or known.default_label_range(args.name)
     _check_flags(args)
@@ -239,7 +240,7 @@ def _write(args: argparse.Namespace, made: _Made | None) -> tuple[Path, bool]:
     how: dict[str, Any] = {"overwrite": args.overwrite, "page": _page}
     if made is None:
         return store.make_synthetic(args.name, args.data_dir, **how)
-    return store.write(*made, args.data_dir, **how)
+    return store.write_dataset(*made, args.data_dir, **how)
 
 
 def _check_flags(args: argparse.Namespace) -> None:
@@ -257,7 +258,7 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
     """Return splits, notes and source of what `--from` names."""
-    from msa_jax.data import folder, plain, sources
+    from msa_jax.data.read import folder, plain, sources
 
     if args.file is None:
         raise UserError("say which file to read: --from FILE")
@@ -278,7 +279,7 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
         source = {"folder": one_line(file.resolve().name), "sha256": own.sha256}
         return splits, notes, source | {"layout": "folder of clips"} | chosen
     emotions = Path(args.emotions) if args.emotions else None
-    with sources.read(file, emotions, args.text) as (arrays, found):
+    with sources.open_source(file, emotions, args.text) as (arrays, found):
         try:
             splits, notes = plain.to_splits(arrays, label_range, padding, args.text)
         except UserError as error:
@@ -293,12 +294,12 @@ def _read(args: argparse.Namespace, label_range: tuple[float, float]) -> tuple:
 
 def _twin(args: argparse.Namespace) -> tuple:
     """Return splits, notes and source of the twin of a known data set."""
-    from msa_jax.data import twins
-    from msa_jax.data.padding import Padding
-    from msa_jax.data.plain import Notes
+    from msa_jax.data.made_up import twins
+    from msa_jax.data.read.padding import Padding
+    from msa_jax.data.read.plain import Notes
     from msa_jax.ground.names import MODALITIES
 
-    twin = twins.make(
+    twin = twins.make_twin(
         args.name, aligned=args.aligned, samples=args.samples, text=args.text
     )
     padding = Padding("back", "given", 0, 0)
@@ -321,7 +322,7 @@ def _page(card: Mapping) -> str:
 
 
 def _say_page(path: Path) -> None:
-    """Say where the card is drawn; `load` makes built-in sets without a page."""
+    """Say where the card is drawn; built-in sets may have been made without a page."""
     from msa_jax.data import store
     from msa_jax.report import card_page
 
@@ -354,7 +355,7 @@ def _print(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from msa_jax.data.card_text import card_markdown
+    from msa_jax.data.card import card_markdown
 
     console = Console()
     text = card_markdown(card)  # may hold names from the file: none garbles a terminal

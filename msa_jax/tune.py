@@ -73,7 +73,7 @@ def command() -> None:
     plan = search.plan(space, frozen, given.search, given.trials, given.seed)
     folder = workdir.open_workdir(given.workdir or chosen.workdir("tune"))
     set_up_jax(frozen.precision)
-    from msa_jax.data import load, store
+    from msa_jax.data import load_dataset, store
     from msa_jax.studies.tune.searching import Asked, search_and_write
 
     asked = Asked(
@@ -89,7 +89,7 @@ def command() -> None:
         lanes=given.lanes,
     )
     where = store.data_dir(frozen.data.dir)
-    found = search_and_write(asked, load(frozen.data.name, where), folder)
+    found = search_and_write(asked, load_dataset(frozen.data.name, where), folder)
     best = found["best"]
     print(f"{found['budget']['sentence']}; test was not read")
     print(f"best: trial {best['trial']}, validation loss {best['score']:.4f}")

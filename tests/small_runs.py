@@ -9,7 +9,7 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 from msa_jax import report
-from msa_jax.data import load
+from msa_jax.data import load_dataset
 from msa_jax.ground.types import Examples
 from msa_jax.methods import PAPERS
 from msa_jax.predict import __main__ as command
@@ -45,7 +45,7 @@ def train(base: Path, **text: Any) -> tuple[Path, Examples]:
         patch.setattr(report, "write", lambda folder: None)
         (base / "run").mkdir()
         run.complete_run(small_config(base / "data", **text), base / "run")
-    test = load("synthetic_tiny", base / "data").splits["test"]
+    test = load_dataset("synthetic_tiny", base / "data").splits["test"]
     (base / "data").rename(base / "elsewhere")
     return base / "run", test
 

@@ -24,7 +24,7 @@ ORDER = (
     *("from_mmsa", "commands"),
 )
 # The only module that opens pickles; nothing that `main` imports may reach it.
-PICKLE_READER = "msa_jax.data.unpickle"
+PICKLE_READER = "msa_jax.data.read.unpickle"
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
@@ -232,7 +232,7 @@ def test_training_and_answering_cannot_reach_the_pickle_reader(start):
 
 def test_only_the_sandboxed_process_imports_the_pickle_reader():
     """`sandbox` starts it by name; it is the only one, and nobody imports it."""
-    inside, weights = "msa_jax.data.sandboxed", "msa_jax.data.state_dicts"
+    inside, weights = "msa_jax.data.read.sandboxed", "msa_jax.data.read.state_dicts"
     readers = {m for m, others in GRAPH.items() if PICKLE_READER in others}
     assert readers == {inside, weights}
     assert {m for m, others in GRAPH.items() if weights in others} == {inside}
@@ -241,7 +241,7 @@ def test_only_the_sandboxed_process_imports_the_pickle_reader():
 
 def test_answering_runs_nothing_that_it_reads():
     for name, tree in TREES.items():
-        if not name.startswith(("msa_jax.predict", "msa_jax.data.intake")):
+        if not name.startswith(("msa_jax.predict", "msa_jax.data.preparation")):
             continue
         called = {
             getattr(node.func, "id", getattr(node.func, "attr", None))

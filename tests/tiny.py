@@ -18,7 +18,8 @@ from msa_jax.ground.types import Batch, Method, Outputs, Split, TrainState
 from msa_jax.layers.dense import ScoreHead
 from msa_jax.methods import label_rules, self_mm, ulgm
 from msa_jax.methods.paper import Paper
-from msa_jax.text.encoders import FeatureEncoder, pool
+from msa_jax.text.encoders import Encoder, FeatureEncoder, pool
+from msa_jax.text.tokens import Tokenizer, definition
 from msa_jax.training import loop, optim
 from msa_jax.training import train as training
 from msa_jax.training.program import make_program
@@ -265,3 +266,12 @@ def fit(
         loop.require_finite(program, epoch, lambda lane: f"seed {config.seeds[lane]}")
         keep(state, epoch)
     return training.fitted(config, program, state, tally)
+
+
+def tokens(
+    encoder: Encoder, sentences: list[str], most: int = 50
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids, mask and segments of sentences, and how long they are uncut."""
+    described = definition(encoder.tokenizer)
+    assert described is not None
+    return Tokenizer(described).tokens(sentences, most)

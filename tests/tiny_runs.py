@@ -103,7 +103,7 @@ def tiny_main(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "write", write)
-        patch.setattr(datasets, "load", lambda *_: dataset or data())
+        patch.setattr(datasets, "load_dataset", lambda *_: dataset or data())
         patch.setattr(epoch_program.methods, "make", lambda *_: method())
         yield patch
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from msa_jax.config import reads
 from msa_jax.ground.errors import UserError
 
 
@@ -64,21 +63,6 @@ def divisible(settings: Any, width: str, by: str, *, times: int = 1) -> None:
             f"config.{named} = {wide * times}: must be a multiple of config.{by} = "
             f"{heads}"
         )
-
-
-def against_packing(settings: Any) -> str:
-    """Say why a run's text cannot be packed, whatever its method; "" where it can."""
-    text = settings.text
-    if "text" not in reads(settings):
-        return f"packs text, which {settings.method} does not read here"
-    for name, needed in (
-        ("encoder", "bert"),
-        ("finetune", True),
-        ("implementation", "own"),
-    ):
-        if text[name] != needed:
-            return f"needs config.text.{name} = {needed!r}, not {text[name]!r}"
-    return ""
 
 
 def _value(settings: Any, path: str) -> Any:

@@ -1,26 +1,21 @@
-"""From a feature file to checked, padded NumPy splits.
+"""From a feature file to checked, padded NumPy splits, and to what a network reads.
 
-file --sources.read--> arrays --plain.to_splits (checks, padding)--> splits
-splits --card.make_card, store.write--> TFDS files and data card on disk
-store.load--> Dataset --standardise--> what goes to the device
+file --sources.open_source--> arrays --plain.to_splits (checks, padding)--> splits
+splits --card.make_card, store.write_dataset--> TFDS files and data card on disk
+store.load_dataset--> Dataset --preparation.fit, apply--> what goes to the device
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from msa_jax.data.scaling import standardise
-    from msa_jax.data.store import Dataset, load
+    from msa_jax.data.store import Dataset, load_dataset
 
-__all__ = ["Dataset", "load", "standardise"]
+__all__ = ["Dataset", "load_dataset"]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: the child process of `sandbox` needs none of JAX."""
-    if name == "standardise":
-        from msa_jax.data.scaling import standardise
-
-        return standardise
-    if name in ("Dataset", "load"):
+    if name in __all__:
         from msa_jax.data import store
 
         return getattr(store, name)

@@ -83,7 +83,7 @@ def _features(train: Examples) -> dict:
     return features
 
 
-def build(name: str, splits: Mapping[str, Examples], data_dir: Path) -> Path:
+def build_files(name: str, splits: Mapping[str, Examples], data_dir: Path) -> Path:
     """Write the splits under `data_dir/name/VERSION` and return that path."""
     before, tempfile.tempdir = tempfile.tempdir, str(data_dir)  # TFDS leaves a folder
     try:
@@ -138,12 +138,12 @@ def _uncompressed() -> Iterator[None]:
         setattr(adapter, "write_examples", original)  # noqa: B010
 
 
-def count(path: Path, split: str) -> int:
+def count_examples(path: Path, split: str) -> int:
     """Return how many examples a split has."""
     return tfds.builder_from_directory(str(path)).info.splits[split].num_examples
 
 
-def read(path: Path, split: str) -> Iterator[dict]:
+def read_split(path: Path, split: str) -> Iterator[dict]:
     """Yield the examples of one split one by one, in the order they were written."""
     builder = tfds.builder_from_directory(str(path))
     source = builder.as_data_source(split)  # pyright: ignore  (decorated untyped)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa_jax.data.padding import aligned_zeros
+from msa_jax.data.read.padding import aligned_zeros
 from msa_jax.ground.types import Examples
 
 # What is far from 1. The field's own files stay inside and are read as they are:
@@ -109,28 +109,6 @@ def train_columns(
             length = getattr(splits["train"], f"{modality}_length")
             found[modality] = column_statistics(sequence, length)
     return found
-
-
-def standardise(
-    splits: Mapping[str, Examples], columns: Mapping[str, Columns] | None = None
-) -> dict[str, Examples]:
-    """Standardise each column of audio and vision, padding staying exactly 0.
-
-    Mean and deviation come from the valid steps of train only. A column that is
-    constant in train becomes 0 in every split.
-
-    Args:
-        splits: all of them.
-        columns: statistics per modality, if measured already (`train_columns`).
-    """
-    splits = dict(splits)
-    columns = train_columns(splits) if columns is None else columns
-    for modality, measured in columns.items():
-        for name, examples in splits.items():
-            length = getattr(examples, f"{modality}_length")
-            scaled = scale(getattr(examples, modality), length, measured)
-            splits[name] = examples._replace(**{modality: scaled})
-    return splits
 
 
 def scale(sequence: np.ndarray, length: np.ndarray, columns: Columns) -> np.ndarray:

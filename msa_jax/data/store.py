@@ -1,7 +1,6 @@
 """Data sets on disk: TFDS files and the data card, written whole or not at all."""
 
 import contextlib
-import functools
 import json
 import os
 import re
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.data import scratch, synthetic
-from msa_jax.data.card import content_sha256, make_card
-from msa_jax.data.card_text import card_markdown
-from msa_jax.data.checks import SPLITS
-from msa_jax.data.known import KNOWN
-from msa_jax.data.padding import Padding, aligned_zeros
-from msa_jax.data.plain import Notes
+from msa_jax.data.card import card_markdown, content_sha256, make_card
+from msa_jax.data.check.checks import SPLITS
+from msa_jax.data.check.known import KNOWN
+from msa_jax.data.made_up import synthetic
+from msa_jax.data.read.padding import Padding, aligned_zeros
+from msa_jax.data.read.plain import Notes
+from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import EMOTIONS, MODALITIES
 from msa_jax.ground.types import Examples
@@ -87,7 +86,7 @@ def dataset_path(name: str, data_dir: str | Path) -> Path:
     return Path(data_dir) / name / VERSION
 
 
-def write(
+def write_dataset(
     splits: Mapping[str, Examples],
     card: Mapping,
     data_dir: str | Path,
@@ -106,8 +105,7 @@ def write(
     """
     path = dataset_path(card["name"], data_dir)
     parent = path.parent.parent
-    remove = functools.partial(_remove, path=path)
-    scratch.sweep(f".{card['name']}.", parent, remove)
+    lock.sweep(f".{card['name']}.", parent, _remove)
     if path.exists() and not overwrite:
         return _compare(path, card), False
     from msa_jax.data import builder  # lazy: importing TFDS takes a second
@@ -118,7 +116,7 @@ def write(
         texts["card.html"] = page(json.loads(texts["card.json"]))
     try:
         with _scratch(card["name"], parent) as folder:
-            built = builder.build(card["name"], splits, folder)
+            built = builder.build_files(card["name"], splits, folder)
             for name, text in texts.items():
                 (built / name).write_text(text, "utf-8")
             path.parent.mkdir(exist_ok=True)
@@ -132,30 +130,25 @@ def write(
 @contextlib.contextmanager
 def _scratch(name: str, parent: Path) -> Iterator[Path]:
     """Make a hidden folder in `parent` that is locked while this process lives."""
-    folder, lock = None, None
-    try:
+    with contextlib.ExitStack() as stack:
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            folder, lock = scratch.create(f".{name}.", parent)
+            folder = stack.enter_context(lock.scratch(f".{name}.", parent, _remove))
         except OSError as error:
             raise UserError(
                 f"cannot write to data_dir {parent}: {error.strerror}; choose "
                 "another with --data_dir or $MSA_DATA"
             ) from None
         yield folder
-    finally:
-        if folder is not None:
-            _remove(folder, dataset_path(name, parent))
-        if lock is not None:
-            os.close(lock)
 
 
-def _remove(folder: Path, path: Path) -> None:
-    """Remove a scratch folder; a data set that it alone holds goes back to `path`."""
-    aside = folder / _ASIDE
+def _remove(folder: Path) -> None:
+    """Remove a scratch folder; a data set that it alone holds goes back."""
+    aside, name = folder / _ASIDE, folder.name.split(".")[1]
+    path = dataset_path(name, folder.parent)
     if aside.exists() and not path.exists():
         os.rename(aside, path)
-    scratch.remove(folder)
+    lock.remove_folder(folder)
 
 
 def _swap_in(built: Path, path: Path, aside: Path, *, overwrite: bool) -> bool:
@@ -260,7 +253,7 @@ def absent(name: str, data_dir: str | Path, flag: str = "--config.data.name") ->
     )
 
 
-def load(name: str, data_dir: str | Path) -> Dataset:
+def load_dataset(name: str, data_dir: str | Path) -> Dataset:
     """Load a data set, exactly as it was prepared; built-in sets are made if missing.
 
     Sequences are padded with zeros to the longest of all splits. The content is
@@ -298,7 +291,11 @@ def _read_splits(path: Path, card: Mapping) -> dict[str, Examples]:
         if card[modality] is not None and "length" in card[modality]
     }
     return {
-        split: _fill(builder.read(path, split), builder.count(path, split), longest)
+        split: _fill(
+            builder.read_split(path, split),
+            builder.count_examples(path, split),
+            longest,
+        )
         for split in SPLITS
     }
 
@@ -370,7 +367,7 @@ def make_synthetic(
         if read_card(path).get("source") == source:
             return path, False
         overwrite = True  # made by another version of this package
-    splits = synthetic.make(name)
+    splits = synthetic.make_splits(name)
     padding = Padding("back", "given", 0, 0)
     card = make_card(
         name,
@@ -380,4 +377,4 @@ def make_synthetic(
         label_range=(-3.0, 3.0),
         metrics="mosi",
     )
-    return write(splits, card, data_dir, overwrite=overwrite, page=page)
+    return write_dataset(splits, card, data_dir, overwrite=overwrite, page=page)

@@ -1,11 +1,17 @@
-"""One process per work directory."""
+"""Locks that the system drops with their process, however that ends.
+
+One process per work directory; and scratch folders of which can be told whether the
+process that made them still lives.
+"""
 
 import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,3 +76,58 @@ def _still(path: Path, number: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(number))
     except FileNotFoundError:
         return False
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with what is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def scratch(
+    prefix: str, parent: Path, remove: Callable[[Path], None] = remove_folder
+) -> Iterator[Path]:
+    """Make a folder in `parent`, locked while it is used and then removed.
+
+    On a file system that knows no locks, `sweep` lets it be.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        number = lock_folder(folder, wait=True)
+        if folder.exists():  # another process may sweep it before it is locked
+            break
+        if number is not None:
+            os.close(number)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+        if number is not None:
+            os.close(number)
+
+
+def sweep(
+    prefix: str, parent: Path, remove: Callable[[Path], None] = remove_folder
+) -> None:
+    """Remove the scratch folders of processes that were killed."""
+    for folder in parent.glob(f"{prefix}*"):
+        number = lock_folder(folder)
+        if number is not None:
+            remove(folder)
+            os.close(number)
+
+
+def lock_folder(folder: Path, *, wait: bool = False) -> int | None:
+    """Lock a folder of this user; return its descriptor, None if that cannot be."""
+    try:
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        if os.fstat(number).st_uid == os.geteuid():  # /tmp is everybody's
+            fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return number
+    except OSError:  # another process has it, or the file system knows no locks
+        pass
+    os.close(number)
+    return None

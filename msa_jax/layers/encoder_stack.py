@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from msa_jax.ground.array_rules import largest, move
 from msa_jax.layers.channels import Affine, Drop, dropping, normalise
 from msa_jax.layers.dense import uniform
-from msa_jax.text.packing import largest, move
 
 Start = Callable[..., Array]
 Attend = Callable[..., Array]  # (query, key and value side by side, drop) -> mixed

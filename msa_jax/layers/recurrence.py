@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from msa_jax.text.packing import largest
+from msa_jax.ground.array_rules import largest
 
 CHUNK = 32  # steps at most; measured: docs/performance.md
 WIDE = 256  # inputs whose projection is kept: to make it again costs more

@@ -19,6 +19,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method
 from msa_jax.methods.mmsa_fields import Mmsa
 from msa_jax.methods.torch_names import Names
+from msa_jax.text import packing
 
 Changes = Mapping[str, Any]  # dotted field -> value
 PLAIN = "mosi_real"  # plain arrays and sentences, as a user's own data set has
@@ -165,7 +166,7 @@ class Paper:
 
     def against_packing(self, settings: Any) -> str:
         """Say why a run's text cannot be packed (`text.packing`); "" where it can."""
-        if reason := checks.against_packing(settings):
+        if reason := packing.why_not(settings):
             return reason
         if read := self.reads_padding(settings):
             return f"leaves out padding, which {self.name} reads with config.{read}"

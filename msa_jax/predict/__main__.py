@@ -72,7 +72,7 @@ def answer(predictor: "Predictor", source: str, target: str) -> "Counts":
     from msa_jax.predict.opening import items_of, refuse_binary
     from msa_jax.predict.reading import read_lines
 
-    found = predictor.intake
+    found = predictor.preparation
     if "-" not in (source, target) and Path(target).exists():
         if Path(source).exists() and Path(source).samefile(target):
             raise UserError(f"--output {target} is the input")
@@ -122,7 +122,7 @@ def _open(given: Any) -> "Predictor":
 def _live(given: Any) -> Any:
     from msa_jax.predict import model  # jax and all the methods: slow to import
 
-    return model.start(Path(given.workdir), given.data_dir, given.seed)
+    return model.open_configured(Path(given.workdir), given.data_dir, given.seed)
 
 
 def _export(given: Any) -> int:

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.data import intake as intakes
-from msa_jax.data.intake import Intake
+from msa_jax.data.preparation import Preparation
 from msa_jax.ground.names import EMOTIONS
 from msa_jax.predict.reading import Item
+from msa_jax.predict.samples import missing, prepare_samples, tokenizer_of
+from msa_jax.text.tokens import Tokenizer
 
 # What the numbers of an answer stand for; a sentiment is one number.
 NAMES = {
@@ -24,13 +25,13 @@ NOT_FINITE = "the answer is not finite: numbers too far from those of the traini
 class Predictor(NamedTuple):
     """What answers, be it a run or an export.
 
-    intake: how samples become inputs.
+    preparation: how samples become inputs.
     seeds: whose parameters answer.
     size: samples per batch.
-    predict: arrays of `intake.prepare` of any n -> answers [s, n], or [s, n, k] logits.
+    predict: arrays of n samples as prepared -> answers [s, n], or [s, n, k] logits.
     """
 
-    intake: Intake
+    preparation: Preparation
     seeds: tuple[int, ...]
     size: int
     predict: Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -58,7 +59,7 @@ def answer_all(
         size: samples per batch; the last one is filled up, so that one program serves
             all. With 1, each answer is written before the next item is asked for.
     """
-    tokenizer = intakes.make_tokenizer(predictor.intake)
+    tokenizer = tokenizer_of(predictor.preparation)
     waiting: list[Item] = []
     good = answered = bad = 0
 
@@ -81,7 +82,7 @@ def answer_all(
 
 def _batch(
     predictor: Predictor,
-    tokenizer: intakes.Tokenizer | None,
+    tokenizer: Tokenizer | None,
     items: list[Item],
     size: int,
 ) -> list[dict[str, Any]]:
@@ -91,7 +92,7 @@ def _batch(
     if samples:
         filled = samples + samples[-1:] * (size - len(samples))
         with np.errstate(all="ignore"):  # what is not finite is said below
-            prepared = intakes.prepare(predictor.intake, tokenizer, filled)
+            prepared = prepare_samples(predictor.preparation, tokenizer, filled)
             found = np.asarray(predictor.predict(prepared.arrays), np.float64)
         rows = zip(np.moveaxis(found, 1, 0), prepared.notes, strict=True)
     lines = []
@@ -105,7 +106,7 @@ def _batch(
             lines.append({"line": item.line} | name | {"error": NOT_FINITE})
             continue
         line = (name or {"line": item.line}) | answer(predictor, of_seeds)
-        line["missing"] = intakes.missing(predictor.intake, item.sample)
+        line["missing"] = missing(predictor.preparation, item.sample)
         lines.append(line | ({"notes": notes} if notes else {}))
     return lines
 
@@ -122,9 +123,9 @@ def answer(predictor: Predictor, of_seeds: np.ndarray) -> dict[str, Any]:
         probability is highest, of emotions those whose is above .5, and the same
         numbers of every class's or emotion's probability.
     """
-    task = predictor.intake.task
+    task = predictor.preparation.task
     if task == "sentiment":
-        low, high = predictor.intake.label_range
+        low, high = predictor.preparation.label_range
         return {
             "prediction": float(of_seeds.mean()),
             "sd": _sd(of_seeds),

@@ -6,23 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import checks, plain, sandbox
-from msa_jax.data.intake import (
+from msa_jax.data.check import checks
+from msa_jax.data.preparation import (
     FEATURES,
     NONVERBAL,
     SENTENCES,
     TOKENS,
-    UNREAD,
-    Intake,
-    Sample,
+    Preparation,
 )
-from msa_jax.data.padding import contents, tokens_first
+from msa_jax.data.read import plain, sandbox
+from msa_jax.data.read.padding import contents, tokens_first
 from msa_jax.ground.errors import UserError
 from msa_jax.predict import reading
 from msa_jax.predict.reading import Item
+from msa_jax.predict.samples import UNREAD, Sample
 
 
-def read_arrays(path: Path, intake: Intake) -> Iterator[Item]:
+def read_arrays(path: Path, preparation: Preparation) -> Iterator[Item]:
     """Return the sample, or what is wrong, of each row of an .npz file.
 
     Arrays that nothing reads (split, label and so on) are passed over, those of
@@ -32,11 +32,11 @@ def read_arrays(path: Path, intake: Intake) -> Iterator[Item]:
     Raises:
         UserError: the file as a whole cannot be read.
     """
-    return _rows(path, plain.read_npz(path), intake)
+    return _rows(path, plain.read_npz(path), preparation)
 
 
-def read_clip(path: Path, intake: Intake) -> Iterator[Item]:
-    """Return the sample that a pickle of one clip holds; see `data.one_clip`.
+def read_clip(path: Path, preparation: Preparation) -> Iterator[Item]:
+    """Return the sample that a pickle of one clip holds; see `clips.from_one_clip`.
 
     A sandboxed process reads the pickle; the arrays that it hands back are all that
     comes here.
@@ -44,20 +44,20 @@ def read_clip(path: Path, intake: Intake) -> Iterator[Item]:
     Raises:
         UserError: the file as a whole cannot be read.
     """
-    with sandbox.read([path], one_clip=True) as (arrays, _):
-        items = list(_rows(path, arrays, intake))
+    with sandbox.read_pickles([path], one_clip=True) as (arrays, _):
+        items = list(_rows(path, arrays, preparation))
     if items[0].error is not None:
         raise UserError(f"{path}: {items[0].error}")
     return iter(items)
 
 
 def _rows(
-    path: Path, arrays: Mapping[str, np.ndarray], intake: Intake
+    path: Path, arrays: Mapping[str, np.ndarray], preparation: Preparation
 ) -> Iterator[Item]:
     names = checks.listed(sorted(arrays))
-    wanted = [k for k in ("transcript", *reading.OF) if _OF[k] in intake.reads]
+    wanted = [k for k in ("transcript", *reading.OF) if _OF[k] in preparation.reads]
     unread = {m: UNREAD for key, m in _OF.items() if key in arrays}
-    unread = {m: x for m, x in unread.items() if m not in intake.reads}
+    unread = {m: x for m, x in unread.items() if m not in preparation.reads}
     whole, _ = checks.drop_absent(arrays)
     arrays = {key: x for key, x in whole.items() if _OF.get(key) not in unread}
     try:
@@ -66,9 +66,9 @@ def _rows(
                 "no modality that this run reads: give at least one of "
                 f"{', '.join(wanted)}; found: {names or 'nothing'}"
             )
-        arrays = _with_one_text(arrays, intake)
-        n = _check(arrays, intake)
-        arrays, columns = _sequences(arrays, whole, n, intake)
+        arrays = _with_one_text(arrays, preparation)
+        n = _check(arrays, preparation)
+        arrays, columns = _sequences(arrays, whole, n, preparation)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -77,8 +77,8 @@ def _rows(
             name = str(arrays["id"][i]) if "id" in arrays else None
             try:
                 name = None if name is None else reading.checked_id(name)
-                sample = _row(arrays, columns, i, intake)._replace(**unread)
-                yield Item(i + 1, name, reading.require_something(sample, intake))
+                sample = _row(arrays, columns, i, preparation)._replace(**unread)
+                yield Item(i + 1, name, reading.require_something(sample, preparation))
             except UserError as error:
                 yield Item(i + 1, name, None, str(error))
 
@@ -86,7 +86,7 @@ def _rows(
 
 
 def _with_one_text(
-    arrays: Mapping[str, np.ndarray], intake: Intake
+    arrays: Mapping[str, np.ndarray], preparation: Preparation
 ) -> dict[str, np.ndarray]:
     """Leave out texts of a kind that the run does not read, if there is one it reads.
 
@@ -95,22 +95,23 @@ def _with_one_text(
     """
     there = [key for key in _TEXTS if key in arrays]
     key = next(
-        (key for key in _TEXTS if key in there and intake.text in _READ[key]), ""
+        (key for key in _TEXTS if key in there and preparation.text in _READ[key]), ""
     )
     if there and not key:
         wanted = {SENTENCES: "sentences or token ids", TOKENS: "token ids"}
         raise UserError(
             f"'{there[0]}' holds {_TEXTS[there[0]]}, this run reads "
-            f"{wanted.get(intake.text, 'text features')}; leave it out, or give those"
+            f"{wanted.get(preparation.text, 'text features')}; leave it out, or give "
+            "those"
         )
     return {k: x for k, x in arrays.items() if k not in _TEXTS or k == key}
 
 
-def _features(intake: Intake) -> tuple[str, ...]:
-    return (*(("text",) if intake.text == FEATURES else ()), *NONVERBAL)
+def _features(preparation: Preparation) -> tuple[str, ...]:
+    return (*(("text",) if preparation.text == FEATURES else ()), *NONVERBAL)
 
 
-def _check(arrays: Mapping[str, np.ndarray], intake: Intake) -> int:
+def _check(arrays: Mapping[str, np.ndarray], preparation: Preparation) -> int:
     """Check types, ranks, widths and numbers of rows; return how many there are."""
     read = {key: x for key, x in arrays.items() if key in _KEYS}
     n = 0
@@ -130,11 +131,11 @@ def _check(arrays: Mapping[str, np.ndarray], intake: Intake) -> int:
                 f"sample{f', {n} here' if n != len(array) else ''}"
             )
         checks.check_sizes(key, n)
-    for m in _features(intake):
-        if m in read and read[m].shape[2] != intake.width[m]:
+    for m in _features(preparation):
+        if m in read and read[m].shape[2] != preparation.width[m]:
             raise UserError(
                 f"'{m}' has {read[m].shape[2]} columns, this run reads "
-                f"{intake.width[m]}"
+                f"{preparation.width[m]}"
             )
     return n
 
@@ -158,7 +159,7 @@ def _sequences(
     arrays: dict[str, np.ndarray],
     whole: Mapping[str, np.ndarray],
     n: int,
-    intake: Intake,
+    preparation: Preparation,
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """Settle the padding of every modality, as `prepare` does.
 
@@ -172,7 +173,7 @@ def _sequences(
     """
     fit = {
         m: whole[m]
-        for m in _features(intake)
+        for m in _features(preparation)
         if m in whole and _fits(whole[m], checks.RANKS[m], n)
     }
     tokens = whole.get("text_bert")
@@ -206,20 +207,20 @@ def _fits(array: np.ndarray, rank: int, n: int) -> bool:
 
 
 def _row(
-    arrays: Mapping[str, np.ndarray], columns: Mapping, i: int, intake: Intake
+    arrays: Mapping[str, np.ndarray], columns: Mapping, i: int, preparation: Preparation
 ) -> Sample:
     found: dict[str, Any] = {}
     if "text_bert" in arrays:
-        found["text"] = reading.tokens(arrays["text_bert"][i], intake)
+        found["text"] = reading.tokens(arrays["text_bert"][i], preparation)
     elif "transcript" in arrays:
         said = arrays["transcript"][i : i + 1]
         said = "" if plain.is_missing(said)[0] else str(said[0])
-        found["text"] = reading.sentence(said, intake)
+        found["text"] = reading.sentence(said, preparation)
     for m, (array, length, wrong) in columns.items():
         if wrong[i]:
             raise UserError(
                 f"'{m}_length' must be a whole number from 1 to {arrays[m].shape[1]}, "
                 "or 0 where all steps are zero"
             )
-        found[m] = reading.features(m, array[i, : length[i]], intake.width[m])
+        found[m] = reading.features(m, array[i, : length[i]], preparation.width[m])
     return Sample(**found)

@@ -13,14 +13,16 @@ import numpy as np
 from jax import export as jax_export
 from safetensors.numpy import save
 
-from msa_jax.data import intake
+from msa_jax.data import preparation
 from msa_jax.data.batches import gather
+from msa_jax.data.preparation import FEATURES, Preparation
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import PyTree
 from msa_jax.methods import network
 from msa_jax.predict.exported import ENCODER, PROGRAM, open_export, seed_file
 from msa_jax.predict.model import FROZEN, Live, encoded, flat, predictor
 from msa_jax.predict.model import split_of as as_split
+from msa_jax.predict.samples import Sample, blank, prepare_samples, tokenizer_of
 from msa_jax.report import rendering
 from msa_jax.runs import workdir
 
@@ -74,12 +76,12 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
         params = storable(jax.tree.map(lambda x, i=i: x[i], live.variables))
         files[str(seed)] = seed_file(seed)
         (folder / seed_file(seed)).write_bytes(save(params))
-    arrays = intake.blank(live.intake)
+    arrays = blank(live.preparation)
     made = program(live, params | encoder, arrays)
     (folder / PROGRAM).write_bytes(made.serialize())
-    if live.intake.tokenizer is not None:
-        workdir.write_json(folder / workdir.TOKENIZER, live.intake.tokenizer)
-    described = intake.to_json(live.intake._replace(seeds=live.seeds)) | {
+    if live.preparation.tokenizer is not None:
+        workdir.write_json(folder / workdir.TOKENIZER, live.preparation.tokenizer)
+    described = preparation.to_json(live.preparation._replace(seeds=live.seeds)) | {
         "program": {
             "file": PROGRAM,
             "platforms": list(made.platforms),
@@ -119,7 +121,7 @@ def program(
     Args:
         live: the run.
         params: one seed's flat parameters, or their shapes.
-        arrays: of one sample, as `intake.prepare` makes them.
+        arrays: of one sample, as `prepare_samples` makes them.
     """
     (batch,) = jax_export.symbolic_shape("batch")
     given = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
@@ -160,9 +162,9 @@ def _difference(live: Live, folder: Path) -> float:
     """Answer for drawn samples with the run and with its export; NaN is infinite."""
     rng = np.random.default_rng(0)
     there, here = open_export(folder, None), predictor(live)
-    samples = [_drawn(live.intake, rng) for _ in range(_SAMPLES)]
-    tokenizer = intake.make_tokenizer(live.intake)
-    arrays = intake.prepare(live.intake, tokenizer, samples).arrays
+    samples = [_drawn(live.preparation, rng) for _ in range(_SAMPLES)]
+    tokenizer = tokenizer_of(live.preparation)
+    arrays = prepare_samples(live.preparation, tokenizer, samples).arrays
     wanted = here.predict(arrays)
     gaps = []
     for size in (1, _SAMPLES):
@@ -174,7 +176,7 @@ def _difference(live: Live, folder: Path) -> float:
     return float(np.nan_to_num(np.max(gaps), nan=np.inf))
 
 
-def _drawn(found: intake.Intake, rng: np.random.Generator) -> intake.Sample:
+def _drawn(found: Preparation, rng: np.random.Generator) -> Sample:
     """Draw a sample of the run's sizes, with numbers such as its training had."""
 
     def rows(m: str) -> np.ndarray:
@@ -184,10 +186,10 @@ def _drawn(found: intake.Intake, rng: np.random.Generator) -> intake.Sample:
             x = found.columns[m].mean + found.columns[m].std * x
         return x.astype(np.float32)
 
-    if found.text == intake.FEATURES:
+    if found.text == FEATURES:
         text = rows("text")
     else:
         length = int(rng.integers(1, found.steps["text"] + 1))
         text = np.zeros((3, length), np.int32)
         text[0], text[1] = rng.integers(0, found.vocabulary, length), 1
-    return intake.Sample(text, rows("audio"), rows("vision"))
+    return Sample(text, rows("audio"), rows("vision"))

@@ -14,10 +14,10 @@ from jax import export as jax_export
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from msa_jax.data.intake import Intake, blank
+from msa_jax.data.preparation import Preparation
 from msa_jax.ground.errors import UserError
 from msa_jax.predict.answers import NAMES, Predictor
-from msa_jax.predict.stored import read_intake
+from msa_jax.predict.samples import blank, read_preparation
 from msa_jax.runs import workdir
 
 PROGRAM, ENCODER = "forward.stablehlo", "encoder.safetensors"
@@ -44,7 +44,7 @@ def open_export(folder: Path, seed: int | None) -> Predictor:
         UserError: files are missing, damaged or do not fit, or the program does what
             no forward pass does.
     """
-    found = read_intake(folder)
+    found = read_preparation(folder)
     seeds = found.seeds if seed is None else (seed,)
     if not set(seeds) <= set(found.seeds):
         listed = ", ".join(map(str, found.seeds))
@@ -118,7 +118,7 @@ def _read_parameters(path: Path) -> dict[str, np.ndarray]:
 def _require_fitting(
     folder: Path,
     program: jax_export.Exported,
-    found: Intake,
+    found: Preparation,
     params: list[dict[str, np.ndarray]],
 ) -> None:
     """Refuse a program that takes or gives other arrays than the files beside it."""

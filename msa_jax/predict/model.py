@@ -10,9 +10,8 @@ import numpy as np
 from flax import traverse_util
 
 from msa_jax import methods
-from msa_jax.data import intake
 from msa_jax.data.batches import gather
-from msa_jax.data.intake import FEATURES, Intake
+from msa_jax.data.preparation import FEATURES, Preparation
 from msa_jax.data.sealed_test import state_hash
 from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError
@@ -20,7 +19,7 @@ from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.methods import network
 from msa_jax.predict.answers import Predictor
-from msa_jax.predict.stored import read_intake
+from msa_jax.predict.samples import blank, read_preparation
 from msa_jax.runs import finished, workdir
 from msa_jax.text import as_json, encoders
 from msa_jax.training import epoch_program, step
@@ -32,7 +31,7 @@ FROZEN = "frozen_encoder"  # in front of the names of its parameters
 class Live(NamedTuple):
     """A run's network and what it learnt.
 
-    intake: how samples become its inputs.
+    preparation: how samples become its inputs.
     config: the run's.
     method: with the module of an untrained text encoder left out.
     seeds: whose variables are here.
@@ -40,7 +39,7 @@ class Live(NamedTuple):
     frozen: the untrained text encoder with its parameters; None where there is none.
     """
 
-    intake: Intake
+    preparation: Preparation
     config: Any
     method: Method
     seeds: tuple[int, ...]
@@ -66,16 +65,16 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
         listed = ", ".join(map(str, seeds))
         raise UserError(f"--seed {seed}: {folder} was run with seeds {listed}")
     if (folder / workdir.MODEL).is_file():
-        found = read_intake(folder)
+        found = read_preparation(folder)
         variables = finished.read_variables(folder, results)
     else:
         run = finished.open_run(folder, data_dir)
-        found, variables = run.inputs.intake, run.variables
+        found, variables = run.inputs.preparation, run.variables
     frozen, module = _frozen(folder, settings, found), encoders.FeatureEncoder()
     if frozen is None and found.text != FEATURES:
         if found.encoder is None:
             raise UserError(f"{folder / workdir.MODEL}: names no text encoder")
-        module = as_json.module(
+        module = as_json.make_encoder(
             found.encoder, settings.text.implementation, settings.precision
         )
     method = methods.make(settings, module, found.label_range)
@@ -88,7 +87,9 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
     return live
 
 
-def start(folder: Path, data_dir: str | None = None, seed: int | None = None) -> Live:
+def open_configured(
+    folder: Path, data_dir: str | None = None, seed: int | None = None
+) -> Live:
     """Open a finished run in a process that computes as the run did.
 
     Args, Raises: as of `open_live`.
@@ -113,7 +114,9 @@ def predictor(live: Live) -> Predictor:
         split = split_of(encode(encoder, arrays))
         return np.asarray(program(len(arrays["text"]))(variables, split))
 
-    return Predictor(live.intake, live.seeds, live.config.optim.batch_size, predict)
+    return Predictor(
+        live.preparation, live.seeds, live.config.optim.batch_size, predict
+    )
 
 
 def encoded(live: Live) -> Any:
@@ -129,7 +132,7 @@ def encoded(live: Live) -> Any:
 
 
 def split_of(arrays: dict[str, Any]) -> Split:
-    """Return arrays of `intake.prepare` as a split without labels.
+    """Return arrays of `prepare_samples` as a split without labels.
 
     To a method that reads videos every sample is one of its own.
     """
@@ -147,7 +150,9 @@ def flat(variables: PyTree) -> dict[str, np.ndarray]:
     return found
 
 
-def _frozen(folder: Path, settings: Any, found: Intake) -> tuple[Any, PyTree] | None:
+def _frozen(
+    folder: Path, settings: Any, found: Preparation
+) -> tuple[Any, PyTree] | None:
     """Load the text encoder that a run did not train, and so did not keep."""
     if found.frozen_sha256 is None:
         return None
@@ -168,7 +173,7 @@ def _require_fitting(folder: Path, live: Live) -> None:
         batch = gather(split, jnp.zeros((1,), jnp.int32))
         return network.start(live.method, jax.random.key(0), batch)
 
-    expected = jax.eval_shape(init, intake.blank(live.intake))
+    expected = jax.eval_shape(init, blank(live.preparation))
     shapes = [
         {(name, tuple(x.shape[skip:])) for name, x in flat(tree).items()}
         for tree, skip in ((expected, 0), (live.variables, 1))

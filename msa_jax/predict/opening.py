@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from msa_jax.data import checks, containers
-from msa_jax.data.intake import Intake
+from msa_jax.data.check import checks
+from msa_jax.data.preparation import Preparation
+from msa_jax.data.read import containers
 from msa_jax.ground.errors import UserError
 from msa_jax.predict.arrays import read_arrays, read_clip
 from msa_jax.predict.reading import BOM, Item, read_lines
@@ -18,12 +19,14 @@ _WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff", b"{\0", b"\0{", b"\0\0\0{")
 _WANTED = "predict reads JSONL, .npz or one clip of MMSA-FET (docs/predict.md)"
 
 
-def items_of(path: Path, intake: Intake, stack: contextlib.ExitStack) -> Iterator[Item]:
+def items_of(
+    path: Path, preparation: Preparation, stack: contextlib.ExitStack
+) -> Iterator[Item]:
     """Return the samples, or what is wrong, of a file.
 
     Args:
         path: JSONL, an .npz, or a pickle of one clip.
-        intake: of the run.
+        preparation: of the run.
         stack: closes the file.
 
     Raises:
@@ -39,13 +42,13 @@ def items_of(path: Path, intake: Intake, stack: contextlib.ExitStack) -> Iterato
     file = stack.enter_context(path.open("rb"))
     head = file.peek(containers.HEAD)[: containers.HEAD]
     if head.startswith(_ARCHIVE):
-        return read_arrays(path, intake)
+        return read_arrays(path, preparation)
     if head.startswith(_PICKLE):
-        return read_clip(path, intake)
+        return read_clip(path, preparation)
     wrong = _no_lines(head, whole=path.stat().st_size <= len(head))
     if wrong:
         raise UserError(f"{said}: {wrong}; {_WANTED}")
-    return read_lines(file, intake, path.parent)
+    return read_lines(file, preparation, path.parent)
 
 
 def refuse_binary(head: bytes) -> None:

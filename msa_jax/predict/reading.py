@@ -8,10 +8,10 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 
-from msa_jax.data import checks
-from msa_jax.data import intake as intakes
-from msa_jax.data.intake import FEATURES, SENTENCES, Intake, Sample
+from msa_jax.data.check import checks
+from msa_jax.data.preparation import FEATURES, NONVERBAL, SENTENCES, Preparation
 from msa_jax.ground.errors import UserError
+from msa_jax.predict.samples import UNREAD, Sample, missing
 
 LONGEST = 32 << 20  # bytes of a line; no sequence of the field comes near it
 LARGEST = 256 << 20  # bytes of a .npy file
@@ -42,14 +42,16 @@ class Item(NamedTuple):
     error: str | None = None
 
 
-def read_lines(stream: BinaryIO, intake: Intake, folder: Path | None) -> Iterator[Item]:
+def read_lines(
+    stream: BinaryIO, preparation: Preparation, folder: Path | None
+) -> Iterator[Item]:
     """Yield the sample, or what is wrong, of each line as it arrives.
 
     Blank lines are passed over.
 
     Args:
         stream: JSONL in UTF-8.
-        intake: of the run.
+        preparation: of the run.
         folder: where files named by a line lie; None: no line may name one.
     """
     number = 0
@@ -61,21 +63,21 @@ def read_lines(stream: BinaryIO, intake: Intake, folder: Path | None) -> Iterato
                 line = stream.readline(LONGEST)
             yield Item(number, None, None, f"longer than {LONGEST >> 20} MiB")
         elif line.strip():
-            yield _item(number, line, intake, folder)
+            yield _item(number, line, preparation, folder)
 
 
-def read_objects(values: Iterable[Any], intake: Intake) -> Iterator[Item]:
+def read_objects(values: Iterable[Any], preparation: Preparation) -> Iterator[Item]:
     """Yield the sample, or what is wrong, of each of Python's own objects.
 
     Args:
         values: mappings as a line holds them; arrays may stand for lists of rows, and
             paths of files begin where Python works.
-        intake: of the run.
+        preparation: of the run.
     """
     for number, value in enumerate(values, 1):
         if isinstance(value, Mapping):
             value = {k: _plain(x) for k, x in value.items()}
-        yield _item(number, value, intake, Path())
+        yield _item(number, value, preparation, Path())
 
 
 def _plain(value: Any) -> Any:
@@ -85,13 +87,15 @@ def _plain(value: Any) -> Any:
     return np.asarray(value) if hasattr(value, "__array__") else value
 
 
-def _item(number: int, given: Any, intake: Intake, folder: Path | None) -> Item:
+def _item(
+    number: int, given: Any, preparation: Preparation, folder: Path | None
+) -> Item:
     """Return the sample of a line, bytes, or of an object."""
     name = None
     try:
         value = _known(_object(given) if isinstance(given, bytes) else given)
         name = checked_id(value.get("id"))
-        return Item(number, name, _sample(value, intake, folder))
+        return Item(number, name, _sample(value, preparation, folder))
     except UserError as error:
         return Item(number, name, None, str(error))
 
@@ -162,55 +166,59 @@ def checked_id(value: Any) -> str | int | None:
     return value
 
 
-def _sample(value: dict[str, Any], intake: Intake, folder: Path | None) -> Sample:
+def _sample(
+    value: dict[str, Any], preparation: Preparation, folder: Path | None
+) -> Sample:
     given = {OF[key] for key in OF if value.get(key) is not None}
-    unread = dict.fromkeys(given - {*intake.reads}, intakes.UNREAD)
+    unread = dict.fromkeys(given - {*preparation.reads}, UNREAD)
     value = {key: x for key, x in value.items() if OF.get(key) not in unread}
     text = value.get("text")
     if value.get("text_bert") is not None:
         if text is not None:
             raise UserError('"text" and "text_bert" are both given; keep one')
-        text = tokens(_numbers("text_bert", value["text_bert"]), intake)
+        text = tokens(_numbers("text_bert", value["text_bert"]), preparation)
     elif text is not None:
-        text = _text(text, intake, folder)
+        text = _text(text, preparation, folder)
     rows = {
-        m: _sequence(m, value[m], intake.width[m], folder)
-        for m in intakes.NONVERBAL
+        m: _sequence(m, value[m], preparation.width[m], folder)
+        for m in NONVERBAL
         if value.get(m) is not None
     }
-    return require_something(Sample(text, **rows)._replace(**unread), intake)
+    return require_something(Sample(text, **rows)._replace(**unread), preparation)
 
 
-def require_something(sample: Sample, intake: Intake) -> Sample:
+def require_something(sample: Sample, preparation: Preparation) -> Sample:
     """Return the sample.
 
     Raises:
         UserError: it has none of the modalities that the run reads.
     """
-    if len(intakes.missing(intake, sample)) == len(intake.reads):
-        raise UserError(f"nothing to answer from: no {', no '.join(intake.reads)}")
+    if len(missing(preparation, sample)) == len(preparation.reads):
+        raise UserError(f"nothing to answer from: no {', no '.join(preparation.reads)}")
     return sample
 
 
-def _text(value: Any, intake: Intake, folder: Path | None) -> str | np.ndarray | None:
-    if intake.text == FEATURES:
+def _text(
+    value: Any, preparation: Preparation, folder: Path | None
+) -> str | np.ndarray | None:
+    if preparation.text == FEATURES:
         if isinstance(value, str) and not value.endswith(".npy"):
-            return sentence(value, intake)
-        return _sequence("text", value, intake.width["text"], folder)
+            return sentence(value, preparation)
+        return _sequence("text", value, preparation.width["text"], folder)
     if not isinstance(value, str):
         raise UserError(f'"text" must be a sentence (a string), not {_kind(value)}')
-    return sentence(value, intake)
+    return sentence(value, preparation)
 
 
-def sentence(value: str, intake: Intake) -> str | None:
+def sentence(value: str, preparation: Preparation) -> str | None:
     """Check a sentence; None: a blank one says nothing, so the text is missing.
 
     Raises:
         UserError: the run does not read sentences, or not this one.
     """
-    if intake.text != SENTENCES:
+    if preparation.text != SENTENCES:
         other = {"features": "text features", "tokens": '"text_bert" token ids'}
-        raise UserError(f"this run reads {other[intake.text]}, no sentences")
+        raise UserError(f"this run reads {other[preparation.text]}, no sentences")
     if len(value) > checks.MAX_CHARACTERS:
         raise UserError(
             f'"text" has {len(value)} characters, at most {checks.MAX_CHARACTERS} '
@@ -223,23 +231,23 @@ def sentence(value: str, intake: Intake) -> str | None:
     return value if value.strip() else None
 
 
-def tokens(array: np.ndarray, intake: Intake) -> np.ndarray:
+def tokens(array: np.ndarray, preparation: Preparation) -> np.ndarray:
     """Check token ids, mask and segments [3, t]; return them up to the mask's end.
 
     Raises:
         UserError: the run reads no ids, or not these.
     """
-    if intake.text == FEATURES:
+    if preparation.text == FEATURES:
         raise UserError("this run reads text features, no token ids")
     if array.ndim != 2 or len(array) != 3 or not array.shape[1]:
         raise UserError('"text_bert" must be three lists: ids, mask, segments')
     names = np.array(["this line"])
     checks.check_tokens(array[None], names)
     found = array.astype(np.int32)[:, : int(array[1].sum())]
-    if found[0].max() >= intake.vocabulary:
+    if found[0].max() >= preparation.vocabulary:
         raise UserError(
             f'"text_bert" has id {found[0].max()}, but the run\'s vocabulary ends '
-            f"at {intake.vocabulary - 1}"
+            f"at {preparation.vocabulary - 1}"
         )
     return found
 

@@ -12,14 +12,14 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from msa_jax import methods
-from msa_jax.data import Dataset, load, store
+from msa_jax.data import Dataset, load_dataset, store
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, StillSealed, recall
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.methods import network
 from msa_jax.runs import checkpoint, workdir
-from msa_jax.training.inputs import Inputs, make_inputs
+from msa_jax.training.splits import Inputs, make_inputs
 from msa_jax.training.train_state import make_mesh
 
 
@@ -60,13 +60,13 @@ def open_run(folder: Path, data_dir: str | None = None) -> FinishedRun:
     """
     results, settings = read_results(folder), read_config(folder)
     where = store.data_dir(data_dir or settings.data.dir)
-    dataset = load(settings.data.name, where)
+    dataset = load_dataset(settings.data.name, where)
     advice = "point --data_dir at the data it was trained on"
     workdir.require_same_data(folder, results, dataset.name, dataset.card, advice)
     inputs = make_inputs(dataset, settings)
     if (folder / workdir.MODEL).is_file():  # older runs have none
         then = workdir.read_json(folder / workdir.MODEL).get("frozen_sha256")
-        require_same_encoder(folder, settings, then, inputs.intake.frozen_sha256)
+        require_same_encoder(folder, settings, then, inputs.preparation.frozen_sha256)
     label_range = tuple(dataset.card["label_range"])
     method = methods.make(settings, inputs.encoder.module, label_range)
     frozen = _read_selection(folder, results)

@@ -11,8 +11,8 @@ from msa_jax.ground.errors import UserError
 from msa_jax.runs import checkpoint, records, workdir
 from msa_jax.runs.checkpoint import Damaged
 from msa_jax.runs.saver import Before, epochs_folder, states_folder
-from msa_jax.training.inputs import Inputs
 from msa_jax.training.loop import Saved
+from msa_jax.training.splits import Inputs
 
 _NAMED = 5  # differences in a line
 
@@ -31,7 +31,7 @@ def identity(
         "config": config,
         **data,
         "encoder": inputs.encoder.description,
-        "encoder_sha256": inputs.intake.frozen_sha256,
+        "encoder_sha256": inputs.preparation.frozen_sha256,
         "notes": inputs.notes,
     }
     return json_safe(found)

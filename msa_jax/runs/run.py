@@ -28,9 +28,9 @@ from msa_jax.runs import records, resume, saver, shuffled_test, workdir
 from msa_jax.runs.progress import TrainingProgress
 from msa_jax.runs.writer import Writer
 from msa_jax.training import loop, train
-from msa_jax.training.inputs import Inputs, make_inputs
 from msa_jax.training.loop import Epoch, Saved, Tally
 from msa_jax.training.program import Program, make_program
+from msa_jax.training.splits import Inputs, make_inputs
 from msa_jax.training.train import Fitted, Trained
 from msa_jax.training.train_state import describe_mesh, make_mesh
 
@@ -96,7 +96,7 @@ def load(settings: FrozenConfigDict, change: Callable[[Inputs], Inputs]) -> Read
         change: what else is done to the inputs.
     """
     where = store.data_dir(settings.data.dir)
-    dataset = data.load(settings.data.name, where)
+    dataset = data.load_dataset(settings.data.name, where)
     inputs = change(make_inputs(dataset, settings))
     layout = settings.mesh
     mesh = make_mesh(layout.devices, layout.data, len(settings.seeds))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax import methods
-from msa_jax.data import Dataset, intake
+from msa_jax.data import Dataset, preparation
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, seal
 from msa_jax.evaluation import baselines, metrics
@@ -20,8 +20,8 @@ from msa_jax.runs import checkpoint, shuffled_test, workdir
 from msa_jax.runs.events import Events
 from msa_jax.text.encoders import Encoder
 from msa_jax.training import memory, nonfinite
-from msa_jax.training.inputs import Inputs, frozen_features, opened
 from msa_jax.training.loop import Epoch
+from msa_jax.training.splits import Inputs, frozen_features, opened
 from msa_jax.training.train import Fitted, Trained
 
 SELECTION = (
@@ -152,7 +152,7 @@ class Writer:
             label=test_truth,
             prediction=trained.test_prediction,
         )
-        self._write_intake()
+        self._write_preparation()
         self._write_samples(trained, splits)
         self._write_losses()
         self._write_features(trained, splits)
@@ -237,13 +237,13 @@ class Writer:
         }
         return {"u_labels": {"correlation with the true unimodal sentiment": found}}
 
-    def _write_intake(self) -> None:
+    def _write_preparation(self) -> None:
         """Write what `predict` needs in the place of the training data."""
-        found, tokenizer = self._inputs.intake, self._folder / workdir.TOKENIZER
+        found, tokenizer = self._inputs.preparation, self._folder / workdir.TOKENIZER
         tokenizer.unlink(missing_ok=True)
         if found.tokenizer is not None:
             workdir.write_json(tokenizer, found.tokenizer)
-        workdir.write_json(self._folder / workdir.MODEL, intake.to_json(found))
+        workdir.write_json(self._folder / workdir.MODEL, preparation.to_json(found))
 
     def _write_samples(self, trained: Trained, splits: dict[str, Examples]) -> None:
         """Write what a person needs to look at single samples; see docs/design.md."""

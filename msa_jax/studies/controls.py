@@ -19,7 +19,7 @@ from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Split
 from msa_jax.runs.shuffled_test import partners
 from msa_jax.runs.workdir import TRAINED_SHUFFLED, TRAINED_WITHOUT
-from msa_jax.training.inputs import Inputs, changed
+from msa_jax.training.splits import Inputs, changed
 
 _DRAW = 1000  # of the shuffle: none of those that runs are tested with
 

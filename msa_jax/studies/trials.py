@@ -22,9 +22,9 @@ from msa_jax.methods import tasks
 from msa_jax.studies.search import Group, Trial
 from msa_jax.text.encoders import Encoder
 from msa_jax.training import epoch_program, loop
-from msa_jax.training.inputs import make_inputs
 from msa_jax.training.loop import Epoch, Tally
 from msa_jax.training.program import make_program
+from msa_jax.training.splits import make_inputs
 from msa_jax.training.train_state import make_mesh
 
 MOST_LANES = 16

@@ -1,6 +1,5 @@
-"""A text encoder and its tokeniser as JSON: what a run writes down, and reads again."""
+"""A text encoder as JSON: what a run writes down, and reads again."""
 
-import json
 import math
 from typing import Any
 
@@ -27,7 +26,7 @@ NUMBERS = (
 NAMES = ("hidden_act", "position_embedding_type")
 
 
-def settings(module: nn.Module) -> dict[str, Any] | None:
+def encoder_settings(module: nn.Module) -> dict[str, Any] | None:
     """Return what a config.json would say of a BERT, None of another module.
 
     The same for both implementations; `module` reads it.
@@ -40,7 +39,9 @@ def settings(module: nn.Module) -> dict[str, Any] | None:
     return None
 
 
-def module(values: dict[str, Any], implementation: str, precision: str) -> nn.Module:
+def make_encoder(
+    values: dict[str, Any], implementation: str, precision: str
+) -> nn.Module:
     """Make the encoder that `settings` described; it has no weights of its own.
 
     Args:
@@ -88,12 +89,3 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             f"num_attention_heads {values['num_attention_heads']}"
         )
     return {field: values[field] for field in (*SIZES, *NUMBERS, *NAMES)}
-
-
-def definition(tokenizer: Any) -> dict[str, Any] | None:
-    """Return what a tokenizer.json of a fast tokeniser holds; None of a slow one."""
-    core = getattr(tokenizer, "backend_tokenizer", None)
-    if core is None:
-        return None
-    # Both are set anew by every call of the tokeniser: the last call's stay in there.
-    return json.loads(core.to_str()) | {"truncation": None, "padding": None}

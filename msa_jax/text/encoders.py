@@ -167,30 +167,6 @@ def no_encoder() -> Encoder:
     return Encoder(FeatureEncoder(), None, None, 1 << 30, 0, note, pretrained=False)
 
 
-def tokenize(
-    encoder: Encoder, transcripts: Sequence[str], max_tokens: int
-) -> tuple[np.ndarray, int]:
-    """Turn sentences into ids, mask and segments, [n, 3, t] int32.
-
-    t is the longest sentence's length, at most `max_tokens`, [CLS] and [SEP] included.
-
-    Returns:
-        The array, and how many sentences were cut to `max_tokens`.
-    """
-    sentences = [str(s) for s in transcripts]
-    rows = encoder.tokenizer(sentences)["input_ids"]
-    cut = sum(len(row) > max_tokens for row in rows)
-    if cut:
-        rows = encoder.tokenizer(sentences, truncation=True, max_length=max_tokens)
-        rows = rows["input_ids"]
-    longest = max(len(row) for row in rows)
-    tokens = np.zeros((len(rows), 3, longest), np.int32)
-    for i, row in enumerate(rows):
-        tokens[i, 0, : len(row)] = row
-        tokens[i, 1, : len(row)] = 1
-    return tokens, cut
-
-
 def check_tokens(tokens: np.ndarray, encoder: Encoder, where: str) -> None:
     """Refuse token ids that the encoder cannot read.
 
@@ -222,22 +198,11 @@ def minilm_folder() -> Path | None:
 
 
 class OwnTokenizer(NamedTuple):
-    """What we call of transformers' tokenisers, which take a second to import."""
+    """What we read of transformers' tokenisers, which take a second to import."""
 
     backend_tokenizer: Any
     unk_token: str
     unk_token_id: int
-
-    def __call__(
-        self, sentences: list[str], *, truncation: bool = False, max_length: int = 0
-    ) -> dict[str, list[list[int]]]:
-        """Return the ids of each sentence."""
-        core = self.backend_tokenizer
-        if truncation:
-            core.enable_truncation(max_length)
-        else:
-            core.no_truncation()
-        return {"input_ids": [row.ids for row in core.encode_batch(sentences)]}
 
 
 def _random_encoder(text: Any, transcripts: Sequence[str]) -> Encoder:

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from msa_jax.config import reads
+from msa_jax.ground.array_rules import largest, move
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Batch, Split
 
@@ -36,6 +38,21 @@ class Sizes(NamedTuple):
     width: int
     rows: tuple[int, ...]
     shards: int = 1
+
+
+def why_not(settings: Any) -> str:
+    """Say why a run's text cannot be packed, whatever its method; "" where it can."""
+    text = settings.text
+    if "text" not in reads(settings):
+        return f"packs text, which {settings.method} does not read here"
+    for name, needed in (
+        ("encoder", "bert"),
+        ("finetune", True),
+        ("implementation", "own"),
+    ):
+        if text[name] != needed:
+            return f"needs config.text.{name} = {needed!r}, not {text[name]!r}"
+    return ""
 
 
 class Plan(NamedTuple):
@@ -66,7 +83,7 @@ class Packed(NamedTuple):
     place: Int[Array, "s b t"]
 
 
-def plan(length: Int[Array, " b"], width: int) -> Plan:
+def plan_rows(length: Int[Array, " b"], width: int) -> Plan:
     """Lay sentences into rows: the longest first, each where least room is left.
 
     Args:
@@ -121,32 +138,6 @@ def unpack(hidden: Float[Array, "s r w h"], text: Packed) -> Float[Array, "b t h
     )
 
 
-@jax.custom_vjp
-def move(x: Array, place: Array, source: Array) -> Array:
-    """Return x[place], 0 where that lies outside; `source` is the way back.
-
-    Gathers both ways: the automatic backward pass is a scatter, slow on a CPU.
-
-    Args:
-        x: rows [n, ...].
-        place: which rows to take; n or more: none.
-        source: the other way round: which place has row i.
-    """
-    del source
-    return x.at[place].get(mode="fill", fill_value=0)
-
-
-def _move_forward(x, place, source):
-    return move(x, place, source), (place, source)
-
-
-def _move_backward(both, gradient):
-    return move(gradient, *both[::-1]), None, None
-
-
-move.defvjp(_move_forward, _move_backward)
-
-
 def by_size(sizes: Sizes | None, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` run on batches with packed text.
 
@@ -160,7 +151,7 @@ def by_size(sizes: Sizes | None, function: Callable[..., Any]) -> Callable[..., 
         tokens = _split(batch.text, sizes.shards)
         length = jnp.where(batch.valid, batch.text[:, 1].sum(-1), 0)
         length = _split(length, sizes.shards)
-        plans = jax.vmap(partial(plan, width=sizes.width))(length)
+        plans = jax.vmap(partial(plan_rows, width=sizes.width))(length)
         number = (largest(plans.count.max()) > jnp.asarray(sizes.rows)).sum()
 
         def packed(rows: int, batch: Batch, *others: Any) -> Any:
@@ -174,7 +165,7 @@ def by_size(sizes: Sizes | None, function: Callable[..., Any]) -> Callable[..., 
     return run
 
 
-def describe(sizes: Sizes, padded: int) -> str:
+def size_note(sizes: Sizes, padded: int) -> str:
     """Say in a sentence what was chosen; `padded`: steps of the padded text."""
     if not sizes.rows:
         return "Text is not packed: sentences fill their batches as they are."
@@ -186,26 +177,11 @@ def describe(sizes: Sizes, padded: int) -> str:
     )
 
 
-@jax.custom_batching.custom_vmap
-def largest(x: Array) -> Array:
-    """Return x; of several at once (seeds under vmap), the largest for all.
-
-    Their programs run as one. A choice that differs between them would run every size.
-    """
-    return x
-
-
-@largest.def_vmap
-def _(axis_size, in_batched, x):
-    del axis_size
-    return (largest(x.max(axis=0)), False) if in_batched[0] else (x, False)
-
-
 def _split(x: Array, shards: int) -> Array:
     return x.reshape(shards, -1, *x.shape[1:])
 
 
-def choose(
+def choose_sizes(
     splits: dict[str, Split], batch_size: int, *, shards: int = 1, together: int = 1
 ) -> Sizes:
     """Choose the sizes that cost least on random batches of "train".
@@ -227,7 +203,7 @@ def choose(
     length = np.asarray(splits["train"].text_length)
     rng = np.random.default_rng(0)
     drawn = rng.choice(length, (DRAWS * together * shards, batch_size // shards))
-    count = jax.jit(jax.vmap(lambda x: plan(x, width).count))(drawn)
+    count = jax.jit(jax.vmap(lambda x: plan_rows(x, width).count))(drawn)
     count = np.asarray(count).reshape(DRAWS, -1).max(axis=1)
     # In tokens, per shard; a batch that fits no number of rows stays padded.
     full = batch_size // shards * padded

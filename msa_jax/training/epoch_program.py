@@ -226,7 +226,7 @@ def choose_sizes(
     columns = -(-config.optim.batch_size // shards) * shards
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
     together = len(config.seeds) if over_seeds == "vmap" else 1
-    return packing.choose(splits, columns, shards=shards, together=together)
+    return packing.choose_sizes(splits, columns, shards=shards, together=together)
 
 
 def _packs(config: Any, mesh: Mesh) -> bool:

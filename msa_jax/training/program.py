@@ -127,7 +127,7 @@ def make_program(
         max_epochs=config.selection.max_epochs,
         truth=hosts.to_host(getattr(valid, method.task.labels)),
         sizes=sizes,
-        notes=[packing.describe(sizes, train.text.shape[-1])] if sizes else [],
+        notes=[packing.size_note(sizes, train.text.shape[-1])] if sizes else [],
         needs=memory.describe(built.need, room, config),
         compilation=built.seconds,
         start=start,

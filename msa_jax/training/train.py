@@ -19,9 +19,9 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, TrainState
 from msa_jax.training import memory, nonfinite, step
 from msa_jax.training.epoch_program import choose_sizes, layout_of_seeds, platform
-from msa_jax.training.inputs import Inputs, opened
 from msa_jax.training.loop import Saved, Tally, tally_of
 from msa_jax.training.program import Program
+from msa_jax.training.splits import Inputs, opened
 from msa_jax.training.train_state import lying, split_sharding
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
@@ -128,7 +128,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     Args:
         config: see `config.sections`.
         fitted: from `fitted`; what it froze opens test.
-        inputs: from `inputs.make_inputs`.
+        inputs: from `splits.make_inputs`.
         mesh: from `train_state.make_mesh`.
     """
     memory.give_back()  # what training took, and the state it ended with

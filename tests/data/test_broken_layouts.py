@@ -10,9 +10,9 @@ from test_columns import within
 from test_dialects import dump
 
 from msa_jax import prepare
-from msa_jax.data import columns, plain, sandbox
-from msa_jax.data.columns import Budget
-from msa_jax.data.dialects import recognise
+from msa_jax.data.read import columns, plain, sandbox
+from msa_jax.data.read.columns import Budget
+from msa_jax.data.read.dialects import recognise
 from msa_jax.ground.errors import UserError
 
 
@@ -98,7 +98,7 @@ def test_shared_arrays_that_unfold_are_refused(tmp_path):
     array = np.ones((1000, 500), np.float32)
     tree["train"] |= {"id": [f"v{i}_0" for i in range(3000)], "audio": [array] * 3000}
     file = dump(tmp_path / "x.pkl", tree)
-    with pytest.raises(UserError, match="unfolds|rows"), sandbox.read([file]):
+    with pytest.raises(UserError, match="unfolds|rows"), sandbox.read_pickles([file]):
         pass
 
 
@@ -160,7 +160,7 @@ def test_an_odd_value_anywhere_is_read_or_one_line(tmp_path, name):
         for odd in ODD:
             made = with_odd(LAYOUTS[name], draw.choice(alike), odd)
             try:
-                columns.write(
+                columns.write_columns(
                     recognise(made, Budget(1 << 28)), tmp_path, Budget(1 << 28)
                 )
                 arrays = {f.stem: np.load(f) for f in tmp_path.glob("*.npy")}

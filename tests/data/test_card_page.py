@@ -8,7 +8,7 @@ import pytest
 from test_data_plain import N, save, small
 from test_data_store import command, prepare_small
 
-from msa_jax.data import load, store
+from msa_jax.data import load_dataset, store
 from msa_jax.ground.errors import UserError
 from msa_jax.report import card_page
 
@@ -17,7 +17,7 @@ from msa_jax.report import card_page
 def built_in(tmp_path_factory) -> tuple[dict, str]:
     """Return card and page of the small built-in set."""
     folder = tmp_path_factory.mktemp("data")
-    card = load("synthetic_tiny", folder).card
+    card = load_dataset("synthetic_tiny", folder).card
     return card, card_page.render(card)
 
 
@@ -79,7 +79,7 @@ def test_warnings_of_reading_stand_beside_the_checks(tmp_path, capsys):
 
 def test_normaliser_statistics_are_those_of_train(tmp_path, capsys):
     assert prepare_small(tmp_path) == 0
-    data = load("small", tmp_path / "d")
+    data = load_dataset("small", tmp_path / "d")
     train = data.splits["train"]
     assert train.audio is not None and train.audio_length is not None
     steps = np.concatenate(
@@ -115,7 +115,7 @@ def test_label_bins_are_even_for_the_grids_of_the_field(tmp_path, steps, high):
     flags = (f"--label_range={-high},{high}", f"--data_dir={tmp_path}")
     save(tmp_path / "x.npz", arrays)
     assert command("small", f"--from={tmp_path / 'x.npz'}", *flags) == 0
-    card = load("small", tmp_path).card
+    card = load_dataset("small", tmp_path).card
     counts = card["label"]["histogram"]["train"]
     assert sum(counts) == n and counts == counts[::-1] and min(counts) > 0
     assert card["text"]["words"]["train"] == [5, 5, 5]

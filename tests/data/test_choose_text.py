@@ -10,7 +10,8 @@ from test_data_plain import N, present, small, tokens
 from test_folder import LENGTHS, write
 
 from msa_jax import prepare
-from msa_jax.data import load, plain
+from msa_jax.data import load_dataset
+from msa_jax.data.read import plain
 from msa_jax.ground.errors import UserError
 
 WIDTH = 4
@@ -47,7 +48,7 @@ def prepared(source: Path, *options: str):
     assert (
         prepare.main(["x", f"--from={source}", f"--data_dir={data_dir}", *options]) == 0
     )
-    return load("x", data_dir)
+    return load_dataset("x", data_dir)
 
 
 @pytest.mark.parametrize("front", [False, True])

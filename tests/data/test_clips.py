@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from layouts import SPLITS, clips, every, split, tbje
 
-from msa_jax.data import clips as reader
-from msa_jax.data import dialects
-from msa_jax.data.checks import MAX_SAMPLES
-from msa_jax.data.columns import Budget, Layout
+from msa_jax.data.check.checks import MAX_SAMPLES
+from msa_jax.data.read import clips as reader
+from msa_jax.data.read import dialects
+from msa_jax.data.read.columns import Budget, Layout
 from msa_jax.ground.errors import UserError
 
 BUDGET = Budget(1 << 30)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msa_jax.data.columns import Budget, Layout, numbers, strings, write
+from msa_jax.data.read.columns import Budget, Layout, numbers, strings, write
 from msa_jax.ground.errors import UserError
 
 GiB = 1 << 30

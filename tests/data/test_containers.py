@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_data_store import command
 
-from msa_jax.data import containers, sources, unpickle
+from msa_jax.data.read import containers, sources, unpickle
 from msa_jax.ground.errors import UserError
 
 
@@ -77,7 +77,7 @@ def test_every_container_has_its_line(tmp_path, name):
     data, wanted = FILES[name]
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(UserError) as error:
-        unpickle.read(tmp_path / "x")
+        unpickle.read_pickle(tmp_path / "x")
     assert wanted in str(error.value) and "\n" not in str(error.value)
 
 
@@ -98,7 +98,7 @@ def zipped(path: Path, *names: str) -> Path:
 )
 def test_archives_that_are_no_npz(tmp_path, names, wanted):
     path = zipped(tmp_path / "x.npz", *names)
-    with pytest.raises(UserError) as error, sources.read(path):
+    with pytest.raises(UserError) as error, sources.open_source(path):
         pass
     assert str(error.value).startswith(f"{path}: not an .npz but") and (
         wanted in str(error.value)
@@ -121,11 +121,11 @@ def test_a_line_cut_inside_a_character_is_still_text():
 def test_folders_without_features_say_what_is_in_them(tmp_path):
     (tmp_path / "a.hdf5").write_bytes(b"x")
     with pytest.raises(UserError, match="nor a table of clips.*found: a.hdf5"):
-        with sources.read(tmp_path):
+        with sources.open_source(tmp_path):
             pass
     np.savez(tmp_path / "x.npz", id=np.ones(2))
     with pytest.raises(UserError, match="give the file itself: --from .*x.npz"):
-        with sources.read(tmp_path):
+        with sources.open_source(tmp_path):
             pass
 
 

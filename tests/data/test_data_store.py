@@ -9,8 +9,11 @@ from test_data_plain import N, present, save, small, tokens
 
 from msa_jax import prepare
 from msa_jax.config import cli
-from msa_jax.data import builder, lexicon, load, plain, scratch, store, synthetic
+from msa_jax.data import builder, load_dataset, store
 from msa_jax.data.card import content_sha256
+from msa_jax.data.made_up import lexicon, synthetic
+from msa_jax.data.read import plain
+from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples
 
@@ -25,7 +28,7 @@ def command(*argv: str) -> int:
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, Examples]:
-    return synthetic.make("synthetic")
+    return synthetic.make_splits("synthetic")
 
 
 def prepare_small(tmp_path, *more: str, arrays=None) -> int:
@@ -62,7 +65,7 @@ def test_loading_gives_back_every_bit(tmp_path, capsys, arrays):
         arrays["vision"][0, 0] = [1e-42, -0.0, 3e38, 0.1, -1 / 3]
     assert prepare_small(tmp_path, arrays=arrays) == 0
     wanted, _ = plain.to_splits(arrays, (-3, 3))
-    dataset = load("small", tmp_path / "d")
+    dataset = load_dataset("small", tmp_path / "d")
     for name, examples in wanted.items():
         assert_same(dataset.splits[name], examples)
     assert dataset.card == json.loads(
@@ -77,7 +80,7 @@ def test_card_says_what_is_there(tmp_path, capsys):
     arrays["audio"][:, :, 1] = np.where(arrays["audio"][:, :, 1] != 0, 2.5, 0)
     arrays["vision"][:5, 0] = 0  # front padding
     assert prepare_small(tmp_path, arrays=arrays) == 0
-    card = load("small", tmp_path / "d").card
+    card = load_dataset("small", tmp_path / "d").card
     assert card["size"] == {"train": 3, "valid": 1, "test": 2}
     assert card["metrics"] == "mosi" and card["label_range"] == [-3, 3]
     assert card["audio"]["constant_columns"] == [1]
@@ -97,7 +100,7 @@ def test_metrics_follow_the_label_range(tmp_path, capsys):
     arrays = small()
     arrays["label"] /= 3
     assert prepare_small(tmp_path, "--label_range=-1,1", arrays=arrays) == 0
-    assert load("small", tmp_path / "d").card["metrics"] == "sims"
+    assert load_dataset("small", tmp_path / "d").card["metrics"] == "sims"
     again = ("--label_range=-1,1", "--metrics=mosi")
     assert prepare_small(tmp_path, *again, arrays=arrays) == 2
     assert "metrics differs" in capsys.readouterr().err
@@ -111,9 +114,9 @@ def test_preparing_again(tmp_path, capsys):
     other["label"][0] = 1
     assert prepare_small(tmp_path, arrays=other) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert load("small", tmp_path / "d").splits["train"].label[0] == -3
+    assert load_dataset("small", tmp_path / "d").splits["train"].label[0] == -3
     assert prepare_small(tmp_path, "--overwrite", arrays=other) == 0
-    assert load("small", tmp_path / "d").splits["train"].label[0] == 1
+    assert load_dataset("small", tmp_path / "d").splits["train"].label[0] == 1
     assert [p.name for p in (tmp_path / "d").iterdir()] == ["small"]
 
 
@@ -127,7 +130,7 @@ def test_a_failed_write_leaves_the_old_set_and_nothing_else(tmp_path, monkeypatc
 
     monkeypatch.setattr(store, "card_markdown", full)
     assert prepare_small(tmp_path, "--overwrite", arrays=other) == 2
-    assert load("small", tmp_path / "d").splits["train"].label[0] == -3
+    assert load_dataset("small", tmp_path / "d").splits["train"].label[0] == -3
     assert [p.name for p in (tmp_path / "d").iterdir()] == ["small"]
 
     monkeypatch.undo()
@@ -144,7 +147,7 @@ def test_a_failed_write_leaves_the_old_set_and_nothing_else(tmp_path, monkeypatc
 
     monkeypatch.setattr(store.os, "rename", rename_but_the_new)
     assert prepare_small(tmp_path, "--overwrite", arrays=other) == 2
-    assert load("small", tmp_path / "d").splits["train"].label[0] == -3
+    assert load_dataset("small", tmp_path / "d").splits["train"].label[0] == -3
 
 
 def names(folder) -> list[str]:
@@ -175,16 +178,16 @@ def test_a_signal_while_writing_leaves_one_whole_set(
             signal.raise_signal(number)
 
     if moment == "build":
-        build = builder.build
+        build = builder.build_files
         monkeypatch.setattr(
-            builder, "build", lambda *a: (build(*a), signal.raise_signal(number))
+            builder, "build_files", lambda *a: (build(*a), signal.raise_signal(number))
         )
     else:
         monkeypatch.setattr(store.os, "rename", and_signal)
     assert prepare_small(tmp_path, "--overwrite", arrays=other) == code
     assert names(tmp_path / "d") == ["small"]
     assert names(tmp_path / "d" / "small" / "1.0.0") == files
-    found = load("small", tmp_path / "d").splits["train"].label[0]
+    found = load_dataset("small", tmp_path / "d").splits["train"].label[0]
     assert found == (1 if moment == "after" else -3)
 
 
@@ -193,7 +196,7 @@ def test_what_killed_processes_left_is_swept_away(tmp_path, capsys):
     folder = tmp_path / "d"
     for name in (".small.dead", ".small.busy", ".small2.dead"):
         (folder / name / "small").mkdir(parents=True)
-    busy = scratch.lock(folder / ".small.busy")  # by a process that lives: this one
+    busy = lock.lock_folder(folder / ".small.busy")  # by a process that lives: this one
     assert busy is not None
     assert prepare_small(tmp_path) == 0
     assert names(folder) == [".small.busy", ".small2.dead", "small"]
@@ -203,19 +206,19 @@ def test_what_killed_processes_left_is_swept_away(tmp_path, capsys):
     assert prepare_small(tmp_path) == 0
     assert "exists already" in capsys.readouterr().out
     assert names(folder) == [".small2.dead", "small"]
-    load("small", folder)
+    load_dataset("small", folder)
 
 
 def test_scratch_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    lock, seen = scratch.lock, []
+    lock_folder, seen = lock.lock_folder, []
 
     def too_late(folder, **kwargs):
         seen.append(folder)
         if len(seen) == 1:
             folder.rmdir()
-        return lock(folder, **kwargs)
+        return lock_folder(folder, **kwargs)
 
-    monkeypatch.setattr(scratch, "lock", too_late)
+    monkeypatch.setattr(lock, "lock_folder", too_late)
     with store._scratch("x", tmp_path) as folder:
         assert folder.is_dir() and len(seen) == 2
     assert names(tmp_path) == []
@@ -265,27 +268,27 @@ def test_names_files_and_folders_are_checked(tmp_path, capsys):
 
 def test_missing_and_damaged_sets_are_told(tmp_path):
     with pytest.raises(UserError, match="python -m msa_jax.prepare mosi --from FILE"):
-        load("mosi", tmp_path / "d")
+        load_dataset("mosi", tmp_path / "d")
     assert prepare_small(tmp_path) == 0
     path = tmp_path / "d" / "small" / "1.0.0"
     card = (path / "card.json").read_text()
     (path / "card.json").write_text(card.replace('"content_sha256": "', '"x": "'))
     with pytest.raises(UserError, match="content_sha256 differs"):
-        load("small", tmp_path / "d")
+        load_dataset("small", tmp_path / "d")
     (path / "card.json").write_text(card[:50])
     with pytest.raises(UserError, match=r"card.json is missing or damaged"):
-        load("small", tmp_path / "d")
+        load_dataset("small", tmp_path / "d")
     (path / "card.json").write_text(card)
     shard = next(path.glob("small-train*"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="is damaged"):
-        load("small", tmp_path / "d")
+        load_dataset("small", tmp_path / "d")
     shard.unlink()
     with pytest.raises(UserError, match="is damaged"):
-        load("small", tmp_path / "d")
+        load_dataset("small", tmp_path / "d")
     assert prepare_small(tmp_path, "--overwrite") == 0
-    load("small", tmp_path / "d")
+    load_dataset("small", tmp_path / "d")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +297,7 @@ def test_missing_and_damaged_sets_are_told(tmp_path):
 )
 def test_a_name_that_cannot_be_gets_one_that_can(tmp_path, capsys, asked, own):
     with pytest.raises(UserError) as raised:
-        load(asked, tmp_path / "d")
+        load_dataset(asked, tmp_path / "d")
     said = str(raised.value)
     assert f"--config.data.name={own}; make it" in said
     assert f"python -m msa_jax.prepare {own} --from FILE" in said
@@ -304,21 +307,23 @@ def test_a_name_that_cannot_be_gets_one_that_can(tmp_path, capsys, asked, own):
         assert "may only hold" not in capsys.readouterr().err
         store.dataset_path(own, tmp_path / "d").mkdir(parents=True)
         with pytest.raises(UserError, match=f"name={own}, which is there$"):
-            load(asked, tmp_path / "d")
+            load_dataset(asked, tmp_path / "d")
 
 
 def test_synthetic_is_made_on_demand_and_twice_the_same(tmp_path):
-    dataset = load("synthetic_tiny", tmp_path / "d")
-    made = synthetic.make("synthetic_tiny")
+    dataset = load_dataset("synthetic_tiny", tmp_path / "d")
+    made = synthetic.make_splits("synthetic_tiny")
     for name, examples in dataset.splits.items():
         np.testing.assert_array_equal(examples.audio, made[name].audio)
         np.testing.assert_array_equal(examples.transcript, made[name].transcript)
     assert content_sha256(made) == dataset.card["content_sha256"]
-    other = synthetic.make("synthetic_tiny", seed=1)
+    other = synthetic.make_splits("synthetic_tiny", seed=1)
     assert content_sha256(other) != dataset.card["content_sha256"]
     path = tmp_path / "d" / "synthetic_tiny" / "1.0.0" / "card.json"
     path.write_text(path.read_text().replace('"built_in": ', '"built_in": 9'))
-    assert load("synthetic_tiny", tmp_path / "d").card == dataset.card  # made again
+    assert (
+        load_dataset("synthetic_tiny", tmp_path / "d").card == dataset.card
+    )  # made again
 
 
 def test_synthetic_holds_what_it_promises(made):

@@ -22,7 +22,7 @@ from layouts import (
 )
 
 from msa_jax import prepare
-from msa_jax.data import load
+from msa_jax.data import load_dataset
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples
 
@@ -36,7 +36,7 @@ def prepared(source: Path, *options: str, name: str = "set") -> Any:
     place = source.parent / f"data_{len(list(source.parent.iterdir()))}"
     arguments = [name, "--from", str(source), "--data_dir", str(place), *options]
     assert prepare.main(arguments) == 0
-    return load(name, place)
+    return load_dataset(name, place)
 
 
 def same(found: np.ndarray | None, wanted: np.ndarray) -> None:

@@ -11,7 +11,8 @@ import pytest
 from test_data_plain import present
 from test_data_store import command
 
-from msa_jax.data import folder, load, plain
+from msa_jax.data import load_dataset
+from msa_jax.data.read import folder, plain
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import EMOTIONS
 
@@ -46,7 +47,7 @@ def features(sample: str, steps: int, width: int) -> np.ndarray:
 def test_what_goes_in_comes_out(tmp_path, capsys):
     root = write(tmp_path / "my", encoding="utf-8-sig")
     assert command("my", f"--from={root}", f"--data_dir={tmp_path / 'd'}") == 0
-    data = load("my", tmp_path / "d")
+    data = load_dataset("my", tmp_path / "d")
     train = data.splits["train"]
     assert train.id.tolist() == ["a_1", "a_2"]
     assert train.label.tolist() == [-1, 2.5]
@@ -77,7 +78,7 @@ def test_optional_columns(tmp_path, capsys):
     rows = [(*r, 1, 2, -3, 0, 1, 2, 3, 0.5, 0, f"r{i}") for i, r in enumerate(ROWS)]
     root = write(tmp_path / "my", names, rows)
     assert command("my", f"--from={root}", f"--data_dir={tmp_path}/d") == 0
-    data = load("my", tmp_path / "d")
+    data = load_dataset("my", tmp_path / "d")
     assert present(data.splits["test"].unimodal_label).tolist() == [[1, 2, -3]]
     assert present(data.splits["test"].emotion).tolist() == [[0, 1, 2, 3, 0.5, 0]]
     assert data.card["unused_arrays"] == ["rater"]
@@ -224,7 +225,7 @@ def test_the_example_of_the_doc_works_as_it_stands(tmp_path, capsys, monkeypatch
     out = capsys.readouterr().out
     assert "0 is not inside the label range" in " ".join(out.split())
     assert (tmp_path / "data" / "my_corpus" / "1.0.0" / "card.html").exists()
-    train = load("my_corpus", "data").splits["train"]
+    train = load_dataset("my_corpus", "data").splits["train"]
     assert len(train.id) == 40 and present(train.audio).shape[2] == 6
     np.testing.assert_array_equal(
         present(train.vision)[3, : present(train.vision_length)[3]],
@@ -284,7 +285,7 @@ def test_the_label_csv_of_the_field_is_read_as_it_stands(tmp_path, capsys, encod
     root = field_folder(tmp_path / "my", field_rows(), encoding)
     (root / "Raw").mkdir()
     assert command("my", f"--from={root}", f"--data_dir={tmp_path}/d") == 0
-    data = load("my", tmp_path / "d")
+    data = load_dataset("my", tmp_path / "d")
     assert data.splits["train"].id.tolist() == ["a$_$1", "a$_$2"]
     valid = data.splits["valid"]
     assert present(valid.transcript).tolist() == ["said, b_1"]
@@ -400,5 +401,5 @@ def test_files_without_values_are_an_absent_modality(tmp_path, capsys, shape):
     for sample in LENGTHS:
         np.save(root / "audio" / f"{sample}.npy", np.zeros(shape))
     assert command("my", f"--from={root}", f"--data_dir={tmp_path}/d") == 0
-    card = load("my", tmp_path / "d").card
+    card = load_dataset("my", tmp_path / "d").card
     assert card["audio"] is None and "audio: of shape" in card["warnings"][0]

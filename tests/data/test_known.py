@@ -7,8 +7,9 @@ import pytest
 from test_data_plain import N, save, small, tokens
 from test_data_store import command
 
-from msa_jax.data import findings, known, plain
-from msa_jax.data.known import KNOWN, Features, Known
+from msa_jax.data.check import findings, known
+from msa_jax.data.check.known import KNOWN, Features, Known
+from msa_jax.data.read import plain
 from msa_jax.data.scaling import train_columns
 from msa_jax.ground.types import Examples
 

@@ -2,8 +2,6 @@
 
 import csv
 import pickle
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import pytest
 from layouts import SPLITS, Arrays, every, mult
 from test_data_plain import N, alone, save, small, tokens, without
 
-from msa_jax.data import checks, findings, folder, landlock, plain, sandbox, sources
+from msa_jax.data.check import checks, findings
+from msa_jax.data.read import folder, plain, sandbox, sources
 from msa_jax.ground.errors import UserError
 
 
@@ -25,7 +24,7 @@ def one_line(arrays: Arrays) -> str:
 
 def pickled(path: Path, tree: Arrays) -> str:
     path.write_bytes(pickle.dumps(tree))
-    with pytest.raises(UserError) as error, sources.read(path):
+    with pytest.raises(UserError) as error, sources.open_source(path):
         pass
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -148,7 +147,7 @@ def test_tokens_of_any_number_type_keep_their_values(kind, tmp_path):
     for split in tree.values():  # unsigned differences wrap: no front padding is seen
         split["text_bert"] = np.repeat(tokens()[:1].astype(kind), len(split["id"]), 0)
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(tree))
-    with sources.read(tmp_path / "x.pkl") as (found, _):
+    with sources.open_source(tmp_path / "x.pkl") as (found, _):
         np.testing.assert_array_equal(found["text_bert"][0], tokens()[0])
 
 
@@ -213,7 +212,7 @@ def test_a_folder_of_very_many_pickles_is_one_line(tmp_path):
     for i in range(1500):
         (tmp_path / f"{i:04d}{'x' * 200}.pkl").write_bytes(pickle.dumps(i))
     with pytest.raises(UserError, match="0004x+ and 1495 more: expected train"):
-        with sources.read(tmp_path):
+        with sources.open_source(tmp_path):
             pass
 
 
@@ -221,7 +220,7 @@ def test_two_pickles_of_one_name_are_refused(tmp_path):
     for name in ("train.pkl", "train.p"):
         (tmp_path / name).write_bytes(pickle.dumps(1))
     with pytest.raises(UserError, match="train.pkl: another pickle.*'train', too"):
-        with sources.read(tmp_path):
+        with sources.open_source(tmp_path):
             pass
 
 
@@ -235,42 +234,16 @@ def test_names_too_long_for_a_file_are_refused(tmp_path):
     assert len(folder.read_folder(tmp_path).arrays["id"]) == 1
 
 
-@pytest.mark.parametrize("protected", [True, False])
-def test_the_card_tells_how_a_pickle_was_read(tmp_path, monkeypatch, protected):
-    read = sandbox.read
-    (tmp_path / "x.pkl").write_bytes(
-        pickle.dumps({n: mult(a) for n, a in every().items()})
-    )
-    with read([tmp_path / "x.pkl"]) as (_, found):
-        works = found.write_protected
-    assert works is landlock_works()
-    start = sandbox._START
-    if not protected:
-        start = start.replace(
-            "sys.exit",
-            "from msa_jax.data import landlock; "
-            "landlock.restrict_to = lambda folder: False; sys.exit",
-        )
-    monkeypatch.setattr(sandbox, "_START", start)
-    with sources.read(tmp_path / "x.pkl") as (_, found):
-        answer = "yes" if works and protected else "no, this system has none"
+def test_the_card_tells_how_a_pickle_was_read(tmp_path):
+    tree = {n: mult(a) for n, a in every().items()}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(tree))
+    with sources.open_source(tmp_path / "x.pkl") as (_, found):
         assert found.assumptions[-1] == (
-            "pickles: read in a sandbox: memory, time and file-size limits; kernel "
-            f"write protection: {answer}"
+            "pickles: read in a sandbox: memory, time and file-size limits"
         )
     save(tmp_path / "x.npz", small())
-    with sources.read(tmp_path / "x.npz") as (_, found):
+    with sources.open_source(tmp_path / "x.npz") as (_, found):
         assert found.assumptions == ()
-
-
-def landlock_works() -> bool:
-    """Ask in a process of its own: the answer cannot be taken back."""
-    code = (
-        "import pathlib, sys, tempfile; from msa_jax.data import landlock; "
-        "sys.exit(not landlock.restrict_to(pathlib.Path(tempfile.mkdtemp())))"
-    )
-    here = Path(landlock.__file__).parents[1]
-    return subprocess.run([sys.executable, "-c", code], cwd=here).returncode == 0
 
 
 def test_large_files_may_unfold_less_in_proportion():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from test_data_plain import N, alone, present, sequence, small, tokens, without
 
-from msa_jax.data import checks, plain
-from msa_jax.data.padding import Axis, settle_padding, tokens_first
+from msa_jax.data.check import checks
+from msa_jax.data.read import plain
+from msa_jax.data.read.padding import Axis, settle_padding, tokens_first
 from msa_jax.ground.errors import UserError
 
 
@@ -69,7 +70,7 @@ def test_chunks_of_rows_change_nothing(monkeypatch):
     own = rng.integers(1, 6, 9)
     given[np.arange(5) < 5 - own[:, None]] = 0
     whole = alone(given, None)
-    monkeypatch.setattr("msa_jax.data.padding._CHUNK", 20)
+    monkeypatch.setattr("msa_jax.data.read.padding._CHUNK", 20)
     parts = alone(given, None)
     for a, b in zip(whole[:2], parts[:2], strict=True):
         np.testing.assert_array_equal(a, b)

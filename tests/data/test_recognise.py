@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from layouts import SIZES, SPLITS, Arrays, every, mmsa, mult
 
-from msa_jax.data import pickled_arrays
-from msa_jax.data.columns import Budget, Layout
-from msa_jax.data.dialects import recognise
+from msa_jax.data.read import pickled
+from msa_jax.data.read.columns import Budget, Layout
+from msa_jax.data.read.dialects import recognise
 from msa_jax.ground.errors import UserError
 
 
@@ -340,16 +340,16 @@ def test_missing_sentences_are_counted_whatever_stands_for_them():
 
 
 def test_arrays_that_nothing_reads_may_hold_anything():
-    strange = [[{"a": [1]}], pickled_arrays.Other("M8"), np.array(["x"]), None, {}, 3]
+    strange = [[{"a": [1]}], pickled.Other("M8"), np.array(["x"]), None, {}, 3]
     for value in strange:
         made = tree()
         for arrays in made.values():
             arrays["align"] = value
         assert "align" in read(made).unused
-    made["train"]["audio"] = pickled_arrays.Other("M8")
+    made["train"]["audio"] = pickled.Other("M8")
     with pytest.raises(
         UserError, match="'train/audio' must hold numbers, it holds an a"
     ):
         read(made)
     with pytest.raises(UserError, match="'train' is an array of dtype M8"):
-        read({name: pickled_arrays.Other("M8") for name in SPLITS})
+        read({name: pickled.Other("M8") for name in SPLITS})

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import landlock, sandbox, sources
-from msa_jax.data import scratch as folders
+from msa_jax.data.read import sandbox, sources
+from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 
 HERE = Path(__file__).parents[2]
@@ -43,14 +43,14 @@ def write(folder: Path, data: bytes | None = None) -> Path:
 
 
 def refused(file: Path, limits: sandbox.Limits | None = None) -> str:
-    with pytest.raises(UserError) as error, sandbox.read([file], limits=limits):
+    with pytest.raises(UserError) as error, sandbox.read_pickles([file], limits=limits):
         pass
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
 def test_arrays_come_out_and_the_scratch_folder_goes(tmp_path, scratch):
-    with sandbox.read([write(tmp_path)]) as (arrays, found):
+    with sandbox.read_pickles([write(tmp_path)]) as (arrays, found):
         assert (
             arrays["audio"].shape == (7, 3, 2) and type(arrays["audio"]) is np.ndarray
         )
@@ -144,44 +144,10 @@ def test_truncated_files(tmp_path, scratch):
 
 def test_the_child_imports_no_jax():
     code = (
-        "import sys; from msa_jax.data import sandboxed; "
+        "import sys; from msa_jax.data.read import sandboxed; "
         "sys.exit(any(m in sys.modules for m in ('jax', 'flax', 'etils')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=HERE).returncode == 0
-
-
-def test_landlock_takes_rights_away_for_good(tmp_path):
-    inside, outside = tmp_path / "in", tmp_path / "out"
-    inside.mkdir()
-    outside.write_text("old")
-    code = f"""
-import pathlib, subprocess, sys
-from msa_jax.data import landlock
-if not landlock.restrict_to(pathlib.Path({str(inside)!r})):
-    sys.exit(9)
-pathlib.Path({str(inside / "new")!r}).write_text("new")
-def attempt(act):
-    try:
-        act()
-    except PermissionError:
-        return
-    sys.exit(1)
-attempt(lambda: pathlib.Path({str(outside)!r}).write_text("changed"))
-attempt(lambda: pathlib.Path({str(tmp_path / "other")!r}).mkdir())
-attempt(lambda: pathlib.Path({str(outside)!r}).unlink())
-attempt(lambda: subprocess.run(["/bin/sh", "-c", "true"]))
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=HERE)
-    if done.returncode == 9:
-        pytest.skip("this kernel has no Landlock")
-    assert done.returncode == 0
-    assert (inside / "new").read_text() == "new" and outside.read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
-
-
-def test_without_landlock_nothing_changes(monkeypatch, tmp_path):
-    monkeypatch.setattr(landlock.sys, "platform", "darwin")
-    assert landlock.restrict_to(tmp_path) is False
 
 
 def test_sources_that_are_no_files(tmp_path):
@@ -192,7 +158,10 @@ def test_sources_that_are_no_files(tmp_path):
         ("empty", "no .pkl"),
         ("missing", "no such file"),
     ):
-        with pytest.raises(UserError, match=wanted), sources.read(tmp_path / name):
+        with (
+            pytest.raises(UserError, match=wanted),
+            sources.open_source(tmp_path / name),
+        ):
             pass
 
 
@@ -211,7 +180,7 @@ def test_flipped_bytes_end_in_arrays_or_one_line(tmp_path, scratch):
         broken = bytearray(data)
         broken[rng.integers(len(data))] = rng.integers(256)
         try:
-            with sandbox.read([write(tmp_path, bytes(broken))]):
+            with sandbox.read_pickles([write(tmp_path, bytes(broken))]):
                 pass
         except UserError as error:
             assert "\n" not in str(error)
@@ -221,31 +190,22 @@ def test_flipped_bytes_end_in_arrays_or_one_line(tmp_path, scratch):
 LOST = """
 import tempfile, sys
 from pathlib import Path
-from msa_jax.data import sandbox
+from msa_jax.data.read import sandbox
 tempfile.tempdir = sys.argv[1]
 sandbox._START = sandbox._START.replace("sys.exit", sys.argv[2] + "; sys.exit")
-with sandbox.read([Path(sys.argv[3])]):
+with sandbox.read_pickles([Path(sys.argv[3])]):
     pass
 """
 WAITS = (
-    "import os, pathlib, time; from msa_jax.data import lifeline, unpickle; "
-    "unpickle.read = lambda file: "
+    "import os, pathlib, time; from msa_jax.data.read import unpickle; "
+    "unpickle.read_pickle = lambda file: "
     "(pathlib.Path('pid').write_text(str(os.getpid())), time.sleep(60))"
 )
-ALONE = {
-    "kernel": "lifeline._wait = lambda pipe: None",
-    "pipe": "lifeline._PARENT_DEATH_SIGNAL = 0; lifeline.sys.platform = 'other'",
-}
 
 
-@pytest.mark.parametrize("means", ALONE)
-def test_the_child_dies_with_its_parent_and_the_next_one_tidies_up(
-    tmp_path, scratch, means
-):
-    if means == "kernel" and not sys.platform.startswith("linux"):
-        pytest.skip("only Linux does this")
-    file, code = write(tmp_path), f"{WAITS}; {ALONE[means]}"
-    command = [sys.executable, "-c", LOST, str(scratch), code, str(file)]
+def test_the_child_dies_with_its_parent_and_the_next_one_tidies_up(tmp_path, scratch):
+    file = write(tmp_path)
+    command = [sys.executable, "-c", LOST, str(scratch), WAITS, str(file)]
     parent = subprocess.Popen(command, cwd=HERE)
     number = ""
     for _ in range(500):
@@ -257,7 +217,7 @@ def test_the_child_dies_with_its_parent_and_the_next_one_tidies_up(
     parent.wait()
     assert number and ends(int(number))
     assert len(list(scratch.iterdir())) == 1
-    with sandbox.read([file]):
+    with sandbox.read_pickles([file]):
         assert len(list(scratch.iterdir())) == 1
     assert list(scratch.iterdir()) == []
 
@@ -274,31 +234,20 @@ def ends(process: int) -> bool:
     return False
 
 
-def test_a_child_whose_parent_died_before_does_nothing(tmp_path):
-    code = (
-        "import os; from msa_jax.data import lifeline; "
-        "lifeline.die_with(os.getppid() + 1, os.pipe()[0]); os._exit(7)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=HERE).returncode == 1
-
-
 def test_only_folders_of_dead_processes_are_swept(tmp_path):
-    folder, lock = folders.create("a_", tmp_path)
     (tmp_path / "a_dead" / "in").mkdir(parents=True)
     (tmp_path / "b_dead").mkdir()
     (tmp_path / "a_link").symlink_to(tmp_path / "b_dead")
     (tmp_path / "a_file").write_text("")
-    folders.sweep("a_", tmp_path)
-    left = {folder.name, "a_file", "a_link", "b_dead"}
-    assert {path.name for path in tmp_path.iterdir()} == left
-    assert lock is not None
-    os.close(lock)
-    folders.sweep("a_", tmp_path)
+    with lock.scratch("a_", tmp_path) as folder:
+        lock.sweep("a_", tmp_path)
+        left = {folder.name, "a_file", "a_link", "b_dead"}
+        assert {path.name for path in tmp_path.iterdir()} == left
     assert not folder.exists()
 
 
 def test_folders_of_other_users_are_let_be(tmp_path, monkeypatch):
     (tmp_path / "a_dead").mkdir()
-    monkeypatch.setattr(folders.os, "geteuid", lambda: -1)
-    folders.sweep("a_", tmp_path)
+    monkeypatch.setattr(lock.os, "geteuid", lambda: -1)
+    lock.sweep("a_", tmp_path)
     assert (tmp_path / "a_dead").exists()

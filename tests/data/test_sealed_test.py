@@ -12,7 +12,7 @@ from test_architecture import TREES
 from tiny import make_heads, make_proof
 from tiny_runs import SEEDS, VALID, data, settings
 
-from msa_jax.data import Dataset
+from msa_jax.data import Dataset, preparation
 from msa_jax.data.sealed_test import (
     Frozen,
     Sealed,
@@ -25,8 +25,9 @@ from msa_jax.data.sealed_test import (
 from msa_jax.ground.types import Examples, Selection, TrainState
 from msa_jax.runs.writer import Writer
 from msa_jax.training import epoch_program, loop, step, train
-from msa_jax.training import inputs as preparation
 from msa_jax.training.program import make_program
+from msa_jax.training.splits import Inputs, make_inputs
+from msa_jax.training.splits import opened as opened_splits
 from msa_jax.training.train_state import make_mesh
 
 
@@ -44,7 +45,7 @@ def select(tmp_path_factory):
 
     def run(dataset: Dataset, on_epoch=lambda epoch: None) -> Selected:
         config, epochs = settings(), []
-        inputs = preparation.make_inputs(dataset, config)
+        inputs = make_inputs(dataset, config)
         mesh = make_mesh(1, 1, len(SEEDS))
         writer = Writer(folder, config, dataset, inputs, {})
 
@@ -123,7 +124,7 @@ class Program:
 def select_on_test(monkeypatch, dataset: Dataset):
     """The classic: "valid" is test, and results are those of the best epoch on test."""
     honest = step.make_epoch
-    test = preparation.make_inputs(
+    test = make_inputs(
         dataset._replace(splits=dataset.splits | {"valid": dataset.splits["test"]}),
         settings(),
     ).splits["valid"]
@@ -148,15 +149,12 @@ def score_with_test_labels(monkeypatch, dataset: Dataset):
 
 def scale_with_test(monkeypatch, dataset: Dataset):
     """Features are standardised with statistics of test, not of train."""
-    honest = preparation.standardise
+    honest = preparation.train_columns
 
-    def leaky(splits, columns):
-        del columns  # of train
-        swapped = {"train": splits["test"], "other": splits["train"]}
-        scaled = honest(swapped | {"valid": splits["valid"]})
-        return scaled | {"train": scaled["other"], "test": scaled["train"]}
+    def leaky(splits, *modalities):
+        return honest({"train": splits["test"]}, *modalities)
 
-    monkeypatch.setattr(preparation, "standardise", leaky)
+    monkeypatch.setattr(preparation, "train_columns", leaky)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +206,7 @@ KEYS = {
 
 @pytest.mark.parametrize("key", KEYS)
 def test_the_seal_does_not_open_during_training(select, monkeypatch, key):
-    inputs, make = preparation.make_inputs(data(11), settings()), step.make_epoch
+    inputs, make = make_inputs(data(11), settings()), step.make_epoch
 
     def leaky(*arguments, **options):
         run = make(*arguments, **options)
@@ -225,10 +223,10 @@ def test_the_seal_does_not_open_during_training(select, monkeypatch, key):
 
 def test_a_selection_opens_it_and_evaluation_reads_it(honest):
     dataset, fitted = data(11), honest.fitted
-    inputs = preparation.make_inputs(dataset, settings())
+    inputs = make_inputs(dataset, settings())
     test = inputs.test.open(fitted.frozen)
     np.testing.assert_array_equal(test.label, dataset.splits["test"].label)
-    opened = preparation.opened(inputs, fitted.frozen)
+    opened = opened_splits(inputs, fitted.frozen)
     assert list(opened) == ["train", "valid", "test"]
     trained = train.evaluate(settings(), fitted, inputs, make_mesh(1, 1, len(SEEDS)))
     assert trained.test_prediction.shape == (len(SEEDS), VALID)
@@ -309,7 +307,7 @@ def arrays_in(thing, seen: set | None = None) -> list[np.ndarray]:
 
 def test_what_writes_during_training_holds_no_test(tmp_path):
     dataset, config = data(11), settings()
-    inputs = preparation.make_inputs(dataset, config)
+    inputs = make_inputs(dataset, config)
     found = arrays_in(Writer(tmp_path, config, dataset, inputs, {}))
 
     for name in ("label", "id", "text", "audio"):
@@ -335,7 +333,7 @@ def reachable(hint: typing.Any, found: set | None = None) -> set[type]:
 
 
 def test_the_types_of_fit_name_no_test():
-    holders = {Sealed, Frozen, Dataset, Examples, preparation.Inputs, train.Trained}
+    holders = {Sealed, Frozen, Dataset, Examples, Inputs, train.Trained}
     for function in (make_program, train.start, loop.epochs, train.fitted):
         hints = typing.get_type_hints(function)
         result = hints.pop("return")

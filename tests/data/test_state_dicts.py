@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch_files as torch
 
-from msa_jax.data import sandbox, state_dicts, unpickle
-from msa_jax.data.columns import Budget
+from msa_jax.data.read import sandbox, state_dicts, unpickle
+from msa_jax.data.read.columns import Budget
 from msa_jax.ground.errors import UserError
 
 FORMATS = {"zip": torch.as_zip, "legacy": torch.as_legacy}
@@ -23,7 +23,7 @@ def file(tmp_path) -> Path:
 
 def read(file: Path, content: bytes, budget: int = 1 << 20):
     file.write_bytes(content)
-    return state_dicts.read(file, Budget(budget))
+    return state_dicts.read_state_dict(file, Budget(budget))
 
 
 def refused(file: Path, content: bytes, **budget: int) -> str:
@@ -203,10 +203,10 @@ def test_flipped_bytes_end_in_arrays_or_one_line(file, form):
 def test_features_are_still_read_without_tensors(file):
     file.write_bytes(torch.pickled(state()))
     with pytest.raises(UserError, match="holds PyTorch tensors"):
-        unpickle.read(file)
+        unpickle.read_pickle(file)
     file.write_bytes(b"\x80\x02(" + torch.word("storage") + b"tQ.")
     with pytest.raises(UserError, match="persistent id"):
-        unpickle.read(file)
+        unpickle.read_pickle(file)
 
 
 def test_a_child_reads_them_whatever_they_are_called(file):

@@ -5,12 +5,14 @@ import pytest
 from test_data_plain import present
 from test_data_store import command
 
-from msa_jax.data import known, load, twin_emotions, twins
+from msa_jax.data import load_dataset
 from msa_jax.data.card import content_sha256
-from msa_jax.data.known import KNOWN
+from msa_jax.data.check import known
+from msa_jax.data.check.known import KNOWN
+from msa_jax.data.made_up import twins
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
-from msa_jax.training import inputs
+from msa_jax.training import splits
 
 
 def shapes(examples) -> dict[str, tuple]:
@@ -33,7 +35,7 @@ def shapes(examples) -> dict[str, tuple]:
     ],
 )
 def test_shapes_are_the_published_ones(name, aligned, expected):
-    splits = twins.make(name, aligned=aligned, samples=30).splits
+    splits = twins.make_twin(name, aligned=aligned, samples=30).splits
     for examples in splits.values():
         assert shapes(examples) == expected
         for modality, shape in expected.items():
@@ -44,7 +46,7 @@ def test_shapes_are_the_published_ones(name, aligned, expected):
 
 
 def test_mosi_has_the_published_sizes_and_labels():
-    splits = twins.make("mosi", aligned=True).splits
+    splits = twins.make_twin("mosi", aligned=True).splits
     signs = tuple(
         tuple(int(np.sum(np.sign(splits[s].label) == k)) for k in (-1, 0, 1))
         for s in known.SPLITS
@@ -72,19 +74,19 @@ def test_label_histograms_add_up_to_the_published_counts(name):
 
 
 def test_fewer_samples_keep_the_proportions():
-    splits = twins.make("mosi", aligned=True, samples=220).splits
+    splits = twins.make_twin("mosi", aligned=True, samples=220).splits
     assert [len(e.id) for e in splits.values()] == [128, 23, 69]
     assert np.mean(splits["train"].label < 0) == pytest.approx(552 / 1284, abs=0.02)
 
 
 def test_the_same_arguments_give_the_same_bits_and_others_do_not():
-    one = content_sha256(twins.make("sims", samples=20).splits)
-    assert one == content_sha256(twins.make("sims", samples=20).splits)
-    assert one != content_sha256(twins.make("sims", samples=20, seed=1).splits)
+    one = content_sha256(twins.make_twin("sims", samples=20).splits)
+    assert one == content_sha256(twins.make_twin("sims", samples=20).splits)
+    assert one != content_sha256(twins.make_twin("sims", samples=20, seed=1).splits)
 
 
 def test_tokens_look_like_those_of_bert():
-    train = twins.make("mosi", aligned=True, samples=60).splits["train"]
+    train = twins.make_twin("mosi", aligned=True, samples=60).splits["train"]
     ids, mask, segments = np.moveaxis(present(train.text), 1, 0)
     last = present(train.text_length) - 1
     rows = np.arange(len(ids))
@@ -95,7 +97,7 @@ def test_tokens_look_like_those_of_bert():
 
 
 def test_aligned_steps_are_zero_at_the_ends_and_padding_is_zero():
-    splits = twins.make("mosi", aligned=True, samples=40).splits
+    splits = twins.make_twin("mosi", aligned=True, samples=40).splits
     train = splits["train"]
     np.testing.assert_array_equal(train.audio_length, train.text_length)
     for x, n in zip(present(train.vision), present(train.vision_length), strict=True):
@@ -104,14 +106,14 @@ def test_aligned_steps_are_zero_at_the_ends_and_padding_is_zero():
 
 @pytest.mark.parametrize("name, chinese", [("mosi", False), ("sims", True)])
 def test_sentences_are_in_the_language_of_the_set(name, chinese):
-    splits = twins.make(name, samples=20, text="sentences").splits
+    splits = twins.make_twin(name, samples=20, text="sentences").splits
     text = "".join(present(splits["train"].transcript).tolist())
     assert splits["train"].text is None
     assert any(c > "\u4e00" for c in text) == chinese
 
 
 def test_each_modality_carries_the_label_weakly():
-    splits = twins.make("mosi", samples=400).splits
+    splits = twins.make_twin("mosi", samples=400).splits
     train = splits["train"]
     for modality in ("audio", "vision"):
         length = getattr(train, f"{modality}_length")
@@ -125,7 +127,7 @@ def test_prepare_marks_the_twin_and_writes_it(tmp_path, capsys):
     assert command("mosi", *flags) == 0
     out = capsys.readouterr().out
     assert "SYNTHETIC" in out and "Assumptions" in out
-    data = load("mosi", tmp_path)
+    data = load_dataset("mosi", tmp_path)
     assert data.card["synthetic"] and data.card["source"]["twin_of"] == "mosi"
     assert data.card["label_range"] == [-3, 3]
     assert shapes(data.splits["valid"])["vision"] == (500, 20)
@@ -140,11 +142,11 @@ def test_results_of_synthetic_data_say_so(tmp_path):
     config = PAPERS["self_mm"].config()
     config.text.weights = "random"
     config.text.random_vocabulary = 30522
-    data = load("synthetic_tiny", tmp_path)
-    notes = inputs.make_inputs(data, config).notes
+    data = load_dataset("synthetic_tiny", tmp_path)
+    notes = splits.make_inputs(data, config).notes
     assert notes[0].startswith("SYNTHETIC data: synthetic_tiny was made by this pro")
     real = data._replace(card=data.card | {"synthetic": False})
-    assert not any("SYNTH" in note for note in inputs.make_inputs(real, config).notes)
+    assert not any("SYNTH" in note for note in splits.make_inputs(real, config).notes)
 
 
 def test_sims_twin_has_the_metrics_of_sims(tmp_path, capsys):
@@ -177,7 +179,7 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
 
 def test_names_without_a_published_set_are_refused():
     with pytest.raises(UserError, match="no twin of"):
-        twins.make("other")
+        twins.make_twin("other")
 
 
 EMOTIONAL = ("mosei_emotion", "mosei_tbje")
@@ -191,7 +193,7 @@ EMOTIONAL = ("mosei_emotion", "mosei_tbje")
     ],
 )
 def test_twins_with_emotions_have_word_vectors(name, expected):
-    splits = twins.make(name, samples=30).splits
+    splits = twins.make_twin(name, samples=30).splits
     for examples in splits.values():
         assert shapes(examples) == expected
         assert present(examples.emotion).shape == (len(examples.id), 6)
@@ -204,7 +206,7 @@ def test_twins_with_emotions_have_word_vectors(name, expected):
 def test_emotions_occur_as_often_as_published():
     rng = np.random.default_rng(0)
     strength = rng.uniform(-1, 1, 1000)
-    felt, intensity = twin_emotions.draw(rng, strength)
+    felt, intensity = twins.draw_emotions(rng, strength)
     assert (intensity > 0).sum(axis=0).tolist() == [520, 250, 210, 100, 170, 80]
     # whole thirds up to 3; what is felt most is written down as strongest
     np.testing.assert_allclose(3 * intensity, np.round(3 * intensity), atol=1e-6)
@@ -214,7 +216,7 @@ def test_emotions_occur_as_often_as_published():
         assert (np.diff(intensity[order, e]) >= 0).all()
     happy, sad, *_ = [np.corrcoef(strength, column)[0, 1] for column in felt.T]
     assert 0.4 < happy < 0.6 and -0.5 < sad < -0.3
-    few = twin_emotions.draw(rng, strength[:2]).intensity > 0
+    few = twins.draw_emotions(rng, strength[:2]).intensity > 0
     assert (few.sum(axis=0) == 1).all()  # both answers, however few samples
 
 
@@ -222,11 +224,11 @@ def test_every_modality_shows_emotions_weakly():
     """One modality: correlation 1 / sqrt(1 + 1.5^2) with what is felt, three: more."""
     rng = np.random.default_rng(1)
     felt = rng.normal(size=(4000, 6)).astype(np.float32)
-    one, two, three = (twin_emotions.seen(rng, felt)[:, 3] for _ in range(3))
+    one, two, three = (twins._seen(rng, felt)[:, 3] for _ in range(3))
     alone = np.corrcoef(one, felt[:, 3])[0, 1]
     assert alone == pytest.approx(1 / np.hypot(1, 1.5), abs=0.05)
     assert np.corrcoef(one + two + three, felt[:, 3])[0, 1] > alone + 0.15
-    train = twins.make("mosei_tbje", samples=400).splits["train"]
+    train = twins.make_twin("mosei_tbje", samples=400).splits["train"]
     for modality in ("text", "audio", "vision"):
         length = present(getattr(train, f"{modality}_length"))
         means = present(getattr(train, modality)).sum(1) / length[:, None]
@@ -240,10 +242,10 @@ def test_a_twin_with_emotions_is_written_and_loaded(tmp_path, capsys):
     assert command("mosei_emotion", *flags) == 0
     out = capsys.readouterr().out
     assert "present in train: happy 11, sad 5" in out and "second-hand" in out
-    data = load("mosei_emotion", tmp_path)
+    data = load_dataset("mosei_emotion", tmp_path)
     assert data.card["source"]["text"] == "features"
     assert data.card["metrics"] == "mosi" and data.card["emotion"]["largest"] <= 3
-    made = twins.make("mosei_emotion", samples=30).splits
+    made = twins.make_twin("mosei_emotion", samples=30).splits
     for split, examples in made.items():
         np.testing.assert_array_equal(data.splits[split].emotion, examples.emotion)
 
@@ -251,6 +253,6 @@ def test_a_twin_with_emotions_is_written_and_loaded(tmp_path, capsys):
 def test_word_vectors_for_any_twin(tmp_path):
     flags = ("--synthetic", "--samples=20", f"--data_dir={tmp_path}")
     assert command("mosei", *flags, "--text=features", "--aligned") == 0
-    train = load("mosei", tmp_path).splits["train"]
+    train = load_dataset("mosei", tmp_path).splits["train"]
     assert shapes(train) == {"text": (50, 300), "audio": (50, 74), "vision": (50, 35)}
     assert train.emotion is None

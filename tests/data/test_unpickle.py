@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msa_jax.data import pickle_machine, pickled_arrays, unpickle
+from msa_jax.data.read import pickled, unpickle
 from msa_jax.ground.errors import UserError
 
 
 def read(path: Path, data: bytes):
     path.write_bytes(data)
-    return unpickle.read(path)[0]
+    return unpickle.read_pickle(path)[0]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_python_2_pickles_are_read(file):
 
 def test_bytes_after_the_pickle_are_counted(file):
     file.write_bytes(pickle.dumps(1) + b"more")
-    assert unpickle.read(file) == (1, 4)
+    assert unpickle.read_pickle(file) == (1, 4)
 
 
 class Calls:
@@ -277,7 +277,7 @@ def test_an_object_array_in_itself_is_no_list(file):
     cycle = object_array([1, 2])
     cycle[1] = cycle
     found = read(file, pickle.dumps(cycle))
-    assert found[0] == 1 and isinstance(found[1], pickled_arrays.Pending)
+    assert found[0] == 1 and isinstance(found[1], pickled.Pending)
 
 
 @pytest.mark.parametrize(
@@ -294,14 +294,14 @@ def test_an_object_array_in_itself_is_no_list(file):
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_arrays_of_other_dtypes_are_named_and_not_read(file, value, protocol):
     found = read(file, pickle.dumps({"a": value, "b": 1}, protocol))
-    assert isinstance(found["a"], pickled_arrays.Other) and found["b"] == 1
+    assert isinstance(found["a"], pickled.Other) and found["b"] == 1
 
 
 def test_fields_make_another_dtype_of_a_known_one():
-    kind = pickled_arrays.Kind("f4")
+    kind = pickled.Kind("f4")
     kind.set_state((3, "<", None, ("a",), {"a": (kind, 0)}, -1, -1, 0))
-    assert isinstance(kind.dtype(), pickled_arrays.Other)
-    assert pickled_arrays.make_array((2,), kind, False, b"12345678") is not None
+    assert isinstance(kind.dtype(), pickled.Other)
+    assert pickled.make_array((2,), kind, False, b"12345678") is not None
 
 
 def test_counters_and_dicts_with_a_default_are_dicts(file):
@@ -325,10 +325,10 @@ def test_shared_and_cyclic_lists_are_read_without_unfolding(file):
 
 
 def test_the_numbers_of_opcodes_and_of_memo_entries_are_limited(file, monkeypatch):
-    monkeypatch.setattr(pickle_machine, "MAX_OPCODES", 100)
+    monkeypatch.setattr(unpickle, "MAX_OPCODES", 100)
     with pytest.raises(UserError, match="more than 100 opcodes"):
         read(file, b"(" + b"N0" * 100 + b"t.")
-    monkeypatch.setattr(pickle_machine, "MAX_MEMO", 10)
+    monkeypatch.setattr(unpickle, "MAX_MEMO", 10)
     with pytest.raises(UserError, match="memo"):
         read(file, b"\x80\x04N" + b"\x94" * 20 + b".")
 
@@ -369,5 +369,5 @@ def test_flipped_bytes_end_in_values_or_one_line(file):
 
 def test_every_opcode_is_known_or_refused():
     codes = {ord(opcode.code) for opcode in pickletools.opcodes}
-    known = {code for code in range(256) if pickle_machine._HANDLERS[code]}
+    known = {code for code in range(256) if unpickle._HANDLERS[code]}
     assert codes - known == {ord(".")}  # STOP, in the loop itself

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from msa_jax import config, methods
 from msa_jax.config import fields
 from msa_jax.data.batches import gather
-from msa_jax.data.known import KNOWN
+from msa_jax.data.check.known import KNOWN
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Batch, Method, Outputs, Split

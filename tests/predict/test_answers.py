@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from msa_jax.data.intake import Sample
 from msa_jax.predict import answers
 from msa_jax.predict.answers import Predictor
 from msa_jax.predict.reading import Item
-from tests.intakes import SENTENCES
+from msa_jax.predict.samples import Sample
+from tests.preparations import SENTENCES
 
 SEEDS = (3, 4)
 

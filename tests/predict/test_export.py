@@ -10,13 +10,13 @@ from ml_collections import FrozenConfigDict
 from safetensors.numpy import load, save
 
 from msa_jax import methods
-from msa_jax.data import intake
 from msa_jax.data.batches import gather
 from msa_jax.methods import PAPERS
 from msa_jax.predict import export, exported, model
 from msa_jax.predict.model import Live
+from msa_jax.predict.samples import blank
 from msa_jax.text import encoders
-from tests.intakes import FEATURES
+from tests.preparations import FEATURES
 
 LONG = FEATURES._replace(steps={"text": 16, "audio": 20, "vision": 18})
 
@@ -60,7 +60,7 @@ def test_every_method_is_exported_for_any_batch(make):
     config.text.encoder = "features"
     method = methods.make(FrozenConfigDict(config), encoders.FeatureEncoder(), (-3, 3))
     live = Live(LONG, config, method, (1,), None, None)
-    arrays = intake.blank(LONG)
+    arrays = blank(LONG)
 
     def init(arrays):
         batch = gather(model.split_of(arrays), jnp.zeros((1,), jnp.int32))

@@ -18,7 +18,7 @@ from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 from msa_jax.predict import opening
 from msa_jax.predict.answers import Predictor
-from tests.intakes import CLS, FEATURES, SENTENCES, SEP, TOKENS
+from tests.preparations import CLS, FEATURES, SENTENCES, SEP, TOKENS
 from tests.small_runs import answered
 
 LINE = b'{"text": "good film"}\n'
@@ -213,10 +213,10 @@ def test_no_pickle_is_opened_in_this_process(tmp_path):
 import sys
 from pathlib import Path
 from msa_jax.predict.arrays import read_clip
-from tests.intakes import SENTENCES
+from tests.preparations import SENTENCES
 (item,) = read_clip(Path(sys.argv[1]), SENTENCES)
 assert item.sample is not None
-assert "msa_jax.data.unpickle" not in sys.modules
+assert "msa_jax.data.read.unpickle" not in sys.modules
 """
     path = save(tmp_path, clip())
     command = [sys.executable, "-c", code, str(path)]

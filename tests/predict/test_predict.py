@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 
-from msa_jax.data import intake
+from msa_jax.data.preparation import to_json
 from msa_jax.ground.errors import UserError
 from msa_jax.predict import __main__ as command
-from msa_jax.predict import answers, export, exported, model, stored
+from msa_jax.predict import answers, export, exported, model
+from msa_jax.predict.samples import read_preparation
 from msa_jax.runs import workdir
 from tests import guarded
 from tests.small_runs import SEEDS, SIZE, answered, jsonl, of_seeds, own, train
@@ -111,8 +112,9 @@ def test_a_run_older_than_this_command_needs_its_data(run, tmp_path):
     (old / workdir.MODEL).unlink()
     (old / workdir.TOKENIZER).unlink()
     live = model.open_live(old, str(run[0].parent / "elsewhere"), None)
-    assert live.intake.tokenizer == model.open_live(run[0], None, None).intake.tokenizer
-    assert intake.to_json(live.intake) == intake.to_json(stored.read_intake(run[0]))
+    stored = read_preparation(run[0])
+    assert live.preparation.tokenizer == stored.tokenizer
+    assert to_json(live.preparation) == to_json(stored)
 
 
 @pytest.mark.parametrize(

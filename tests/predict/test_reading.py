@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from msa_jax.config import cli
-from msa_jax.data import checks, plain
-from msa_jax.data.intake import UNREAD, Sample
-from msa_jax.data.padding import settle_padding
+from msa_jax.data.check import checks
+from msa_jax.data.read import plain
+from msa_jax.data.read.padding import settle_padding
 from msa_jax.ground.errors import UserError
 from msa_jax.predict import arrays, reading
+from msa_jax.predict.samples import UNREAD, Sample
 from tests.hostile_lines import GOOD, HOSTILE
-from tests.intakes import FEATURES, SENTENCES, TOKENS
+from tests.preparations import FEATURES, SENTENCES, TOKENS
 
 
 @pytest.fixture(scope="module")

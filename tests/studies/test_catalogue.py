@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from msa_jax import methods
-from msa_jax.data.known import KNOWN
+from msa_jax.data.check.known import KNOWN
 from msa_jax.evaluation import metrics
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS, tasks

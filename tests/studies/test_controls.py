@@ -19,7 +19,7 @@ from msa_jax.runs.shuffled_test import AUDIO, AUDIO_VISION, DRAWS, TEXT, VISION
 from msa_jax.studies import controls
 from msa_jax.text.encoders import Encoder, FeatureEncoder
 from msa_jax.training import step
-from msa_jax.training.inputs import Inputs, opened
+from msa_jax.training.splits import Inputs, opened
 from msa_jax.training.train_state import make_mesh
 
 SPLIT = tiny.make_split(23, 7)
@@ -211,7 +211,7 @@ def make_inputs(seen: list) -> Inputs:
     splits = {"train": tiny.make_split(9, 1), "valid": tiny.make_split(5, 2)}
     test = Sealed(lambda: seen.append("test") or tiny.make_split(6, 3))
     encoder = Encoder(FeatureEncoder(), None, None, 6, None, "")
-    return Inputs(splits, test, encoder, ["before"], intake=None)
+    return Inputs(splits, test, encoder, ["before"], preparation=None)
 
 
 AUDIO_VISION_FIELDS = ("audio", "audio_length", "vision", "vision_length")

@@ -30,7 +30,7 @@ from msa_jax.studies.robustness import (
     reduced,
     tables,
 )
-from msa_jax.training.inputs import opened
+from msa_jax.training.splits import opened
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (3, 4)

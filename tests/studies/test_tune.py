@@ -23,7 +23,7 @@ from msa_jax.studies import search, trials
 from msa_jax.studies.search import LogUniform
 from msa_jax.studies.tune import ledger, searching, winner
 from msa_jax.text.encoders import FeatureEncoder
-from msa_jax.training.inputs import make_inputs
+from msa_jax.training.splits import make_inputs
 from msa_jax.training.train_state import make_mesh
 
 RATE, DECAY = "optim.groups.other.rate", "optim.groups.other.decay"

@@ -17,20 +17,20 @@ THEIRS = encoders.BertEncoder(BertConfig(**SHAPE.settings()))
 
 
 def test_both_implementations_say_the_same():
-    said = as_json.settings(OWN)
-    assert said == as_json.settings(THEIRS)
+    said = as_json.encoder_settings(OWN)
+    assert said == as_json.encoder_settings(THEIRS)
     assert said and said["hidden_dropout_prob"] == 0.15
-    assert as_json.settings(encoders.FeatureEncoder()) is None
+    assert as_json.encoder_settings(encoders.FeatureEncoder()) is None
 
 
 @pytest.mark.parametrize("precision", ["highest", "bfloat16"])
 def test_what_is_read_is_what_was_written(precision):
-    said = json.loads(json.dumps(as_json.settings(THEIRS)))
+    said = json.loads(json.dumps(as_json.encoder_settings(THEIRS)))
     compute = jnp.bfloat16 if precision == "bfloat16" else None
-    own = as_json.module(said, "own", precision)
+    own = as_json.make_encoder(said, "own", precision)
     assert isinstance(own, bert.OwnBertEncoder)
     assert own.shape == SHAPE._replace(compute=compute)
-    theirs = as_json.module(said, "transformers", precision)
+    theirs = as_json.make_encoder(said, "transformers", precision)
     assert isinstance(theirs, encoders.BertEncoder) and theirs.compute is compute
     assert theirs.config.to_dict() == THEIRS.config.to_dict()
 
@@ -49,32 +49,32 @@ def test_what_is_read_is_what_was_written(precision):
     ],
 )
 def test_settings_that_are_none_are_one_line(implementation, change, message):
-    said = as_json.settings(OWN)
+    said = as_json.encoder_settings(OWN)
     assert said is not None
     said |= change
     with pytest.raises(UserError, match=message):
-        as_json.module(said, implementation, "highest")
+        as_json.make_encoder(said, implementation, "highest")
 
 
 def test_a_missing_field_is_named():
-    said = as_json.settings(OWN)
+    said = as_json.encoder_settings(OWN)
     assert said is not None and said.pop("hidden_act")
     with pytest.raises(UserError, match="hidden_act"):
-        as_json.module(said, "own", "highest")
+        as_json.make_encoder(said, "own", "highest")
 
 
 def test_our_bert_refuses_positions_that_it_does_not_compute():
-    said = as_json.settings(OWN)
+    said = as_json.encoder_settings(OWN)
     assert said is not None
     said["position_embedding_type"] = "relative_key"
     with pytest.raises(UserError, match="relative_key"):
-        as_json.module(said, "own", "highest")
+        as_json.make_encoder(said, "own", "highest")
 
 
 def test_a_run_of_transformers_bert_needs_its_flax(monkeypatch):
     """transformers 5 has none: one line, where answers are asked for, too."""
-    said = as_json.settings(THEIRS)
+    said = as_json.encoder_settings(THEIRS)
     assert said is not None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="no Flax BERT; install transformers<5"):
-        as_json.module(said, "transformers", "highest")
+        as_json.make_encoder(said, "transformers", "highest")

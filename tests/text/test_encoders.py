@@ -128,10 +128,8 @@ def bert_twin(w, ids, heads=2):
 
 
 def test_tokens_masks_and_lengths(random_encoder):
-    found, cut = encoders.tokenize(
-        random_encoder, ["a GOOD film", "film", "", "odd"], 50
-    )
-    assert found.dtype == np.int32 and cut == 0
+    found, uncut = tiny.tokens(random_encoder, ["a GOOD film", "film", "", "odd"])
+    assert found.dtype == np.int32 and uncut.tolist() == [5, 3, 2, 3]
     # ids in order of the vocabulary: 4 special ones, then a, bad, film, good
     rows = [[2, 4, 7, 6, 3], [2, 6, 3, 0, 0], [2, 3, 0, 0, 0], [2, 1, 3, 0, 0]]
     np.testing.assert_array_equal(found[:, 0], rows)
@@ -142,8 +140,8 @@ def test_tokens_masks_and_lengths(random_encoder):
 
 def test_long_sentences_are_cut_and_counted(random_encoder):
     sentences = ["a good film", "bad film", "film", "a good good bad film"]
-    found, cut = encoders.tokenize(random_encoder, sentences, 4)
-    assert cut == 2
+    found, uncut = tiny.tokens(random_encoder, sentences, 4)
+    assert uncut.tolist() == [5, 4, 3, 7]
     rows = [[2, 4, 7, 3], [2, 5, 6, 3], [2, 6, 3, 0], [2, 4, 7, 3]]  # [SEP] stays
     np.testing.assert_array_equal(found[:, 0], rows)
 
@@ -152,7 +150,8 @@ def test_the_own_tokeniser_equals_that_of_transformers(random_encoder):
     """What is not imported for it: ids, cut or not, and the file that describes it."""
     from transformers import PreTrainedTokenizerFast
 
-    own = encoders.load_encoder(settings(), ["a good film", "A bad one"]).tokenizer
+    encoder = encoders.load_encoder(settings(), ["a good film", "A bad one"])
+    own = encoder.tokenizer
     core = type(own.backend_tokenizer).from_str(own.backend_tokenizer.to_str())
     fast = PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
@@ -160,8 +159,10 @@ def test_the_own_tokeniser_equals_that_of_transformers(random_encoder):
     assert (fast.unk_token, fast.unk_token_id) == (own.unk_token, own.unk_token_id)
     assert fast.backend_tokenizer.to_str() == own.backend_tokenizer.to_str()
     sentences = ["a GOOD film one", "", "[UNK] [pad] odd", "film"]
-    for how in ({}, {"truncation": True, "max_length": 4}, {}):
-        assert own(sentences, **how)["input_ids"] == fast(sentences, **how)["input_ids"]
+    for most in (50, 4, 50):
+        theirs = fast(sentences, truncation=True, max_length=most)["input_ids"]
+        ours = tiny.tokens(encoder, sentences, most)[0]
+        assert [row[0, row[1] > 0].tolist() for row in ours] == theirs
 
 
 def test_tokens_the_encoder_cannot_read_are_refused(random_encoder):
@@ -232,7 +233,7 @@ def test_weights_of_a_folder_are_loaded_whole(folder, prefix):
 def test_bert_equals_a_numpy_twin_and_ignores_padding(folder):
     encoder = load(folder)
     sentences = ["a good film", "bad"]
-    tokens, _ = encoders.tokenize(encoder, sentences, 50)
+    tokens, _ = tiny.tokens(encoder, sentences)
     ids = [[2, 5, 6, 8, 3], [2, 7, 3]]
     tokens[1, 0, 3:] = 5  # whatever stands beyond the mask
     hidden = states(encoder, tokens)
@@ -244,7 +245,7 @@ def test_bert_equals_a_numpy_twin_and_ignores_padding(folder):
 
 def test_an_encoder_learns_and_drops_in_training(folder):
     encoder = load(folder)
-    tokens, _ = encoders.tokenize(encoder, ["a good film"], 50)
+    tokens, _ = tiny.tokens(encoder, ["a good film"])
 
     def hidden(params, **options):
         return encoder.module.apply({"params": params}, tokens, **options)
@@ -379,7 +380,7 @@ def test_minilm(minilm):
         np.testing.assert_array_equal(value, expected)
     assert len(found) == 5 + 6 * 16
     sentences = ["a good movie", "a great film", "the train to London was late again"]
-    tokens, _ = encoders.tokenize(encoder, sentences, 50)
+    tokens, _ = tiny.tokens(encoder, sentences)
     wide = np.pad(tokens, ((0, 0), (0, 0), (0, 7)))
     length = jnp.asarray(tokens[:, 1].sum(-1))
     vectors = []

@@ -32,7 +32,7 @@ def laid(tokens, length, rows, shards=1):
     tokens, length = (
         jnp.asarray(x).reshape(shards, -1, *x.shape[1:]) for x in (tokens, length)
     )
-    plan = jax.vmap(partial(packing.plan, width=WIDTH))(length)
+    plan = jax.vmap(partial(packing.plan_rows, width=WIDTH))(length)
     lay = partial(packing.pack, rows=rows, width=WIDTH)
     return jax.vmap(lay)(tokens, length, plan)
 
@@ -64,7 +64,7 @@ def test_sentences_lie_side_by_side_in_the_fewest_rows_that_the_rule_finds():
     lengths = rng.integers(0, 13, (50, 12)).astype(np.int32)
     lengths[0] = 12  # a row each
     lengths[1] = 4  # three to a row
-    find = jax.jit(jax.vmap(partial(packing.plan, width=12)))
+    find = jax.jit(jax.vmap(partial(packing.plan_rows, width=12)))
     plans = jax.tree.map(np.asarray, find(lengths))
     for i, length in enumerate(lengths):
         taken = np.zeros((12, 12), int)
@@ -262,28 +262,28 @@ def splits(length, steps=20):
 
 
 def test_equal_sentences_have_one_size():
-    found = packing.choose(splits([5] * 40), 8)
+    found = packing.choose_sizes(splits([5] * 40), 8)
     assert found == packing.Sizes(16, (3,), 1)  # three to a row
 
 
 def test_full_sentences_stay_padded():
-    found = packing.choose(splits([20] * 40), 8)
+    found = packing.choose_sizes(splits([20] * 40), 8)
     assert found.rows == ()
-    assert packing.describe(found, 20).startswith("Text is not packed")
+    assert packing.size_note(found, 20).startswith("Text is not packed")
 
 
 def test_sizes_follow_the_totals_of_batches():
     rng = np.random.default_rng(0)
     length = rng.integers(2, 20, 300)
-    width, rows, _ = packing.choose(splits(length), 16)
+    width, rows, _ = packing.choose_sizes(splits(length), 16)
     assert width == 32 and len(rows) == packing.COUNTS
     mean = 16 * length.mean() / width
     assert rows[0] <= np.ceil(mean) <= rows[1] < 16 * 20 / width
-    together = packing.choose(splits(length), 16, together=8)
+    together = packing.choose_sizes(splits(length), 16, together=8)
     assert together.rows[0] > mean
-    shared = packing.choose(splits(length), 16, shards=4)
+    shared = packing.choose_sizes(splits(length), 16, shards=4)
     assert shared.shards == 4 and shared.rows[-1] <= 3
-    said = packing.describe(packing.Sizes(32, (6, 7), 2), 20)
+    said = packing.size_note(packing.Sizes(32, (6, 7), 2), 20)
     assert said.startswith(
         "Text packed: 6 or 7 rows of 32 tokens per batch on each of 2"
     )
@@ -293,7 +293,7 @@ def test_masks_with_holes_are_refused():
     made = splits([5] * 4)
     made["train"].text[2, 1, 1] = 0
     with pytest.raises(UserError, match="mask of sample 2 of train is not 5 ones"):
-        packing.choose(made, 2)
+        packing.choose_sizes(made, 2)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from test_inputs import dataset, settings, with_text
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from msa_jax.data import Dataset, language
+from msa_jax.data import Dataset, preparation
 from msa_jax.text import encoders
-from msa_jax.training import inputs
+from msa_jax.training import splits
+from tests.preparations import dataset, settings, with_text
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]
 ENGLISH = ["a", "good", "bad", "film", "play", "##ing", "##ed", "playing", "e", "##x"]
@@ -25,12 +25,19 @@ def encoder(words, core=None) -> encoders.Encoder:
             single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
         )
     fast = PreTrainedTokenizerFast(tokenizer_object=core)
-    return encoders.Encoder(encoders.FeatureEncoder(), {}, fast, 512, len(table), "")
+    size = max(len(table), 500)  # for ids of any test
+    return encoders.Encoder(encoders.FeatureEncoder(), {}, fast, 512, size, "")
 
 
 def doubt(of: encoders.Encoder, sentences, name="mine") -> list[str]:
     data = dataset(transcript=np.array(sentences))._replace(name=name)
-    return language.doubt(data, encoders.tokenize(of, sentences, 40)[0], of)
+    return of_text(data, of)
+
+
+def of_text(data: Dataset, of: encoders.Encoder) -> list[str]:
+    text = settings(text__max_tokens=40).text
+    notes = preparation.tokenised(data, text, of)[1]
+    return [note for note in notes if "texts were cut" not in note]
 
 
 def doubt_of_ids(of: encoders.Encoder, rows, name="mine", card=None) -> list[str]:
@@ -39,8 +46,7 @@ def doubt_of_ids(of: encoders.Encoder, rows, name="mine", card=None) -> list[str
     for i, row in enumerate(rows):
         tokens[i, 0, : len(row) + 2] = [2, *row, 3]
         tokens[i, 1, : len(row) + 2] = 1
-    data = with_text(tokens)
-    return language.doubt(Dataset(name, data.splits, card or {}), tokens, of)
+    return of_text(Dataset(name, with_text(tokens).splits, card or {}), of)
 
 
 def test_unknown_tokens_are_counted_without_what_is_put_around():
@@ -128,18 +134,18 @@ def test_the_real_vocabulary_knows_its_language(minilm):
         assert line.startswith(start), line
     chinese = [[2769, 6230, 2533, 6821, 6956, 4510, 2512, 2523, 679, 7231, 511]]
     ids = np.array([[[101, *chinese[0], 102], [1] * 13, [0] * 13]], np.int32)
-    (line,) = language.doubt(with_text(ids, length=[13]), ids, of)
+    (line,) = of_text(with_text(ids, length=[13]), of)
     assert "never writes" in line
 
 
 def test_a_run_says_so_in_its_notes(monkeypatch):
     of = encoder(ENGLISH)
-    monkeypatch.setattr(inputs, "load_encoder", lambda *_: of)
-    monkeypatch.setattr(inputs, "_encoded", lambda splits, _: splits)
+    monkeypatch.setattr(splits, "load_encoder", lambda *_: of)
+    monkeypatch.setattr(splits, "_encoded", lambda splits, _: splits)
     sentences = np.array(["我 觉 得", "film", "很", "好"])
-    found = inputs.make_inputs(dataset(transcript=sentences), settings())
+    found = splits.make_inputs(dataset(transcript=sentences), settings())
     assert found.notes[0].startswith("83 % of the tokens of the training sentences")
     assert (
-        inputs.make_inputs(dataset(transcript=np.array(["a"] * 4)), settings()).notes
+        splits.make_inputs(dataset(transcript=np.array(["a"] * 4)), settings()).notes
         == []
     )

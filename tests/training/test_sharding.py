@@ -15,12 +15,12 @@ import tiny
 from ml_collections import ConfigDict, FrozenConfigDict
 from small_runs import small_config
 
-from msa_jax.data import load
+from msa_jax.data import load_dataset
 from msa_jax.ground import hosts
 from msa_jax.ground.types import TrainState
 from msa_jax.training import train
-from msa_jax.training.inputs import make_inputs
 from msa_jax.training.loop import Saved
+from msa_jax.training.splits import make_inputs
 from msa_jax.training.train_state import make_mesh
 
 TOLERANCE, OF_LABELS = 5e-5, 2e-4
@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
     config = ConfigDict(small_config(base))
     config.seeds = (3,)
     config.selection.max_epochs = EPOCHS
-    inputs = make_inputs(load("synthetic_tiny", base), config)
+    inputs = make_inputs(load_dataset("synthetic_tiny", base), config)
 
     @cache
     def run(devices, since=None, epochs=0):

@@ -11,11 +11,11 @@ from ml_collections import FrozenConfigDict
 from tiny_runs import VALID, data, settings, tiny_main
 
 from configs import smoke as smoke_config
-from msa_jax.data import load
+from msa_jax.data import load_dataset
 from msa_jax.methods import network
 from msa_jax.text import packing
 from msa_jax.training import nonfinite, train
-from msa_jax.training.inputs import make_inputs
+from msa_jax.training.splits import make_inputs
 from msa_jax.training.train_state import make_mesh
 
 # Measured on CPU, predictions and u-labels of 5 epochs: a seed alone 0, vmapped 5e-7.
@@ -63,7 +63,7 @@ def run():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return load("synthetic_tiny", tmp_path_factory.mktemp("data"))
+    return load_dataset("synthetic_tiny", tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_packed_text_trains_the_same(smoke_run, monkeypatch, devices):
 
     Measured: predictions 8e-8, u-labels 1.0e-4 (ULGM's ratio magnifies rounding).
     """
-    monkeypatch.setattr(packing, "choose", few_sizes)
+    monkeypatch.setattr(packing, "choose_sizes", few_sizes)
     changes = {"text.implementation": "own", "text.packing": "tokens"}
     if devices > 1:
         changes |= {f"mesh.{n}": devices for n in ("devices", "data")}

@@ -16,7 +16,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax.data.batches import fold
-from msa_jax.data.known import KNOWN, WORD_VECTOR
+from msa_jax.data.check.known import KNOWN, WORD_VECTOR
 from msa_jax.ground import backend
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import MODALITIES

@@ -57,12 +57,14 @@ def tokens(options: Any, shape: shapes.Shape, n: int) -> np.ndarray:
 
 def _transcripts(options: Any, longest: int) -> np.ndarray:
     from msa_jax.config import fields, sections
-    from msa_jax.data import load
+    from msa_jax.data import load_dataset
     from msa_jax.text import encoders
+    from msa_jax.text.tokens import Tokenizer, definition
 
     folder = options.data or os.environ.get("MSA_DATA") or "data"
-    train = load(options.transcripts, folder).splits["train"]
+    train = load_dataset(options.transcripts, folder).splits["train"]
     if train.transcript is None:
         raise UserError(f"--transcripts {options.transcripts}: it has no transcripts")
     encoder = encoders.load_encoder(fields.defaults(fields.of(sections.Text)))
-    return encoders.tokenize(encoder, list(train.transcript), longest)[0]
+    tokenizer = Tokenizer(definition(encoder.tokenizer) or {})
+    return tokenizer.tokens(list(train.transcript), longest)[0]

@@ -69,7 +69,7 @@ def _program(
         ]
         if "packed" in sides_of(options, config):
             both: dict[str, Split] = {"train": splits[0], "valid": splits[1]}
-            sizes = packing.choose(both, options.batch)
+            sizes = packing.choose_sizes(both, options.batch)
     method = methods.make(config, encoder, shape.label_range)
     if not labels:
         method = method._replace(update_labels=lambda labels, *others: labels)

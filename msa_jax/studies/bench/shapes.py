@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.data import twins
-from msa_jax.data.known import KNOWN
+from msa_jax.data.check.known import KNOWN
+from msa_jax.data.made_up import twins
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Batch, Split
@@ -51,7 +51,7 @@ def of_dataset(name: str, *, aligned: bool = False) -> Shape:
 
 def true_lengths(shape: Shape) -> dict[str, np.ndarray]:
     """Return the lengths of some clips of the data set's twin, [n] per modality."""
-    made = twins.make(shape.name, aligned=shape.aligned, samples=_TWIN_SAMPLES)
+    made = twins.make_twin(shape.name, aligned=shape.aligned, samples=_TWIN_SAMPLES)
     train = made.splits["train"]
     # The first clip is stretched to the published maximum: it is no draw.
     return {m: getattr(train, f"{m}_length")[1:] for m in MODALITIES}

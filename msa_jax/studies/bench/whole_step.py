@@ -44,7 +44,7 @@ def run(options: Any, name: str, shape: shapes.Shape, peak: float) -> list[Row]:
     steps = shape.steps | {"text": split.text.shape[-1]}
     shape = shape._replace(steps=steps)
     size = options.batch
-    sizes = packing.choose({"train": split}, size)
+    sizes = packing.choose_sizes({"train": split}, size)
     count = min(BATCHES, n // size)
     if count == 0:
         raise UserError(f"--batch {size}: {shape.name} has {n} training samples")

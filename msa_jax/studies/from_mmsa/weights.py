@@ -17,7 +17,8 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 
 from msa_jax import methods
-from msa_jax.data import sandbox, store
+from msa_jax.data import store
+from msa_jax.data.read import sandbox
 from msa_jax.data.sealed_test import adopt
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split

@@ -39,14 +39,14 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
     import jax.numpy as jnp
 
     from msa_jax import methods
-    from msa_jax.data import load
+    from msa_jax.data import load_dataset
     from msa_jax.data.batches import gather
     from msa_jax.ground.backend import set_up_jax
     from msa_jax.methods import network
-    from msa_jax.training.inputs import make_inputs
+    from msa_jax.training.splits import make_inputs
 
     set_up_jax(settings.precision)
-    dataset = load(settings.data.name, data_dir)
+    dataset = load_dataset(settings.data.name, data_dir)
     inputs = make_inputs(dataset, FrozenConfigDict(settings))
     label_range = tuple(dataset.card["label_range"])
     method = methods.make(settings, inputs.encoder.module, label_range)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax.config import cli
-from msa_jax.data import store, synthetic
+from msa_jax.data import store
+from msa_jax.data.made_up import synthetic
 from msa_jax.ground.errors import UserError
 from msa_jax.runs import workdir
 from msa_jax.studies.reproduce import columns, gather, listing, measured, wanted_runs

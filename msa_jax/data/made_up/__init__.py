@@ -1,0 +1,1 @@
+"""Data sets made from nothing: the built-in ones, and twins of published ones."""

@@ -1,0 +1,1 @@
+"""A feature file, whoever wrote it, to the arrays of the plain layout and to splits."""
