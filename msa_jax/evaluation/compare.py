@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.evaluation import resampling, verdicts
+from msa_jax.evaluation import statistics, verdicts
 from msa_jax.evaluation.metrics import score
-from msa_jax.evaluation.resampling import ALPHA
-from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.evaluation.statistics import ALPHA, summarise
 from msa_jax.evaluation.verdicts import Measure
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 
 _NATURAL = {"mae": True, "corr": False, "mae7": True}  # not percent; lower is better?
 _FEW = 3  # rows that a warning names one by one
@@ -118,7 +118,7 @@ def cells(
         smallest = [tuple(test["smallest_p"] for test in column) for column in judged]
         # Holm's values fall with every p: these are the least that can come out. They
         # are mostly the same for all columns, and statsmodels is slow.
-        least = {p: resampling.holm(p) for p in dict.fromkeys(smallest)}
+        least = {p: statistics.holm(p) for p in dict.fromkeys(smallest)}
         for place, (measure, column) in enumerate(zip(columns, judged, strict=True)):
             _judge(measure, column, least[smallest[place]])
             for name, difference in zip(others, column, strict=True):
@@ -189,7 +189,7 @@ def _summaries(
     row: Answers, scores: Mapping[str, np.ndarray], columns: Sequence[Measure]
 ) -> dict[str, dict[str, Any]]:
     """Return metric -> the part of a cell that its own row decides."""
-    samples = resampling.interval_over_samples(row.kind, row.label, row.prediction)
+    samples = statistics.interval_over_samples(row.kind, row.label, row.prediction)
     found = {}
     for measure in columns:
         key = measure.key
@@ -204,8 +204,8 @@ def _summaries(
             "per_seed": dict(per_seed),
             "mean": summary["mean"],
             "sd": summary["sd"],
-            "iqm": resampling.iqm(scores[key]),
-            "ci_seeds": resampling.interval_over_seeds(scores[key]),
+            "iqm": statistics.iqm(scores[key]),
+            "ci_seeds": statistics.interval_over_seeds(scores[key]),
             "ci_student": summary["ci95"],
             "ci_samples": samples[key],
         }
@@ -249,8 +249,8 @@ def _differences(
         why = "no seed in common" if not common else "other test samples"
         return [start | {"text": f"{why}: nothing is compared"} for _ in columns]
     answers = row.prediction[here], reference.prediction[there]
-    samples = resampling.interval_over_samples(row.kind, row.label, *answers)
-    p_samples = resampling.paired_samples_test(row.kind, row.label, *answers)
+    samples = statistics.interval_over_samples(row.kind, row.label, *answers)
+    p_samples = statistics.paired_samples_test(row.kind, row.label, *answers)
     found = []
     for measure in columns:
         ours = scores[measure.key][here]
@@ -261,13 +261,13 @@ def _differences(
             why = f"{verdicts.lost_seeds(lost)} in this row or in the reference"
             found.append(start | {"text": f"{why}: nothing is compared"})
             continue
-        test = resampling.paired_seeds_test(ours, theirs)
+        test = statistics.paired_seeds_test(ours, theirs)
         several = len(common) > 1
         found.append(
             start
             | {
                 "difference": float(np.mean(gaps)),
-                "ci_seeds": resampling.interval_over_seeds(gaps),
+                "ci_seeds": statistics.interval_over_seeds(gaps),
                 "ci_samples": samples[measure.key],
                 "p_seeds": test.p if several else None,
                 "p_samples": p_samples[measure.key],
@@ -289,7 +289,7 @@ def _judge(
             rows have the smallest they can have.
     """
     for name in ("p_seeds", "p_samples"):
-        adjusted = resampling.holm([found[name] for found in column])
+        adjusted = statistics.holm([found[name] for found in column])
         for found, p in zip(column, adjusted, strict=True):
             found[f"{name}_holm"] = p
     tests = sum(p is not None for p in least)

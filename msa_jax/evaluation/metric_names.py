@@ -135,6 +135,14 @@ METRICS = {
         ),
     ),
 }
+# What the numbers of an answer stand for, by kind; of a sentiment it is one number.
+_SEVEN_NAMES = tuple("-3 -2 -1 0 1 2 3".split())
+ANSWERS = {
+    "two_class": ("negative", "not negative"),
+    "seven_class": _SEVEN_NAMES,
+    "seven_class_sdk": _SEVEN_NAMES,
+    "emotion": EMOTIONS,
+}
 # Shown per emotion in a table of their own, or by the baseline "all absent".
 IN_OTHER_TABLES = frozenset(
     f"{name}_{e}"

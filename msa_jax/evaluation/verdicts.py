@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from msa_jax.evaluation.resampling import ALPHA, seeds_needed
+from msa_jax.evaluation.statistics import ALPHA, seeds_needed
 
 Pair = Sequence[float]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from msa_jax.data import intake
 from msa_jax.data.intake import Intake
+from msa_jax.evaluation.metric_names import ANSWERS
 from msa_jax.ground.errors import UserError
-from msa_jax.predict.answers import NAMES
 from msa_jax.runs import workdir
 
 
@@ -21,7 +21,7 @@ def read_intake(folder: Path) -> Intake:
         raise UserError(f"{folder}: no {workdir.MODEL} in there")
     definition = _read_json(tokenizer) if tokenizer.is_file() else None
     found = intake.from_json(_read_json(path), definition, str(path))
-    if found.task not in NAMES:
+    if found.task not in ("sentiment", *ANSWERS):
         raise UserError(f"{path}: task {found.task!r} is not known")
     return found
 

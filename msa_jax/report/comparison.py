@@ -10,9 +10,9 @@ import numpy as np
 
 from msa_jax.evaluation import compare
 from msa_jax.evaluation.metric_names import METRICS
-from msa_jax.evaluation.statistics import json_safe
 from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 from msa_jax.report import table_page, tables
 from msa_jax.report.reading import Run, read
 from msa_jax.report.tables import count

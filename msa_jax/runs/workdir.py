@@ -14,9 +14,9 @@ import numpy as np
 
 from msa_jax.config.sections import ADDED
 from msa_jax.data import store
-from msa_jax.evaluation.statistics import json_safe
 from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 
 RESULTS, CONFIG, HISTORY = "results.json", "config.json", "history.jsonl"
 TIMES = "times.jsonl"  # what differs from one run to the next of the same

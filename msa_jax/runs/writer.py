@@ -12,7 +12,8 @@ from msa_jax.data import Dataset, intake
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, seal
 from msa_jax.evaluation import baselines, metrics
-from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.evaluation.statistics import summarise
+from msa_jax.ground.files import json_safe
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Examples
 from msa_jax.methods import tasks

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from msa_jax.evaluation import resampling
+from msa_jax.evaluation import statistics
 from msa_jax.evaluation.compare import Answers, Measure, cells, columns_of, warnings_of
 from msa_jax.evaluation.metric_names import IN_OTHER_TABLES, METRICS
 from msa_jax.evaluation.metrics import score
@@ -23,7 +23,7 @@ N = 120
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(resampling, "RESAMPLES", 199)
+    monkeypatch.setattr(statistics, "RESAMPLES", 199)
 
 
 def answers(name: str, noise: float, seeds, n: int = N) -> Answers:
@@ -72,9 +72,9 @@ def test_a_cell_holds_what_its_parts_say():
         assert cell["mean"] == pytest.approx(summary["mean"])
         assert cell["sd"] == pytest.approx(summary["sd"])
         assert cell["ci_student"] == pytest.approx(summary["ci95"])
-        assert cell["iqm"] == pytest.approx(resampling.iqm(values))
-        assert cell["ci_seeds"] == list(resampling.interval_over_seeds(values) or ())
-        samples = resampling.interval_over_samples(
+        assert cell["iqm"] == pytest.approx(statistics.iqm(values))
+        assert cell["ci_seeds"] == list(statistics.interval_over_seeds(values) or ())
+        samples = statistics.interval_over_samples(
             "mosi", row.label, row.prediction[[1, 2, 0]]
         )
         assert cell["ci_samples"] == list(samples[measure.key] or ())
@@ -106,12 +106,12 @@ def test_a_difference_is_paired_by_seed_number():
     gaps = [value["a"][seed] - value["b"][seed] for seed in (1, 2, 5)]
     assert found["n_seeds"] == 3 and found["row"] == "b"
     assert found["difference"] == pytest.approx(np.mean(gaps))
-    assert found["ci_seeds"] == list(resampling.interval_over_seeds(gaps) or ())
+    assert found["ci_seeds"] == list(statistics.interval_over_seeds(gaps) or ())
     assert found["p_seeds"] == 0.25 == found["smallest_p"]
     pa, pb = a.prediction[[1, 2, 0]], b.prediction[[3, 0, 2]]
-    samples = resampling.interval_over_samples("mosi", a.label, pa, pb)
+    samples = statistics.interval_over_samples("mosi", a.label, pa, pb)
     assert found["ci_samples"] == list(samples["mae"] or ())
-    p = resampling.paired_samples_test("mosi", a.label, pa, pb)
+    p = statistics.paired_samples_test("mosi", a.label, pa, pb)
     assert found["p_samples"] == p["mae"]
 
 

@@ -10,8 +10,9 @@ from msa_jax import report
 from msa_jax.evaluation import metric_names
 from msa_jax.evaluation.classifiers import questions
 from msa_jax.evaluation.metrics import score
-from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 from msa_jax.ground.names import EMOTIONS
 from msa_jax.report import class_figures, tables
 from msa_jax.report.reading import Predictions, read

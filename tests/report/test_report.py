@@ -13,8 +13,9 @@ from msa_jax import report
 from msa_jax.evaluation.baselines import MEAN, NAMES
 from msa_jax.evaluation.metric_names import METRICS
 from msa_jax.evaluation.metrics import score
-from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 from msa_jax.report import tables
 from msa_jax.report.console import results_table
 from msa_jax.report.reading import read

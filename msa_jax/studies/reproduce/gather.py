@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msa_jax.evaluation import compare, metric_names
-from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.evaluation.statistics import summarise
+from msa_jax.ground.files import json_safe
 from msa_jax.methods import tasks
 from msa_jax.runs import shuffled_test
 from msa_jax.runs.workdir import HISTORY

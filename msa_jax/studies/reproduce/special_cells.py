@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.evaluation import resampling
+from msa_jax.evaluation import statistics
 from msa_jax.studies.reproduce.finished_rows import Entry
 from msa_jax.studies.spec import Column
 
@@ -73,7 +73,7 @@ def _read(
         known = _finite(values)
         if known is None:
             return None, None, values
-        interval = resampling.interval_over_seeds(known)
+        interval = statistics.interval_over_seeds(known)
         return float(known.mean()), list(interval) if interval else None, values
     values = _metric(column, entry)
     known = _finite(values)
@@ -152,9 +152,9 @@ def _interval_of_sd(values: np.ndarray) -> list[float] | None:
     found = bootstrap(
         (values,),
         _sd,
-        n_resamples=resampling.RESAMPLES,
+        n_resamples=statistics.RESAMPLES,
         method="percentile",
-        rng=np.random.default_rng(resampling.GENERATOR),
+        rng=np.random.default_rng(statistics.GENERATOR),
     )
     low, high = found.confidence_interval
     return [float(low), float(high)]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.data import store
-from msa_jax.evaluation.statistics import json_safe
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 from msa_jax.runs import workdir
 from msa_jax.studies.search import Axis, LogUniform, Trial, Uniform
 from msa_jax.studies.trials import Outcome
