@@ -9,7 +9,7 @@ import gc
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -36,7 +36,16 @@ class SeedTest(NamedTuple):
     smallest_p: float
 
 
-def summarise(per_seed: Sequence[float | None]) -> dict[str, Any]:
+class Summary(TypedDict):
+    """A metric over seeds; None is not known (`summarise`)."""
+
+    per_seed: list[float | None]
+    mean: float | None
+    sd: float | None
+    ci95: list[float] | None
+
+
+def summarise(per_seed: Sequence[float | None]) -> Summary:
     """Summarise one metric over independent seeds.
 
     Returns: per_seed; mean; sd, the sample standard deviation (ddof 1); ci95, the

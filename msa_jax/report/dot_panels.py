@@ -4,9 +4,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from msa_jax.evaluation.results_table import Measure, Row
+from msa_jax.evaluation.wording import number
 from msa_jax.report import table_rows
 from msa_jax.report.drawing import INK, MODALITY_COLOURS, PAPER, WIDE, panels
-from msa_jax.report.reading import number
 
 OURS, CONTROL = MODALITY_COLOURS["text"], MODALITY_COLOURS["audio"]
 _ROW = 0.27  # inches
@@ -34,7 +35,7 @@ def _height(rows: int) -> float:
 
 
 def row_panels(
-    count: int, rows: Sequence[dict[str, Any]], *, columns: int = 0
+    count: int, rows: Sequence[Row], *, columns: int = 0
 ) -> tuple[Any, list[Any]]:
     """Make panels whose y axis are rows, named in the first panel of each line."""
     columns = min(count, columns or (2 if count in (2, 4) else 3))
@@ -85,14 +86,14 @@ def dot(place: Any, y: float, value: Any, scale: float, colour: str) -> None:
     )
 
 
-def title(place: Any, column: dict[str, Any]) -> None:
+def title(place: Any, column: Measure) -> None:
     """Name a panel after its column."""
-    unit = ", %" if column["percent"] else ""
+    unit = ", %" if column.percent else ""
     arrow = table_rows.arrow(column)
-    place.set_title(f"{column['title']}{unit} {arrow}".strip())
+    place.set_title(f"{column.title}{unit} {arrow}".strip())
 
 
-def colour(row: dict[str, Any]) -> str:
+def colour(row: Row) -> str:
     """Return the colour of a row of ours or of a control."""
     return CONTROL if row["kind"] == "control" else OURS
 

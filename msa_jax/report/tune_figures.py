@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.evaluation.wording import numbers
 from msa_jax.report.drawing import INK, MUTED, PAPER, SEED_COLOURS, panels
-from msa_jax.report.reading import numbers
 
 _DOT, _BEST = SEED_COLOURS[:2]
 _SPREAD = 0.13  # half the width over which dots of one listed value are laid out

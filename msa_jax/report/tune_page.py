@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.report import rendering, tables, tune_figures
-from msa_jax.report.drawing import STYLE, to_png, to_svg
-from msa_jax.report.page import Drawn
-from msa_jax.report.reading import number
+from msa_jax.evaluation import wording
+from msa_jax.evaluation.wording import count, decimal, span
+from msa_jax.report import rendering, tune_figures
+from msa_jax.report.rendering import Drawn
 
 SHOWN = 10  # trials in the table; tune.json has all
 HONEST = (
@@ -20,7 +20,7 @@ HONEST = (
 )
 
 
-def write(folder: Path, found: dict[str, Any]) -> Path:
+def write_search(folder: Path, found: dict[str, Any]) -> Path:
     """Write page, markdown and figures beside tune.json.
 
     Args:
@@ -29,18 +29,10 @@ def write(folder: Path, found: dict[str, Any]) -> Path:
 
     Returns: the path of tune.html, one page that needs no other file.
     """
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
-        drawn = list(draw(found))
-        files = {f"figures/{d.name}.png": to_png(d.figure) for d in drawn}
-        svg = {d.name: to_svg(d.figure, d.name, d.alt) for d in drawn}
-    content = describe(found) | {"figures": drawn}
-    for name in ("tune.md", "tune.html"):
-        own = svg if name.endswith("html") else None
-        files[name] = rendering.render(f"{name}.j2", content, own).encode()
-    rendering.write(folder, files)
-    return folder / "tune.html"
+    with rendering.style():
+        figures = rendering.printed(draw(found))
+    content = content_of(found) | {"figures": figures.drawn}
+    return rendering.write_page(folder, "tune", content, figures.svg, figures.png)
 
 
 def draw(found: dict[str, Any]) -> Iterator[Drawn]:
@@ -70,7 +62,7 @@ def draw(found: dict[str, Any]) -> Iterator[Drawn]:
     )
 
 
-def describe(found: dict[str, Any]) -> dict[str, Any]:
+def content_of(found: dict[str, Any]) -> dict[str, Any]:
     """Collect everything of the page that is not a figure."""
     fields = [field for axis in found["space"] for field in axis["fields"]]
     best = found["best"]
@@ -85,7 +77,7 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
         "honest": HONEST,
         "close": _close(found),
         "best": best,
-        "winner": [(f, form(best["values"][f])) for f in fields] if best else [],
+        "winner": [(f, field_value(best["values"][f])) for f in fields] if best else [],
         "columns": fields,
         "rows": rows(found, fields),
         "space": [
@@ -137,7 +129,7 @@ def warnings(found: dict[str, Any]) -> list[str]:
     failed = sum(t["score"] is None for t in found["trials"])
     if failed:
         said.append(
-            f"{tables.count(failed, 'trial')} diverged with a seed: no score, last in "
+            f"{count(failed, 'trial')} diverged with a seed: no score, last in "
             "the ranking."
         )
     if len(found["seeds"]) == 1:
@@ -167,7 +159,7 @@ def rows(found: dict[str, Any], fields: list[str]) -> list[dict[str, Any]]:
                     *spread,
                     *([loss(v) for v in trial["valid_loss"].values()] * several),
                     ", ".join(map(str, trial["selected_epoch"].values())),
-                    *(form(trial["values"][field]) for field in fields),
+                    *(field_value(trial["values"][field]) for field in fields),
                 ],
             }
         )
@@ -183,25 +175,16 @@ def ranked(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def loss(value: Any) -> str:
     """Write a loss with four decimals."""
-    value = number(value)
-    return "–" if value != value else f"{value:.4f}"
+    return decimal(value, 4)
 
 
-def form(value: Any) -> str:
+def field_value(value: Any) -> str:
     """Write a field's value shortly."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return str(value)
-
-
-def span(seconds: float) -> str:
-    """Write a time as people say it."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _seeds_note(sd: Any, seeds: int) -> str:
@@ -247,8 +230,8 @@ def _edge(axis: dict[str, Any], value: Any) -> str:
 
 def _values(axis: dict[str, Any]) -> str:
     if axis["kind"] == "list":
-        return ", ".join(form(v) for v in axis["values"])
-    low, high = map(form, axis["values"])
+        return ", ".join(field_value(v) for v in axis["values"])
+    low, high = map(field_value, axis["values"])
     how = "logarithm" if axis["kind"] == "log_uniform" else "value"
     return f"{low} to {high}, every {how} equally likely"
 
@@ -263,4 +246,4 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
         *found["provenance"].items(),
         ("started", found["started"]),
     ]
-    return [(str(k).replace("_", " "), tables.lines_of(v)) for k, v in rows if v]
+    return wording.facts((name, value) for name, value in rows if value)

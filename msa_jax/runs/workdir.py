@@ -23,6 +23,7 @@ TIMES = "times.jsonl"  # what differs from one run to the next of the same
 LOSSES, FEATURES = "losses.npz", "features.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"  # how samples become inputs
 BASELINES = "baselines_test.npz"
+BEST = "checkpoint/best"  # the selected parameters
 # How the notes begin of runs whose inputs are not those of their data set.
 TRAINED_WITHOUT = "Trained without "
 TRAINED_SHUFFLED = "Trained with audio and vision of other samples"

@@ -142,7 +142,7 @@ class Writer:
         config, folder = self._config, self._folder
         seeds = [str(s) for s in config.seeds]
         fitted, frozen = trained.fitted, trained.fitted.frozen
-        checkpoint.save(folder / "checkpoint" / "best", frozen.values)
+        checkpoint.save(folder / workdir.BEST, frozen.values)
         task = tasks.make(config.task)
         splits = self._splits | {"test": self._test.open(frozen)}
         test, valid = splits["test"], splits["valid"]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from msa_jax.evaluation import statistics
-from msa_jax.evaluation.compare import Answers, Measure, cells, columns_of, warnings_of
-from msa_jax.evaluation.metric_names import IN_OTHER_TABLES, METRICS
+from msa_jax.evaluation.compare import Answers, cells, warnings_of
+from msa_jax.evaluation.metric_names import METRICS
 from msa_jax.evaluation.metrics import score
+from msa_jax.evaluation.results_table import Measure, columns_of
 from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
 
@@ -45,15 +46,11 @@ def lost(row: Answers, lane: int) -> Answers:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_columns_are_described_as_in_a_report(kind):
-    found = {column.key: column for column in columns_of(kind)}
-    for metric in METRICS[kind]:
-        column = found.pop(metric.key)
-        assert column.percent == metric.percent
-        assert column.lower_is_better == metric.lower_is_better
-    assert set(found) <= IN_OTHER_TABLES
-    assert [column.index for column in columns_of(kind)] == list(
-        range(len(columns_of(kind)))
-    )
+    columns = columns_of(kind)
+    for i, (column, metric) in enumerate(zip(columns, METRICS[kind], strict=True)):
+        assert column.index == i and column.metrics_kind == kind
+        for name in ("key", "title", "percent", "lower_is_better", "decimals"):
+            assert getattr(column, name) == getattr(metric, name)
 
 
 def test_a_cell_holds_what_its_parts_say():

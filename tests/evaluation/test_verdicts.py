@@ -3,8 +3,8 @@
 import pytest
 
 from msa_jax.evaluation import statistics, verdicts
+from msa_jax.evaluation.results_table import Measure
 from msa_jax.evaluation.statistics import summarise
-from msa_jax.evaluation.verdicts import Measure
 
 MAE = Measure(0, "mae", "MAE", False, True, 3)
 CORR = Measure(1, "corr", "Corr", False, False, 3)

@@ -18,7 +18,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.files import json_safe
 from msa_jax.report import tables
 from msa_jax.report.console import results_table
-from msa_jax.report.reading import read
+from msa_jax.runs.finished import open_folder
 
 FIVE = (1111, 1112, 1113, 1114, 1115)
 BASELINES = {
@@ -133,7 +133,7 @@ class _Page(HTMLParser):
 def full(tmp_path_factory):
     folder = tmp_path_factory.mktemp("full")
     fake_run(folder)
-    assert report.write(folder) == folder / "report.html"
+    assert report.write_report(folder) == folder / "report.html"
     return folder
 
 
@@ -178,7 +178,7 @@ def test_full_report(full):
 def test_the_same_files_give_the_same_report(full):
     files = [full / "report.html", full / "report.md", *full.glob("figures/*")]
     before = [file.read_bytes() for file in files]
-    report.write(full)
+    report.write_report(full)
     assert [file.read_bytes() for file in files] == before
 
 
@@ -188,7 +188,7 @@ def test_the_same_files_give_the_same_report(full):
 )
 def test_other_shapes_of_runs(tmp_path, seeds, kind, u, lost):
     fake_run(tmp_path, seeds, kind, u, lost)
-    page = _Page(report.write(tmp_path).read_text())
+    page = _Page(report.write_report(tmp_path).read_text())
     assert "nan" not in page.text.lower().split() and "None" not in page.text
     if len(seeds) == 1:
         assert (
@@ -211,14 +211,14 @@ def test_results_alone_are_enough(tmp_path):
         "config.json",
     ):
         (tmp_path / name).unlink()
-    html = report.write(tmp_path).read_text()
+    html = report.write_report(tmp_path).read_text()
     assert "<svg" not in html
     assert "not shown: history.jsonl, predictions_test.npz, config.json" in html
 
 
 def test_table_has_every_seed_and_one_unit(tmp_path):
     results = fake_run(tmp_path)
-    rows = tables.result_rows(read(tmp_path).results)
+    rows = tables.result_rows(open_folder(tmp_path).results)
     kinds = [row["kind"] for row in rows]
     assert kinds == ["mean"] + 2 * ["spread"] + 5 * ["seed"] + 3 * ["baseline"]
     mae, acc2 = results["test"]["mae"], results["test"]["acc2_has0"]
@@ -265,7 +265,7 @@ def test_made_up_data_are_a_caution(tmp_path):
     path = tmp_path / "results.json"
     results = json.loads(path.read_text())
     path.write_text(json.dumps(results | {"notes": [*results["notes"], note]}))
-    report.write(tmp_path)
+    report.write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert f"<strong>Caution.</strong> {note}" in page and page.count(note) == 1
     assert page.index(note) < page.index("Result on the test split")
@@ -281,7 +281,7 @@ def printed(results):
 
 def test_console_table_fits_100_columns(tmp_path):
     fake_run(tmp_path)
-    text = printed(read(tmp_path).results)
+    text = printed(open_folder(tmp_path).results)
     assert "…" not in text and max(map(len, text.splitlines())) <= 100
     assert "1115" in text and "ridge" in text and "legacy" not in text
 
@@ -289,7 +289,7 @@ def test_console_table_fits_100_columns(tmp_path):
 @pytest.mark.parametrize("seeds", [(1,), tuple(range(8))])
 def test_console_table_of_few_and_many_seeds(tmp_path, seeds):
     fake_run(tmp_path, seeds, "sims", lost=0)
-    text = printed(read(tmp_path).results)
+    text = printed(open_folder(tmp_path).results)
     assert "…" not in text and "nan" not in text
     assert ("interval" in text) == (len(seeds) > 1)
 
@@ -367,12 +367,12 @@ def reshape(folder):
     "change, words",
     [
         (lambda folder: (folder / "results.json").unlink(), "no results.json in"),
-        (spoil("results.json", b"{"), "not valid JSON"),
+        (spoil("results.json", b"{"), "cannot be read"),
         (spoil("results.json", b"[]"), "schema 1"),
         (spoil("results.json", b'{"schema": 1}'), "lacks dataset, method"),
         (drop_a_seed, "mae has 4 values for 5 seeds"),
         (spoil("history.jsonl", b'{"epoch": 1}\n'), "not a history of 5 seeds"),
-        (spoil("u_labels.npz", b"PK"), "not a readable npz file"),
+        (spoil("u_labels.npz", b"PK"), "cannot be read"),
         (reshape, "expected (5, 3)"),
     ],
 )
@@ -380,7 +380,7 @@ def test_broken_files_are_named(tmp_path, change, words):
     fake_run(tmp_path)
     change(tmp_path)
     with pytest.raises(UserError, match=re.escape(words)) as caught:
-        report.write(tmp_path)
+        report.write_report(tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "report.html").exists()
     assert not (tmp_path / "figures").exists()

@@ -12,7 +12,7 @@ from made_up_tables import EVIL, TEN, made_up
 from table_reading import cells_of, shown
 
 from msa_jax import report
-from msa_jax.report import latex, table_csv
+from msa_jax.report import latex, table_rows
 
 SOME = ("Self-MM", "+ MRM", "SUGRM", "without MRM")
 
@@ -56,11 +56,11 @@ def ten(tmp_path_factory):
     ],
 )
 def test_formula_guard(value, guarded):
-    assert table_csv._guard(value) == guarded
+    assert table_rows._guard(value) == guarded
 
 
 def test_csv_round_trip(six):
-    lines = list(csv.DictReader(io.StringIO(table_csv.write(six))))
+    lines = list(csv.DictReader(io.StringIO(table_rows.as_csv(six))))
     seeds, cells, trivial = (
         [line for line in lines if line["line"] == kind]
         for kind in ("seed", "cell", "baseline")

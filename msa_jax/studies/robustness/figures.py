@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.evaluation.metric_names import Metric
+from msa_jax.evaluation.wording import number, numbers, over
 from msa_jax.report.drawing import (
     INK,
     MUTED,
@@ -13,8 +14,6 @@ from msa_jax.report.drawing import (
     panels,
     seed_line,
 )
-from msa_jax.report.reading import number, numbers
-from msa_jax.report.tables import over
 
 _GAP = 0.17  # between two readings of one combination
 

@@ -4,19 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from msa_jax.evaluation import wording
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, units
+from msa_jax.evaluation.wording import NOTHING, count, decimal, form, form_interval
 from msa_jax.report import rendering, tables
-from msa_jax.report.drawing import STYLE, to_png, to_svg
-from msa_jax.report.page import Drawn
-from msa_jax.report.reading import number
-from msa_jax.report.tables import form, form_interval
+from msa_jax.report.rendering import Drawn
 from msa_jax.studies.robustness import figures
 
 _SHOWN = 4  # metrics on the page; results.json has all
 _TILES = 4
 
 
-def write(folder: Path, found: dict[str, Any], cautions: list[str]) -> Path:
+def write_robustness(folder: Path, found: dict[str, Any], cautions: list[str]) -> Path:
     """Write page, markdown and figures beside results.json.
 
     Args:
@@ -26,24 +25,16 @@ def write(folder: Path, found: dict[str, Any], cautions: list[str]) -> Path:
 
     Returns: the path of robustness.html, one page that needs no other file.
     """
-    import matplotlib
-
     metrics = shown(found)
-    with matplotlib.rc_context(STYLE):
-        drawn = list(draw(found, metrics))
-        files = {f"figures/{d.name}.png": to_png(d.figure) for d in drawn}
-        svg = {d.name: to_svg(d.figure, d.name, d.alt) for d in drawn}
-    content = describe(found, metrics, cautions) | {"figures": drawn}
-    for name in ("robustness.md", "robustness.html"):
-        own = svg if name.endswith("html") else None
-        files[name] = rendering.render(f"{name}.j2", content, own).encode()
-    rendering.write(folder, files)
-    return folder / "robustness.html"
+    with rendering.style():
+        drawn = rendering.printed(draw(found, metrics))
+    content = content_of(found, metrics, cautions) | {"figures": drawn.drawn}
+    return rendering.write_page(folder, "robustness", content, drawn.svg, drawn.png)
 
 
 def shown(found: dict[str, Any]) -> list[Metric]:
     """Choose the metrics of the page: those of the report's headline."""
-    metrics = tables.metrics_of(found | {"test": found["full"]})
+    metrics = tables.metrics_of(found["metrics_kind"], found["full"])
     keys = HEADLINE.get(found["metrics_kind"], ())
     return [m for m in metrics if m.key in keys] or metrics[:_SHOWN]
 
@@ -75,14 +66,14 @@ def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
             kind["name"],
             kind["title"],
             f"{kind['meaning']} Applied to: {touched}. Each seed's value is the mean "
-            f"of {tables.count(found['repeats'], 'draw')}. "
+            f"of {count(found['repeats'], 'draw')}. "
             "The dashed line is whole input." + band,
             f"Line charts of test metrics over the {kind['axis']}, a line per seed",
             figures.curves(kind, metrics, seeds),
         )
 
 
-def describe(
+def content_of(
     found: dict[str, Any], metrics: list[Metric], cautions: list[str]
 ) -> dict[str, Any]:
     """Collect everything of the page that is not a figure."""
@@ -183,7 +174,7 @@ def tiles(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, str]]:
     return [
         {
             "title": name,
-            "value": _percent(cell["drop"][metric.key]["mean"]),
+            "value": decimal(cell["drop"][metric.key]["mean"], 2),
             "note": f"drop of {metric.title}"
             + _interval_note(cell["drop"][metric.key]["ci95"]),
         }
@@ -198,7 +189,7 @@ def _rows(
     means, spread = [], []
     for metric in metrics:
         value, drop = cell["test"][metric.key], cell["drop"][metric.key]
-        means += [form(metric, value["mean"]), _percent(drop["mean"])]
+        means += [form(metric, value["mean"]), decimal(drop["mean"], 2)]
         spread += [form_interval(metric, value["ci95"]), _percents(drop["ci95"])]
     rows = [{"name": name, "kind": "reading", "cells": means}]
     if intervals and set(spread) != {"–"}:
@@ -206,13 +197,11 @@ def _rows(
     return rows
 
 
-def _percent(value: Any) -> str:
-    value = number(value)
-    return "–" if value != value else f"{value:.2f}".replace("-", "−")
-
-
 def _percents(ci95: Any) -> str:
-    return "–" if ci95 is None else f"[{_percent(ci95[0])}, {_percent(ci95[1])}]"
+    if ci95 is None:
+        return NOTHING
+    low, high = (decimal(end, 2) for end in ci95)
+    return f"[{low}, {high}]"
 
 
 def _interval_note(ci95: Any) -> str:
@@ -253,4 +242,4 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
         *found["provenance"].items(),
         *found["time"].items(),
     ]
-    return [(str(k).replace("_", " "), tables.lines_of(v)) for k, v in rows if v]
+    return wording.facts((name, value) for name, value in rows if value)

@@ -58,7 +58,7 @@ def open_search(
     return [lines[number] for number in sorted(lines)]
 
 
-def describe(
+def description_of(
     config: Any,
     space: Sequence[Axis],
     search: str,

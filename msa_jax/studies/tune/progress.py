@@ -14,7 +14,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from msa_jax.report.tune_page import form, loss, span
+from msa_jax.evaluation.wording import span
+from msa_jax.report.tune_page import field_value, loss
 from msa_jax.studies.search import Group
 from msa_jax.training.loop import Epoch
 
@@ -90,7 +91,7 @@ class SearchProgress:
             self._best = score
             said += " best so far"
         epochs = sum(line["epochs_run"].values())
-        values = ", ".join(f"{k}={form(v)}" for k, v in line["values"].items())
+        values = ", ".join(f"{k}={field_value(v)}" for k, v in line["values"].items())
         self.console.print(
             f"trial {line['trial']:3d}  {said}  {epochs} epochs"
             f"  {span(line['seconds'])}  {values}",

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from msa_jax.report.tune_page import ranked, span
+from msa_jax.evaluation.wording import count, span
+from msa_jax.report.tune_page import ranked
 
 RESULTS = "tune.json"
 SELECTION = (
@@ -67,10 +68,10 @@ def budget(
     seconds = sum(line["seconds"] for line in trials)
     tried = len(trials)
     if combinations is None:
-        of = f"{tried} trial{'s' * (tried != 1)} of a space with ranges"
+        of = f"{count(tried, 'trial')} of a space with ranges"
     else:
-        of = f"{tried} of {combinations:,} combination{'s' * (combinations != 1)}"
-    each = f"{seeds} seed{'s' * (seeds != 1)} each"
+        of = f"{tried} of {count(combinations, 'combination')}"
+    each = f"{count(seeds, 'seed')} each"
     return {
         "trials": tried,
         "planned": max(planned, tried),

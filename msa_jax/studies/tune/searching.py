@@ -60,14 +60,14 @@ def search_and_write(asked: Asked, dataset: Dataset, folder: Path) -> dict[str, 
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     frozen, plan = FrozenConfigDict(asked.config), asked.plan
-    this = ledger.describe(
+    this = ledger.description_of(
         frozen, asked.space, asked.search, asked.search_seed, dataset.card
     )
     lines = ledger.open_search(folder, this, plan)
     there = {line["trial"] for line in lines}
     traced = methods.of(frozen).is_traced
-    programs = len(search.group(plan, traced))
-    groups = search.group([t for t in plan if t.number not in there], traced)
+    programs = len(search.group_trials(plan, traced))
+    groups = search.group_trials([t for t in plan if t.number not in there], traced)
     print(
         f"{frozen.method} on {dataset.name}: {len(plan)} trials of "
         f"{len(frozen.seeds)} seed(s), {programs} compiled program(s)"
@@ -99,7 +99,7 @@ def search_and_write(asked: Asked, dataset: Dataset, folder: Path) -> dict[str, 
     if found["best"] is not None:
         found["best"] |= _write_winner(asked, found, folder)
     workdir.write_json(folder / results.RESULTS, found)
-    page = tune_page.write(folder, workdir.read_json(folder / results.RESULTS))
+    page = tune_page.write_search(folder, workdir.read_json(folder / results.RESULTS))
     if found["best"] is None:
         raise UserError(
             f"every trial diverged, see {page}; lower the rates in the sweep or check "
