@@ -6,12 +6,12 @@ import numpy as np
 
 from msa_jax.evaluation.baselines import ALL_ABSENT
 from msa_jax.evaluation.classifiers import questions
-from msa_jax.evaluation.wording import number
+from msa_jax.evaluation.metric_names import ANSWERS
+from msa_jax.evaluation.wording import minus, number
 from msa_jax.ground.names import EMOTIONS
 from msa_jax.report.drawing import INK, MUTED, PAPER, panels, seed_line
 from msa_jax.runs.finished import Predictions, Results
 
-_NAMES = {2: ("negative", "positive"), 7: ("−3", "−2", "−1", "0", "1", "2", "3")}
 _STRONGEST = 0.6  # opacity of a cell with all of its row; ink stays readable on it
 
 
@@ -31,7 +31,7 @@ def confusion(predictions: Predictions, kind: str) -> Any:
     """Draw which class was taken for which: counts, and the row's share as colour."""
     counts = confusion_counts(predictions, kind)
     classes = len(counts)
-    names = _NAMES[classes]
+    names = list(map(minus, ANSWERS[kind]))
     figure, (place,) = panels(1, height=4.2 if classes > 2 else 2.6)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     colour = seed_line(0)["color"]
@@ -71,7 +71,7 @@ def confusion(predictions: Predictions, kind: str) -> Any:
 def confusion_sentences(predictions: Predictions, kind: str) -> list[str]:
     """Say which classes are never answered, and which answer is the most frequent."""
     counts = confusion_counts(predictions, kind)
-    total, names = counts.sum(), _NAMES[len(counts)]
+    total, names = counts.sum(), list(map(minus, ANSWERS[kind]))
     if not total:
         return ["No seed has finite logits."]
     answered, true = counts.sum(axis=0), counts.sum(axis=1)

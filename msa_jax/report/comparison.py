@@ -25,7 +25,8 @@ from msa_jax.evaluation.wording import count, lines_of, listed
 from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.files import json_safe
-from msa_jax.report import table_page, tables
+from msa_jax.report import run_tables, table_page
+from msa_jax.runs import workdir
 from msa_jax.runs.finished import Run, open_folder
 
 _LEAST = 2  # runs
@@ -224,21 +225,16 @@ def _row(name: str, run: Run, reference: Run, cells: list[Cell]) -> Row:
     }
 
 
-def changes(reference: Any, own: Any, where: str = "") -> dict[str, Any]:
+def changes(reference: Any, own: Any) -> dict[str, Any]:
     """Return the fields in which a configuration differs from the reference's.
 
     Fields that change no number (seeds, devices, folders) are left out; what a
     configuration lacks is None.
     """
-    if where in _ELSEWHERE or (not where and None in (reference, own)):
+    if reference is None or own is None:
         return {}
-    if isinstance(reference, dict) and isinstance(own, dict):
-        found = {}
-        for key in sorted(reference.keys() | own.keys()):
-            path = f"{where}.{key}" if where else key
-            found |= changes(reference.get(key), own.get(key), path)
-        return found
-    return {} if reference == own else {where: own}
+    fields = workdir.differences(reference, own)
+    return {name: b for name, _, b in fields if not name.startswith(_ELSEWHERE)}
 
 
 def _baselines(runs: dict[str, Run], reference: str) -> list[Baseline]:
@@ -291,7 +287,7 @@ def _notes(runs: dict[str, Run]) -> list[str]:
     """Collect the runs' notes; one that not all of them have names its runs."""
     found: dict[str, list[str]] = {}
     for name, run in runs.items():
-        for note in tables.notes(run.results):
+        for note in run_tables.notes(run.results):
             found.setdefault(note, []).append(name)
     return [
         note if len(names) == len(runs) else f"{', '.join(names)}: {note}"
@@ -300,7 +296,9 @@ def _notes(runs: dict[str, Run]) -> list[str]:
 
 
 def _warnings(runs: dict[str, Run], cells: dict[str, list[Any]]) -> list[str]:
-    grave = dict.fromkeys(c for r in runs.values() for c in tables.cautions(r.results))
+    grave = dict.fromkeys(
+        c for r in runs.values() for c in run_tables.cautions(r.results)
+    )
     said = list(grave)
     seeds = [set(run.results["seeds"]) for run in runs.values()]
     if any(own != seeds[0] for own in seeds):

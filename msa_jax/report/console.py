@@ -6,7 +6,7 @@ from rich.table import Table
 
 from msa_jax.evaluation import baselines
 from msa_jax.evaluation.wording import form, form_interval, over
-from msa_jax.report.tables import metrics_of
+from msa_jax.report.run_tables import metrics_of
 from msa_jax.runs.finished import Results
 
 # Column heads narrow enough for 80 columns with three seeds, and what they stand for;

@@ -67,11 +67,9 @@ def finished(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
         if there is not None or field not in ADDED or now != ADDED[field]
     ]
     if found:
-        said = [f"{field}: {there} there, {now} now" for field, there, now in found]
         raise UserError(
             f"workdir {folder} holds a finished run with another configuration "
-            f"({'; '.join(said[:3])}{' ...' if said[3:] else ''}); give "
-            "another --workdir, or delete that one"
+            f"({in_words(found)}); give another --workdir, or delete that one"
         )
     results = read_json(folder / RESULTS)
     data = config["data"]
@@ -116,6 +114,12 @@ def differences(a: Any, b: Any, where: str = "") -> list[tuple[str, Any, Any]]:
             found += differences(a.get(key), b.get(key), path)
         return found
     return [] if a == b else [(where, a, b)]
+
+
+def in_words(found: list[tuple[str, Any, Any]]) -> str:
+    """Say in which fields a folder's configuration differs from the one now."""
+    said = [f"{field}: {there} there, {now} now" for field, there, now in found]
+    return "; ".join(said[:3]) + (" ..." if said[3:] else "")
 
 
 def read_json(path: Path) -> Any:

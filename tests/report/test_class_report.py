@@ -14,7 +14,7 @@ from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.files import json_safe
 from msa_jax.ground.names import EMOTIONS
-from msa_jax.report import class_figures, tables
+from msa_jax.report import class_figures, run_tables
 from msa_jax.runs.finished import Predictions, open_folder
 
 SEEDS = (1, 2)
@@ -79,7 +79,7 @@ def test_verdicts_follow_the_direction_of_the_metric():
             "test": {"wa_avg": cell},
             "baselines": {"b": {"wa_avg": 0.5}},
         }
-        return tables.baseline_sentences(results)[0]
+        return run_tables.baseline_sentences(results)[0]
 
     better = said(0.62, [0.6, 0.64])
     assert better.startswith("M beats “b” by 12.00 points in test WA mean (62.00 %")
@@ -95,18 +95,20 @@ def test_emotions_are_in_one_readable_order(tmp_path):
     results = open_folder(tmp_path).results
     keys = [
         metric.key
-        for metric in tables.metrics_of(results["metrics_kind"], results["test"])
+        for metric in run_tables.metrics_of(results["metrics_kind"], results["test"])
     ]
     assert keys == ["wa_avg", "acc_avg", "f1_avg", *(f"wa_{e}" for e in EMOTIONS)]
-    table = tables.emotion_table(results)
+    table = run_tables.emotion_table(results)
     assert table is not None
     assert [row["name"] for row in table["rows"]] == [*EMOTIONS, "mean"]
     fear, test = table["rows"][5]["cells"], results["test"]
     expected = ("wa_fear", "acc_fear", "acc_none_fear", "f1_fear", "f1_none_fear")
     assert fear == [f"{100 * test[key]['mean']:.2f}" for key in expected]
-    assert tables.emotion_table(results | {"metrics_kind": "mosi"}) is None
+    assert run_tables.emotion_table(results | {"metrics_kind": "mosi"}) is None
     unknown = results | {"test": test | {"new": test["wa_avg"]}}
-    assert tables.metrics_of(unknown["metrics_kind"], unknown["test"])[-1].key == "new"
+    assert (
+        run_tables.metrics_of(unknown["metrics_kind"], unknown["test"])[-1].key == "new"
+    )
 
 
 def test_confusion_counts_every_finite_seed():

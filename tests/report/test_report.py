@@ -16,7 +16,7 @@ from msa_jax.evaluation.metrics import score
 from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.files import json_safe
-from msa_jax.report import tables
+from msa_jax.report import run_tables
 from msa_jax.report.console import results_table
 from msa_jax.runs.finished import open_folder
 
@@ -218,7 +218,7 @@ def test_results_alone_are_enough(tmp_path):
 
 def test_table_has_every_seed_and_one_unit(tmp_path):
     results = fake_run(tmp_path)
-    rows = tables.result_rows(open_folder(tmp_path).results)
+    rows = run_tables.result_rows(open_folder(tmp_path).results)
     kinds = [row["kind"] for row in rows]
     assert kinds == ["mean"] + 2 * ["spread"] + 5 * ["seed"] + 3 * ["baseline"]
     mae, acc2 = results["test"]["mae"], results["test"]["acc2_has0"]
@@ -246,7 +246,7 @@ def test_verdict_says_no_more_than_the_interval(mae, verdict, where):
         "test": {"mae": cell},
         "baselines": {"b": {"mae": 1.0}},
     }
-    (sentence,) = tables.baseline_sentences(results)
+    (sentence,) = run_tables.baseline_sentences(results)
     assert verdict in sentence and where in sentence
 
 
@@ -254,7 +254,7 @@ def test_warning_below_six_seeds():
     def warned(n):
         cell = {"mae": {"per_seed": [1.0] * n}}
         kind = {"metrics_kind": "mosi"}
-        return tables.warnings({"seeds": list(range(n)), "test": cell} | kind)
+        return run_tables.warnings({"seeds": list(range(n)), "test": cell} | kind)
 
     assert "0.0625" in warned(5)[0] and warned(6) == []
 
@@ -338,10 +338,10 @@ def test_console_table_shows_the_baselines_worth_beating(kind, given, shown):
         "majority",
     ):
         assert (phrase in words) == any(phrase in one for one in shown)
-    rows = tables.result_rows(results)
+    rows = run_tables.result_rows(results)
     listed = [row["name"] for row in rows if row["kind"] == "baseline"]
     assert listed == [name for name in NAMES if name in given]
-    sentences = tables.baseline_sentences(results)
+    sentences = run_tables.baseline_sentences(results)
     assert len(sentences) == len(given)
     assert all(f"“{n}”" in s for n, s in zip(listed, sentences, strict=True))
 

@@ -92,7 +92,7 @@ def command(*arguments: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["from_mmsa", *arguments])
         patch.setattr(backend, "set_up_jax", lambda precision: None)
-        patch.setattr(report, "write", lambda folder: folder)
+        patch.setattr(report, "write_report", lambda folder: folder)
         from_mmsa.command()
 
 

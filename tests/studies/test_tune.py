@@ -21,7 +21,7 @@ from msa_jax.methods import PAPERS
 from msa_jax.report import tune_page
 from msa_jax.studies import search, trials
 from msa_jax.studies.search import LogUniform
-from msa_jax.studies.tune import ledger, searching, winner
+from msa_jax.studies.tune import ledger, results, searching
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training.inputs import make_inputs
 from msa_jax.training.train_state import make_mesh
@@ -359,7 +359,7 @@ def test_the_winner_as_a_command_and_as_a_file(done):
 
 
 def test_quotes_what_a_shell_would_read():
-    said = winner.command(
+    said = results.command(
         "my configs/a.py:x+y",
         {
             "loss.tasks": ("fusion", "text"),

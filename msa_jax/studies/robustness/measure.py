@@ -8,7 +8,7 @@ from typing import Any
 from rich.progress import Progress
 
 from msa_jax.config import reads
-from msa_jax.report.tables import cautions, metrics_of
+from msa_jax.report.run_tables import cautions, metrics_of
 from msa_jax.runs import workdir
 from msa_jax.runs.reopened import reopen
 from msa_jax.studies.robustness import evaluate, page, passes, reduced, tables
@@ -31,7 +31,7 @@ def measure_run(
     return path
 
 
-def _write(run: Any, out: Path, found: dict[str, Any]) -> Path:
+def _write(run: Any, out: Path, found: tables.Robustness) -> Path:
     """Write results and page, with the reduced networks that are there by now."""
     _add_retrained(run, out, found)
     workdir.write_json(out / workdir.RESULTS, found)
@@ -58,7 +58,9 @@ def _with_progress(run: Any, repeats: int) -> Any:
         return evaluate.evaluate(run, repeats, on_call)
 
 
-def _retrain(run: Any, out: Path, found: dict[str, Any], data_dir: str | None) -> None:
+def _retrain(
+    run: Any, out: Path, found: tables.Robustness, data_dir: str | None
+) -> None:
     """Train what is missing of the reduced networks."""
     _, number = evaluate.replacement(run)
     kept = [tuple(row["kept"]) for row in found["combinations"][1:]]
@@ -69,7 +71,7 @@ def _retrain(run: Any, out: Path, found: dict[str, Any], data_dir: str | None) -
         reduced.train(run, names, folder, number, data_dir)
 
 
-def _add_retrained(run: Any, out: Path, found: dict[str, Any]) -> None:
+def _add_retrained(run: Any, out: Path, found: tables.Robustness) -> None:
     """Put the results of reduced networks beside those zeroed at test."""
     full = found["full"]
     metrics = metrics_of(found["metrics_kind"], full)

@@ -7,15 +7,16 @@ from typing import Any
 from msa_jax.evaluation import wording
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, units
 from msa_jax.evaluation.wording import NOTHING, count, decimal, form, form_interval
-from msa_jax.report import rendering, tables
+from msa_jax.report import rendering, run_tables
 from msa_jax.report.rendering import Drawn
 from msa_jax.studies.robustness import figures
+from msa_jax.studies.robustness.tables import KindResults, Reading, Robustness
 
 _SHOWN = 4  # metrics on the page; results.json has all
 _TILES = 4
 
 
-def write_robustness(folder: Path, found: dict[str, Any], cautions: list[str]) -> Path:
+def write_robustness(folder: Path, found: Robustness, cautions: list[str]) -> Path:
     """Write page, markdown and figures beside results.json.
 
     Args:
@@ -32,14 +33,14 @@ def write_robustness(folder: Path, found: dict[str, Any], cautions: list[str]) -
     return rendering.write_page(folder, "robustness", content, drawn.svg, drawn.png)
 
 
-def shown(found: dict[str, Any]) -> list[Metric]:
+def shown(found: Robustness) -> list[Metric]:
     """Choose the metrics of the page: those of the report's headline."""
-    metrics = tables.metrics_of(found["metrics_kind"], found["full"])
+    metrics = run_tables.metrics_of(found["metrics_kind"], found["full"])
     keys = HEADLINE.get(found["metrics_kind"], ())
     return [m for m in metrics if m.key in keys] or metrics[:_SHOWN]
 
 
-def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
+def draw(found: Robustness, metrics: list[Metric]) -> Iterator[Drawn]:
     """Draw every figure, in reading order."""
     seeds = found["seeds"]
     several = len(seeds) > 1
@@ -74,7 +75,7 @@ def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
 
 
 def content_of(
-    found: dict[str, Any], metrics: list[Metric], cautions: list[str]
+    found: Robustness, metrics: list[Metric], cautions: list[str]
 ) -> dict[str, Any]:
     """Collect everything of the page that is not a figure."""
     check, n = found["zero_corruption"], len(found["seeds"])
@@ -100,7 +101,7 @@ def content_of(
         "areas": area_rows(found, metrics),
         "levels": {k["name"]: level_rows(k, metrics) for k in found["kinds"]},
         "units": units(found["metrics_kind"]),
-        "interval": tables.INTERVAL if n > 1 else "",
+        "interval": run_tables.INTERVAL if n > 1 else "",
         "retrained": _retrained(found),
         "facts": _facts(found),
     }
@@ -115,9 +116,7 @@ def columns(metrics: list[Metric]) -> list[str]:
     return names
 
 
-def combination_rows(
-    found: dict[str, Any], metrics: list[Metric]
-) -> list[dict[str, Any]]:
+def combination_rows(found: Robustness, metrics: list[Metric]) -> list[dict[str, Any]]:
     """Return rows of the table of missing modalities, every reading there is."""
     rows = []
     for i, entry in enumerate(found["combinations"]):
@@ -133,7 +132,7 @@ def combination_rows(
     return rows
 
 
-def area_rows(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, Any]]:
+def area_rows(found: Robustness, metrics: list[Metric]) -> list[dict[str, Any]]:
     """Return rows of the table of areas, one per kind."""
     rows = []
     for kind in found["kinds"]:
@@ -145,7 +144,7 @@ def area_rows(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, An
     return rows
 
 
-def level_rows(kind: dict[str, Any], metrics: list[Metric]) -> list[dict[str, Any]]:
+def level_rows(kind: KindResults, metrics: list[Metric]) -> list[dict[str, Any]]:
     """Return rows of one kind's table, one per level."""
     rows = []
     for cell in kind["levels"]:
@@ -156,7 +155,7 @@ def level_rows(kind: dict[str, Any], metrics: list[Metric]) -> list[dict[str, An
     return rows
 
 
-def tiles(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, str]]:
+def tiles(found: Robustness, metrics: list[Metric]) -> list[dict[str, str]]:
     """Return the few drops that stand on top, of the first accuracy shown."""
     metric = next((m for m in metrics if m.percent), metrics[0])
     full = found["combinations"][0]["kept"]
@@ -183,7 +182,7 @@ def tiles(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, str]]:
 
 
 def _rows(
-    name: str, cell: dict[str, Any], metrics: list[Metric], intervals: bool = True
+    name: str, cell: Reading, metrics: list[Metric], intervals: bool = True
 ) -> list[dict[str, Any]]:
     """One row of means; a second one of intervals, where there are any."""
     means, spread = [], []
@@ -208,11 +207,11 @@ def _interval_note(ci95: Any) -> str:
     return "" if ci95 is None else f", 95 % {_percents(ci95)}"
 
 
-def _retrained(found: dict[str, Any]) -> bool:
+def _retrained(found: Robustness) -> bool:
     return any(row.get("retrained") for row in found["combinations"])
 
 
-def _check_sentence(found: dict[str, Any]) -> str:
+def _check_sentence(found: Robustness) -> str:
     check = found["zero_corruption"]
     passes = f"{check['passes']} passes"
     if check["equals_own_test_result"]:
@@ -226,7 +225,7 @@ def _check_sentence(found: dict[str, Any]) -> str:
     )
 
 
-def _facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def _facts(found: Robustness) -> list[tuple[str, list[str]]]:
     token = found["replacement"]
     gone = (
         f"token ids become {token}; [CLS], [SEP], mask and length stay" if token else ""
@@ -239,7 +238,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ("missing text", gone or "features become 0"),
         ("left out: nothing that the run reads", "; ".join(found["left_out"])),
         ("draws", "fixed by kind, draw, sample and modality; nested over severities"),
-        *found["provenance"].items(),
-        *found["time"].items(),
+        *(found["provenance"] or {}).items(),
+        *found.get("time", {}).items(),
     ]
     return wording.facts((name, value) for name, value in rows if value)

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from msa_jax.config import reads
 from msa_jax.evaluation.metric_names import Metric
-from msa_jax.evaluation.statistics import summarise
-from msa_jax.report.tables import metrics_of
+from msa_jax.evaluation.statistics import Summary, summarise
+from msa_jax.report.run_tables import metrics_of
 from msa_jax.runs.reopened import ReopenedRun
 from msa_jax.studies.robustness import evaluate, passes
 from msa_jax.studies.robustness.evaluate import Evaluated
@@ -18,7 +18,68 @@ from msa_jax.studies.robustness.passes import COMBINATIONS, KINDS, Kind
 PerSeed = dict[str, list[float]]  # metric -> a value per seed
 
 
-def tabulate(run: ReopenedRun, evaluated: Evaluated, repeats: int) -> dict[str, Any]:
+class Reading(TypedDict):
+    """Metrics, and what they lose against whole input; by metric."""
+
+    test: dict[str, Summary]
+    drop: dict[str, Summary]
+
+
+class Level(Reading):
+    """A kind's reading at a severity; None is no corruption."""
+
+    level: float | None
+
+
+class Combination(TypedDict):
+    """The modalities that are there, the others zeroed at test, or trained without."""
+
+    kept: list[str]
+    zeroed: Reading
+    retrained: NotRequired[Reading]
+
+
+def readings_of(row: Combination) -> list[Reading]:
+    """Return what there is of a combination: zeroed, and trained without."""
+    second = row.get("retrained")
+    return [row["zeroed"], *([second] if second else [])]
+
+
+class KindResults(TypedDict):
+    """A kind of corruption; see `passes.Kind`."""
+
+    name: str
+    title: str
+    axis: str
+    meaning: str
+    decibels: bool
+    modalities: list[str]
+    levels: list[Level]
+    area: Reading
+
+
+class Robustness(TypedDict):
+    """What robustness/results.json holds (docs/robustness.md)."""
+
+    schema: int
+    method: str
+    dataset: str
+    seeds: list[int]
+    metrics_kind: str
+    repeats: int
+    passes: int
+    samples: int
+    replacement: str
+    zero_corruption: dict[str, Any]
+    full: dict[str, Summary]
+    combinations: list[Combination]
+    kinds: list[KindResults]
+    left_out: list[str]
+    provenance: dict[str, Any] | None
+    time: NotRequired[dict[str, Any]]
+
+
+def tabulate(run: ReopenedRun, evaluated: Evaluated, repeats: int) -> Robustness:
     """Return what results.json holds, but for retrained networks and time."""
     scores = evaluate.score(run, evaluated)
     metrics = metrics_of(run.files.results["metrics_kind"], run.files.results["test"])
@@ -73,12 +134,12 @@ def mean_of_draws(found: Sequence[PerSeed]) -> PerSeed:
     }
 
 
-def reading(full: PerSeed, found: PerSeed, metrics: list[Metric]) -> dict[str, Any]:
+def reading(full: PerSeed, found: PerSeed, metrics: list[Metric]) -> Reading:
     """Summarise metrics over seeds, and each seed's drop from whole input."""
     return {"test": _summaries(found), "drop": _drops(full, found, metrics)}
 
 
-def per_seed(cells: dict[str, Any]) -> PerSeed:
+def per_seed(cells: dict[str, Summary]) -> PerSeed:
     """Return the values of the summaries that a results.json holds."""
     return {
         name: [float("nan") if v is None else v for v in cell["per_seed"]]
@@ -121,7 +182,7 @@ def _of_kind(
     full: PerSeed,
     metrics: list[Metric],
     run: ReopenedRun,
-) -> dict[str, Any]:
+) -> KindResults:
     """One kind: its levels, weak to strong, after "none"; and the area under them."""
     levels = [(None, means[(kind.name, None, None)])]
     levels += [(level, means[(kind.name, None, level)]) for level in kind.levels]
@@ -147,13 +208,13 @@ def _of_kind(
             )
         ),
         "levels": [
-            {"level": level} | reading(full, found, metrics) for level, found in levels
+            {"level": level, **reading(full, found, metrics)} for level, found in levels
         ],
         "area": reading(full, areas, metrics),
     }
 
 
-def _drops(full: PerSeed, found: PerSeed, metrics: list[Metric]) -> dict[str, Any]:
+def _drops(full: PerSeed, found: PerSeed, metrics: list[Metric]) -> dict[str, Summary]:
     return {
         metric.key: summarise(
             [
@@ -167,11 +228,11 @@ def _drops(full: PerSeed, found: PerSeed, metrics: list[Metric]) -> dict[str, An
     }
 
 
-def _summaries(found: PerSeed) -> dict[str, Any]:
+def _summaries(found: PerSeed) -> dict[str, Summary]:
     return {name: summarise(values) for name, values in found.items()}
 
 
-def _same_scores(full: PerSeed, test: dict[str, Any]) -> bool:
+def _same_scores(full: PerSeed, test: dict[str, Summary]) -> bool:
     """Say whether every metric of every seed is the run's own.
 
     Of older runs the correlation was computed otherwise, the same but for rounding.

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,7 +14,7 @@ from rich.progress import (
 )
 
 from msa_jax.evaluation.wording import span
-from msa_jax.report.tune_page import field_value, loss
+from msa_jax.report.tune_page import Trial, field_value, loss
 from msa_jax.studies.search import Group
 from msa_jax.training.loop import Epoch
 
@@ -23,9 +22,7 @@ from msa_jax.training.loop import Epoch
 class SearchProgress:
     """A bar over all trials, and a line for each one that is finished."""
 
-    def __init__(
-        self, finished: Sequence[dict[str, Any]], planned: int, max_epochs: int
-    ):
+    def __init__(self, finished: Sequence[Trial], planned: int, max_epochs: int):
         """Prepare; the display starts with the `with` block."""
         self._done, self._max = len(finished), max_epochs
         known = [line["score"] for line in finished if line["score"] is not None]
@@ -80,7 +77,7 @@ class SearchProgress:
             completed=self._done + part,
         )
 
-    def finished(self, line: dict[str, Any]) -> None:
+    def finished(self, line: Trial) -> None:
         """Print a finished trial's line and move the bar."""
         self._done += 1
         score = line["score"]

@@ -15,7 +15,7 @@ from msa_jax.methods import tasks
 from msa_jax.report import tune_page
 from msa_jax.runs import workdir
 from msa_jax.studies import search, trials
-from msa_jax.studies.tune import ledger, results, winner
+from msa_jax.studies.tune import ledger, results
 from msa_jax.studies.tune.progress import SearchProgress
 from msa_jax.training.epoch_program import steps_per_epoch
 from msa_jax.training.loop import Epoch
@@ -113,7 +113,7 @@ def _train(
     groups: list[search.Group],
     look: trials.Look,
     folder: Path,
-    lines: list[dict[str, Any]],
+    lines: list[tune_page.Trial],
 ) -> None:
     """Run groups of trials; every finished one is written, and added to `lines`."""
     settings = [trials.config_of(asked.config, group) for group in groups]
@@ -133,7 +133,7 @@ def _train(
 
 
 def _write_winner(asked: Asked, found: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Write best.py; return the commands that train the winner.
+    """Write best.py; return the commands that train the results.
 
     Seeds are a sample, not a setting: the winner gets all that its config file has.
     """
@@ -149,8 +149,8 @@ def _write_winner(asked: Asked, found: dict[str, Any], folder: Path) -> dict[str
     path = folder / "best.py"
     tried = f"{found['budget']['trials']} trials of {asked.sweep_file}"
     title = f"The best of {tried} on validation, trial {best['trial']}."
-    path.write_text(winner.config_file(chosen, title, str(path)))
+    path.write_text(results.config_file(chosen, title, str(path)))
     return {
-        "command": winner.command(asked.config_file, given | values),
-        "config_command": winner.command(str(path), {}),
+        "command": results.command(asked.config_file, given | values),
+        "config_command": results.command(str(path), {}),
     }
