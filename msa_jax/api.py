@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from msa_jax.data import Dataset
     from msa_jax.predict.answers import Predictor
-    from msa_jax.report.reading import Run as Files
+    from msa_jax.runs.finished import Results
+    from msa_jax.runs.finished import Run as Files
 
 __all__ = ["Report", "Run", "UserError", "compare", "load_dataset", "open_run", "train"]
 
@@ -61,11 +62,11 @@ class Run:
 
     def __init__(self, folder: str | Path):
         """Read a work directory; see `open_run`."""
-        from msa_jax.report import reading
+        from msa_jax.runs.finished import open_folder
 
         self.folder = Path(folder)
-        self._files: Files = reading.read(self.folder)
-        self.results: dict[str, Any] = self._files.results
+        self._files: Files = open_folder(self.folder)
+        self.results: Results = self._files.results
         self.config = self._files.config
 
     def __repr__(self) -> str:
@@ -102,7 +103,9 @@ class Run:
 
         if split not in ("test", "valid"):
             raise UserError(f"split {split!r}: a run has metrics of 'test' and 'valid'")
-        rows = {key: cell["per_seed"] for key, cell in self.results[split].items()}
+        rows = {
+            key: cell["per_seed"] for key, cell in self.results.get(split, {}).items()
+        }
         seeds = pandas.Index(self.results["seeds"], name="seed")
         frame = pandas.DataFrame.from_dict(rows, "index", float, seeds)
         return frame.rename_axis("metric")
@@ -204,13 +207,11 @@ class Run:
         >>> [place.get_ylabel() for place in run.figure("loss").axes[:2]]
         ['loss', 'loss']
         """
-        import matplotlib
-
-        from msa_jax.report import page
-        from msa_jax.report.drawing import STYLE, to_png
+        from msa_jax.report import page, rendering
+        from msa_jax.report.drawing import to_png
 
         names = []
-        with matplotlib.rc_context(STYLE):
+        with rendering.style():
             for drawn in page.draw(self._files):
                 if drawn.name == name:
                     # Without pyplot nobody tells a notebook how to show a figure.
@@ -303,7 +304,7 @@ def _write_report(folder: Path) -> None:
     from msa_jax.ground import lock
 
     with lock.held(folder):
-        report.write(folder)
+        report.write_report(folder)
 
 
 def open_run(workdir: str | Path) -> Run:

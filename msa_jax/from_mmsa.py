@@ -100,7 +100,7 @@ def _convert(given: Any, overrides: dict[str, str], model: str, dataset: str) ->
     from msa_jax.studies.from_mmsa.weights import convert
 
     convert(given.weights, settings, given.to)
-    print(report.write(given.to))
+    print(report.write_report(given.to))
 
 
 if __name__ == "__main__":

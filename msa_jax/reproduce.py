@@ -66,22 +66,21 @@ def command() -> None:
     given = parser.parse_args(mine)
     from msa_jax.data import store
     from msa_jax.studies import catalogue
-    from msa_jax.studies.reproduce import listing
+    from msa_jax.studies.reproduce import run
 
     configs = given.configs or cli.own_configs()
     if given.list:
-        listing.show(configs, given.out)
+        run.list_tables(configs, given.out)
         return
     if given.table is None:
         raise UserError(
             "name a table: python -m msa_jax.reproduce PAPER/TABLE; --list shows all"
         )
-    from msa_jax.studies.reproduce import run
     from msa_jax.studies.reproduce.recipes import ALIASES
 
     asked = run.Asked(
         name=given.table,
-        table=catalogue.find(configs, given.table),
+        table=catalogue.find_table(configs, given.table),
         dataset=ALIASES.get(given.dataset, given.dataset),
         seeds=seeds_of(given.seeds),
         only=given.only,

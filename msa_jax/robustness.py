@@ -44,12 +44,11 @@ def command() -> None:
         raise UserError(f"--repeats {given.repeats}: must be at least 1")
     folder = Path(given.folder or given.workdir)
     from msa_jax.ground.backend import set_up_jax
-    from msa_jax.runs import finished  # jax and all the methods: slow to import
-    from msa_jax.studies.robustness.measure import measure
+    from msa_jax.runs.finished import open_own
+    from msa_jax.studies.robustness.measure import measure_run
 
-    finished.read_results(folder)  # says so if the run is not finished
-    set_up_jax(finished.read_config(folder).precision)
-    print(measure(folder, given.data_dir, given.repeats, given.retrain))
+    set_up_jax(open_own(folder).settings.precision)
+    print(measure_run(folder, given.data_dir, given.repeats, given.retrain))
 
 
 if __name__ == "__main__":

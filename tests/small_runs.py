@@ -42,7 +42,7 @@ def train(base: Path, **text: Any) -> tuple[Path, Examples]:
     """Train a run, take its data away; return its folder and its test split."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "set_up_jax", lambda precision: None)
-        patch.setattr(report, "write", lambda folder: None)
+        patch.setattr(report, "write_report", lambda folder: None)
         (base / "run").mkdir()
         run.complete_run(small_config(base / "data", **text), base / "run")
     test = load_dataset("synthetic_tiny", base / "data").splits["test"]

@@ -1,7 +1,6 @@
 """The package from Python: every example of its docstrings, and what a user meets."""
 
 import contextlib
-import dataclasses
 import doctest
 import inspect
 import io
@@ -18,7 +17,7 @@ import msa_jax as msa
 from msa_jax import api
 from msa_jax.config import cli
 from msa_jax.data.store import Dataset
-from msa_jax.report.reading import Predictions
+from msa_jax.runs.finished import Predictions
 
 # What they train counts for the test that comes first.
 pytestmark = pytest.mark.long(60)
@@ -170,9 +169,7 @@ def test_a_bad_sample_is_named(run, samples, said):
 def test_predictions_of_classes_have_a_column_per_logit(run):
     logits = np.arange(12.0).reshape(2, 3, 2)
     wide = msa.Run(run.folder)
-    wide._files = dataclasses.replace(
-        wide._files, predictions=Predictions(np.array([0.0, 1, 2]), logits)
-    )
+    wide._files.predictions = Predictions(np.array([0.0, 1, 2]), logits)
     frame = wide.predictions()
     assert frame.columns.tolist() == [("label", 0), (1, 0), (1, 1), (2, 0), (2, 1)]
     np.testing.assert_array_equal(frame[2], logits[1])

@@ -102,7 +102,7 @@ def tiny_main(
         (folder / "report.html").write_text("none")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "write", write)
+        patch.setattr(report, "write_report", write)
         patch.setattr(datasets, "load_dataset", lambda *_: dataset or data())
         patch.setattr(epoch_program.methods, "make", lambda *_: method())
         yield patch

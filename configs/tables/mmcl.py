@@ -9,7 +9,7 @@ from msa_jax.methods.mmcl import PAPER
 from msa_jax.studies import mmsa
 from msa_jax.studies.spec import ACC2, ACC7, CORR, F1, MAE, Ours, Table, parts
 
-MMSA = mmsa.read(Path(__file__).with_name("mmsa.csv"))
+MMSA = mmsa.read_values(Path(__file__).with_name("mmsa.csv"))
 
 COLUMNS = (ACC7, ACC2, F1, MAE, CORR)
 RUNS = "The paper reports means over five runs, without standard deviations."

@@ -8,7 +8,7 @@ from pathlib import Path
 from msa_jax.studies import mmsa
 from msa_jax.studies.spec import ACC2, CORR, F1, MAE, Ours, Table, one, parts
 
-MMSA = mmsa.read(Path(__file__).with_name("mmsa.csv"))
+MMSA = mmsa.read_values(Path(__file__).with_name("mmsa.csv"))
 
 F1_NOTE = (
     "The authors' code had the arguments of weighted F1 swapped until April 2021, "

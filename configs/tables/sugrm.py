@@ -10,7 +10,7 @@ from pathlib import Path
 from msa_jax.studies import mmsa
 from msa_jax.studies.spec import ACC2, CORR, F1, MAE, Ours, Table, parts
 
-MMSA = mmsa.read(Path(__file__).with_name("mmsa.csv"))
+MMSA = mmsa.read_values(Path(__file__).with_name("mmsa.csv"))
 
 COLUMNS = (F1, ACC2, MAE, CORR)
 RUNS = (

@@ -13,7 +13,7 @@ from msa_jax.methods.ucrn import PAPER
 from msa_jax.studies import mmsa
 from msa_jax.studies.spec import Column, Head, Ours, Part, Table, one, parts
 
-MMSA = mmsa.read(Path(__file__).with_name("mmsa.csv"))
+MMSA = mmsa.read_values(Path(__file__).with_name("mmsa.csv"))
 
 RUNS = "The paper's values are means over ten runs with different starts."
 NO_CODE = (

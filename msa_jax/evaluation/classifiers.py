@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.evaluation.emotion_metrics import rounded_class, sdk_class
+from msa_jax.evaluation.metrics import rounded_class, sdk_class
 
 # Inverse penalties of logistic regression; the strongest penalty first.
 STRENGTHS = tuple(float(c) for c in np.logspace(-4, 2, 7))

@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.evaluation import resampling, verdicts
+from msa_jax.evaluation import statistics, verdicts
 from msa_jax.evaluation.metrics import score
-from msa_jax.evaluation.resampling import ALPHA
-from msa_jax.evaluation.statistics import json_safe, summarise
-from msa_jax.evaluation.verdicts import Measure
+from msa_jax.evaluation.results_table import Cell, Measure, make_cell
+from msa_jax.evaluation.statistics import ALPHA, summarise
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 
-_NATURAL = {"mae": True, "corr": False, "mae7": True}  # not percent; lower is better?
 _FEW = 3  # rows that a warning names one by one
-_OUTPUTS = {"two_class": 2, "seven_class": 7, "seven_class_sdk": 7, "emotion": 6}
 
 
 class Answers(NamedTuple):
@@ -42,20 +40,6 @@ class Answers(NamedTuple):
     id: np.ndarray | None = None
 
 
-def columns_of(kind: str) -> tuple[Measure, ...]:
-    """Return the metrics of a kind as columns, in the order of `metrics.score`.
-
-    Titles are the metrics' keys. Of emotions without the baseline "absent" to all,
-    which is the same for every system.
-    """
-    label = np.asarray([-1.0, 1.0], np.float32)
-    wide = kind in _OUTPUTS
-    answers = np.zeros((2, _OUTPUTS[kind])) if wide else label
-    found = score(kind, answers, np.eye(2, 6) if kind == "emotion" else label)
-    keys = [key for key in found if "_none_" not in key]
-    return tuple(_measure(i, key, key) for i, key in enumerate(keys))
-
-
 def cells(
     rows: Mapping[str, Answers | None],
     columns: Sequence[Measure],
@@ -63,12 +47,12 @@ def cells(
     published: Mapping[str, Sequence[str | None]] | None = None,
     mmsa: Mapping[str, Sequence[str | None]] | None = None,
     not_comparable: str = "",
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[Cell]]:
     """Compute the cells of a table, one per row and column.
 
     Args:
         rows: row -> its answers; None: not run (yet). All of one metrics kind.
-        columns: of that kind, from `columns_of`.
+        columns: of that kind.
         against: the row that the others are tested against; "": no tests. Seeds pair
             by number. If it was not run, nothing is tested.
         published: row -> values as printed, by `Measure.index`.
@@ -76,7 +60,7 @@ def cells(
         not_comparable: why published values cannot be compared with ours (other data,
             other text encoder, small budget), as the end of a sentence; "": they can.
 
-    Returns: row -> the `cell` objects of docs/tables.md in the order of `columns`,
+    Returns: row -> its cells in the order of `columns`,
         ready for JSON. Deterministic; neither the order of samples nor that of seeds
         changes a number.
 
@@ -92,17 +76,22 @@ def cells(
     }
     _require_one_kind(known)
     scores = {name: _scores(row) for name, row in known.items()}
-    table = {}
+    table: dict[str, list[Any]] = {}
     for name in rows:
         row, printed = known.get(name), (published or {}).get(name)
         found = {} if row is None else _summaries(row, scores[name], columns)
         table[name] = [
-            _cell(
-                measure,
-                found.get(measure.key),
+            make_cell(
+                measure.index,
+                verdicts.verdict(
+                    measure,
+                    found.get(measure.key),
+                    _at(printed, measure),
+                    not_comparable,
+                ),
                 _at(printed, measure),
                 _at((mmsa or {}).get(name), measure),
-                not_comparable,
+                **found.get(measure.key, {}),
             )
             for measure in columns
         ]
@@ -118,7 +107,7 @@ def cells(
         smallest = [tuple(test["smallest_p"] for test in column) for column in judged]
         # Holm's values fall with every p: these are the least that can come out. They
         # are mostly the same for all columns, and statsmodels is slow.
-        least = {p: resampling.holm(p) for p in dict.fromkeys(smallest)}
+        least = {p: statistics.holm(p) for p in dict.fromkeys(smallest)}
         for place, (measure, column) in enumerate(zip(columns, judged, strict=True)):
             _judge(measure, column, least[smallest[place]])
             for name, difference in zip(others, column, strict=True):
@@ -126,7 +115,7 @@ def cells(
     return json_safe(table)
 
 
-def warnings_of(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+def warnings_of(table: Mapping[str, Sequence[Cell]]) -> list[str]:
     """Return what a reader must be told of the cells of a table as a whole.
 
     Rows with seeds that gave no value, and tests that too few seeds, or too many rows
@@ -189,7 +178,7 @@ def _summaries(
     row: Answers, scores: Mapping[str, np.ndarray], columns: Sequence[Measure]
 ) -> dict[str, dict[str, Any]]:
     """Return metric -> the part of a cell that its own row decides."""
-    samples = resampling.interval_over_samples(row.kind, row.label, row.prediction)
+    samples = statistics.interval_over_samples(row.kind, row.label, row.prediction)
     found = {}
     for measure in columns:
         key = measure.key
@@ -204,30 +193,12 @@ def _summaries(
             "per_seed": dict(per_seed),
             "mean": summary["mean"],
             "sd": summary["sd"],
-            "iqm": resampling.iqm(scores[key]),
-            "ci_seeds": resampling.interval_over_seeds(scores[key]),
+            "iqm": statistics.iqm(scores[key]),
+            "ci_seeds": statistics.interval_over_seeds(scores[key]),
             "ci_student": summary["ci95"],
             "ci_samples": samples[key],
         }
     return found
-
-
-def _cell(
-    measure: Measure,
-    found: dict[str, Any] | None,
-    published: str | None,
-    mmsa: str | None,
-    not_comparable: str,
-) -> dict[str, Any]:
-    empty = dict.fromkeys(("mean", "sd", "iqm", "ci_seeds", "ci_student", "ci_samples"))
-    return {
-        "column": measure.index,
-        "published": published,
-        "mmsa": mmsa,
-        **(found or {"per_seed": {}, **empty}),
-        "verdict": verdicts.verdict(measure, found, published, not_comparable),
-        "against": None,
-    }
 
 
 def _differences(
@@ -249,8 +220,8 @@ def _differences(
         why = "no seed in common" if not common else "other test samples"
         return [start | {"text": f"{why}: nothing is compared"} for _ in columns]
     answers = row.prediction[here], reference.prediction[there]
-    samples = resampling.interval_over_samples(row.kind, row.label, *answers)
-    p_samples = resampling.paired_samples_test(row.kind, row.label, *answers)
+    samples = statistics.interval_over_samples(row.kind, row.label, *answers)
+    p_samples = statistics.paired_samples_test(row.kind, row.label, *answers)
     found = []
     for measure in columns:
         ours = scores[measure.key][here]
@@ -261,13 +232,13 @@ def _differences(
             why = f"{verdicts.lost_seeds(lost)} in this row or in the reference"
             found.append(start | {"text": f"{why}: nothing is compared"})
             continue
-        test = resampling.paired_seeds_test(ours, theirs)
+        test = statistics.paired_seeds_test(ours, theirs)
         several = len(common) > 1
         found.append(
             start
             | {
                 "difference": float(np.mean(gaps)),
-                "ci_seeds": resampling.interval_over_seeds(gaps),
+                "ci_seeds": statistics.interval_over_seeds(gaps),
                 "ci_samples": samples[measure.key],
                 "p_seeds": test.p if several else None,
                 "p_samples": p_samples[measure.key],
@@ -289,7 +260,7 @@ def _judge(
             rows have the smallest they can have.
     """
     for name in ("p_seeds", "p_samples"):
-        adjusted = resampling.holm([found[name] for found in column])
+        adjusted = statistics.holm([found[name] for found in column])
         for found, p in zip(column, adjusted, strict=True):
             found[f"{name}_holm"] = p
     tests = sum(p is not None for p in least)
@@ -307,13 +278,6 @@ def _same_samples(a: Answers, b: Answers) -> bool:
     named = a.id is not None and b.id is not None
     return np.array_equal(a.label, b.label) and (
         not named or np.array_equal(np.asarray(a.id), np.asarray(b.id))
-    )
-
-
-def _measure(index: int, key: str, title: str) -> Measure:
-    percent = key not in _NATURAL
-    return Measure(
-        index, key, title, percent, _NATURAL.get(key, False), 2 if percent else 3
     )
 
 

@@ -16,50 +16,62 @@ class Metric:
     meaning: str
     unit: str = ""
 
+    @property
+    def decimals(self) -> int:
+        """Return how many are written."""
+        return 2 if self.percent else 3
+
 
 def _share(key: str, title: str, meaning: str) -> Metric:
     return Metric(key, title, True, False, meaning, "percent")
 
 
-_MAE = "Mean absolute error between prediction and label, in label units"
-_CORR = "Pearson correlation of predictions and labels"
+def _mae(meaning: str) -> Metric:
+    meaning = f"Mean absolute error between prediction and label, {meaning}"
+    return Metric("mae", "MAE", False, True, meaning, "label units")
+
+
+def _corr(meaning: str) -> Metric:
+    meaning = f"Pearson correlation of predictions and labels{meaning}"
+    return Metric("corr", "Corr", False, False, meaning, "correlation")
+
+
 _LEGACY = (
     "Weighted F1 with its two arguments swapped, so that the classes are weighted by "
     "how often they were predicted. It flatters lopsided predictors. Kept only because "
     "tables made before about 2021, and some since, hold it; never compare it with F1."
 )
+_CLASS_ERROR = (
+    "Mean distance between the most likely class and the label's; lower is better."
+)
 _SEVEN = (
-    Metric(
-        "mae7",
-        "Class error",
-        False,
-        True,
-        "Mean distance between the most likely class and the label's; lower is better.",
-        "classes",
-    ),
+    Metric("mae7", "Class error", False, True, _CLASS_ERROR, "classes"),
     _share("f1", "F1", "F1 of the seven classes, weighted by their true sizes."),
 )
+_BY_SIGN = "The more likely class against the label's sign; 0 counts as positive."
+_SDK = (
+    "Most likely class; of labels the magnitude is rounded up, so that 0 alone is "
+    "class 0. Not comparable with Acc-7 of rounded labels."
+)
+_WA = (
+    "Mean over emotions of WA: weighted accuracy, the mean of sensitivity and "
+    "specificity. An answer that is the same for every sample has 50."
+)
+_ACC = "Mean over emotions of accuracy; “absent” to everything has a high one."
+_F1 = (
+    "Mean over emotions of F1, weighted by how many samples do and do not show the "
+    "emotion."
+)
+_HAS0 = "Negative against the rest: 0 counts as positive."
+_NON0 = "Negative against positive, samples of label 0 left out."
+_ZERO_NEGATIVE = "Up to 0 against above 0: zero counts as negative here."
+_NO_ZERO = "The same, samples of label 0 left out."
 METRICS = {
     "mosi": (
-        Metric("mae", "MAE", False, True, _MAE + ". Lower is better.", "label units"),
-        Metric(
-            "corr",
-            "Corr",
-            False,
-            False,
-            _CORR + "; – for constant predictions.",
-            "correlation",
-        ),
-        _share(
-            "acc2_has0",
-            "Acc-2 Has0",
-            "Negative against the rest: 0 counts as positive.",
-        ),
-        _share(
-            "acc2_non0",
-            "Acc-2 Non0",
-            "Negative against positive, samples of label 0 left out.",
-        ),
+        _mae("in label units. Lower is better."),
+        _corr("; – for constant predictions."),
+        _share("acc2_has0", "Acc-2 Has0", _HAS0),
+        _share("acc2_non0", "Acc-2 Non0", _NON0),
         _share("f1_has0", "F1 Has0", "F1 of the Has0 classes, weighted by true sizes."),
         _share("f1_non0", "F1 Non0", "F1 of the Non0 classes, weighted by true sizes."),
         _share("acc3", "Acc-3", "Both clipped to ±1 and rounded to whole numbers."),
@@ -69,71 +81,42 @@ METRICS = {
         _share("f1_non0_legacy", "F1 Non0 legacy", "The same without label 0."),
     ),
     "sims": (
-        Metric(
-            "mae",
-            "MAE",
-            False,
-            True,
-            _MAE + ", both clipped to ±1; lower is better.",
-            "label units",
-        ),
-        Metric(
-            "corr", "Corr", False, False, _CORR + ", both clipped to ±1.", "correlation"
-        ),
-        _share(
-            "acc2", "Acc-2", "Up to 0 against above 0: zero counts as negative here."
-        ),
+        _mae("in label units, both clipped to ±1; lower is better."),
+        _corr(", both clipped to ±1."),
+        _share("acc2", "Acc-2", _ZERO_NEGATIVE),
         _share("f1", "F1", "F1 of the two classes, weighted by their true sizes."),
         _share("acc3", "Acc-3", "Classes with edges at −0.1 and 0.1."),
         _share("acc5", "Acc-5", "Classes with edges at −0.7, −0.1, 0.1 and 0.7."),
         _share("f1_legacy", "F1 legacy", _LEGACY),
     ),
     "two_class": (
-        _share(
-            "acc2_has0",
-            "Acc-2 Has0",
-            "The more likely class against the label's sign; 0 counts as positive.",
-        ),
-        _share("acc2_non0", "Acc-2 Non0", "The same, samples of label 0 left out."),
+        _share("acc2_has0", "Acc-2 Has0", _BY_SIGN),
+        _share("acc2_non0", "Acc-2 Non0", _NO_ZERO),
         _share("f1_has0", "F1 Has0", "F1 of the two classes, weighted by true sizes."),
-        _share("f1_non0", "F1 Non0", "The same, samples of label 0 left out."),
+        _share("f1_non0", "F1 Non0", _NO_ZERO),
     ),
     "seven_class": (
         _share("acc7", "Acc-7", "Most likely class; labels rounded, halves to even."),
         *_SEVEN,
     ),
-    "seven_class_sdk": (
-        _share(
-            "acc7",
-            "Acc-7 SDK",
-            "Most likely class; of labels the magnitude is rounded up, so that 0 alone "
-            "is class 0. Not comparable with Acc-7 of rounded labels.",
-        ),
-        *_SEVEN,
-    ),
+    "seven_class_sdk": (_share("acc7", "Acc-7 SDK", _SDK), *_SEVEN),
     "emotion": (
-        _share(
-            "wa_avg",
-            "WA mean",
-            "Mean over emotions of WA: weighted accuracy, the mean of sensitivity and "
-            "specificity. An answer that is the same for every sample has 50.",
-        ),
-        _share(
-            "acc_avg",
-            "Acc mean",
-            "Mean over emotions of accuracy; “absent” to everything has a high one.",
-        ),
-        _share(
-            "f1_avg",
-            "F1 mean",
-            "Mean over emotions of F1, weighted by how many samples do and do not "
-            "show the emotion.",
-        ),
+        _share("wa_avg", "WA mean", _WA),
+        _share("acc_avg", "Acc mean", _ACC),
+        _share("f1_avg", "F1 mean", _F1),
         *(
             _share(f"wa_{e}", f"WA {e}", f"WA of {e}; – if all or none show it.")
             for e in EMOTIONS
         ),
     ),
+}
+# What the numbers of an answer stand for, by kind; of a sentiment it is one number.
+_SEVEN_NAMES = tuple("-3 -2 -1 0 1 2 3".split())
+ANSWERS = {
+    "two_class": ("negative", "not negative"),
+    "seven_class": _SEVEN_NAMES,
+    "seven_class_sdk": _SEVEN_NAMES,
+    "emotion": EMOTIONS,
 }
 # Shown per emotion in a table of their own, or by the baseline "all absent".
 IN_OTHER_TABLES = frozenset(

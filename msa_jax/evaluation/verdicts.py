@@ -2,29 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
-from msa_jax.evaluation.resampling import ALPHA, seeds_needed
-
-Pair = Sequence[float]
-
-
-class Measure(NamedTuple):
-    """A metric as a column of a table.
-
-    index: place among the columns of its table, and among published values.
-    key: of the metric in `metrics.score`.
-    title: as shown.
-    percent: shown and published in percent; values here are 0 to 1.
-    decimals: of the values as shown.
-    """
-
-    index: int
-    key: str
-    title: str
-    percent: bool
-    lower_is_better: bool
-    decimals: int
+from msa_jax.evaluation.results_table import Interval, Measure, Verdict
+from msa_jax.evaluation.statistics import ALPHA, seeds_needed
+from msa_jax.evaluation.wording import amount, form, p_value
 
 
 def verdict(
@@ -32,7 +14,7 @@ def verdict(
     cell: Mapping[str, Any] | None,
     published: str | None,
     not_comparable: str = "",
-) -> dict[str, str]:
+) -> Verdict:
     """Compare a cell with the value that was published for it.
 
     The published value is a rounded one: all that it may stand for, half a unit of its
@@ -105,9 +87,9 @@ def difference_text(measure: Measure, found: Mapping[str, Any], tests: int) -> s
         size = amount(measure, abs(gap))
         text = f"{'better' if better else 'worse'} by {size}{within}"
     else:
-        text = f"no difference shown: {amount(measure, gap, True)}{within}"
+        text = f"no difference shown: {amount(measure, gap, signed=True)}{within}"
     chances = [
-        f"{_p(found[key])} over {name}"
+        f"{p_value(found[key])} over {name}"
         for name, key in (("seeds", "p_seeds_holm"), ("samples", "p_samples_holm"))
         if found[key] is not None
     ]
@@ -133,8 +115,8 @@ def too_few(seeds: int, least: float | None, tests: int) -> str:
         return ""
     holms = f" (Holm over {tests} rows)" if tests > 1 else ""
     return (
-        f"{seeds} seeds cannot show a difference: p is at least {_p(least)}{holms}, "
-        f"it takes {seeds_needed(tests)} seeds"
+        f"{seeds} seeds cannot show a difference: p is at least {p_value(least)}"
+        f"{holms}, it takes {seeds_needed(tests)} seeds"
     )
 
 
@@ -157,28 +139,13 @@ def printed_range(printed: str, percent: bool) -> tuple[float, float]:
     return float((value - half) / unit), float((value + half) / unit)
 
 
-def amount(measure: Measure, value: float, signed: bool = False) -> str:
-    """Write a difference; of percentages in points."""
-    number = _number(measure, value, signed)
-    return f"{number} points" if measure.percent else number
-
-
-def _number(measure: Measure, value: float, signed: bool = False) -> str:
-    scaled, sign = value * (100 if measure.percent else 1), "+" if signed else ""
-    return f"{scaled:{sign}.{measure.decimals}f}".replace("-", "−")
-
-
-def _span(measure: Measure, ends: Pair, signed: bool = False) -> str:
-    return " to ".join(_number(measure, end, signed) for end in ends)
-
-
-def _p(value: float) -> str:
-    return f"{value:.3g}" if value >= 0.0001 else "under 0.0001"
+def _span(measure: Measure, ends: Interval, signed: bool = False) -> str:
+    return " to ".join(form(measure, end, signed=signed) for end in ends or ())
 
 
 def _side(gap: float) -> str:
     return "lower" if gap < 0 else "higher"
 
 
-def _said(kind: str, text: str) -> dict[str, str]:
+def _said(kind: str, text: str) -> Verdict:
     return {"kind": kind, "text": text}

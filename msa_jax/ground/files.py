@@ -1,10 +1,13 @@
 """Small files, written in one stroke: a kill or a full disk leaves the old one."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -41,3 +44,18 @@ def sync_folder(folder: Path) -> None:
             os.fsync(number)
         finally:
             os.close(number)
+
+
+def json_safe(value: Any) -> Any:
+    """Replace NaN and infinities by None and NumPy values by Python's, recursively."""
+    match value:
+        case dict():
+            return {str(key): json_safe(item) for key, item in value.items()}
+        case list() | tuple():
+            return [json_safe(item) for item in value]
+        case np.ndarray() | np.generic():
+            return json_safe(value.tolist())
+        case float():
+            return value if math.isfinite(value) else None
+        case _:
+            return value

@@ -7,9 +7,19 @@ names of their own ("batch_stats"). A caller may add "draws", see `layers.draws`
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from msa_jax.ground.types import Batch, Method, Outputs, PyTree, Selection, TrainState
+from msa_jax.data.batches import gather
+from msa_jax.ground.types import (
+    Batch,
+    Method,
+    Outputs,
+    PyTree,
+    Selection,
+    Split,
+    TrainState,
+)
 from msa_jax.layers.draws import DRAWS
 
 Variables = dict[str, Any]
@@ -23,6 +33,16 @@ def variables(state: TrainState | Selection) -> Variables:
 def start(method: Method, key: PRNGKeyArray, batch: Batch) -> Variables:
     """Draw the variables of a network for batches of this shape."""
     return dict(method.model.init(key, batch, train=False))
+
+
+def shapes(method: Method, split: Split) -> Variables:
+    """Return the shapes and types of a network's variables; nothing is computed."""
+
+    def init(split: Split) -> Variables:
+        batch = gather(split, jnp.zeros((1,), jnp.int32))
+        return start(method, jax.random.key(0), batch)
+
+    return jax.eval_shape(init, split)
 
 
 def learn(

@@ -6,19 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msa_jax.data.preparation import Preparation
-from msa_jax.ground.names import EMOTIONS
+from msa_jax.evaluation.metric_names import ANSWERS
 from msa_jax.predict.reading import Item
 from msa_jax.predict.samples import missing, prepare_samples, tokenizer_of
 from msa_jax.text.tokens import Tokenizer
 
-# What the numbers of an answer stand for; a sentiment is one number.
-NAMES = {
-    "sentiment": (),
-    "two_class": ("negative", "not negative"),
-    "seven_class": tuple("-3 -2 -1 0 1 2 3".split()),
-    "seven_class_sdk": tuple("-3 -2 -1 0 1 2 3".split()),
-    "emotion": EMOTIONS,
-}
 NOT_FINITE = "the answer is not finite: numbers too far from those of the training"
 
 
@@ -132,7 +124,7 @@ def answer(predictor: Predictor, of_seeds: np.ndarray) -> dict[str, Any]:
             "per_seed": _by_seed(predictor, of_seeds.tolist()),
             "unit": f"label in [{low:g}, {high:g}]",
         }
-    names = NAMES[task]
+    names = ANSWERS[task]
     if task == "emotion":
         kind = "emotions"
         probability = 1 / (1 + np.exp(-of_seeds))

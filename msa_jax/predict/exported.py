@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from msa_jax.data.preparation import Preparation
+from msa_jax.evaluation.metric_names import ANSWERS
 from msa_jax.ground.errors import UserError
-from msa_jax.predict.answers import NAMES, Predictor
+from msa_jax.predict.answers import Predictor
 from msa_jax.predict.samples import blank, read_preparation
 from msa_jax.runs import workdir
 
@@ -130,7 +131,7 @@ def _require_fitting(
         (taken, inputs), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
         fits = shapes(inputs, 1) == shapes(blank(found), 1)
         fits &= all(shapes(taken, 0) == shapes(of_seed, 0) for of_seed in params)
-        names = NAMES[found.task]
+        names = ANSWERS.get(found.task, ())
         (answer,) = program.out_avals
         fits &= answer.shape[1:] == ((len(names),) if names else ())
         fits &= len({x.shape[0] for x in (answer, *inputs.values())}) == 1

@@ -10,7 +10,6 @@ import numpy as np
 from flax import traverse_util
 
 from msa_jax import methods
-from msa_jax.data.batches import gather
 from msa_jax.data.preparation import FEATURES, Preparation
 from msa_jax.data.sealed_test import state_hash
 from msa_jax.ground.backend import set_up_jax
@@ -19,8 +18,10 @@ from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.methods import network
 from msa_jax.predict.answers import Predictor
-from msa_jax.predict.samples import blank, read_preparation
-from msa_jax.runs import finished, workdir
+from msa_jax.predict.samples import read_preparation
+from msa_jax.runs import workdir
+from msa_jax.runs.finished import Run, open_own
+from msa_jax.runs.reopened import reopen, require_fitting, require_same_encoder
 from msa_jax.text import as_json, encoders
 from msa_jax.training import epoch_program, step
 from msa_jax.training.train_state import make_mesh
@@ -59,18 +60,19 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
     Raises:
         UserError: the run is not finished, damaged, or lacks what it is made of.
     """
-    results, settings = finished.read_results(folder), finished.read_config(folder)
+    run = open_own(folder)
+    settings = run.settings
     seeds = tuple(settings.seeds)
     if seed is not None and seed not in seeds:
         listed = ", ".join(map(str, seeds))
         raise UserError(f"--seed {seed}: {folder} was run with seeds {listed}")
     if (folder / workdir.MODEL).is_file():
         found = read_preparation(folder)
-        variables = finished.read_variables(folder, results)
+        variables = run.selection().variables
     else:
-        run = finished.open_run(folder, data_dir)
-        found, variables = run.inputs.preparation, run.variables
-    frozen, module = _frozen(folder, settings, found), encoders.FeatureEncoder()
+        whole = reopen(folder, data_dir)
+        found, variables = whole.inputs.preparation, whole.variables
+    frozen, module = _frozen(run, found), encoders.FeatureEncoder()
     if frozen is None and found.text != FEATURES:
         if found.encoder is None:
             raise UserError(f"{folder / workdir.MODEL}: names no text encoder")
@@ -83,7 +85,13 @@ def open_live(folder: Path, data_dir: str | None, seed: int | None) -> Live:
         seeds = (seed,)
         variables = jax.tree.map(lambda x: x[place : place + 1], variables)
     live = Live(found, settings, method, seeds, variables, frozen)
-    _require_fitting(folder, live)
+
+    def split(arrays: dict[str, Any]) -> Split:
+        encoder = {} if frozen is None else frozen[1]
+        return split_of(encoded(live)(encoder, arrays))
+
+    expected = network.shapes(method, jax.eval_shape(split, blank(found)))
+    require_fitting(folder, expected, variables)
     return live
 
 
@@ -94,8 +102,7 @@ def open_configured(
 
     Args, Raises: as of `open_live`.
     """
-    finished.read_results(folder)  # says so if the run is not finished
-    set_up_jax(finished.read_config(folder).precision)
+    set_up_jax(open_own(folder).settings.precision)
     return open_live(folder, data_dir, seed)
 
 
@@ -150,37 +157,12 @@ def flat(variables: PyTree) -> dict[str, np.ndarray]:
     return found
 
 
-def _frozen(
-    folder: Path, settings: Any, found: Preparation
-) -> tuple[Any, PyTree] | None:
+def _frozen(run: Run, found: Preparation) -> tuple[Any, PyTree] | None:
     """Load the text encoder that a run did not train, and so did not keep."""
     if found.frozen_sha256 is None:
         return None
-    encoder = encoders.computing(
-        encoders.load_encoder(settings.text), settings.precision
-    )
+    encoder = encoders.load_encoder(run.settings.text)
+    encoder = encoders.computing(encoder, run.settings.precision)
     now = state_hash(encoder.params, None)
-    finished.require_same_encoder(folder, settings, found.frozen_sha256, now)
+    require_same_encoder(run, found.frozen_sha256, now)
     return encoder.module, encoder.params
-
-
-def _require_fitting(folder: Path, live: Live) -> None:
-    """Refuse parameters that the method of this version does not have."""
-
-    def init(arrays):
-        encoder = {} if live.frozen is None else live.frozen[1]
-        split = split_of(encoded(live)(encoder, arrays))
-        batch = gather(split, jnp.zeros((1,), jnp.int32))
-        return network.start(live.method, jax.random.key(0), batch)
-
-    expected = jax.eval_shape(init, blank(live.preparation))
-    shapes = [
-        {(name, tuple(x.shape[skip:])) for name, x in flat(tree).items()}
-        for tree, skip in ((expected, 0), (live.variables, 1))
-    ]
-    if shapes[0] != shapes[1]:
-        odd = sorted(shapes[0] ^ shapes[1])[0][0]
-        raise UserError(
-            f"{folder / 'checkpoint' / 'best'}: its parameters are not this version's, "
-            f"or not those of {workdir.MODEL} ({odd} differs); train again"
-        )

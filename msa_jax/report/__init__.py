@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from msa_jax.evaluation.results_table import Table
 
 
-def write(workdir: Path, beside: Path | None = None) -> Path:
+def write_report(workdir: Path, beside: Path | None = None) -> Path:
     """Write report.html, report.md and figures/ into a finished run's directory.
 
     Args:
@@ -16,9 +17,9 @@ def write(workdir: Path, beside: Path | None = None) -> Path:
     Returns: the path of report.html, one page that needs no other file.
     Raises: UserError if a directory holds no results, or the runs cannot be compared.
     """
-    from msa_jax.report.page import write_report  # draws: slow to import
+    from msa_jax.report import page  # draws: slow to import
 
-    return write_report(Path(workdir), beside)
+    return page.write_run_page(Path(workdir), beside)
 
 
 def compare(
@@ -36,10 +37,10 @@ def compare(
     """
     from msa_jax.report import comparison  # draws: slow to import
 
-    return comparison.write([Path(w) for w in workdirs], against, out)
+    return comparison.write_comparison([Path(w) for w in workdirs], against, out)
 
 
-def write_table(folder: Path, found: dict[str, Any]) -> Path:
+def write_table(folder: Path, found: Table) -> Path:
     """Write the page of a results table (docs/tables.md) and its other forms.
 
     Args:
@@ -51,7 +52,7 @@ def write_table(folder: Path, found: dict[str, Any]) -> Path:
     """
     from msa_jax.report import table_page  # draws: slow to import
 
-    return table_page.write(Path(folder), found)
+    return table_page.write_table(Path(folder), found)
 
 
-__all__ = ["compare", "write", "write_table"]
+__all__ = ["compare", "write_report", "write_table"]

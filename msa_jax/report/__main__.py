@@ -56,7 +56,7 @@ def main() -> None:
         raise UserError(
             "--against and --out are for a comparison: give two runs or more"
         )
-    print(report.write(given.workdirs[0], given.beside))
+    print(report.write_report(given.workdirs[0], given.beside))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Everything comes from the card (`msa_jax.data.card.make_card`), not from the dat
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,19 @@ import numpy as np
 from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import MODALITIES
+from msa_jax.report import rendering
 from msa_jax.report.drawing import (
     MODALITY_COLOURS,
     MUTED,
     SEED_COLOURS,
     SEED_STYLES,
-    STYLE,
     legend_below,
     panels,
-    to_svg,
 )
+from msa_jax.report.rendering import Drawn
 
 PAGE = "card.html"
 _SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure with its words: a section title, a caption, an alternative text."""
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    figure: Any
 
 
 def write_card_page(card: Mapping, folder: Path) -> Path:
@@ -51,33 +39,20 @@ def write_card_page(card: Mapping, folder: Path) -> Path:
 
 def render(card: Mapping) -> str:
     """Return the page, one self-contained HTML document."""
-    import matplotlib
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    with matplotlib.rc_context(STYLE):
-        figures = list(_figures(card))
-        svg = {d.name: Markup(to_svg(d.figure, d.name, d.alt)) for d in figures}
-    environment = Environment(
-        loader=PackageLoader("msa_jax.report", package_path=""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("card.html.j2")
+    with rendering.style():
+        figures = rendering.printed(_figures(card))
     counts = {
         verdict: sum(c["verdict"] == verdict for c in card["checks"])
         for verdict in ("error", "warning", "ok")
     }
-    return template.render(
-        card=card,
-        counts=counts,
-        figures=figures,
-        svg=svg,
-        modalities=[(m, card[m]) for m in MODALITIES],
-        splits=_SPLITS,
-    )
+    content = {
+        "card": card,
+        "counts": counts,
+        "figures": figures.drawn,
+        "modalities": [(m, card[m]) for m in MODALITIES],
+        "splits": _SPLITS,
+    }
+    return rendering.render("card.html.j2", content, figures.svg)
 
 
 def _figures(card: Mapping) -> Iterator[Drawn]:

@@ -6,11 +6,12 @@ import numpy as np
 
 from msa_jax.evaluation.baselines import ALL_ABSENT
 from msa_jax.evaluation.classifiers import questions
+from msa_jax.evaluation.metric_names import ANSWERS
+from msa_jax.evaluation.wording import minus, number
 from msa_jax.ground.names import EMOTIONS
 from msa_jax.report.drawing import INK, MUTED, PAPER, panels, seed_line
-from msa_jax.report.reading import Predictions, number
+from msa_jax.runs.finished import Predictions, Results
 
-_NAMES = {2: ("negative", "positive"), 7: ("−3", "−2", "−1", "0", "1", "2", "3")}
 _STRONGEST = 0.6  # opacity of a cell with all of its row; ink stays readable on it
 
 
@@ -30,7 +31,7 @@ def confusion(predictions: Predictions, kind: str) -> Any:
     """Draw which class was taken for which: counts, and the row's share as colour."""
     counts = confusion_counts(predictions, kind)
     classes = len(counts)
-    names = _NAMES[classes]
+    names = list(map(minus, ANSWERS[kind]))
     figure, (place,) = panels(1, height=4.2 if classes > 2 else 2.6)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     colour = seed_line(0)["color"]
@@ -70,7 +71,7 @@ def confusion(predictions: Predictions, kind: str) -> Any:
 def confusion_sentences(predictions: Predictions, kind: str) -> list[str]:
     """Say which classes are never answered, and which answer is the most frequent."""
     counts = confusion_counts(predictions, kind)
-    total, names = counts.sum(), _NAMES[len(counts)]
+    total, names = counts.sum(), list(map(minus, ANSWERS[kind]))
     if not total:
         return ["No seed has finite logits."]
     answered, true = counts.sum(axis=0), counts.sum(axis=1)
@@ -85,7 +86,7 @@ def confusion_sentences(predictions: Predictions, kind: str) -> list[str]:
     return lines
 
 
-def emotion_dots(results: dict[str, Any]) -> Any:
+def emotion_dots(results: Results) -> Any:
     """Draw WA and accuracy of each emotion by seed, beside "absent" for everything."""
     figure, axes = panels(2, columns=2, height=3.6)
     nothing = (results.get("baselines") or {}).get(ALL_ABSENT, {})
@@ -128,7 +129,7 @@ def emotion_dots(results: dict[str, Any]) -> Any:
     return figure
 
 
-def _points(place: Any, y: int, seeds: np.ndarray, cell: dict[str, Any]) -> None:
+def _points(place: Any, y: int, seeds: np.ndarray, cell: Any) -> None:
     """One row: a faint dot per seed, the interval of their mean, the mean."""
     colour = seed_line(0)["color"]
     if (interval := cell.get("ci95")) is not None:
@@ -169,7 +170,7 @@ def _points(place: Any, y: int, seeds: np.ndarray, cell: dict[str, Any]) -> None
         )
 
 
-def emotion_sentences(results: dict[str, Any]) -> list[str]:
+def emotion_sentences(results: Results) -> list[str]:
     """Say for how many emotions WA and accuracy are above "absent" for everything."""
     nothing = (results.get("baselines") or {}).get(ALL_ABSENT)
     if nothing is None:

@@ -9,13 +9,25 @@ from typing import Any
 import numpy as np
 
 from msa_jax.evaluation import compare
-from msa_jax.evaluation.metric_names import METRICS
-from msa_jax.evaluation.statistics import json_safe
+from msa_jax.evaluation.results_table import (
+    SCHEMA,
+    Baseline,
+    Cell,
+    Curve,
+    Measure,
+    Part,
+    Row,
+    Table,
+    column_json,
+    columns_of,
+)
+from msa_jax.evaluation.wording import count, lines_of, listed
 from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
-from msa_jax.report import table_page, tables
-from msa_jax.report.reading import Run, read
-from msa_jax.report.tables import count
+from msa_jax.ground.files import json_safe
+from msa_jax.report import run_tables, table_page
+from msa_jax.runs import workdir
+from msa_jax.runs.finished import Run, open_folder
 
 _LEAST = 2  # runs
 _ELSEWHERE = ("seeds", "mesh", "data.dir")  # of a configuration; change no number
@@ -23,7 +35,7 @@ _UNKNOWN = "unknown"  # stands for the hash of the data where a run has none
 _NAME = 60  # characters of a default folder's name
 
 
-def write(
+def write_comparison(
     workdirs: Sequence[Path], against: Path | None = None, out: Path | None = None
 ) -> Path:
     """Write the page of a comparison: table.html and all that `table_page` writes.
@@ -41,47 +53,48 @@ def write(
     folder = out or Path("runs") / default_name(names)
     if (folder / "results.json").exists():
         raise UserError(f"--out {folder} is a run of its own; give another folder")
-    page = table_page.write(folder, found)
+    page = table_page.write_table(folder, found)
     files.write(folder / "table.json", (json.dumps(found, indent=1) + "\n").encode())
     return page
 
 
-def build(workdirs: Sequence[Path], against: Path | None = None) -> dict[str, Any]:
+def build(workdirs: Sequence[Path], against: Path | None = None) -> Table:
     """Make a table of kind "comparison" (docs/tables.md), a row per run.
 
-    Args: as of `write`.
+    Args: as of `write_comparison`.
 
-    Raises: UserError like `write`.
+    Raises: UserError like `write_comparison`.
     """
     if len(workdirs) < _LEAST:
         raise UserError("a comparison needs two runs: python -m msa_jax.report A B")
     names = dict(zip(names_of(workdirs), workdirs, strict=True))
     reference = _reference(names, against)
-    runs = {name: read(folder) for name, folder in names.items()}
+    runs = {name: open_folder(folder) for name, folder in names.items()}
     _require_comparable(runs)
     first = runs[reference]
     kind = first.results["metrics_kind"]
-    columns, measures = _columns(kind)
+    columns = compared(kind)
     answers: dict[str, compare.Answers | None] = {
         name: _answers(name, run) for name, run in runs.items()
     }
-    cells = compare.cells(answers, measures, reference)
+    cells = compare.cells(answers, columns, reference)
     seeds = sorted({s for run in runs.values() for s in run.results["seeds"]})
-    part = {
+    curves = {name: _curves(run) for name, run in runs.items()}
+    part: Part = {
         "title": "",
         "dataset": first.results["dataset"],
         "label_note": "",
-        "columns": columns,
+        "columns": [column_json(column) for column in columns],
         "rows": [_row(name, run, first, cells[name]) for name, run in runs.items()],
         "baselines": _baselines(runs, reference),
-        "learning": {name: _learning(run) for name, run in runs.items()},
+        "learning": curves,
     }
-    found = {
-        "schema": table_page.SCHEMA,
+    found: Table = {
+        "schema": SCHEMA,
         "kind": "comparison",
         "paper": "",
         "table": "",
-        "title": f"{_listed(n for n in runs if n != reference)} against {reference}",
+        "title": f"{listed(n for n in runs if n != reference)} against {reference}",
         "source": "",
         "dataset": first.results["dataset"],
         "budget": "",
@@ -99,6 +112,12 @@ def build(workdirs: Sequence[Path], against: Path | None = None) -> dict[str, An
         "provenance": _provenance(runs),
     }
     return json_safe(found)
+
+
+def compared(kind: str) -> list[Measure]:
+    """Return the metrics of a kind as columns; without those that only flatter."""
+    shown = [m for m in columns_of(kind) if not m.key.endswith("_legacy")]
+    return [measure._replace(index=i) for i, measure in enumerate(shown)]
 
 
 def names_of(workdirs: Sequence[Path]) -> list[str]:
@@ -143,7 +162,7 @@ def _require_comparable(runs: dict[str, Run]) -> None:
     for each in runs.values():
         if each.predictions is None:
             raise UserError(
-                f"{each.workdir}: no predictions_test.npz, so it cannot be compared; "
+                f"{each.folder}: no predictions_test.npz, so it cannot be compared; "
                 "train again"
             )
     for name, other in others:
@@ -177,31 +196,6 @@ def _data_hash(run: Run) -> str:
     return str((run.results.get("provenance") or {}).get("data_sha256") or _UNKNOWN)
 
 
-def _columns(
-    kind: str,
-) -> tuple[list[dict[str, Any]], list[compare.Measure]]:
-    """Return the metrics of a kind as columns; without those that only flatter."""
-    known = {measure.key: measure for measure in compare.columns_of(kind)}
-    shown = [m for m in METRICS[kind] if m.key in known]
-    shown = [m for m in shown if not m.key.endswith("_legacy")]
-    columns, measures = [], []
-    for i, metric in enumerate(shown):
-        measures.append(known[metric.key]._replace(index=i, title=metric.title))
-        columns.append(
-            {
-                "title": metric.title,
-                "key": metric.key,
-                "task": "",
-                "reading": "mean",
-                "percent": metric.percent,
-                "lower_is_better": metric.lower_is_better,
-                "decimals": measures[-1].decimals,
-                "metrics_kind": kind,
-            }
-        )
-    return columns, measures
-
-
 def _answers(name: str, run: Run) -> compare.Answers:
     assert run.predictions is not None
     return compare.Answers(
@@ -214,7 +208,7 @@ def _answers(name: str, run: Run) -> compare.Answers:
     )
 
 
-def _row(name: str, run: Run, reference: Run, cells: list[Any]) -> dict[str, Any]:
+def _row(name: str, run: Run, reference: Run, cells: list[Cell]) -> Row:
     return {
         "name": name,
         "kind": "ours",
@@ -224,31 +218,26 @@ def _row(name: str, run: Run, reference: Run, cells: list[Any]) -> dict[str, Any
         "differs": [],
         "wanted": run.results["seeds"],
         "seeds": run.results["seeds"],
-        "folders": [str(run.workdir)],
+        "folders": [str(run.folder)],
         "changes": changes(reference.config, run.config),
         "uses_audio_vision": {},
         "cells": cells,
     }
 
 
-def changes(reference: Any, own: Any, where: str = "") -> dict[str, Any]:
+def changes(reference: Any, own: Any) -> dict[str, Any]:
     """Return the fields in which a configuration differs from the reference's.
 
     Fields that change no number (seeds, devices, folders) are left out; what a
     configuration lacks is None.
     """
-    if where in _ELSEWHERE or (not where and None in (reference, own)):
+    if reference is None or own is None:
         return {}
-    if isinstance(reference, dict) and isinstance(own, dict):
-        found = {}
-        for key in sorted(reference.keys() | own.keys()):
-            path = f"{where}.{key}" if where else key
-            found |= changes(reference.get(key), own.get(key), path)
-        return found
-    return {} if reference == own else {where: own}
+    fields = workdir.differences(reference, own)
+    return {name: b for name, _, b in fields if not name.startswith(_ELSEWHERE)}
 
 
-def _baselines(runs: dict[str, Run], reference: str) -> list[dict[str, Any]]:
+def _baselines(runs: dict[str, Run], reference: str) -> list[Baseline]:
     """Collect the runs' baselines; one that differs between runs names its run."""
     found: dict[str, Any] = dict(runs[reference].results.get("baselines") or {})
     for name, run in runs.items():
@@ -260,21 +249,9 @@ def _baselines(runs: dict[str, Run], reference: str) -> list[dict[str, Any]]:
     return [{"name": title, "values": values} for title, values in found.items()]
 
 
-def _learning(run: Run) -> dict[str, Any]:
-    history = run.history
-    if history is None or "loss" not in history.valid:
-        return {}
-    train = history.train.get("loss")
-    found = {}
-    for lane, seed in enumerate(run.results["seeds"]):
-        on = history.active[:, lane]
-        found[str(seed)] = {
-            "epoch": history.epoch[on].tolist(),
-            "valid_loss": history.valid["loss"][on, lane].tolist(),
-            "train_loss": [] if train is None else train[on, lane].tolist(),
-            "selected": (run.results.get("selected_epoch") or {}).get(str(seed)),
-        }
-    return found
+def _curves(run: Run) -> dict[str, Curve]:
+    curves = {str(seed): run.curve(seed) for seed in run.results["seeds"]}
+    return {seed: curve for seed, curve in curves.items() if curve is not None}
 
 
 def _caption(runs: dict[str, Run], reference: str) -> list[str]:
@@ -310,7 +287,7 @@ def _notes(runs: dict[str, Run]) -> list[str]:
     """Collect the runs' notes; one that not all of them have names its runs."""
     found: dict[str, list[str]] = {}
     for name, run in runs.items():
-        for note in tables.notes(run.results):
+        for note in run_tables.notes(run.results):
             found.setdefault(note, []).append(name)
     return [
         note if len(names) == len(runs) else f"{', '.join(names)}: {note}"
@@ -319,7 +296,9 @@ def _notes(runs: dict[str, Run]) -> list[str]:
 
 
 def _warnings(runs: dict[str, Run], cells: dict[str, list[Any]]) -> list[str]:
-    grave = dict.fromkeys(c for r in runs.values() for c in tables.cautions(r.results))
+    grave = dict.fromkeys(
+        c for r in runs.values() for c in run_tables.cautions(r.results)
+    )
     said = list(grave)
     seeds = [set(run.results["seeds"]) for run in runs.values()]
     if any(own != seeds[0] for own in seeds):
@@ -332,7 +311,7 @@ def _warnings(runs: dict[str, Run], cells: dict[str, list[Any]]) -> list[str]:
 
 def _methods(runs: dict[str, Run], reference: str) -> str:
     first = runs[reference]
-    rows = _listed(
+    rows = listed(
         f"{name} ({run.results['method']}, {count(len(run.results['seeds']), 'seed')})"
         for name, run in runs.items()
     )
@@ -352,7 +331,7 @@ def _provenance(runs: dict[str, Run]) -> dict[str, Any]:
     found: dict[str, dict[str, list[str]]] = {}
     for name, run in runs.items():
         for key, value in (run.results.get("provenance") or {}).items():
-            line = "; ".join(tables.lines_of(value))
+            line = "; ".join(lines_of(value))
             found.setdefault(key, {}).setdefault(line, []).append(name)
     return {
         key: [
@@ -361,8 +340,3 @@ def _provenance(runs: dict[str, Run]) -> dict[str, Any]:
         ]
         for key, lines in found.items()
     }
-
-
-def _listed(names: Any) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

@@ -1,12 +1,13 @@
 """The result table for the terminal."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.table import Table
 
 from msa_jax.evaluation import baselines
-from msa_jax.report.tables import form, form_interval, metrics_of, over
+from msa_jax.evaluation.wording import form, form_interval, over
+from msa_jax.report.run_tables import metrics_of
+from msa_jax.runs.finished import Results
 
 # Column heads narrow enough for 80 columns with three seeds, and what they stand for;
 # first the constant, then those that are worth beating.
@@ -37,7 +38,7 @@ UNITS = {
 SEEDS_SHOWN = 5  # more would not fit 100 columns
 
 
-def results_table(results: dict[str, Any]) -> Table:
+def results_table(results: Results) -> Table:
     """Make the table of a run's test metrics, at most 100 columns wide.
 
     The legacy F1 values, and accuracy and F1 of single emotions, are left to
@@ -66,7 +67,7 @@ def results_table(results: dict[str, Any]) -> Table:
     for name in names:
         head = SHOWN[name][0]
         table.add_column(head, justify="right", style="italic", no_wrap=True)
-    for metric in metrics_of(results):
+    for metric in metrics_of(results["metrics_kind"], results["test"]):
         if "legacy" in metric.key:
             continue
         cell = results["test"][metric.key]

@@ -71,6 +71,16 @@ def seed_line(lane: int) -> dict[str, str]:
     return {"color": colour, "linestyle": style}
 
 
+def seed_curve(
+    place: Any, lane: int, seed: Any, x: np.ndarray, y: np.ndarray, kept: np.ndarray
+) -> None:
+    """Draw a seed's line, and a dot where `kept` (bool) says so."""
+    look = seed_line(lane)
+    place.plot(x, y, label=f"seed {seed}", **look)
+    dot = {"marker": "o", "markersize": 6, "markeredgecolor": PAPER, "zorder": 3}
+    place.plot(x[kept], y[kept], color=look["color"], linestyle="none", **dot)
+
+
 def legend_below(figure: Any, axes: Any, limit: int = 12) -> None:
     """Put one legend under all axes, unless it would be longer than `limit`."""
     handles, names = axes.get_legend_handles_labels()

@@ -8,13 +8,13 @@ from msa_jax.evaluation.metric_names import CURVES, METRICS
 from msa_jax.report.drawing import (
     INK,
     MUTED,
-    PAPER,
     epoch_axis,
     legend_below,
     panels,
+    seed_curve,
     seed_line,
 )
-from msa_jax.report.reading import History, Predictions
+from msa_jax.runs.finished import History, Predictions
 
 SCATTER_PANELS = 6
 
@@ -98,18 +98,8 @@ def _lines(
     """One line per seed until its training ended, a dot at the epoch it kept."""
     for lane, seed in enumerate(seeds):
         own = np.where(history.active[:, lane], values[:, lane], np.nan)
-        place.plot(history.epoch, own, label=f"seed {seed}", **seed_line(lane))
         kept = history.epoch == selected.get(str(seed), -1)
-        place.plot(
-            history.epoch[kept],
-            own[kept],
-            marker="o",
-            markersize=6,
-            markeredgecolor=PAPER,
-            color=seed_line(lane)["color"],
-            linestyle="none",
-            zorder=3,
-        )
+        seed_curve(place, lane, seed, history.epoch, own, kept)
     epoch_axis(place, history.epoch)
     if not np.isfinite(values).any():
         place.text(

@@ -4,6 +4,8 @@ import itertools
 import unicodedata
 from typing import Any
 
+from msa_jax.evaluation.results_table import Part, Table, measures_of
+from msa_jax.evaluation.wording import NOTHING
 from msa_jax.report import table_rows, table_sentences
 
 _BESIDE = 6  # columns of numbers beside each other; more make a second tabular
@@ -65,14 +67,14 @@ def _plain(character: str) -> str:
     return "".join(_SPECIAL.get(c, c) for c in bare if c.isprintable()) or "?"
 
 
-def describe(found: dict[str, Any]) -> dict[str, Any]:
+def tabulars(table: Table) -> dict[str, Any]:
     """Return what table.tex.j2 fills in, escaped."""
-    return {"tables": [_table(found, i) for i in range(len(found["parts"]))]}
+    return {"tables": [_table(table, i) for i in range(len(table["parts"]))]}
 
 
-def _table(found: dict[str, Any], place: int) -> dict[str, Any]:
-    part = found["parts"][place]
-    made = table_rows.groups(found, part)
+def _table(table: Table, place: int) -> dict[str, Any]:
+    part = table["parts"][place]
+    made = table_rows.groups(table, part)
     cells = [cell for group in made for row in group.rows for cell in row.cells]
     names = ("ours",)
     if any(cell.published or cell.mmsa for cell in cells):
@@ -80,10 +82,10 @@ def _table(found: dict[str, Any], place: int) -> dict[str, Any]:
     count = len(part["columns"])
     blocks = -(-count // (_BESIDE // len(names)))
     ends = [round(i * count / blocks) for i in range(blocks + 1)]
-    paper = f"{found['paper']}:{found['table']}".strip(":") or "comparison"
+    paper = f"{table['paper']}:{table['table']}".strip(":") or "comparison"
     return {
-        "caption": " ".join(escape(line) for line in _caption(found, part)),
-        "note": escape(_note(found, part)),
+        "caption": " ".join(escape(line) for line in _caption(table, part)),
+        "note": escape(_note(table, part)),
         "label": "".join(c for c in f"tab:{paper}:{place}" if c.isalnum() or c in ":-"),
         "blocks": [
             _block(part, made, names, range(start, stop))
@@ -93,7 +95,7 @@ def _table(found: dict[str, Any], place: int) -> dict[str, Any]:
 
 
 def _block(
-    part: dict[str, Any],
+    part: Part,
     made: list[table_rows.Group],
     names: tuple[str, ...],
     columns: range,
@@ -120,7 +122,7 @@ def _block(
     }
 
 
-def _lines(row: table_rows.Row, columns: range, width: int) -> list[str]:
+def _lines(row: table_rows.PrintedRow, columns: range, width: int) -> list[str]:
     """Write a row; below it MMSA's values, where there are any."""
     cells = [row.cells[i] for i in columns]
     lines = [_line(row.name, [(cell.ours, cell.published) for cell in cells], width)]
@@ -133,24 +135,24 @@ def _lines(row: table_rows.Row, columns: range, width: int) -> list[str]:
 def _line(name: str, values: list[tuple[str, str]], width: int) -> str:
     texts = [escape(name)]
     for pair in values:
-        texts += [escape(text or table_rows.NOTHING) for text in pair[:width]]
+        texts += [escape(text or NOTHING) for text in pair[:width]]
     return " & ".join(texts)
 
 
-def _caption(found: dict[str, Any], part: dict[str, Any]) -> list[str]:
-    title = found["title"].rstrip(".")
-    said = table_sentences.caption(found, part)
-    warning = said[:1] if table_sentences.not_comparable(found) else []
+def _caption(table: Table, part: Part) -> list[str]:
+    title = table["title"].rstrip(".")
+    said = table_sentences.caption(table, part)
+    warning = said[:1] if table_rows.not_comparable(table) else []
     rest = said[len(warning) :]
     where = f"{title} ({part['title']})." if part["title"] else f"{title}."
-    state = table_sentences.unfinished(found | {"parts": [part]})
+    state = table_sentences.unfinished({**table, "parts": [part]})
     return [*warning, where, *rest, *([state] if state else [])]
 
 
-def _note(found: dict[str, Any], part: dict[str, Any]) -> str:
+def _note(table: Table, part: Part) -> str:
     """Say which differences are significant; below the table, as it may be long."""
     tests = [
-        (part["columns"][cell["column"]]["title"], row["name"], cell["against"])
+        (measures_of(part)[cell["column"]].title, row["name"], cell["against"])
         for row in part["rows"]
         for cell in row["cells"]
         if cell["against"] is not None
@@ -163,11 +165,11 @@ def _note(found: dict[str, Any], part: dict[str, Any]) -> str:
         if test["significant"]:
             rows.setdefault(title, []).append(name)
     if not rows:
-        return f"No difference to “{found['against']}” is significant ({rule})."
+        return f"No difference to “{table['against']}” is significant ({rule})."
     listed = "; ".join(
         f"in {title}: {', '.join(names)}" for title, names in rows.items()
     )
     return (
-        f"Significantly different from “{found['against']}” ({rule}) {listed}. No "
+        f"Significantly different from “{table['against']}” ({rule}) {listed}. No "
         "other difference is significant."
     )

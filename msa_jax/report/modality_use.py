@@ -4,8 +4,9 @@ from collections.abc import Container
 from typing import Any
 
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, primary
-from msa_jax.report.reading import number
-from msa_jax.report.tables import form, form_interval, metrics_of
+from msa_jax.evaluation.wording import change, form, form_interval, number
+from msa_jax.report.run_tables import metrics_of
+from msa_jax.runs.finished import Results
 from msa_jax.runs.shuffled_test import AUDIO, DRAWS, SHUFFLED, VISION
 
 _ROUNDING = 1e-6  # of sums in another order
@@ -16,13 +17,17 @@ CAPTION = (
 )
 
 
-def section(results: dict[str, Any]) -> dict[str, Any] | None:
+def section(results: Results) -> dict[str, Any] | None:
     """Return {title, caption, heads, rows, sentences}; None without controls."""
     controls = results.get("controls")
     if not controls:
         return None
     keys = HEADLINE.get(results["metrics_kind"], ())
-    metrics = [metric for metric in metrics_of(results) if metric.key in keys]
+    metrics = [
+        metric
+        for metric in metrics_of(results["metrics_kind"], results["test"])
+        if metric.key in keys
+    ]
     own = [form(m, results["test"][m.key].get("mean")) for m in metrics]
     rows = [{"name": "as it is", "cells": own}]
     for name, cells in controls.items():
@@ -47,13 +52,13 @@ def title(controls: Container[str]) -> str:
     return f"Does it use {' and '.join(asked) or 'text'}?"
 
 
-def sentence(results: dict[str, Any], name: str, cells: dict[str, Any]) -> str:
+def sentence(results: Results, name: str, cells: dict[str, Any]) -> str:
     """Say whether a run uses the modalities that a control shuffled."""
     metric, method = primary(results["metrics_kind"]), results["method"]
     what = name.removesuffix(SHUFFLED)
     start = f"With {what} of other samples"
-    change = cells.get(metric.key, {}).get("change") or {}
-    mean, ci95 = change.get("mean"), change.get("ci95")
+    moves = cells.get(metric.key, {}).get("change") or {}
+    mean, ci95 = moves.get("mean"), moves.get("ci95")
     if mean is None:
         return f"{start}: no comparison, a test {metric.title} is not known."
     if _untouched(cells):
@@ -62,11 +67,11 @@ def sentence(results: dict[str, Any], name: str, cells: dict[str, Any]) -> str:
             f"{what}."
         )
     moved = "rises" if mean > 0 else "falls"
-    amount = _amount(metric, abs(mean))
+    amount = change(metric, abs(mean))
     text = f"{start} test {metric.title} {moved} by {amount}"
     if ci95 is None:
         return f"{text}; with one seed there is no interval, so read it with care."
-    low, high = (_amount(metric, limit, signed=True) for limit in ci95)
+    low, high = (change(metric, limit, signed=True) for limit in ci95)
     text += f" (95 % interval of the change {low} to {high})"
     if ci95[0] <= 0 <= ci95[1]:
         return (
@@ -79,13 +84,13 @@ def sentence(results: dict[str, Any], name: str, cells: dict[str, Any]) -> str:
     )
 
 
-def _cell(metric: Metric, cell: dict[str, Any]) -> str:
+def _cell(metric: Metric, cell: Any) -> str:
     """For example "0.951 (+0.032 [0.020, 0.044])"."""
-    value, change = form(metric, cell.get("mean")), cell.get("change") or {}
-    if change.get("mean") is None:
+    value, moves = form(metric, cell.get("mean")), cell.get("change") or {}
+    if moves.get("mean") is None:
         return value
-    moved = form(metric, change["mean"], signed=True)
-    interval = change.get("ci95")
+    moved = form(metric, moves["mean"], signed=True)
+    interval = moves.get("ci95")
     return (
         f"{value} ({moved}{f' {form_interval(metric, interval)}' if interval else ''})"
     )
@@ -100,11 +105,3 @@ def _untouched(cells: dict[str, Any]) -> bool:
         if value is not None
     ]
     return bool(changes) and max(changes) < _ROUNDING
-
-
-def _amount(metric: Metric, value: float, signed: bool = False) -> str:
-    """Write a change for a sentence, finer than in the table."""
-    sign = "+" if signed else ""
-    if metric.percent:
-        return f"{100 * value:{sign}.2f} points".replace("-", "−")
-    return f"{value:{sign}.4f}".replace("-", "−")

@@ -2,68 +2,47 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from msa_jax.evaluation.metric_names import units
+from msa_jax.evaluation.wording import count
 from msa_jax.report import (
     class_figures,
     figures,
     modality_use,
     rendering,
     representation,
+    run_tables,
     sample_paths,
     samples,
     steps,
-    tables,
     u_labels,
 )
-from msa_jax.report.drawing import MODALITY_COLOURS, STYLE, to_png, to_svg
-from msa_jax.report.reading import Run, read
+from msa_jax.report.drawing import MODALITY_COLOURS, to_png
+from msa_jax.report.rendering import Drawn
+from msa_jax.runs.finished import Run, open_folder
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure with its words: a section title, a caption, an alternative text."""
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    figure: Any
-    sentences: tuple[str, ...] = ()
-
-
-def write_report(workdir: Path, beside: Path | None = None) -> Path:
-    """Read a work directory, write the report beside its files (see `report.write`)."""
-    import matplotlib
-
-    run = read(workdir)
-    other = None if beside is None else read(beside)
+def write_run_page(workdir: Path, beside: Path | None = None) -> Path:
+    """Write a run's report beside its files; see `report.write_report`."""
+    run = open_folder(workdir)
+    other = None if beside is None else open_folder(beside)
     if other is not None:
         representation.require_comparable(run, other)
     parts = samples.parts(run)
-    with matplotlib.rc_context(STYLE):
-        drawn = list(draw(run, other))
-        png = {f"figures/{d.name}.png": to_png(d.figure) for d in drawn}
-        svg = {d.name: to_svg(d.figure, d.name, d.alt) for d in drawn}
+    with rendering.style():
+        figures = rendering.printed(draw(run, other))
+        png = figures.png
         if (paths := samples.draw(run, parts)) is not None:
-            png["figures/sample_paths.png"] = to_png(paths)
-    content = describe(run) | {
+            png = png | {"figures/sample_paths.png": to_png(paths)}
+    content = content_of(run) | {
+        "figures": figures.drawn,
         "samples": parts,
         "colours": MODALITY_COLOURS,
         "box": sample_paths.BOX,
     }
-    texts = {
-        "report.md": rendering.render("report.md.j2", content | {"figures": drawn}),
-        "report.html": rendering.render(
-            "report.html.j2", content | {"figures": drawn}, svg
-        ),
-    }
-    files = png | {name: text.encode() for name, text in texts.items()}
-    rendering.write(workdir, files)
-    return workdir / "report.html"
+    return rendering.write_page(workdir, "report", content, figures.svg, png)
 
 
 def draw(run: Run, beside: Run | None = None) -> Iterator[Drawn]:
@@ -152,7 +131,7 @@ def _draw_classes(run: Run) -> Drawn:
             class_figures.emotion_dots(run.results),
             tuple(class_figures.emotion_sentences(run.results)),
         )
-    seeds = tables.count(len(run.results["seeds"]), "seed")
+    seeds = count(len(run.results["seeds"]), "seed")
     return Drawn(
         "confusion",
         "Which class was taken for which",
@@ -208,7 +187,7 @@ def _draw_u_labels(run: Run, seeds: list, selected: dict) -> Iterator[Drawn]:
         )
 
 
-def describe(run: Run) -> dict[str, Any]:
+def content_of(run: Run) -> dict[str, Any]:
     """Collect everything of a report that is not a figure."""
     results = run.results
     history = run.history
@@ -224,19 +203,21 @@ def describe(run: Run) -> dict[str, Any]:
         "dataset": results["dataset"],
         "seeds": results["seeds"],
         "selection": results.get("selection", ""),
-        "headline": tables.headline(results),
-        "metrics": tables.metrics_of(results),
-        "test": tables.result_rows(results),
-        "valid": tables.result_rows(results, "valid") if results.get("valid") else [],
+        "headline": run_tables.headline(results),
+        "metrics": run_tables.metrics_of(results["metrics_kind"], results["test"]),
+        "test": run_tables.result_rows(results),
+        "valid": run_tables.result_rows(results, "valid")
+        if results.get("valid")
+        else [],
         "units": units(results["metrics_kind"]),
-        "interval": tables.INTERVAL if len(results["seeds"]) > 1 else "",
-        "emotions": tables.emotion_table(results),
-        "against": tables.baseline_sentences(results),
+        "interval": run_tables.INTERVAL if len(results["seeds"]) > 1 else "",
+        "emotions": run_tables.emotion_table(results),
+        "against": run_tables.baseline_sentences(results),
         "use": modality_use.section(results),
-        "warnings": tables.warnings(results, empty),
-        "notes": tables.notes(results),
-        "u_labels": tables.u_label_tables(results),
-        "facts": tables.facts(results),
+        "warnings": run_tables.warnings(results, empty),
+        "notes": run_tables.notes(results),
+        "u_labels": run_tables.u_label_tables(results),
+        "facts": run_tables.facts(results),
         "config": None if config is None else json.dumps(config, indent=2),
         "absent": [name for name, part in absent.items() if part is None],
     }

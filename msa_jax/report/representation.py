@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.evaluation.wording import listed
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import TARGETS
 from msa_jax.report import embedding
-from msa_jax.report.reading import Features, Run
 from msa_jax.runs import workdir
+from msa_jax.runs.finished import Features, Run
 
 FUSED = TARGETS[0]
 MOST = 1000  # samples of a panel where there are several features: t-SNE takes time
@@ -33,26 +34,26 @@ def require_comparable(run: Run, other: Run) -> None:
 
     Raises: UserError, naming what does not fit.
     """
-    if run.workdir.resolve() == other.workdir.resolve():
-        raise UserError(f"--beside {other.workdir}: that is the same run")
+    if run.folder.resolve() == other.folder.resolve():
+        raise UserError(f"--beside {other.folder}: that is the same run")
     here, there = run.results["dataset"], other.results["dataset"]
     if here != there:
         raise UserError(
-            f"--beside {other.workdir}: a run on {there}, this one is on {here}; name "
+            f"--beside {other.folder}: a run on {there}, this one is on {here}; name "
             "a run on the same data set"
         )
     for one in (run, other):
         if not can_draw(one):
             raise UserError(
-                f"{one.workdir}: no fused features (features.npz) that could be drawn; "
+                f"{one.folder}: no fused features (features.npz) that could be drawn; "
                 "train that run again, or report without --beside"
             )
     mine, others = run.features["train"], other.features["train"]
     same = np.array_equal(mine.index, others.index)
     if not same or not np.array_equal(mine.label, others.label):
         raise UserError(
-            f"--beside {other.workdir}: its training samples are not those of "
-            f"{run.workdir}; prepare {here} once and train both on it"
+            f"--beside {other.folder}: its training samples are not those of "
+            f"{run.folder}; prepare {here} once and train both on it"
         )
 
 
@@ -96,7 +97,7 @@ def drawn_samples(n: int, features: list[str]) -> np.ndarray:
 
 def names(runs: list[Run]) -> list[str]:
     """Name runs after their workdirs, with the folder above where these are alike."""
-    paths = [run.workdir.resolve() for run in runs]
+    paths = [run.folder.resolve() for run in runs]
     if len({path.name for path in paths}) == len(paths):
         return [_short(path.name, LONGEST_NAME) for path in paths]
     return [_short("/".join(path.parts[-2:]), LONGEST_NAME) for path in paths]
@@ -110,7 +111,7 @@ def caption(runs: list[Run]) -> str:
     n, several = len(kept), len(features) > 1
     whole = np.array_equal(train.index[kept], np.arange(n))
     what = (
-        f"the features of {_listed(features[:-1])} alone and of fusion"
+        f"the features of {listed(features[:-1])} alone and of fusion"
         if several
         else "the feature that fusion's score is made of"
     )
@@ -176,14 +177,10 @@ def _sentence(start: str, split: str, label: np.ndarray, said: list[str]) -> str
     count = min(embedding.NEIGHBOURS, len(label) - 1)
     kind = "training" if split == "train" else "test"
     return (
-        f"{start} each {kind} sample's {count} nearest {kind} samples {_listed(said)} "
+        f"{start} each {kind} sample's {count} nearest {kind} samples {listed(said)} "
         "have a label of the same sign; by chance "
         f"{_percent(embedding.chance_share(label))} would."
     )
-
-
-def _listed(words: list[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}" if words[1:] else words[0]
 
 
 def _differences(run: Run, other: Run) -> str:

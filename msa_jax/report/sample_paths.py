@@ -16,7 +16,7 @@ from msa_jax.report.drawing import (
     mean_over,
     panels,
 )
-from msa_jax.report.reading import ULabels
+from msa_jax.runs.finished import ULabels
 
 
 class Box(NamedTuple):
@@ -68,7 +68,7 @@ class Path:
     words: str  # for those who cannot see it
 
 
-def make(u: ULabels, chosen: np.ndarray, at: list[int]) -> list[Path]:
+def paths_of(u: ULabels, chosen: np.ndarray, at: list[int]) -> list[Path]:
     """Lay out the paths of some samples, all on one scale.
 
     Args:

@@ -3,25 +3,24 @@
 Source: Self-MM, Figure 5; SUGRM, Table 5.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from msa_jax.evaluation.wording import NOTHING, decimal, listed
 from msa_jax.ground.names import MODALITIES, TARGETS
 from msa_jax.report import sample_paths
 from msa_jax.report.drawing import mean_over
-from msa_jax.report.reading import Run, Samples
 from msa_jax.report.u_labels import recorded_at
+from msa_jax.runs.finished import Run, Samples
 
 TRAIN_SHOWN, TEST_SHOWN = 12, 6
 LONGEST_TEXT = 320  # characters
-NOTHING = "–"
 
 
 @dataclass(frozen=True)
-class Row:
+class Said:
     """What one source says of a sample.
 
     cells: value and spread over seeds, per target; used: the source can say something
@@ -40,7 +39,7 @@ class Shown:
     number: int
     id: str
     text: str
-    rows: list[Row]
+    rows: list[Said]
     path: sample_paths.Path | None
 
 
@@ -91,7 +90,7 @@ def _train(run: Run, samples: Samples) -> Part:
     at = recorded_at(u.epoch, seeds, run.results.get("selected_epoch") or {})
     labels = u.value[at, np.arange(len(seeds))]  # [s, m, n]
     chosen = widest(labels[:, 1:], samples.id, TRAIN_SHOWN)
-    paths = sample_paths.make(u, chosen, at)
+    paths = sample_paths.paths_of(u, chosen, at)
     shown = []
     for number, (i, path) in enumerate(zip(chosen, paths, strict=True), 1):
         rows = [_given(samples, i, TARGETS)]
@@ -135,7 +134,7 @@ def _test(run: Run, samples: Samples) -> Part:
         rows = [TARGETS.index(m) for m in modalities]
         scores = samples.prediction[:, rows]
         what = (
-            f"the largest spread between the predictions from {_list(modalities)}: "
+            f"the largest spread between the predictions from {listed(modalities)}: "
             f"largest minus smallest{over}"
         )
     else:
@@ -167,7 +166,7 @@ def _shown(
     number: int,
     samples: Samples,
     i: int,
-    rows: list[Row],
+    rows: list[Said],
     path: sample_paths.Path | None,
 ) -> Shown:
     text = " ".join(str(samples.text[i]).split())
@@ -176,7 +175,7 @@ def _shown(
     return Shown(number, str(samples.id[i]), text or NOTHING, rows, path)
 
 
-def _given(samples: Samples, i: int, targets: tuple[str, ...]) -> Row:
+def _given(samples: Samples, i: int, targets: tuple[str, ...]) -> Said:
     true = samples.unimodal_label
     values = [
         samples.label[i : i + 1]
@@ -189,7 +188,7 @@ def _given(samples: Samples, i: int, targets: tuple[str, ...]) -> Row:
     return _row("label", values)
 
 
-def _predicted(run: Run, samples: Samples, i: int, targets: tuple[str, ...]) -> Row:
+def _predicted(run: Run, samples: Samples, i: int, targets: tuple[str, ...]) -> Said:
     trained = _trained(run, samples)
     values = [
         samples.prediction[:, TARGETS.index(t), i] if t in trained else None
@@ -211,9 +210,9 @@ def _trained(run: Run, samples: Samples) -> tuple[str, ...]:
     return tuple(t for t in targets if t == "fusion" or f"loss_{t}" in losses)
 
 
-def _row(name: str, values: list[np.ndarray | None]) -> Row:
+def _row(name: str, values: list[np.ndarray | None]) -> Said:
     used = [value is not None for value in values]
-    return Row(name, [_cell(value) for value in values], used)
+    return Said(name, [_cell(value) for value in values], used)
 
 
 def _cell(values: np.ndarray | None) -> tuple[str, str]:
@@ -224,15 +223,7 @@ def _cell(values: np.ndarray | None) -> tuple[str, str]:
     if not finite.size:
         return NOTHING, ""
     spread = f"±{finite.std(ddof=1):.2f}" if finite.size > 1 else ""
-    return signed(float(finite.mean())), spread
-
-
-def signed(value: float) -> str:
-    """Write a score with a true minus sign; zero has none."""
-    if not math.isfinite(value):
-        return NOTHING
-    text = f"{value:.2f}"
-    return "0.00" if text == "-0.00" else text.replace("-", "−")
+    return decimal(finite.mean(), 2), spread
 
 
 def _over(seeds: int) -> str:
@@ -261,10 +252,6 @@ def _source(samples: Samples) -> str:
     if samples.decoded:
         return " Texts were put together again from tokens."
     return ""
-
-
-def _list(words: list[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
 
 
 def draw(run: Run, found: list[Part]) -> Any | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.report.drawing import legend_below, mean_over, panels, seed_line
-from msa_jax.report.reading import Steps
+from msa_jax.runs.finished import Steps
 
 INTERVAL = 5  # steps
 MOST_POINTS = 400  # of a line; more would be longer intervals

@@ -1,29 +1,45 @@
 """Figures of a results table: values, paired differences, curves, what is used."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from msa_jax.report import dot_panels, table_rows
+from msa_jax.evaluation.results_table import (
+    Against,
+    Baseline,
+    Cell,
+    Learning,
+    Measure,
+    Part,
+    Row,
+    measures_of,
+)
+from msa_jax.evaluation.wording import count, number, numbers, p_value
+from msa_jax.report import table_rows
 from msa_jax.report.drawing import (
     INK,
+    MODALITY_COLOURS,
     MUTED,
     PAPER,
+    WIDE,
     epoch_axis,
     legend_below,
     panels,
-    seed_line,
+    seed_curve,
 )
-from msa_jax.report.reading import number, numbers
-from msa_jax.report.tables import count
 
 _REACH = 0.6  # how far beyond the rows, in their range, a baseline is still drawn
 _SMALL = 7.5
+_OURS, _CONTROL = MODALITY_COLOURS["text"], MODALITY_COLOURS["audio"]
+_ROW = 0.27  # inches
+_TALL = 12.0  # inches, of a figure that a printed page can hold
+_NAME = 27  # characters of a line of a row's name
 
 
-def values(part: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> list[Any]:
+def values(part: Part, baselines: Sequence[Baseline]) -> list[Any]:
     """Draw every column: seeds, mean with interval, published value, baselines.
 
     Args:
@@ -38,19 +54,19 @@ def values(part: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> list[An
         if any(c["per_seed"] or c["published"] is not None for c in row["cells"])
     ]
     figures = []
-    for columns in dot_panels.pages(range(len(part["columns"])), shown, 3):
-        figure, axes = dot_panels.row_panels(len(columns), shown)
+    for columns in _pages(range(len(part["columns"])), shown, 3):
+        figure, axes = _row_panels(len(columns), shown)
         for place, i in zip(axes, columns, strict=True):
-            column = part["columns"][i]
-            scale = 100 if column["percent"] else 1
+            column = measures_of(part)[i]
+            scale = 100 if column.percent else 1
             reach: list[float] = []
             for y, row in enumerate(shown):
                 reach += _value_row(place, y, row, row["cells"][i], scale)
-            dot_panels.title(place, column)
+            _title(place, column)
             if reach:
                 _limits(place, reach)
                 _without_value(place, shown, i, scale)
-                if column["reading"] == "mean":
+                if column.reading == "mean":
                     _baselines(place, baselines, column, scale)
         printed = any(c["published"] for row in shown for c in row["cells"])
         _legend(figure, shown, printed, [b["name"] for b in baselines])
@@ -58,7 +74,7 @@ def values(part: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> list[An
     return figures
 
 
-def differences(part: dict[str, Any]) -> list[Any]:
+def differences(part: Part) -> list[Any]:
     """Draw differences to the reference with both intervals and p-values in words.
 
     Returns: figures like `values`; none if no difference is known.
@@ -70,33 +86,30 @@ def differences(part: dict[str, Any]) -> list[Any]:
         if any(_tested(row["cells"][i]) for row in shown)
     ]
     figures = []
-    for few in dot_panels.pages(columns, shown, 2):
-        figure, axes = dot_panels.row_panels(len(few), shown, columns=2)
+    for few in _pages(columns, shown, 2):
+        figure, axes = _row_panels(len(few), shown, columns=2)
         for place, i in zip(axes, few, strict=True):
-            _difference_panel(place, part["columns"][i], shown, i)
+            _difference_panel(place, measures_of(part)[i], shown, i)
         figures.append(figure)
     return figures
 
 
-def _difference_panel(
-    place: Any, column: dict[str, Any], shown: list[dict[str, Any]], i: int
-) -> None:
-    scale = 100 if column["percent"] else 1
+def _difference_panel(place: Any, column: Measure, shown: list[Row], i: int) -> None:
+    scale = 100 if column.percent else 1
     place.axvline(0, color=INK, linewidth=1, zorder=1)
     for y, row in enumerate(shown):
-        if _tested(row["cells"][i]):
-            _difference(place, y, row, row["cells"][i]["against"], scale)
-    worse = "right" if column["lower_is_better"] else "left"
-    dot_panels.title(place, column)
-    unit = "points" if column["percent"] else column["title"]
+        test = row["cells"][i]["against"]
+        if test is not None and test["difference"] is not None:
+            _difference(place, y, row, test, scale)
+    worse = "right" if column.lower_is_better else "left"
+    _title(place, column)
+    unit = "points" if column.percent else column.title
     place.set_xlabel(f"difference in {unit}; worse on the {worse}", fontsize=8)
     widest = max(map(abs, place.get_xlim()))
     place.set_xlim(-widest, widest)
 
 
-def learning(
-    curves: dict[str, dict[str, dict[str, Any]]], rows: Sequence[str]
-) -> list[Any]:
+def learning(curves: Learning, rows: Sequence[str]) -> list[Any]:
     """Draw the validation loss over epochs: a panel per row, a line per seed.
 
     Args:
@@ -116,21 +129,11 @@ def learning(
         for seed, curve in curves[name].items():
             epoch, loss = numbers(curve["epoch"]), numbers(curve["valid_loss"])
             lane = seeds.index(seed)
-            place.plot(epoch, loss, label=f"seed {seed}", **seed_line(lane))
             kept = epoch == number(curve["selected"])
-            place.plot(
-                epoch[kept],
-                loss[kept],
-                marker="o",
-                markersize=6,
-                markeredgecolor=PAPER,
-                color=seed_line(lane)["color"],
-                linestyle="none",
-                zorder=3,
-            )
+            seed_curve(place, lane, seed, epoch, loss, kept)
             longest = max(longest, int(epoch.max(initial=1)))
             everything += loss[np.isfinite(loss)].tolist()
-        place.set_title(dot_panels.short(name))
+        place.set_title(_short(name))
         place.set_ylabel("validation loss")
     for place in axes:
         epoch_axis(place, np.arange(1, longest + 1))
@@ -143,7 +146,7 @@ def learning(
     return [figure]
 
 
-def uses_audio_vision(part: dict[str, Any]) -> list[Any]:
+def uses_audio_vision(part: Part) -> list[Any]:
     """Draw what metrics lose when audio and vision of test samples are shuffled.
 
     Returns: one figure; none without such numbers.
@@ -151,34 +154,30 @@ def uses_audio_vision(part: dict[str, Any]) -> list[Any]:
     shown = [row for row in part["rows"] if row.get("uses_audio_vision")]
     columns = [
         column
-        for column in part["columns"]
-        if column["reading"] == "mean"
-        and any(column["key"] in row["uses_audio_vision"] for row in shown)
+        for column in measures_of(part)
+        if column.reading == "mean"
+        and any(column.key in row["uses_audio_vision"] for row in shown)
     ]
     if not columns:
         return []
-    figure, axes = dot_panels.row_panels(len(columns), shown)
+    figure, axes = _row_panels(len(columns), shown)
     for place, column in zip(axes, columns, strict=True):
-        scale = 100 if column["percent"] else 1
+        scale = 100 if column.percent else 1
         place.axvline(0, color=INK, linewidth=1, zorder=1)
         for y, row in enumerate(shown):
-            lost = row["uses_audio_vision"].get(column["key"])
+            lost = row["uses_audio_vision"].get(column.key)
             if lost is not None:
-                dot_panels.interval(
-                    place, y, lost["ci95"], scale, dot_panels.colour(row), 2.2
-                )
-                dot_panels.dot(place, y, lost["value"], scale, dot_panels.colour(row))
-        dot_panels.title(place, column)
-        unit = "points" if column["percent"] else column["title"]
+                _interval(place, y, lost["ci95"], scale, _colour(row), 2.2)
+                _dot(place, y, lost["value"], scale, _colour(row))
+        _title(place, column)
+        unit = "points" if column.percent else column.title
         place.set_xlabel(f"lost, {unit}", fontsize=8)
     return [figure]
 
 
-def _value_row(
-    place: Any, y: int, row: dict[str, Any], cell: dict[str, Any], scale: float
-) -> list[float]:
+def _value_row(place: Any, y: int, row: Row, cell: Cell, scale: float) -> list[float]:
     """Draw one row of a column; return what its axis must reach."""
-    colour = dot_panels.colour(row)
+    colour = _colour(row)
     seeds = scale * numbers([v for v in cell["per_seed"].values() if v is not None])
     # Seeds lie a little apart, so that equal values show.
     apart = np.linspace(0.14, 0.3, len(seeds)) if len(seeds) > 1 else np.full(1, 0.22)
@@ -197,9 +196,9 @@ def _value_row(
     if cell["mean"] is not None:
         student = cell.get("ci_student")
         # Of two seeds it can be ten times as wide as all else: it is cut, then.
-        dot_panels.interval(place, y, student, scale, colour, 0.9)
-        reach += dot_panels.interval(place, y, cell["ci_seeds"], scale, colour, 2.0)
-        dot_panels.dot(place, y, cell["mean"], scale, colour)
+        _interval(place, y, student, scale, colour, 0.9)
+        reach += _interval(place, y, cell["ci_seeds"], scale, colour, 2.0)
+        _dot(place, y, cell["mean"], scale, colour)
         reach.append(scale * cell["mean"])
     published = _published(cell["published"])
     if math.isfinite(published):
@@ -218,9 +217,7 @@ def _value_row(
     return reach
 
 
-def _without_value(
-    place: Any, rows: Sequence[dict[str, Any]], i: int, scale: float
-) -> None:
+def _without_value(place: Any, rows: Sequence[Row], i: int, scale: float) -> None:
     """Say in which rows seeds gave no value, where the row has room for it."""
     middle = sum(place.get_xlim()) / 2
     for y, row in enumerate(rows):
@@ -257,8 +254,8 @@ def _limits(place: Any, reach: list[float]) -> None:
 
 def _baselines(
     place: Any,
-    baselines: Sequence[dict[str, Any]],
-    column: dict[str, Any],
+    baselines: Sequence[Baseline],
+    column: Measure,
     scale: float,
 ) -> None:
     """Draw baselines near the rows as dashed lines, name the others below the axis."""
@@ -266,7 +263,7 @@ def _baselines(
     room = _REACH * (high - low)
     near, far = [], []
     for i, baseline in enumerate(baselines):
-        value = scale * number(baseline["values"].get(column["key"]))
+        value = scale * number(baseline["values"].get(column.key))
         if not math.isfinite(value):
             continue
         inside = low - room <= value <= high + room
@@ -281,23 +278,21 @@ def _baselines(
     lines = [
         f"◂ {name} {form}" if value < low else f"{name} {form} ▸"
         for value, name, _ in far
-        for form in [f"{value:.{column['decimals']}f}"]
+        for form in [f"{value:.{column.decimals}f}"]
     ]
     if lines:
         place.set_xlabel("\n".join(lines), fontsize=_SMALL)
 
 
-def _tested(cell: dict[str, Any]) -> bool:
+def _tested(cell: Cell) -> bool:
     return cell["against"] is not None and cell["against"]["difference"] is not None
 
 
-def _difference(
-    place: Any, y: int, row: dict[str, Any], test: dict[str, Any], scale: float
-) -> None:
-    colour = dot_panels.colour(row)
-    dot_panels.interval(place, y - 0.1, test["ci_seeds"], scale, colour, 2.6)
-    dot_panels.interval(place, y + 0.18, test["ci_samples"], scale, MUTED, 1.0)
-    dot_panels.dot(place, y - 0.1, test["difference"], scale, colour)
+def _difference(place: Any, y: int, row: Row, test: Against, scale: float) -> None:
+    colour = _colour(row)
+    _interval(place, y - 0.1, test["ci_seeds"], scale, colour, 2.6)
+    _interval(place, y + 0.18, test["ci_samples"], scale, MUTED, 1.0)
+    _dot(place, y - 0.1, test["difference"], scale, colour)
     place.annotate(
         in_words(test),
         (1.02, y),
@@ -310,11 +305,11 @@ def _difference(
     )
 
 
-def in_words(test: dict[str, Any]) -> str:
+def in_words(test: Against) -> str:
     """Say whether a difference is significant, with the larger corrected p-value."""
     known = [test["p_seeds_holm"], test["p_samples_holm"]]
     known = [p for p in known if p is not None]
-    p = table_rows.form_p(max(known)) if known else ""
+    p = p_value(max(known)) if known else ""
     equals = f", p {p if p.startswith('under') else f'= {p}'}" if p else ""
     return f"{'significant' if test['significant'] else 'not significant'}{equals}"
 
@@ -325,7 +320,7 @@ def _dashes(i: int) -> tuple[int, tuple[float, ...]]:
 
 
 def _legend(
-    figure: Any, rows: Sequence[dict[str, Any]], published: bool, trivial: Sequence[str]
+    figure: Any, rows: Sequence[Row], published: bool, trivial: Sequence[str]
 ) -> None:
     from matplotlib.lines import Line2D
 
@@ -333,14 +328,10 @@ def _legend(
         return Line2D([], [], color=colour, label=label, **look)
 
     kinds = {row["kind"] for row in rows}
-    handles = [
-        mark(dot_panels.OURS, "ours: mean, 95 % interval over seeds", marker="o", lw=2)
-    ]
+    handles = [mark(_OURS, "ours: mean, 95 % interval over seeds", marker="o", lw=2)]
     if "control" in kinds:
-        handles.append(mark(dot_panels.CONTROL, "control", marker="o", lw=2))
-    handles.append(
-        mark(dot_panels.OURS, "one seed", marker="o", ms=3, alpha=0.6, ls="none")
-    )
+        handles.append(mark(_CONTROL, "control", marker="o", lw=2))
+    handles.append(mark(_OURS, "one seed", marker="o", ms=3, alpha=0.6, ls="none"))
     if published:
         look = {"marker": "D", "ms": 5, "mfc": "none", "ls": "none"}
         handles.append(mark(INK, "published", **look))
@@ -354,3 +345,91 @@ def _legend(
         fontsize=8,
         labelcolor=INK,
     )
+
+
+def _pages(columns: Sequence[int], rows: Sequence[Any], beside: int) -> list[list[int]]:
+    """Divide columns among figures that a printed page can hold.
+
+    Args:
+        columns: to divide, each a panel.
+        rows: of each panel; without any there is no figure.
+        beside: how many panels stand beside each other.
+    """
+    if not rows:
+        return []
+    most = beside * max(1, int(_TALL / _height(len(rows))))
+    return [list(columns[i : i + most]) for i in range(0, len(columns), most)]
+
+
+def _height(rows: int) -> float:
+    """Return the height of a panel, in inches."""
+    return _ROW * (rows + 1) + 0.9
+
+
+def _row_panels(
+    count: int, rows: Sequence[Row], *, columns: int = 0
+) -> tuple[Any, list[Any]]:
+    """Make panels whose y axis are rows, named in the first panel of each line."""
+    columns = min(count, columns or (2 if count in (2, 4) else 3))
+    figure, axes = panels(count, columns, height=_height(len(rows)))
+    figure.get_layout_engine().set(h_pad=0.11, w_pad=0.06)
+    if columns == 1:
+        figure.set_figwidth(WIDE * 0.75)
+    for i, place in enumerate(axes):
+        place.set_ylim(len(rows) - 0.5, -0.6)
+        names = [_short(row["name"]) for row in rows] if i % columns == 0 else []
+        place.set_yticks(range(len(rows)), names or [""] * len(rows))
+        place.tick_params(axis="y", length=0, labelcolor=INK, labelsize=8)
+        place.tick_params(axis="x", labelsize=8)
+        place.locator_params(axis="x", nbins=5)
+    return figure, axes
+
+
+def _interval(
+    place: Any, y: float, ends: Any, scale: float, colour: str, width: float
+) -> list[float]:
+    """Draw an interval, given in natural units; return its ends as drawn."""
+    if ends is None or None in ends:
+        return []
+    low, high = scale * ends[0], scale * ends[1]
+    place.plot(
+        [low, high],
+        [y, y],
+        color=colour,
+        linewidth=width,
+        solid_capstyle="butt",
+        zorder=2.5,
+    )
+    return [low, high]
+
+
+def _dot(place: Any, y: float, value: Any, scale: float, colour: str) -> None:
+    """Draw a mean, given in natural units."""
+    place.plot(
+        [scale * number(value)],
+        [y],
+        marker="o",
+        markersize=5.5,
+        color=colour,
+        markeredgecolor=PAPER,
+        markeredgewidth=0.8,
+        linestyle="none",
+        zorder=3,
+    )
+
+
+def _title(place: Any, column: Measure) -> None:
+    """Name a panel after its column."""
+    unit = ", %" if column.percent else ""
+    arrow = table_rows.arrow(column)
+    place.set_title(f"{column.title}{unit} {arrow}".strip())
+
+
+def _colour(row: Row) -> str:
+    """Return the colour of a row of ours or of a control."""
+    return _CONTROL if row["kind"] == "control" else _OURS
+
+
+def _short(name: str) -> str:
+    """Write a row's name on at most two lines."""
+    return "\n".join(textwrap.wrap(name, _NAME, max_lines=2, placeholder=" …"))

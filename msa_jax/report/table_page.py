@@ -1,32 +1,39 @@
 """The page of a results table or a comparison, from table.json alone."""
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from msa_jax.evaluation.results_table import (
+    SCHEMA,
+    Baseline,
+    Cell,
+    Measure,
+    Part,
+    Table,
+    baselines_of,
+    measures_of,
+)
+from msa_jax.evaluation.wording import NOTHING, form, form_interval, minus
 from msa_jax.ground.errors import UserError
 from msa_jax.report import (
     latex,
     rendering,
     samples,
-    table_csv,
     table_figures,
     table_rows,
     table_sentences,
 )
-from msa_jax.report.drawing import STYLE, to_png, to_svg
-from msa_jax.report.page import Drawn
 from msa_jax.report.page import draw as draw_run
-from msa_jax.report.reading import Run, read
+from msa_jax.report.rendering import Drawn
+from msa_jax.runs.finished import Run, open_folder
 
-SCHEMA = 1  # of table.json
 SINGLE_SAMPLES = "sample_paths"  # a figure that is not of `page.draw`
 _TILES = 4
 _WIDE = 7  # columns from which a table is printed on a page turned sideways
 
 
-def write(folder: Path, found: dict[str, Any]) -> Path:
+def write_table(folder: Path, table: Table) -> Path:
     """Write everything that is made of a table.
 
     table.html (one page that needs no other file), table.md, table.tex, table.csv,
@@ -34,51 +41,43 @@ def write(folder: Path, found: dict[str, Any]) -> Path:
 
     Args:
         folder: where; it is made if need be.
-        found: what table.json holds (docs/tables.md).
+        table: what table.json holds (docs/tables.md).
 
     Returns: the path of table.html.
     Raises: UserError if it is of another schema, or the files cannot be written.
     """
-    import matplotlib
-
-    if found.get("schema") != SCHEMA:
+    if table.get("schema") != SCHEMA:
         raise UserError(
-            f"{folder}: a table of schema {found.get('schema')}, this version reads "
+            f"{folder}: a table of schema {table.get('schema')}, this version reads "
             f"{SCHEMA}; make it anew"
         )
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # A row may be named in any script; the page's own font has what this one lacks.
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        drawn = list(draw(found))
-        of_paper, undrawn = paper_figures(found)
-        every = [*drawn, *of_paper]
-        png = {f"figures/{d.name}.png": to_png(d.figure) for d in every}
-        svg = {d.name: to_svg(d.figure, d.name, d.alt) for d in every}
-    content = describe(found) | {
-        "figures": drawn,
-        "of_paper": of_paper,
+    with rendering.style():
+        own = rendering.printed(draw(table))
+        drawn, undrawn = paper_figures(table)
+        of_paper = rendering.printed(drawn)
+    content = content_of(table) | {
+        "figures": own.drawn,
+        "of_paper": of_paper.drawn,
         "undrawn": undrawn,
     }
     texts = {
-        "table.html": rendering.render("table.html.j2", content, svg),
-        "table.md": rendering.render("table.md.j2", content),
-        "table.tex": rendering.render("table.tex.j2", latex.describe(found)),
-        "table.csv": table_csv.write(found),
-        "methods.txt": found["methods_paragraph"].strip() + "\n",
+        "table.tex": rendering.render("table.tex.j2", latex.tabulars(table)),
+        "table.csv": table_rows.as_csv(table),
+        "methods.txt": table["methods_paragraph"].strip() + "\n",
     }
-    files = png | {name: text.encode() for name, text in texts.items()}
-    rendering.write(folder, files)
-    return folder / "table.html"
+    others = own.png | of_paper.png | {n: text.encode() for n, text in texts.items()}
+    svg = own.svg | of_paper.svg
+    return rendering.write_page(folder, "table", content, svg, others)
 
 
-def draw(found: dict[str, Any]) -> Iterator[Drawn]:
+def draw(table: Table) -> Iterator[Drawn]:
     """Draw every figure that the table allows, in reading order, part by part."""
-    for place, part in enumerate(found["parts"]):
-        several = len(found["parts"]) > 1
+    for place, part in enumerate(table["parts"]):
+        several = len(table["parts"]) > 1
         end = f"_{place + 1}" if several else ""
         where = f": {part['title']}" if several and part["title"] else ""
-        trivial = table_rows.baselines(found, part)
-        for name, title, caption, alt, figures in _figures(found, part, trivial):
+        trivial = baselines_of(table, part)
+        for name, title, caption, alt, figures in _figures(table, part, trivial):
             for i, figure in enumerate(figures):
                 more, so_far = (f"_{i + 1}", ", continued") if i else ("", "")
                 yield Drawn(
@@ -87,11 +86,11 @@ def draw(found: dict[str, Any]) -> Iterator[Drawn]:
 
 
 def _figures(
-    found: dict[str, Any], part: dict[str, Any], trivial: list[dict[str, Any]]
+    table: Table, part: Part, trivial: list[Baseline]
 ) -> Iterator[tuple[str, str, str, str, list[Any]]]:
-    warning = table_sentences.not_comparable(found)
+    warning = table_rows.not_comparable(table)
     stop = f" {warning}" if warning else ""
-    metrics = ", ".join(column["title"] for column in part["columns"])
+    metrics = ", ".join(column.title for column in measures_of(part))
     published = any(c["published"] for row in part["rows"] for c in row["cells"])
     diamond = " Open diamonds: published values." if published else ""
     lines = (
@@ -111,11 +110,11 @@ def _figures(
     )
     yield (
         "differences",
-        f"Differences to “{found['against']}”",
+        f"Differences to “{table['against']}”",
         "Paired by seed: the row's value minus that of the reference. Thick: 95 % "
         "interval over seeds; thin: over test samples. The p-value is the larger of "
         "the two Holm-corrected ones; significant means that both are below .05.",
-        f"Dot plots of the differences to {found['against']} with intervals, in "
+        f"Dot plots of the differences to {table['against']} with intervals, in "
         f"{metrics}",
         table_figures.differences(part),
     )
@@ -128,7 +127,7 @@ def _figures(
         "Dot plots of what metrics lose when audio and vision are shuffled",
         table_figures.uses_audio_vision(part),
     )
-    curves = part.get("learning", found.get("learning", {}))
+    curves = part.get("learning", table.get("learning", {}))
     yield (
         "learning",
         "Learning curves",
@@ -139,20 +138,20 @@ def _figures(
     )
 
 
-def paper_figures(found: dict[str, Any]) -> tuple[list[Drawn], list[str]]:
+def paper_figures(table: Table) -> tuple[list[Drawn], list[str]]:
     """Draw the figures of the paper from the runs that the table names.
 
     Returns: the figures, and a sentence for each that could not be drawn.
     """
     wanted: dict[tuple[str, str | None], list[str]] = {}
-    for asked in found["figures"]:
+    for asked in table["figures"]:
         runs = asked["run"], asked.get("beside")
         wanted.setdefault(runs, []).append(asked["name"])
     made, undrawn = [], []
     for (folder, beside), names in wanted.items():
         try:
-            run = read(Path(folder))
-            other = None if beside is None else read(Path(beside))
+            run = open_folder(Path(folder))
+            other = None if beside is None else open_folder(Path(beside))
             there = {d.name: d for d in draw_run(run, other)}
             if SINGLE_SAMPLES in names and (drawn := _single_samples(run)):
                 there[SINGLE_SAMPLES] = drawn
@@ -192,79 +191,75 @@ def _single_samples(run: Run) -> Drawn | None:
     )
 
 
-def describe(found: dict[str, Any]) -> dict[str, Any]:
+def content_of(table: Table) -> dict[str, Any]:
     """Collect everything of the page that is not a figure."""
     return {
-        "title": found["title"],
-        "comparison": found["kind"] == "comparison",
-        "where": _where(found),
-        "answer": table_sentences.answer(found),
-        "not_comparable": table_sentences.not_comparable(found),
+        "title": table["title"],
+        "comparison": table["kind"] == "comparison",
+        "where": _where(table),
+        "answer": table_sentences.answer(table),
+        "not_comparable": table_rows.not_comparable(table),
         "warnings": [
             line
-            for line in table_sentences.warnings(found)
-            if line != table_sentences.not_comparable(found)
+            for line in table_sentences.warnings(table)
+            if line != table_rows.not_comparable(table)
         ],
-        "notes": found["notes"],
-        "seeds": found["seeds"],
-        "against": found["against"],
-        "tiles": tiles(found),
+        "notes": table["notes"],
+        "seeds": table["seeds"],
+        "against": table["against"],
+        "tiles": tiles(table),
         "tables": [
             {
                 "title": part["title"],
-                "caption": table_sentences.caption(found, part),
-                "reading": table_sentences.how_to_read(found, part),
+                "caption": table_sentences.caption(table, part),
+                "reading": table_sentences.how_to_read(table, part),
                 "heads": table_rows.heads(part),
-                "groups": table_rows.groups(found, part),
+                "groups": table_rows.groups(table, part),
                 "wide": len(part["columns"]) >= _WIDE,
                 "facts": table_sentences.row_facts(part),
             }
-            for part in found["parts"]
+            for part in table["parts"]
         ],
-        "verdicts": table_sentences.verdict_counts(found)
-        if found["comparable"]
+        "verdicts": table_sentences.verdict_counts(table)
+        if table["comparable"]
         else [],
-        "significant": table_sentences.significant_sentences(found),
-        "others": table_sentences.other_sentences(found),
+        "significant": table_sentences.significant_sentences(table),
+        "others": table_sentences.other_sentences(table),
         "terms": table_sentences.TERMS,
-        "methods": found["methods_paragraph"],
-        "facts": table_sentences.facts(found),
-        "glossary": table_sentences.glossary(found),
+        "methods": table["methods_paragraph"],
+        "facts": table_sentences.facts(table),
+        "glossary": table_sentences.glossary(table),
     }
 
 
-def _where(found: dict[str, Any]) -> str:
+def _where(table: Table) -> str:
     """Say which table, data set and budget this is, in one line."""
-    pieces = [found["source"], found["dataset"]]
-    pieces += [f"{found['budget']} budget"] if found["budget"] else []
+    pieces = [table["source"], table["dataset"]]
+    pieces += [f"{table['budget']} budget"] if table["budget"] else []
     return " · ".join(piece for piece in pieces if piece)
 
 
-def tiles(found: dict[str, Any]) -> list[dict[str, str]]:
+def tiles(table: Table) -> list[dict[str, str]]:
     """Return the few numbers of the main row that stand on top."""
-    for part in found["parts"]:
+    for part in table["parts"]:
         for row in part["rows"]:
-            if row["name"] == found["main"] and table_rows.ran(row):
-                pairs = zip(part["columns"], row["cells"], strict=True)
-                return [_tile(found, *pair) for pair in list(pairs)[:_TILES]]
+            if row["name"] == table["main"] and table_rows.ran(row):
+                pairs = zip(measures_of(part), row["cells"], strict=True)
+                return [_tile(table, *pair) for pair in list(pairs)[:_TILES]]
     return []
 
 
-def _tile(
-    found: dict[str, Any], column: dict[str, Any], cell: dict[str, Any]
-) -> dict[str, str]:
-    interval = table_rows.form_interval(column, cell["ci_seeds"])
-    lines = [] if interval == table_rows.NOTHING else [f"95 % {interval}"]
-    if cell["published"] is not None and found["comparable"]:
-        lines.append(
-            f"published\N{NO-BREAK SPACE}{table_rows.minus(cell['published'])}"
-        )
+def _tile(table: Table, column: Measure, cell: Cell) -> dict[str, str]:
+    interval = form_interval(column, cell["ci_seeds"])
+    lines = [] if interval == NOTHING else [f"95 % {interval}"]
+    if cell["published"] is not None and table["comparable"]:
+        lines.append(f"published\N{NO-BREAK SPACE}{minus(cell['published'])}")
     return {
-        "title": column["title"],
-        "better": "lower" if column["lower_is_better"] else "higher",
-        "value": table_rows.form(column, cell["mean"]),
+        "title": column.title,
+        "better": "lower" if column.lower_is_better else "higher",
+        "value": form(column, cell["mean"]),
         "sd": ""
         if cell["mean"] is None or cell["sd"] is None
-        else f"± {table_rows.form(column, cell['sd'])}",
+        else f"± {form(column, cell['sd'])}",
         "note": "; ".join(lines),
     }

@@ -1,11 +1,21 @@
 """The sentences around a results table: its answer, warnings, tests, what was run."""
 
 from collections.abc import Iterator
-from typing import Any
 
+from msa_jax.evaluation import wording
 from msa_jax.evaluation.metric_names import METRICS
+from msa_jax.evaluation.results_table import (
+    Against,
+    Cell,
+    Measure,
+    Part,
+    Row,
+    Table,
+    measures_of,
+)
+from msa_jax.evaluation.wording import count
 from msa_jax.report import table_rows
-from msa_jax.report.tables import count, lines_of
+from msa_jax.report.table_rows import not_comparable
 
 _FEW = 10  # seeds, below which the bootstrap interval is too narrow
 _LISTED = 3  # significant differences that the answer names
@@ -57,31 +67,31 @@ TERMS = (
 )
 
 
-def answer(found: dict[str, Any]) -> str:
+def answer(table: Table) -> str:
     """Say in one sentence what the table shows."""
-    ours = [(row, cell) for _, row, cell in _cells(found) if row["kind"] == "ours"]
+    ours = [(row, cell) for _, row, cell in _cells(table) if row["kind"] == "ours"]
     known = [(row, cell) for row, cell in ours if cell["mean"] is not None]
     if not known:
         return "None of our rows is finished: there are published values only."
-    tests = _tests_sentence(found)
-    if found["kind"] == "comparison":
-        return _row_by_row(found) or _upper(tests)
-    if not found["comparable"]:
+    tests = _tests_sentence(table)
+    if table["kind"] == "comparison":
+        return _row_by_row(table) or _upper(tests)
+    if not table["comparable"]:
         return f"These numbers say nothing about the published ones; {tests}"
     judged = [(row, c) for row, c in known if c["verdict"]["kind"] in _JUDGED]
-    main = [(row, c) for row, c in judged if row["name"] == found["main"]]
+    main = [(row, c) for row, c in judged if row["name"] == table["main"]]
     if not judged:
         return _upper(tests)
     said = f"{_inside(judged)} of all rows of ours"
     if main and len(main) < len(judged):
-        said = f"{_inside(main)} of “{found['main']}”, and {said},"
+        said = f"{_inside(main)} of “{table['main']}”, and {said},"
     return f"{said} lie inside our 95 % intervals over seeds; {tests}"
 
 
-def _row_by_row(found: dict[str, Any]) -> str:
+def _row_by_row(table: Table) -> str:
     """Say of every row in how many metrics it differs; "" for none or many rows."""
     rows: dict[str, list[str]] = {}
-    for column, row, test in _tested(found):
+    for column, row, test in _tested(table):
         if test["difference"] is not None:
             side = table_rows.side_of(column, test) if test["significant"] else ""
             rows.setdefault(row["name"], []).append(side)
@@ -99,16 +109,16 @@ def _row_by_row(found: dict[str, Any]) -> str:
         said.append(
             f"“{name}” is {differs}{'' if words else f'different in any of {of}'}"
         )
-    return f"Against “{found['against']}”: {', '.join(said)}."
+    return f"Against “{table['against']}”: {', '.join(said)}."
 
 
-def _inside(judged: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+def _inside(judged: list[tuple[Row, Cell]]) -> str:
     met = sum(cell["verdict"]["kind"] == "inside" for _, cell in judged)
     return f"{met} of {count(len(judged), 'published value')}"
 
 
-def _tests_sentence(found: dict[str, Any]) -> str:
-    tests = [place for place in _tested(found)]
+def _tests_sentence(table: Table) -> str:
+    tests = list(_tested(table))
     if not tests:
         return "no two rows could be tested against each other."
     yes = [place for place in tests if place[2]["significant"]]
@@ -116,66 +126,58 @@ def _tests_sentence(found: dict[str, Any]) -> str:
     listed = ""
     if 0 < len(yes) <= _LISTED:
         words = [
-            f"{column['title']} of “{row['name']}” is "
-            f"{'higher' if test['difference'] > 0 else 'lower'}"
+            f"{column.title} of “{row['name']}” is "
+            f"{'higher' if (test['difference'] or 0) > 0 else 'lower'}"
             for column, row, test in yes
         ]
         listed = f": {', '.join(words)}"
     return (
         f"{len(yes) or 'none'} of {count(len(tests), 'difference')} to "
-        f"“{found['against']}” {verb} significant{listed}."
+        f"“{table['against']}” {verb} significant{listed}."
     )
 
 
-def warnings(found: dict[str, Any]) -> list[str]:
+def warnings(table: Table) -> list[str]:
     """Return what a reader must know before believing the numbers, the worst first.
 
     The first is that of `not_comparable`, if there is one.
     """
-    said = [not_comparable(found), *found["warnings"], unfinished(found)]
+    said = [not_comparable(table), *table["warnings"], unfinished(table)]
     return [line for line in said if line]
 
 
-def not_comparable(found: dict[str, Any]) -> str:
-    """Say why ours must not be held against the published values; "" if they may."""
-    if found["comparable"]:
-        return ""
-    why = found["comparable_why"].strip().rstrip(".")
-    return f"Not comparable with the published numbers: {why}."
-
-
-def _place(found: dict[str, Any], part: dict[str, Any], row: dict[str, Any]) -> str:
-    where = f" ({part['title']})" if len(found["parts"]) > 1 else ""
+def _place(table: Table, part: Part, row: Row) -> str:
+    where = f" ({part['title']})" if len(table["parts"]) > 1 else ""
     return f"“{row['name']}”{where}"
 
 
-def unfinished(found: dict[str, Any]) -> str:
+def unfinished(table: Table) -> str:
     """Name rows of ours that are not finished; "" if all are."""
     rows = [
-        f"{_place(found, part, row)}: {state}"
-        for part in found["parts"]
+        f"{_place(table, part, row)}: {state}"
+        for part in table["parts"]
         for row in part["rows"]
         if row["kind"] != "published" and (state := table_rows.state_of(row))
     ]
     return f"Not finished: {'; '.join(rows)}." if rows else ""
 
 
-def caption(found: dict[str, Any], part: dict[str, Any]) -> list[str]:
+def caption(table: Table, part: Part) -> list[str]:
     """Return the sentences of a table's caption; a warning comes first."""
-    said = [not_comparable(found), part["label_note"], *found["caption"]]
+    said = [not_comparable(table), part["label_note"], *table["caption"]]
     return [line for line in dict.fromkeys(said) if line]
 
 
-def how_to_read(found: dict[str, Any], part: dict[str, Any]) -> str:
+def how_to_read(table: Table, part: Part) -> str:
     """Explain what stands in a cell."""
     units = "Columns with % are in percent, the others in natural units. "
     arrows = "↓ lower is better, ↑ higher is better."
-    if len(found["seeds"]) < _FEW:
+    if len(table["seeds"]) < _FEW:
         arrows += (
             f" With fewer than {_FEW} seeds the interval is too narrow: Student's t "
             "interval, among the details of a row, is the one to read."
         )
-    if found["kind"] == "comparison":
+    if table["kind"] == "comparison":
         return f"Mean ± sd over seeds, below it the 95 % interval. {units}{arrows}"
     mmsa = any(c["mmsa"] is not None for row in part["rows"] for c in row["cells"])
     also = " and, where there is one, MMSA's" if mmsa else ""
@@ -185,34 +187,34 @@ def how_to_read(found: dict[str, Any], part: dict[str, Any]) -> str:
     )
 
 
-def significant_sentences(found: dict[str, Any]) -> list[str]:
+def significant_sentences(table: Table) -> list[str]:
     """Return what may be said of each significant difference."""
-    return [_test(*place) for place in _tested(found) if place[2]["significant"]]
+    return [_test(*place) for place in _tested(table) if place[2]["significant"]]
 
 
-def other_sentences(found: dict[str, Any]) -> list[str]:
+def other_sentences(table: Table) -> list[str]:
     """Return the same of the others: not significant, or not to be tested."""
-    return [_test(*place) for place in _tested(found) if not place[2]["significant"]]
+    return [_test(*place) for place in _tested(table) if not place[2]["significant"]]
 
 
 def _tested(
-    found: dict[str, Any],
-) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    for part, row, cell in _cells(found):
+    table: Table,
+) -> Iterator[tuple[Measure, Row, Against]]:
+    for part, row, cell in _cells(table):
         if (against := cell["against"]) is not None:
-            yield part["columns"][cell["column"]], row, against
+            yield measures_of(part)[cell["column"]], row, against
 
 
-def _test(column: dict[str, Any], row: dict[str, Any], test: dict[str, Any]) -> str:
+def _test(column: Measure, row: Row, test: Against) -> str:
     text = test["text"].rstrip(".")
-    return f"{column['title']}, “{row['name']}” against “{test['row']}”: {text}."
+    return f"{column.title}, “{row['name']}” against “{test['row']}”: {text}."
 
 
-def verdict_counts(found: dict[str, Any]) -> list[str]:
+def verdict_counts(table: Table) -> list[str]:
     """Say per column in which rows the published value was met."""
     said = []
-    for part in found["parts"]:
-        for i, column in enumerate(part["columns"]):
+    for part in table["parts"]:
+        for i, column in enumerate(measures_of(part)):
             rows: dict[str, list[str]] = {}
             for row in part["rows"]:
                 kind = row["cells"][i]["verdict"]["kind"]
@@ -220,9 +222,9 @@ def verdict_counts(found: dict[str, Any]) -> list[str]:
                     rows.setdefault(kind, []).append(f"“{row['name']}”")
             shown = [k for k in _JUDGED if k in rows]
             if shown:
-                where = f"{part['title']}, " if len(found["parts"]) > 1 else ""
+                where = f"{part['title']}, " if len(table["parts"]) > 1 else ""
                 lines = [f"{_WHERE[k]} in {', '.join(rows[k])}" for k in shown]
-                said.append(f"{where}{column['title']}: {'; '.join(lines)}.")
+                said.append(f"{where}{column.title}: {'; '.join(lines)}.")
     return said
 
 
@@ -233,32 +235,32 @@ _WHERE = {
 }
 
 
-def glossary(found: dict[str, Any]) -> list[tuple[str, str]]:
+def glossary(table: Table) -> list[tuple[str, str]]:
     """Explain the metrics of all columns, where the table says which they are."""
     known = {(kind, m.key): m.meaning for kind, all_ in METRICS.items() for m in all_}
     said = {}
-    for part in found["parts"]:
-        for column in part["columns"]:
-            key = (column.get("metrics_kind", ""), column["key"])
+    for part in table["parts"]:
+        for column in measures_of(part):
+            key = (column.metrics_kind, column.key)
             if key in known:
-                said.setdefault(column["title"], known[key])
+                said.setdefault(column.title, known[key])
     return list(said.items())
 
 
-def facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def facts(table: Table) -> list[tuple[str, list[str]]]:
     """Return what all rows depend on, as (name, lines)."""
     budget = {"full": "full: as published", "small": "small: shortened, see warnings"}
     rows = [
-        ("table", found["source"]),
-        ("data set", found["dataset"] or "each part on its own"),
-        ("budget", budget.get(found["budget"], "")),
-        ("seeds", ", ".join(map(str, found["seeds"]))),
-        *found["provenance"].items(),
+        ("table", table["source"]),
+        ("data set", table["dataset"] or "each part on its own"),
+        ("budget", budget.get(table["budget"], "")),
+        ("seeds", ", ".join(map(str, table["seeds"]))),
+        *table["provenance"].items(),
     ]
-    return [(str(k).replace("_", " "), lines_of(v)) for k, v in rows if v]
+    return wording.facts((name, value) for name, value in rows if value)
 
 
-def row_facts(part: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def row_facts(part: Part) -> list[tuple[str, list[str]]]:
     """Return what each row was made of: method, changes, state, folders."""
     said = []
     for row in part["rows"]:
@@ -278,10 +280,10 @@ def row_facts(part: dict[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def _cells(
-    found: dict[str, Any],
-) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    table: Table,
+) -> Iterator[tuple[Part, Row, Cell]]:
     """Yield part, row and cell of everything in a table."""
-    for part in found["parts"]:
+    for part in table["parts"]:
         for row in part["rows"]:
             for cell in row["cells"]:
                 yield part, row, cell

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from msa_jax.report import rendering, tables, tune_figures
-from msa_jax.report.drawing import STYLE, to_png, to_svg
-from msa_jax.report.page import Drawn
-from msa_jax.report.reading import number
+from msa_jax.evaluation import wording
+from msa_jax.evaluation.wording import count, decimal, numbers, span
+from msa_jax.report import rendering
+from msa_jax.report.drawing import INK, MUTED, PAPER, SEED_COLOURS, panels
+from msa_jax.report.rendering import Drawn
 
 SHOWN = 10  # trials in the table; tune.json has all
 HONEST = (
@@ -18,9 +19,77 @@ HONEST = (
     "run of its own.",
     "Test was not read: this search had no access to it.",
 )
+_DOT, _BEST = SEED_COLOURS[:2]
+_SPREAD = 0.13  # half the width over which dots of one listed value are laid out
+_ROOM = 6.0  # the axis ends so many times the median's distance above the best
 
 
-def write(folder: Path, found: dict[str, Any]) -> Path:
+class Trial(TypedDict):
+    """A line of trials.jsonl; numbers of seeds by seed."""
+
+    trial: int
+    values: dict[str, Any]
+    score: float | None
+    sd: float | None
+    valid_loss: dict[str, float | None]
+    selected_epoch: dict[str, int]
+    epochs_run: dict[str, int]
+    seconds: float
+
+
+class Best(Trial):
+    """The winner, and the commands that train it."""
+
+    command: str
+    config_command: str
+
+
+class Axis(TypedDict):
+    """A direction of the space; kind "list", "uniform" or "log_uniform"."""
+
+    fields: list[str]
+    kind: str
+    values: list[Any]
+
+
+class Budget(TypedDict):
+    """What a search cost; combinations is None where the space has a range."""
+
+    trials: int
+    planned: int
+    combinations: int | None
+    programs: int
+    epochs: int
+    seconds: float
+    sentence: str
+
+
+class Search(TypedDict):
+    """What tune.json holds."""
+
+    schema: int
+    method: str
+    task: str
+    dataset: str
+    seeds: list[int]
+    loss: str
+    selection: str
+    search: str
+    search_seed: int | None
+    space: list[Axis]
+    budget: Budget
+    best: Best | None
+    trials: list[Trial]
+    warnings: list[str]
+    config: dict[str, Any]
+    config_file: str
+    sweep_file: str
+    notes: list[str]
+    started: str
+    provenance: dict[str, Any]
+
+
+def write_search(folder: Path, found: Search) -> Path:
     """Write page, markdown and figures beside tune.json.
 
     Args:
@@ -29,28 +98,20 @@ def write(folder: Path, found: dict[str, Any]) -> Path:
 
     Returns: the path of tune.html, one page that needs no other file.
     """
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
-        drawn = list(draw(found))
-        files = {f"figures/{d.name}.png": to_png(d.figure) for d in drawn}
-        svg = {d.name: to_svg(d.figure, d.name, d.alt) for d in drawn}
-    content = describe(found) | {"figures": drawn}
-    for name in ("tune.md", "tune.html"):
-        own = svg if name.endswith("html") else None
-        files[name] = rendering.render(f"{name}.j2", content, own).encode()
-    rendering.write(folder, files)
-    return folder / "tune.html"
+    with rendering.style():
+        figures = rendering.printed(draw(found))
+    content = content_of(found) | {"figures": figures.drawn}
+    return rendering.write_page(folder, "tune", content, figures.svg, figures.png)
 
 
-def draw(found: dict[str, Any]) -> Iterator[Drawn]:
+def draw(found: Search) -> Iterator[Drawn]:
     """Draw every figure, in reading order; none without a finished trial."""
-    if not tune_figures.drawable(found["trials"]):
+    if not _drawable(found["trials"]):
         return
     several = len(found["seeds"]) > 1
     dot = "A dot is a trial, its mean over seeds" if several else "A dot is a trial"
     mark = "the orange diamond is the winner"
-    cut = tune_figures.beyond(found["trials"])
+    cut = _beyond(found["trials"])
     far = f" Triangles at the upper edge: {cut} beyond it." if cut else ""
     yield Drawn(
         "fields",
@@ -58,7 +119,7 @@ def draw(found: dict[str, Any]) -> Iterator[Drawn]:
         f"{dot}; {mark}. Lower is better. All other fields vary, too, so a panel shows "
         f"what was found, not what a field alone does.{far}",
         "Dot plots of validation loss over the values of each searched field",
-        tune_figures.by_field(found),
+        _by_field(found),
     )
     yield Drawn(
         "best_so_far",
@@ -66,11 +127,11 @@ def draw(found: dict[str, Any]) -> Iterator[Drawn]:
         f"{dot}{', with its standard deviation' if several else ''}, in the order of "
         f"drawing; the line is the lowest so far.{far}",
         "Validation loss of each trial, and the lowest so far",
-        tune_figures.best_so_far(found),
+        _best_so_far(found),
     )
 
 
-def describe(found: dict[str, Any]) -> dict[str, Any]:
+def content_of(found: Search) -> dict[str, Any]:
     """Collect everything of the page that is not a figure."""
     fields = [field for axis in found["space"] for field in axis["fields"]]
     best = found["best"]
@@ -85,7 +146,7 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
         "honest": HONEST,
         "close": _close(found),
         "best": best,
-        "winner": [(f, form(best["values"][f])) for f in fields] if best else [],
+        "winner": [(f, field_value(best["values"][f])) for f in fields] if best else [],
         "columns": fields,
         "rows": rows(found, fields),
         "space": [
@@ -95,7 +156,7 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def tiles(found: dict[str, Any]) -> list[dict[str, str]]:
+def tiles(found: Search) -> list[dict[str, str]]:
     """Return the numbers that stand on top."""
     budget, best = found["budget"], found["best"]
     possible, made = budget["combinations"], []
@@ -125,7 +186,7 @@ def tiles(found: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def warnings(found: dict[str, Any]) -> list[str]:
+def warnings(found: Search) -> list[str]:
     """Return what a reader must know before believing the winner."""
     said = list(found["warnings"])
     budget, best = found["budget"], found["best"]
@@ -137,13 +198,13 @@ def warnings(found: dict[str, Any]) -> list[str]:
     failed = sum(t["score"] is None for t in found["trials"])
     if failed:
         said.append(
-            f"{tables.count(failed, 'trial')} diverged with a seed: no score, last in "
+            f"{count(failed, 'trial')} diverged with a seed: no score, last in "
             "the ranking."
         )
     if len(found["seeds"]) == 1:
         said.append("Only 1 seed: how far trials differ by chance is not known.")
-    for axis in found["space"] if best else []:
-        where = _edge(axis, best["values"][axis["fields"][0]])
+    for axis in found["space"]:
+        where = best and _edge(axis, best["values"][axis["fields"][0]])
         if where:
             said.append(
                 f"{axis['fields'][0]}: the winner's value lies at the {where} end of "
@@ -152,7 +213,7 @@ def warnings(found: dict[str, Any]) -> list[str]:
     return said
 
 
-def rows(found: dict[str, Any], fields: list[str]) -> list[dict[str, Any]]:
+def rows(found: Search, fields: list[str]) -> list[dict[str, Any]]:
     """Return the best trials, best first."""
     several = len(found["seeds"]) > 1
     made = []
@@ -167,14 +228,14 @@ def rows(found: dict[str, Any], fields: list[str]) -> list[dict[str, Any]]:
                     *spread,
                     *([loss(v) for v in trial["valid_loss"].values()] * several),
                     ", ".join(map(str, trial["selected_epoch"].values())),
-                    *(form(trial["values"][field]) for field in fields),
+                    *(field_value(trial["values"][field]) for field in fields),
                 ],
             }
         )
     return made
 
 
-def ranked(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def ranked(trials: list[Trial]) -> list[Trial]:
     """Sort trials, best first; of equal ones the first; those without a score last."""
     return sorted(
         trials, key=lambda t: (t["score"] is None, t["score"] or 0, t["trial"])
@@ -183,11 +244,10 @@ def ranked(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def loss(value: Any) -> str:
     """Write a loss with four decimals."""
-    value = number(value)
-    return "–" if value != value else f"{value:.4f}"
+    return decimal(value, 4)
 
 
-def form(value: Any) -> str:
+def field_value(value: Any) -> str:
     """Write a field's value shortly."""
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -196,22 +256,14 @@ def form(value: Any) -> str:
     return str(value)
 
 
-def span(seconds: float) -> str:
-    """Write a time as people say it."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _seeds_note(sd: Any, seeds: int) -> str:
     return f"; sd over {seeds} seeds {loss(sd)}" if sd is not None else ""
 
 
-def _close(found: dict[str, Any]) -> str:
+def _close(found: Search) -> str:
     """Say how many trials the seeds' spread cannot tell from the winner."""
     best = found["best"]
-    if not best or best["sd"] is None:
+    if not best or best["sd"] is None or best["score"] is None:
         return ""
     limit = best["score"] + best["sd"]
     near = sum(
@@ -226,7 +278,7 @@ def _close(found: dict[str, Any]) -> str:
     )
 
 
-def _edge(axis: dict[str, Any], value: Any) -> str:
+def _edge(axis: Axis, value: Any) -> str:
     """Say at which end of a range the value lies, "" if at none.
 
     Of a list of at least three numbers the ends; of a range the outer twentieths.
@@ -245,15 +297,15 @@ def _edge(axis: dict[str, Any], value: Any) -> str:
     return "low" if place < 0.05 else "high" if place > 0.95 else ""
 
 
-def _values(axis: dict[str, Any]) -> str:
+def _values(axis: Axis) -> str:
     if axis["kind"] == "list":
-        return ", ".join(form(v) for v in axis["values"])
-    low, high = map(form, axis["values"])
+        return ", ".join(field_value(v) for v in axis["values"])
+    low, high = map(field_value, axis["values"])
     how = "logarithm" if axis["kind"] == "log_uniform" else "value"
     return f"{low} to {high}, every {how} equally likely"
 
 
-def _facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def _facts(found: Search) -> list[tuple[str, list[str]]]:
     rows = [
         ("search", f"{found['search']}, seed {found['search_seed']}"),
         ("config", found["config_file"]),
@@ -263,4 +315,128 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
         *found["provenance"].items(),
         ("started", found["started"]),
     ]
-    return [(str(k).replace("_", " "), tables.lines_of(v)) for k, v in rows if v]
+    return wording.facts((name, value) for name, value in rows if value)
+
+
+def _drawable(trials: list[Trial]) -> bool:
+    """Tell whether any trial has a score."""
+    return bool(np.isfinite(_scores(trials)).any())
+
+
+def _beyond(trials: list[Trial]) -> int:
+    """Count the trials whose score lies above the axis."""
+    return int((_scores(trials) > _limits(trials)[1]).sum())
+
+
+def _by_field(found: Search) -> Any:
+    """Draw a panel for each direction of the space."""
+    axes_of, trials = found["space"], found["trials"]
+    columns = 2 if len(axes_of) in (2, 4) else 3
+    figure, axes = panels(len(axes_of), columns, height=2.2)
+    for place, axis in zip(axes, axes_of, strict=True):
+        _dots(place, _places(axis, trials), found)
+        if axis["kind"] == "list":
+            names = [_short(v) for v in axis["values"]]
+            place.set_xticks(range(len(names)), names)
+            place.set_xlim(-0.5, len(names) - 0.5)
+            place.grid(visible=False, axis="x")
+        else:
+            low, high = axis["values"]
+            margin = 0.04
+            if axis["kind"] == "log_uniform":
+                _log_axis(place)
+                factor = (high / low) ** margin
+                place.set_xlim(low / factor, high * factor)
+            else:
+                room = (high - low) * margin
+                place.set_xlim(low - room, high + room)
+        place.set_title(_title(axis["fields"]), fontsize=9)
+        place.set_ylim(*_limits(trials))
+    for first in axes[::columns]:
+        first.set_ylabel("validation loss")
+    return figure
+
+
+def _best_so_far(found: Search) -> Any:
+    """Draw every trial in the order of drawing, and the lowest score so far."""
+    trials = found["trials"]
+    figure, (place,) = panels(1, height=2.9)
+    scores, at = _scores(trials), np.array([t["trial"] for t in trials], float)
+    spread = np.nan_to_num(numbers([t["sd"] for t in trials]))
+    low, high = _limits(trials)
+    known = np.isfinite(scores) & (scores <= high)
+    ends = scores[known] + spread[known] * np.array([[-1], [1]])
+    place.vlines(at[known], *ends, color=MUTED, linewidth=0.8, zorder=1)
+    best = np.fmin.accumulate(scores)
+    place.step(at, best, where="post", color=INK, linewidth=1.2, zorder=2)
+    _dots(place, at, found)
+    place.set(xlabel="trial", ylabel="validation loss")
+    place.set_xlim(0.5, max(at) + 0.5)
+    place.locator_params(axis="x", integer=True)
+    place.set_ylim(low, high)
+    return figure
+
+
+def _log_axis(place: Any) -> None:
+    """Make the x axis logarithmic, its ticks plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    place.set_xscale("log")
+    ticks = LogLocator(base=10, subs=(1, 3), numticks=6)
+    place.xaxis.set_major_locator(ticks)
+    place.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    place.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _dots(place: Any, at: np.ndarray, found: Search) -> None:
+    """Draw trials as dots, the winner as a diamond, what lies above as triangles."""
+    trials, best = found["trials"], found["best"]
+    scores, high = _scores(trials), _limits(trials)[1]
+    won = np.array([best is not None and t["trial"] == best["trial"] for t in trials])
+    inside, above = (scores <= high) & ~won, scores > high
+    place.plot(at[inside], scores[inside], "o", color=_DOT, markersize=4, alpha=0.75)
+    if above.any():  # an empty line without clipping would upset the layout
+        edge = np.full(above.sum(), high)
+        triangle = {"color": _DOT, "markersize": 5, "alpha": 0.75, "clip_on": False}
+        place.plot(at[above], edge, "^", **triangle)
+    diamond = {"markersize": 6, "markeredgecolor": PAPER, "zorder": 4}
+    place.plot(at[won], scores[won], "D", color=_BEST, **diamond)
+
+
+def _limits(trials: list[Trial]) -> tuple[float, float]:
+    """Show the good half in detail: an axis up to a failed trial would hide it."""
+    scores = _scores(trials)
+    known = np.sort(scores[np.isfinite(scores)])
+    low, top = known[0], known[-1]
+    top = min(top, low + _ROOM * (np.median(known) - low)) if len(known) > 2 else top
+    room = max(0.08 * (top - low), 1e-3 * abs(low), 1e-6)
+    return float(low - room), float(top + room)
+
+
+def _places(axis: Axis, trials: list[Trial]) -> np.ndarray:
+    """Return where on the axis the trials stand; equal listed values side by side."""
+    values = [t["values"][axis["fields"][0]] for t in trials]
+    if axis["kind"] != "list":
+        return np.array(values, float)
+    at = np.array([axis["values"].index(v) for v in values], float)
+    for place in set(at):
+        same = np.flatnonzero(at == place)
+        if len(same) > 1:
+            at[same] += np.linspace(-_SPREAD, _SPREAD, len(same))
+    return at
+
+
+def _scores(trials: list[Trial]) -> np.ndarray:
+    return numbers([t["score"] for t in trials])
+
+
+def _title(fields: list[str]) -> str:
+    """Name a field by its last parts; the others that share its value follow."""
+    first = fields[0].removeprefix("optim.groups.")
+    return first if len(fields) == 1 else f"{first} (+{len(fields) - 1})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -16,7 +16,7 @@ from msa_jax.report.drawing import (
     mean_over,
     panels,
 )
-from msa_jax.report.reading import ULabels
+from msa_jax.runs.finished import ULabels
 
 BINS = 31
 SNAPSHOTS = 6

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.data import store
-from msa_jax.evaluation.statistics import json_safe
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 from msa_jax.runs import checkpoint, records, workdir
 from msa_jax.runs.checkpoint import Damaged
 from msa_jax.runs.saver import Before, epochs_folder, states_folder

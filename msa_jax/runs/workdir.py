@@ -14,15 +14,16 @@ import numpy as np
 
 from msa_jax.config.sections import ADDED
 from msa_jax.data import store
-from msa_jax.evaluation.statistics import json_safe
 from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 
 RESULTS, CONFIG, HISTORY = "results.json", "config.json", "history.jsonl"
 TIMES = "times.jsonl"  # what differs from one run to the next of the same
 LOSSES, FEATURES = "losses.npz", "features.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"  # how samples become inputs
 BASELINES = "baselines_test.npz"
+BEST = "checkpoint/best"  # the selected parameters
 # How the notes begin of runs whose inputs are not those of their data set.
 TRAINED_WITHOUT = "Trained without "
 TRAINED_SHUFFLED = "Trained with audio and vision of other samples"
@@ -66,11 +67,9 @@ def finished(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
         if there is not None or field not in ADDED or now != ADDED[field]
     ]
     if found:
-        said = [f"{field}: {there} there, {now} now" for field, there, now in found]
         raise UserError(
             f"workdir {folder} holds a finished run with another configuration "
-            f"({'; '.join(said[:3])}{' ...' if said[3:] else ''}); give "
-            "another --workdir, or delete that one"
+            f"({in_words(found)}); give another --workdir, or delete that one"
         )
     results = read_json(folder / RESULTS)
     data = config["data"]
@@ -115,6 +114,12 @@ def differences(a: Any, b: Any, where: str = "") -> list[tuple[str, Any, Any]]:
             found += differences(a.get(key), b.get(key), path)
         return found
     return [] if a == b else [(where, a, b)]
+
+
+def in_words(found: list[tuple[str, Any, Any]]) -> str:
+    """Say in which fields a folder's configuration differs from the one now."""
+    said = [f"{field}: {there} there, {now} now" for field, there, now in found]
+    return "; ".join(said[:3]) + (" ..." if said[3:] else "")
 
 
 def read_json(path: Path) -> Any:

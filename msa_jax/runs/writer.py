@@ -12,7 +12,8 @@ from msa_jax.data import Dataset, preparation
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, seal
 from msa_jax.evaluation import baselines, metrics
-from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.evaluation.statistics import summarise
+from msa_jax.ground.files import json_safe
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Examples
 from msa_jax.methods import tasks
@@ -141,7 +142,7 @@ class Writer:
         config, folder = self._config, self._folder
         seeds = [str(s) for s in config.seeds]
         fitted, frozen = trained.fitted, trained.fitted.frozen
-        checkpoint.save(folder / "checkpoint" / "best", frozen.values)
+        checkpoint.save(folder / workdir.BEST, frozen.values)
         task = tasks.make(config.task)
         splits = self._splits | {"test": self._test.open(frozen)}
         test, valid = splits["test"], splits["valid"]

@@ -4,9 +4,8 @@ import difflib
 import re
 import runpy
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from msa_jax import methods
 from msa_jax.ground.errors import UserError
@@ -17,7 +16,7 @@ _BY_TITLE = {paper.title: name for name, paper in methods.PAPERS.items()}
 _READINGS = ("mean", "sd", "parameters", "drop", "improvement")
 
 
-def load(configs: Path) -> dict[str, dict[str, Table]]:
+def load_tables(configs: Path) -> dict[str, dict[str, Table]]:
     """Read every table file.
 
     Args:
@@ -36,17 +35,17 @@ def load(configs: Path) -> dict[str, dict[str, Table]]:
     return {path.stem: _read(path) for path in files}
 
 
-def find(configs: Path, name: str) -> Table:
+def find_table(configs: Path, name: str) -> Table:
     """Return one table.
 
     Args:
-        configs: see `load`.
+        configs: see `load_tables`.
         name: "sugrm/table4"; case, spaces and - for _ do not matter.
 
     Raises:
         UserError: no table is called so; those that there are, and the nearest.
     """
-    papers = load(configs)
+    papers = load_tables(configs)
     paper, _, table = name.strip().lower().replace("-", "_").partition("/")
     table = table.replace(" ", "")
     if paper not in papers:
@@ -72,22 +71,11 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return like[0][1] if like[0][0] > max(second, 0.6) else ""
 
 
-def problems(
-    table: Table, config_of: Callable[[Ours, Part, str], Any] | None = None
-) -> list[str]:
-    """List what is wrong with a table, a sentence each.
-
-    Args:
-        table: the table.
-        config_of: (row, part, task) -> its configuration, as a run of the part would
-            have it; raises `UserError` where that cannot be. None: rows' changes are
-            not looked at.
-    """
+def problems(table: Table) -> list[str]:
+    """List what is wrong with a table, a sentence each."""
     found = list(_of_rows(table))
     for number, part in enumerate(table.parts, 1):
         found += [f"part {number}: {said}" for said in _of_part(table, part)]
-    if config_of is not None:
-        found += _of_configurations(table, config_of)
     return found
 
 
@@ -191,19 +179,3 @@ def _of_column(column: Column, run: bool) -> str:
         case "mean" | "sd" | "parameters" if column.of:
             return f"of = {column.of!r} has no meaning for {column.reading}"
     return ""
-
-
-def _of_configurations(
-    table: Table, config_of: Callable[[Ours, Part, str], Any]
-) -> Iterator[str]:
-    for number, part in enumerate(table.parts, 1):
-        tasks = dict.fromkeys(column.task for column in part.columns)
-        rows = {row: ours for row, ours in table.ours.items() if row in part.published}
-        if part is table.parts[0] and table.beside is not None:
-            rows["(beside)"] = table.beside
-        for task in tasks:
-            for row, ours in rows.items():
-                try:
-                    config_of(ours, part, task)
-                except UserError as error:
-                    yield f"part {number}: row {row!r}: {error}"

@@ -20,7 +20,7 @@ _TASKS = ("sentiment", "two_class")
 Values = Mapping[str, Mapping[str, Mapping[str, str]]]
 
 
-def read(path: Path) -> Values:
+def read_values(path: Path) -> Values:
     """Return the values of a file like configs/tables/mmsa.csv.
 
     Args:
@@ -46,7 +46,7 @@ def reproduced(
     """Write MMSA's values in the columns of a table and in the papers' notation.
 
     Args:
-        values: from `read`.
+        values: from `read_values`.
         parts: the table's parts; those of other data sets than MMSA's are left out.
         rows: row of the table -> method as MMSA names it; each must be of MMSA's table
             for at least one part's data set.

@@ -153,7 +153,9 @@ def plan(
     return chosen
 
 
-def group(trials: Iterable[Trial], traced: Callable[[str, Any], bool]) -> list[Group]:
+def group_trials(
+    trials: Iterable[Trial], traced: Callable[[str, Any], bool]
+) -> list[Group]:
     """Put trials together that differ in traced fields only.
 
     Args:

@@ -5,6 +5,7 @@ import pytest
 
 from msa_jax.evaluation import boosting, pooling
 from msa_jax.evaluation.baselines import (
+    ALPHAS,
     AUDIO_VISION,
     BAG_OF_WORDS,
     BOOSTING,
@@ -16,12 +17,13 @@ from msa_jax.evaluation.baselines import (
     RIDGE,
     answers,
     in_order,
+    majority,
+    ridge,
     scores,
 )
 from msa_jax.evaluation.classifiers import questions
 from msa_jax.evaluation.metrics import score
 from msa_jax.evaluation.pooling import words
-from msa_jax.evaluation.regressors import ALPHAS, majority, ridge
 from msa_jax.ground.types import Examples
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from msa_jax.evaluation import resampling, verdicts
+from msa_jax.evaluation import statistics, verdicts
+from msa_jax.evaluation.results_table import Measure
 from msa_jax.evaluation.statistics import summarise
-from msa_jax.evaluation.verdicts import Measure
 
 MAE = Measure(0, "mae", "MAE", False, True, 3)
 CORR = Measure(1, "corr", "Corr", False, False, 3)
@@ -16,7 +16,7 @@ def cell_of(per_seed, ci_seeds=None) -> dict:
     return {
         "per_seed": dict(enumerate(summary["per_seed"])),
         "mean": summary["mean"],
-        "ci_seeds": ci_seeds or resampling.interval_over_seeds(per_seed),
+        "ci_seeds": ci_seeds or statistics.interval_over_seeds(per_seed),
         "ci_student": summary["ci95"],
     }
 

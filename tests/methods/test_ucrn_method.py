@@ -95,8 +95,8 @@ def test_losses_of_tasks_are_their_formulas():
 
 @pytest.mark.parametrize("label", [-3.4, -3, -2.5, -0.5, -0.2, 0, 0.5, 1.5, 2.5, 3])
 def test_classes_of_labels(label):
-    """What trains is what is scored: `class_metrics` bins in NumPy."""
-    from msa_jax.evaluation.emotion_metrics import rounded_class, sdk_class
+    """What trains is what is scored: `metrics` bins in NumPy."""
+    from msa_jax.evaluation.metrics import rounded_class, sdk_class
 
     for rule, bins in (("rounded", rounded_class), ("sdk", sdk_class)):
         found = tasks.seven_classes(jnp.asarray([label], jnp.float32), rule)

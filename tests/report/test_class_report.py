@@ -10,11 +10,12 @@ from msa_jax import report
 from msa_jax.evaluation import metric_names
 from msa_jax.evaluation.classifiers import questions
 from msa_jax.evaluation.metrics import score
-from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
 from msa_jax.ground.names import EMOTIONS
-from msa_jax.report import class_figures, tables
-from msa_jax.report.reading import Predictions, read
+from msa_jax.report import class_figures, run_tables
+from msa_jax.runs.finished import Predictions, open_folder
 
 SEEDS = (1, 2)
 KINDS = ("two_class", "seven_class", "seven_class_sdk", "emotion")
@@ -53,7 +54,7 @@ def class_run(folder, kind, seeds=SEEDS, lost=None, n=30):
 @pytest.mark.parametrize("kind", KINDS)
 def test_report_and_console(tmp_path, kind):
     results = class_run(tmp_path, kind)
-    page = _Page(report.write(tmp_path).read_text())
+    page = _Page(report.write_report(tmp_path).read_text())
     assert page.stack == [] and "nan" not in page.text.lower().split()
     assert "None" not in page.text and "MAE" not in page.text
     assert "Predicted against true" not in page.text
@@ -63,7 +64,7 @@ def test_report_and_console(tmp_path, kind):
     assert said in page.text and " points " in page.text
     drawn = "Emotion by emotion" if kind == "emotion" else "Which class was taken"
     assert drawn in page.text
-    text = printed(read(tmp_path).results)
+    text = printed(open_folder(tmp_path).results)
     assert "…" not in text and "none" not in text
     assert max(map(len, text.splitlines())) <= 100
     assert f"{100 * value:.2f}" in text and "MAE" not in text
@@ -78,7 +79,7 @@ def test_verdicts_follow_the_direction_of_the_metric():
             "test": {"wa_avg": cell},
             "baselines": {"b": {"wa_avg": 0.5}},
         }
-        return tables.baseline_sentences(results)[0]
+        return run_tables.baseline_sentences(results)[0]
 
     better = said(0.62, [0.6, 0.64])
     assert better.startswith("M beats “b” by 12.00 points in test WA mean (62.00 %")
@@ -91,18 +92,23 @@ def test_verdicts_follow_the_direction_of_the_metric():
 
 def test_emotions_are_in_one_readable_order(tmp_path):
     results = class_run(tmp_path, "emotion")
-    results = read(tmp_path).results
-    keys = [metric.key for metric in tables.metrics_of(results)]
+    results = open_folder(tmp_path).results
+    keys = [
+        metric.key
+        for metric in run_tables.metrics_of(results["metrics_kind"], results["test"])
+    ]
     assert keys == ["wa_avg", "acc_avg", "f1_avg", *(f"wa_{e}" for e in EMOTIONS)]
-    table = tables.emotion_table(results)
+    table = run_tables.emotion_table(results)
     assert table is not None
     assert [row["name"] for row in table["rows"]] == [*EMOTIONS, "mean"]
     fear, test = table["rows"][5]["cells"], results["test"]
     expected = ("wa_fear", "acc_fear", "acc_none_fear", "f1_fear", "f1_none_fear")
     assert fear == [f"{100 * test[key]['mean']:.2f}" for key in expected]
-    assert tables.emotion_table(results | {"metrics_kind": "mosi"}) is None
+    assert run_tables.emotion_table(results | {"metrics_kind": "mosi"}) is None
     unknown = results | {"test": test | {"new": test["wa_avg"]}}
-    assert tables.metrics_of(unknown)[-1].key == "new"
+    assert (
+        run_tables.metrics_of(unknown["metrics_kind"], unknown["test"])[-1].key == "new"
+    )
 
 
 def test_confusion_counts_every_finite_seed():
@@ -158,7 +164,7 @@ def test_dots_stand_where_the_numbers_are(tmp_path):
 @pytest.mark.parametrize("kind", ("two_class", "emotion"))
 def test_a_seed_that_diverged(tmp_path, kind):
     class_run(tmp_path, kind, lost=1)
-    page = _Page(report.write(tmp_path).read_text())
+    page = _Page(report.write_report(tmp_path).read_text())
     title = metric_names.primary(kind).title
     assert f"No finite test {title} for seed 2" in page.text
     assert "nan" not in page.text.lower().split()
@@ -167,7 +173,7 @@ def test_a_seed_that_diverged(tmp_path, kind):
 
 def test_only_one_seed(tmp_path):
     class_run(tmp_path, "emotion", seeds=(4,))
-    assert "Emotion by emotion" in report.write(tmp_path).read_text()
+    assert "Emotion by emotion" in report.write_report(tmp_path).read_text()
 
 
 def test_every_kind_is_described():
@@ -193,11 +199,11 @@ def test_broken_predictions_and_kinds_are_named(tmp_path):
     label, logit = np.zeros((30, 6)), np.zeros((2, 30, 6))
     np.savez(path, label=label, prediction=logit[:, :, :5])
     with pytest.raises(UserError, match=r"prediction is \(2, 30, 5\)"):
-        read(tmp_path)
+        _ = open_folder(tmp_path).predictions
     np.savez(path, label=label, prediction=logit[:, :20])
     with pytest.raises(UserError, match=r"expected \(2, 30, 6\)"):
-        read(tmp_path)
+        _ = open_folder(tmp_path).predictions
     other = json_safe(results | {"metrics_kind": "other"})
     (tmp_path / "results.json").write_text(json.dumps(other))
     with pytest.raises(UserError, match="metrics kind 'other' is none of mosi"):
-        read(tmp_path)
+        open_folder(tmp_path)

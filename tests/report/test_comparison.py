@@ -212,10 +212,10 @@ def test_changes_of_a_configuration():
 
 def test_classes_and_emotions_have_their_columns():
     for kind, first in (("emotion", "wa_avg"), ("seven_class", "acc7")):
-        columns, measures = comparison._columns(kind)
-        assert columns[0]["key"] == first == measures[0].key
-        assert [m.index for m in measures] == list(range(len(columns)))
-    keys = [column["key"] for column in comparison._columns("mosi")[0]]
+        columns = comparison.compared(kind)
+        assert columns[0].key == first
+        assert [column.index for column in columns] == list(range(len(columns)))
+    keys = [column.key for column in comparison.compared("mosi")]
     assert len(keys) == 9 and not any(key.endswith("legacy") for key in keys)
 
 

@@ -9,7 +9,7 @@ from test_report import FIVE, _Page, fake_run
 from msa_jax import report
 from msa_jax.ground.errors import UserError
 from msa_jax.report import steps
-from msa_jax.report.reading import Steps, read
+from msa_jax.runs.finished import Steps, open_folder
 
 NAN = np.nan
 
@@ -98,11 +98,11 @@ def add_losses(folder, names, seeds=5):
 def test_in_the_report(tmp_path):
     fake_run(tmp_path, u=False)
     add_losses(tmp_path, ("loss", "loss_regression", "loss_uniform"))
-    page = _Page(report.write(tmp_path).read_text())
+    page = _Page(report.write_report(tmp_path).read_text())
     assert "Losses over training steps" in page.text and "exp(uniform)" in page.text
     assert "regression: " in page.text and "nan" not in page.text.lower().split()
     assert (tmp_path / "figures" / "loss_steps.png").exists()
-    kept = read(tmp_path).steps
+    kept = open_folder(tmp_path).steps
     assert kept is not None and len(kept.epoch) == 24
     assert list(kept.losses) == ["loss", "loss_regression", "loss_uniform"]
 
@@ -110,7 +110,7 @@ def test_in_the_report(tmp_path):
 def test_one_part_says_nothing_new(tmp_path):
     fake_run(tmp_path, u=False)
     add_losses(tmp_path, ("loss", "loss_fusion"))
-    assert "training steps" not in report.write(tmp_path).read_text()
+    assert "training steps" not in report.write_report(tmp_path).read_text()
 
 
 @pytest.mark.parametrize(
@@ -126,5 +126,5 @@ def test_broken_losses_are_named(tmp_path, arrays, words):
     fake_run(tmp_path, FIVE, u=False)
     np.savez(tmp_path / "losses.npz", **arrays)
     with pytest.raises(UserError, match=re.escape(words)) as caught:
-        report.write(tmp_path)
+        report.write_report(tmp_path)
     assert "losses.npz" in str(caught.value)

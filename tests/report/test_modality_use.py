@@ -8,7 +8,7 @@ from test_report import _Page, fake_run
 from msa_jax import report
 from msa_jax.evaluation.statistics import summarise
 from msa_jax.report import modality_use
-from msa_jax.report.reading import read
+from msa_jax.runs.finished import open_folder
 
 CONTROL = "audio and vision shuffled across test samples"
 TITLE = "Does it use audio and vision?"
@@ -79,7 +79,7 @@ def test_one_metric_that_moves_is_a_change():
 
 def test_the_page_has_a_section_where_the_run_has_controls(tmp_path):
     fake_run(tmp_path)
-    report.write(tmp_path)
+    report.write_report(tmp_path)
     assert TITLE not in (tmp_path / "report.html").read_text()
     path = tmp_path / "results.json"
     results = json.loads(path.read_text())
@@ -89,7 +89,7 @@ def test_the_page_has_a_section_where_the_run_has_controls(tmp_path):
     alone = {audio: cells([0.0] * 5), vision: cells([0.0] * 5)}
     controls = {CONTROL: of_mae | of_corr, **alone}
     path.write_text(json.dumps(results | {"controls": controls}))
-    page = _Page(report.write(tmp_path).read_text())
+    page = _Page(report.write_report(tmp_path).read_text())
     markdown = (tmp_path / "report.md").read_text()
     assert page.stack == [] and "None" not in page.text and "nan" not in page.text
     order = [
@@ -102,7 +102,7 @@ def test_the_page_has_a_section_where_the_run_has_controls(tmp_path):
     ]
     places = [page.text.find(words) for words in order]
     assert -1 not in places and places == sorted(places)
-    section = modality_use.section(read(tmp_path).results)
+    section = modality_use.section(open_folder(tmp_path).results)
     assert section is not None
     assert section["heads"] == ["MAE", "Corr", "Acc-2 Non0", "Acc-7"]
     rows = {row["name"]: row["cells"] for row in section["rows"]}

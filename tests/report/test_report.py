@@ -13,11 +13,12 @@ from msa_jax import report
 from msa_jax.evaluation.baselines import MEAN, NAMES
 from msa_jax.evaluation.metric_names import METRICS
 from msa_jax.evaluation.metrics import score
-from msa_jax.evaluation.statistics import json_safe, summarise
+from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
-from msa_jax.report import tables
+from msa_jax.ground.files import json_safe
+from msa_jax.report import run_tables
 from msa_jax.report.console import results_table
-from msa_jax.report.reading import read
+from msa_jax.runs.finished import open_folder
 
 FIVE = (1111, 1112, 1113, 1114, 1115)
 BASELINES = {
@@ -132,7 +133,7 @@ class _Page(HTMLParser):
 def full(tmp_path_factory):
     folder = tmp_path_factory.mktemp("full")
     fake_run(folder)
-    assert report.write(folder) == folder / "report.html"
+    assert report.write_report(folder) == folder / "report.html"
     return folder
 
 
@@ -177,7 +178,7 @@ def test_full_report(full):
 def test_the_same_files_give_the_same_report(full):
     files = [full / "report.html", full / "report.md", *full.glob("figures/*")]
     before = [file.read_bytes() for file in files]
-    report.write(full)
+    report.write_report(full)
     assert [file.read_bytes() for file in files] == before
 
 
@@ -187,7 +188,7 @@ def test_the_same_files_give_the_same_report(full):
 )
 def test_other_shapes_of_runs(tmp_path, seeds, kind, u, lost):
     fake_run(tmp_path, seeds, kind, u, lost)
-    page = _Page(report.write(tmp_path).read_text())
+    page = _Page(report.write_report(tmp_path).read_text())
     assert "nan" not in page.text.lower().split() and "None" not in page.text
     if len(seeds) == 1:
         assert (
@@ -210,14 +211,14 @@ def test_results_alone_are_enough(tmp_path):
         "config.json",
     ):
         (tmp_path / name).unlink()
-    html = report.write(tmp_path).read_text()
+    html = report.write_report(tmp_path).read_text()
     assert "<svg" not in html
     assert "not shown: history.jsonl, predictions_test.npz, config.json" in html
 
 
 def test_table_has_every_seed_and_one_unit(tmp_path):
     results = fake_run(tmp_path)
-    rows = tables.result_rows(read(tmp_path).results)
+    rows = run_tables.result_rows(open_folder(tmp_path).results)
     kinds = [row["kind"] for row in rows]
     assert kinds == ["mean"] + 2 * ["spread"] + 5 * ["seed"] + 3 * ["baseline"]
     mae, acc2 = results["test"]["mae"], results["test"]["acc2_has0"]
@@ -245,7 +246,7 @@ def test_verdict_says_no_more_than_the_interval(mae, verdict, where):
         "test": {"mae": cell},
         "baselines": {"b": {"mae": 1.0}},
     }
-    (sentence,) = tables.baseline_sentences(results)
+    (sentence,) = run_tables.baseline_sentences(results)
     assert verdict in sentence and where in sentence
 
 
@@ -253,7 +254,7 @@ def test_warning_below_six_seeds():
     def warned(n):
         cell = {"mae": {"per_seed": [1.0] * n}}
         kind = {"metrics_kind": "mosi"}
-        return tables.warnings({"seeds": list(range(n)), "test": cell} | kind)
+        return run_tables.warnings({"seeds": list(range(n)), "test": cell} | kind)
 
     assert "0.0625" in warned(5)[0] and warned(6) == []
 
@@ -264,7 +265,7 @@ def test_made_up_data_are_a_caution(tmp_path):
     path = tmp_path / "results.json"
     results = json.loads(path.read_text())
     path.write_text(json.dumps(results | {"notes": [*results["notes"], note]}))
-    report.write(tmp_path)
+    report.write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert f"<strong>Caution.</strong> {note}" in page and page.count(note) == 1
     assert page.index(note) < page.index("Result on the test split")
@@ -280,7 +281,7 @@ def printed(results):
 
 def test_console_table_fits_100_columns(tmp_path):
     fake_run(tmp_path)
-    text = printed(read(tmp_path).results)
+    text = printed(open_folder(tmp_path).results)
     assert "…" not in text and max(map(len, text.splitlines())) <= 100
     assert "1115" in text and "ridge" in text and "legacy" not in text
 
@@ -288,7 +289,7 @@ def test_console_table_fits_100_columns(tmp_path):
 @pytest.mark.parametrize("seeds", [(1,), tuple(range(8))])
 def test_console_table_of_few_and_many_seeds(tmp_path, seeds):
     fake_run(tmp_path, seeds, "sims", lost=0)
-    text = printed(read(tmp_path).results)
+    text = printed(open_folder(tmp_path).results)
     assert "…" not in text and "nan" not in text
     assert ("interval" in text) == (len(seeds) > 1)
 
@@ -337,10 +338,10 @@ def test_console_table_shows_the_baselines_worth_beating(kind, given, shown):
         "majority",
     ):
         assert (phrase in words) == any(phrase in one for one in shown)
-    rows = tables.result_rows(results)
+    rows = run_tables.result_rows(results)
     listed = [row["name"] for row in rows if row["kind"] == "baseline"]
     assert listed == [name for name in NAMES if name in given]
-    sentences = tables.baseline_sentences(results)
+    sentences = run_tables.baseline_sentences(results)
     assert len(sentences) == len(given)
     assert all(f"“{n}”" in s for n, s in zip(listed, sentences, strict=True))
 
@@ -366,12 +367,12 @@ def reshape(folder):
     "change, words",
     [
         (lambda folder: (folder / "results.json").unlink(), "no results.json in"),
-        (spoil("results.json", b"{"), "not valid JSON"),
+        (spoil("results.json", b"{"), "cannot be read"),
         (spoil("results.json", b"[]"), "schema 1"),
         (spoil("results.json", b'{"schema": 1}'), "lacks dataset, method"),
         (drop_a_seed, "mae has 4 values for 5 seeds"),
         (spoil("history.jsonl", b'{"epoch": 1}\n'), "not a history of 5 seeds"),
-        (spoil("u_labels.npz", b"PK"), "not a readable npz file"),
+        (spoil("u_labels.npz", b"PK"), "cannot be read"),
         (reshape, "expected (5, 3)"),
     ],
 )
@@ -379,7 +380,7 @@ def test_broken_files_are_named(tmp_path, change, words):
     fake_run(tmp_path)
     change(tmp_path)
     with pytest.raises(UserError, match=re.escape(words)) as caught:
-        report.write(tmp_path)
+        report.write_report(tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "report.html").exists()
     assert not (tmp_path / "figures").exists()

@@ -12,7 +12,7 @@ from test_report import _Page, fake_run
 from msa_jax import report
 from msa_jax.ground.errors import UserError
 from msa_jax.report import embedding, representation
-from msa_jax.report.reading import read
+from msa_jax.runs.finished import open_folder
 
 SEEDS = (7, 8)
 
@@ -93,16 +93,16 @@ def make_run(folder, config=None, **changes):
 
 def test_alone_in_the_report(tmp_path):
     folder = make_run(tmp_path / "one")
-    page = _Page(report.write(folder).read_text())
+    page = _Page(report.write_report(folder).read_text())
     assert "t-SNE of the fused representation" in page.text
     # 12 a cluster: all 10 neighbours have the sign, by chance 11 of 23 would.
     said = "10 nearest training samples 100 % have a label of the same sign"
     assert f"{said}; by chance 48 % would." in page.text
     assert "24 training samples, seed 7 only" in page.text and "differ" not in page.text
     before = (folder / "report.html").read_bytes()
-    report.write(folder)
+    report.write_report(folder)
     assert (folder / "report.html").read_bytes() == before
-    kept = read(folder).features
+    kept = open_folder(folder).features
     for name, value in features().items():
         split, _, rest = name.partition("_")
         mine = kept[split]
@@ -122,7 +122,7 @@ def test_alone_in_the_report(tmp_path):
 )
 def test_nothing_is_drawn_of_what_cannot_be_placed(tmp_path, changes: dict):
     folder = make_run(tmp_path / "one", **changes)
-    assert "t-SNE" not in report.write(folder).read_text()
+    assert "t-SNE" not in report.write_report(folder).read_text()
 
 
 def test_two_runs_side_by_side(tmp_path):
@@ -135,7 +135,7 @@ def test_two_runs_side_by_side(tmp_path):
         train_index=np.arange(0, 48, 2),
         train_fusion=noise,
     )
-    page = _Page(report.write(one, beside=other).read_text())
+    page = _Page(report.write_report(one, beside=other).read_text())
     assert re.search(r"samples 100 % in full and [3-6]\d % in no_contrast", page.text)
     assert "24 evenly spaced training samples" in page.text
     # field_0 is 0 in both, field_8 is lacking there
@@ -144,7 +144,7 @@ def test_two_runs_side_by_side(tmp_path):
     # a folder's name is no markup
     assert "(full / no\\_contrast)" in (one / "report.md").read_text()
     assert not (other / "report.html").exists()
-    runs = [read(one), read(other)]
+    runs = [open_folder(one), open_folder(other)]
     titles = [axes.get_title() for axes in representation.figure(runs).axes[:2]]
     assert titles == ["full", "no_contrast"]
     said = representation.caption([runs[0], runs[0]])
@@ -160,7 +160,7 @@ def test_a_panel_per_feature_where_modalities_have_their_own(tmp_path):
     }
     one = make_run(tmp_path / "full", **more)
     other = make_run(tmp_path / "no_gate", **more)
-    runs = [read(one), read(other)]
+    runs = [open_folder(one), open_folder(other)]
     features_drawn = ["text", "audio", "vision", "fusion"]
     assert representation.drawn_features(runs) == features_drawn
     axes = representation.figure(runs).axes
@@ -182,9 +182,9 @@ def test_a_panel_per_feature_where_modalities_have_their_own(tmp_path):
     assert "the features of text, audio and vision alone and of fusion" in caption
     # beside a run with fewer features only what both have is drawn
     fewer = make_run(tmp_path / "fused")
-    assert representation.drawn_features([runs[0], read(fewer)]) == ["fusion"]
+    assert representation.drawn_features([runs[0], open_folder(fewer)]) == ["fusion"]
     broken = make_run(tmp_path / "flat", **more | {"train_text": np.ones((2, 24, 3))})
-    assert representation.drawn_features([read(broken)]) == [
+    assert representation.drawn_features([open_folder(broken)]) == [
         "audio",
         "vision",
         "fusion",
@@ -204,7 +204,7 @@ def test_names_of_runs_in_folders_alike(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         make_run(tmp_path / name / "run")
-    runs = [read(tmp_path / name / "run") for name in ("a", "b")]
+    runs = [open_folder(tmp_path / name / "run") for name in ("a", "b")]
     assert representation.names(runs) == ["a/run", "b/run"]
     assert representation.names(runs[:1]) == ["run"]
 
@@ -234,7 +234,7 @@ def test_runs_that_cannot_be_compared(tmp_path, change, words):
         results["dataset"] = "mosei"
         (there / "results.json").write_text(json.dumps(results))
     with pytest.raises(UserError, match=re.escape(words)) as caught:
-        report.write(here, beside=there)
+        report.write_report(here, beside=there)
     assert "\n" not in str(caught.value)
     assert not (here / "report.html").exists() and not (here / "figures").exists()
 
@@ -243,8 +243,8 @@ def test_a_run_of_an_older_version_is_named(tmp_path):
     here, there = make_run(tmp_path / "here"), make_run(tmp_path / "there")
     (here / "features.npz").unlink()
     with pytest.raises(UserError, match=r"/here: no fused features"):
-        report.write(here, beside=there)
-    assert "t-SNE" not in report.write(here).read_text()
+        report.write_report(here, beside=there)
+    assert "t-SNE" not in report.write_report(here).read_text()
 
 
 @pytest.mark.parametrize(
@@ -252,14 +252,14 @@ def test_a_run_of_an_older_version_is_named(tmp_path):
     [
         ({"train_label": None}, "train lacks the array 'label'"),
         ({"test_fusion": np.ones((2, 3, 4))}, "test_fusion is (2, 3, 4), expected"),
-        ({"test_fusion": np.ones((3, 24, 4))}, "expected (2, 24, width)"),
+        ({"test_fusion": np.ones((3, 24, 4))}, "expected (2, 24, any)"),
         ({"train_audio": np.ones((2, 24))}, "train_audio is (2, 24)"),
     ],
 )
 def test_broken_features_are_named(tmp_path, changes, words):
     folder = make_run(tmp_path / "one", **changes)
     with pytest.raises(UserError, match=re.escape(words)) as caught:
-        report.write(folder)
+        report.write_report(folder)
     assert "features.npz" in str(caught.value)
 
 

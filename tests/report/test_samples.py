@@ -10,7 +10,7 @@ from msa_jax import report
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples
 from msa_jax.report import sample_paths, samples
-from msa_jax.report.reading import History, Run, Samples, ULabels
+from msa_jax.runs.finished import History, Run, Samples, ULabels
 from msa_jax.runs.writer import texts
 from msa_jax.text.encoders import Encoder
 
@@ -75,7 +75,9 @@ def make_run(rows=4, generated=True, true=False, losses=(), epoch=2):
     u = ULabels(np.array([1.0, 2.0]), value, label, unimodal)
     found = history(*losses) if losses else None
     run = {"train": split, "test": split}
-    return Run(None, results, None, found, None, u, run)  # type: ignore[arg-type]
+    made = Run(None, results)  # type: ignore[arg-type]
+    made.history, made.u_labels, made.samples = found, u, run
+    return made
 
 
 def test_what_is_said_of_a_training_sample():
@@ -129,7 +131,7 @@ def test_a_curve_is_broken_where_a_label_is_lost():
     value = np.zeros((4, 1, 4, 1))
     value[2, 0, 1], value[0, 0, 2] = np.nan, np.nan
     u = ULabels(np.arange(1.0, 5), value, np.ones(1), None)
-    (path,) = sample_paths.make(u, np.array([0]), [2])
+    (path,) = sample_paths.paths_of(u, np.array([0]), [2])
     pens = ["".join(re.findall("[ML]", curve.mean)) for curve in path.curves]
     assert pens == ["MLM", "MLL", "MLLL"] and "audio" not in path.words
     assert [len(curve.kept) for curve in path.curves] == [0, 1, 1]
@@ -188,7 +190,7 @@ def add_samples(folder, seeds=5, rows=4, change=None):
 def test_strangers_texts_are_text(tmp_path):
     fake_run(tmp_path)
     add_samples(tmp_path)
-    html = report.write(tmp_path).read_text()
+    html = report.write_report(tmp_path).read_text()
     assert "<script" not in html and html.count("</svg>") == html.count("<svg ")
     page = _Page(html)
     assert page.stack == [] and "nan" not in page.text.lower().split()
@@ -211,7 +213,7 @@ def test_without_u_labels_only_test_is_shown(tmp_path, rows):
     fake_run(tmp_path, seeds=(1,), u=False)
     none = {f"train_{k}": None for k in ("id", "text", "label", "prediction")}
     add_samples(tmp_path, 1, rows, none)
-    page = _Page(report.write(tmp_path).read_text())
+    page = _Page(report.write_report(tmp_path).read_text())
     assert "modalities disagree most" not in page.text and "u-label" not in page.text
     title = "predictions disagree most" if rows == 4 else "largest errors"
     assert title in page.text and "± their" not in page.text
@@ -222,17 +224,17 @@ def test_without_u_labels_only_test_is_shown(tmp_path, rows):
     "change, words",
     [
         ({"test_text": None}, "test lacks the array 'text'"),
-        ({"test_id": np.array(["a"])}, "arrays of test do not fit 40 samples"),
-        ({"train_prediction": np.ones((5, 2, 40))}, "arrays of train do not fit"),
-        ({"train_prediction": np.ones((4, 4, 40))}, "arrays of train do not fit"),
-        ({"train_unimodal_label": np.ones((40, 2))}, "unimodal_label (40, 2)"),
+        ({"test_id": np.array(["a"])}, "test_id is (1,), expected (40,)"),
+        ({"train_prediction": np.ones((5, 2, 40))}, "expected (5, 4, 40)"),
+        ({"train_prediction": np.ones((4, 4, 40))}, "expected (5, 4, 40)"),
+        ({"train_unimodal_label": np.ones((40, 2))}, "unimodal_label is (40, 2)"),
         (
             {
                 **{f"train_{k}": np.array(["a"]) for k in ("id", "text")},
                 "train_label": np.ones(1),
                 "train_prediction": np.ones((5, 4, 1)),
             },
-            "1 training samples, but u_labels.npz has 40",
+            "train_label is (1,), expected (40,)",
         ),
     ],
 )
@@ -240,7 +242,7 @@ def test_samples_that_do_not_fit_are_named(tmp_path, change, words):
     fake_run(tmp_path)
     add_samples(tmp_path, change=change)
     with pytest.raises(UserError, match=re.escape(words)) as caught:
-        report.write(tmp_path)
+        report.write_report(tmp_path)
     assert "samples.npz" in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -15,7 +15,7 @@ from msa_jax.studies.spec import ACC2, ACC7, MAE, Column, Part, parts
 
 TABLES = {
     f"{paper}/{name}": table
-    for paper, tables in catalogue.load(cli.own_configs()).items()
+    for paper, tables in catalogue.load_tables(cli.own_configs()).items()
     for name, table in tables.items()
 }
 WIDTH = {"two_class": 2, "seven_class": 7, "seven_class_sdk": 7, "emotion": 6}

@@ -1,5 +1,6 @@
 """A results table as LaTeX, CSV and markdown."""
 
+import copy
 import csv
 import io
 import json
@@ -12,7 +13,8 @@ from made_up_tables import EVIL, TEN, made_up
 from table_reading import cells_of, shown
 
 from msa_jax import report
-from msa_jax.report import latex, table_csv
+from msa_jax.evaluation import results_table
+from msa_jax.report import latex, table_rows
 
 SOME = ("Self-MM", "+ MRM", "SUGRM", "without MRM")
 
@@ -56,11 +58,11 @@ def ten(tmp_path_factory):
     ],
 )
 def test_formula_guard(value, guarded):
-    assert table_csv._guard(value) == guarded
+    assert table_rows._guard(value) == guarded
 
 
 def test_csv_round_trip(six):
-    lines = list(csv.DictReader(io.StringIO(table_csv.write(six))))
+    lines = list(csv.DictReader(io.StringIO(table_rows.as_csv(six))))
     seeds, cells, trivial = (
         [line for line in lines if line["line"] == kind]
         for kind in ("seed", "cell", "baseline")
@@ -193,3 +195,31 @@ def test_the_same_table_gives_the_same_files(six, written, tmp_path):
     for file in (p for p in written.rglob("*") if p.is_file()):
         again = tmp_path / file.relative_to(written)
         assert again.read_bytes() == file.read_bytes(), file.name
+
+
+def test_a_number_more_in_a_cell_is_in_csv_and_details(six, monkeypatch):
+    """`NUMBERS` and `INTERVALS` say what a cell holds; nothing else lists them."""
+    monkeypatch.setitem(table_rows.NUMBERS, "median", "median of seeds")
+    monkeypatch.setitem(table_rows.INTERVALS, "ci_range", "least to largest")
+    found = copy.deepcopy(six)
+    for *_, cell in cells_of(found):
+        cell |= {"median": 0.25, "ci_range": [0.125, 0.5]}
+    (first, *_) = csv.DictReader(io.StringIO(table_rows.as_csv(found)))
+    lines = csv.DictReader(io.StringIO(table_rows.as_csv(found)))
+    cells = [line for line in lines if line["line"] == "cell"]
+    assert {line["median"] for line in cells} == {"0.25"} and first["median"] == ""
+    assert {line["ci_range_high"] for line in cells} == {"0.5"}
+    details = dict(table_rows.groups(found, found["parts"][0])[0].rows[0].lines)
+    assert details["median of seeds"][0] == "0.2500"
+    assert details["least to largest"][0] == "[0.1250, 0.5000]"
+    known = {*results_table.NUMBERS, *results_table.INTERVALS} - {"median", "ci_range"}
+    made = results_table.make_cell(0, {"kind": "not_run", "text": "not run"})
+    assert (
+        known
+        <= made.keys()
+        == results_table.Cell.__annotations__.keys()
+        | {
+            "median",
+            "ci_range",
+        }
+    )

@@ -11,6 +11,8 @@ from table_reading import TablePage, cells_of, rows_of, shown
 from test_report import _Page, fake_run
 
 from msa_jax import report
+from msa_jax.evaluation import wording
+from msa_jax.evaluation.results_table import Measure
 from msa_jax.ground.errors import UserError
 from msa_jax.report import latex, table_page, table_rows, table_sentences
 
@@ -120,7 +122,7 @@ def test_every_number_is_on_the_page(six, written):
             assert shown(column, cell["iqm"], 1) in everything
         if (against := cell["against"]) is not None:
             assert against["text"] in everything
-            assert table_rows.form_p(against["p_seeds_holm"]) in everything
+            assert wording.p_value(against["p_seeds_holm"]) in everything
     for baseline in six["parts"][0]["baselines"]:
         texts = by_name[baseline["name"]][2:]
         for text, column in zip(texts, six["parts"][0]["columns"], strict=True):
@@ -349,8 +351,8 @@ def test_parameters_are_no_metric(six):
     "value, text", [(-0.00001, "0.000"), (-0.0316, "−0.032"), (None, "–")]
 )
 def test_form(value, text):
-    column = {"percent": False, "decimals": 3}
-    assert table_rows.form(column, value) == text
+    column = Measure(0, "mae", "MAE", False, True, 3)
+    assert wording.form(column, value) == text
 
 
 def test_figures_of_the_paper(tmp_path):

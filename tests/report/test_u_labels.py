@@ -1,12 +1,10 @@
 """Figures and sentences on generated unimodal labels."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from msa_jax.report import u_labels
-from msa_jax.report.reading import ULabels
+from msa_jax.runs.finished import ULabels
 
 
 def generated(share):
@@ -41,13 +39,13 @@ def test_true_correlations():
     assert multimodal[0] == pytest.approx(expected)
     constant = u.value.copy()
     constant[0, 0, 1] = 1.0
-    own, _ = u_labels.true_correlations(dataclasses.replace(u, value=constant))
+    own, _ = u_labels.true_correlations(u._replace(value=constant))
     assert np.isnan(own[0, 0, 0])
 
 
 def test_labels_that_are_all_nan_are_drawn_as_nothing():
     u = generated(0.5)
-    lost = dataclasses.replace(u, value=np.full_like(u.value, np.nan))
+    lost = u._replace(value=np.full_like(u.value, np.nan))
     u_labels.distributions(lost)
     u_labels.snapshots(lost)
     u_labels.shifts(lost, [1, 2, 3])
@@ -68,7 +66,7 @@ def test_histograms_at_a_few_epochs(epochs, shown):
     u = generated(0.5)
     value = np.repeat(u.value[:1], epochs, axis=0)
     value[-1, :, 2] = 0.25  # audio's labels at the end: all the same
-    u = dataclasses.replace(u, epoch=np.arange(1.0, epochs + 1), value=value)
+    u = u._replace(epoch=np.arange(1.0, epochs + 1), value=value)
     axes = u_labels.snapshots(u).axes
     assert [a.get_title() for a in axes[: len(shown)]] == [f"epoch {e}" for e in shown]
     assert len(axes) == 3 * len(shown)

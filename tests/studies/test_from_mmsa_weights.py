@@ -24,8 +24,8 @@ from msa_jax.methods import PAPERS
 from msa_jax.methods.torch_names import to_torch
 from msa_jax.predict import __main__ as predict
 from msa_jax.predict.model import open_live, predictor
-from msa_jax.report import comparison, reading
-from msa_jax.runs import finished
+from msa_jax.report import comparison
+from msa_jax.runs import finished, reopened
 from msa_jax.studies.from_mmsa import weights
 from msa_jax.studies.parity import replay, schema
 from msa_jax.text import encoders
@@ -92,7 +92,7 @@ def command(*arguments: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["from_mmsa", *arguments])
         patch.setattr(backend, "set_up_jax", lambda precision: None)
-        patch.setattr(report, "write", lambda folder: folder)
+        patch.setattr(report, "write_report", lambda folder: folder)
         from_mmsa.command()
 
 
@@ -133,16 +133,16 @@ def test_new_samples_are_answered_as_pytorch_did(run, folder, case, rows, expect
 
 
 def test_it_is_a_finished_run_that_says_where_it_is_from(run, folder):
-    opened = finished.open_run(run, str(folder / "data"))
-    assert opened.results["seeds"] == [1115] and opened.label.shape == (10,)
+    opened = reopened.reopen(run, str(folder / "data"))
+    assert opened.files.results["seeds"] == [1115] and opened.label.shape == (10,)
     digest = hashlib.sha256((folder / "tfn-mosi.pth").read_bytes()).hexdigest()
     origin = {"file": "tfn-mosi.pth", "sha256": digest}
-    assert opened.results["provenance"]["converted_from"] == origin
-    said = opened.results["notes"][-1]
+    assert opened.files.results["provenance"]["converted_from"] == origin
+    said = opened.files.results["notes"][-1]
     assert "Converted from tfn-mosi.pth" in said and digest in said
     assert "No epoch was run here" in said and "1115 is assumed" in said
-    assert "by MMSA, elsewhere" in opened.results["selection"]
-    assert "seconds_per_epoch" not in opened.results["time"]
+    assert "by MMSA, elsewhere" in opened.files.results["selection"]
+    assert "seconds_per_epoch" not in opened.files.results["time"]
     assert not (run / "losses.npz").exists()
     assert list(run.parent.iterdir()) == [run]  # no half of it lies beside it
 
@@ -152,7 +152,7 @@ def test_it_is_compared_with_other_runs(run, folder):
     shutil.copytree(run, other, dirs_exist_ok=True)
     found = comparison.build([run, other])
     assert [row["name"] for row in found["parts"][0]["rows"]] == ["mine", "other"]
-    assert reading.read(run).predictions.scores
+    assert finished.open_folder(run).predictions.scores
 
 
 def refused(folder: Path, given: list[str], content: bytes | None, *more: str) -> str:

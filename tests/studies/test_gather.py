@@ -12,8 +12,8 @@ from msa_jax.report import table_page
 from msa_jax.runs import shuffled_test, workdir
 from msa_jax.studies.reproduce import (
     columns,
-    finished_rows,
     gather,
+    row_runs,
     special_cells,
     wanted_runs,
 )
@@ -72,6 +72,10 @@ def pretend(folder, seeds, noise, label=LABEL, kind="mosi"):
         "acc7": {"change": summarise([-0.2 * s for s in seeds])},
     }
     results = {
+        "schema": 1,
+        "method": "self_mm",
+        "dataset": "mosi_real",
+        "metrics_kind": kind,
         "seeds": list(seeds),
         "test": {k: summarise([s[k] for s in scores]) for k in scores[0]},
         "baselines": {"mean predictor": {"mae": 1.5, "acc2_has0": 0.5, "acc7": 0.2}},
@@ -88,7 +92,7 @@ def pretend(folder, seeds, noise, label=LABEL, kind="mosi"):
             "precision": "float32",
         },
     }
-    workdir.write_json(folder / wanted_runs.RESULTS, results)
+    workdir.write_json(folder / workdir.RESULTS, results)
     lines = [
         {
             "epoch": e,
@@ -115,7 +119,7 @@ def plan(root, table=TABLE, card=CARD):
 
 def collect(root, table=TABLE, seeds=(1, 2, 3), card=CARD):
     chosen, cards, wanted = plan(root, table, card)
-    return gather.table(
+    return gather.gather(
         "nobody",
         table,
         chosen,
@@ -216,7 +220,7 @@ def test_baselines_and_shuffled_test_come_from_the_runs(found):
 
 def test_the_page_is_written(found, tmp_path):
     workdir.write_json(tmp_path / "table.json", found)
-    page = table_page.write(tmp_path, workdir.read_json(tmp_path / "table.json"))
+    page = table_page.write_table(tmp_path, workdir.read_json(tmp_path / "table.json"))
     text = page.read_text()
     assert "Not comparable" in text and "TFN" in text
     assert (tmp_path / "methods.txt").read_text().startswith("We trained “M”")
@@ -266,8 +270,8 @@ def test_a_failure_is_told(tmp_path):
 def reading(root, column, published="2.5"):
     """Make one cell of a reading from the runs of row M."""
     _, _, (m, _) = plan(root)
-    entry = finished_rows.read(m, (1, 2, 3))
-    return special_cells.cell(0, column, published, entry)
+    entry = row_runs.runs_of(m, (1, 2, 3))
+    return special_cells.special_cell(0, column, published, entry)
 
 
 @pytest.fixture(scope="module")
@@ -367,7 +371,7 @@ def test_on_data_with_the_metrics_of_sims_cells_are_those_of_the_runs(tmp_path):
     (part,) = found["parts"]
     assert [c["title"] for c in part["columns"]] == ["MAE", "Acc-2"]
     assert part["columns"] == before
-    results = workdir.read_json(m.folder / "seeds_1-3" / wanted_runs.RESULTS)["test"]
+    results = workdir.read_json(m.folder / "seeds_1-3" / workdir.RESULTS)["test"]
     for column, cell in zip(part["columns"], row(found, "M")["cells"], strict=True):
         assert cell["mean"] == results[column["key"]]["mean"]
     said = (
@@ -375,7 +379,7 @@ def test_on_data_with_the_metrics_of_sims_cells_are_those_of_the_runs(tmp_path):
         "left out"
     )
     assert said in found["comparable_why"] and not found["comparable"]
-    table_page.write(tmp_path / "page", found)
+    table_page.write_table(tmp_path / "page", found)
     text = {
         end: (tmp_path / "page" / f"table.{end}").read_text()
         for end in ("html", "csv", "md", "tex")

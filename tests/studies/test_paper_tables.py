@@ -11,7 +11,7 @@ import pytest
 from msa_jax.studies import catalogue, mmsa
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-PAPERS = catalogue.load(CONFIGS)
+PAPERS = catalogue.load_tables(CONFIGS)
 EVERY = [(paper, name) for paper, tables in PAPERS.items() for name in tables]
 
 # How many values each table prints, counted by hand: nothing is skipped in silence.
@@ -321,7 +321,7 @@ def of_mmsa(shared) -> dict[tuple[str, str], dict[str, str]]:
 
 def test_mmsas_values_are_those_of_its_table(shared):
     there, compared = of_mmsa(shared), 0
-    for dataset, methods in mmsa.read(CONFIGS / "tables" / "mmsa.csv").items():
+    for dataset, methods in mmsa.read_values(CONFIGS / "tables" / "mmsa.csv").items():
         for method, values in methods.items():
             for key, value in values.items():
                 percent = Decimal(value) * (100 if key in ("mae", "corr") else 1)

@@ -9,8 +9,9 @@ from msa_jax import reproduce as command
 from msa_jax.config import cli
 from msa_jax.config.fields import change
 from msa_jax.ground.errors import UserError
+from msa_jax.runs import workdir
 from msa_jax.studies import catalogue
-from msa_jax.studies.reproduce import captions, listing, run, wanted_runs
+from msa_jax.studies.reproduce import captions, run, wanted_runs
 from msa_jax.studies.reproduce.recipes import recipe
 from msa_jax.studies.spec import MAE, Ours, Table, parts
 
@@ -49,7 +50,9 @@ def finish(folder, seeds):
     """Pretend that a run has ended."""
     place = wanted_runs.workdir_of(folder, seeds)
     place.mkdir(parents=True)
-    (place / wanted_runs.RESULTS).write_text(json.dumps({"seeds": list(seeds)}))
+    results = {"schema": 1, "method": "self_mm", "dataset": "mosi_real", "test": {}}
+    results |= {"metrics_kind": "mosi", "seeds": list(seeds)}
+    workdir.write_json(place / workdir.RESULTS, results)
     return place
 
 
@@ -253,8 +256,8 @@ def test_a_run_that_cannot_be_trained_is_noted_and_the_others_go_on(tmp_path, ca
 
 def test_a_damaged_result_is_named(tmp_path):
     place = finish(tmp_path, (1,))
-    (place / wanted_runs.RESULTS).write_text("{")
-    with pytest.raises(UserError, match="delete .*seeds_1 to train it again"):
+    (place / workdir.RESULTS).write_text("{")
+    with pytest.raises(UserError, match="seeds_1.results.json: cannot be read"):
         wanted_runs.finished_seeds(tmp_path)
 
 
@@ -316,11 +319,11 @@ def test_the_list_counts_finished_runs(tmp_path, capsys):
     finish(wanted[1].folder, (1,))
     folder = tmp_path / run.page_name(asked)
     folder.mkdir()
-    (folder / listing.PLAN).write_text(json.dumps(run._plan(asked, wanted)))
-    listing.show(CONFIGS, tmp_path)
+    (folder / run.PLAN).write_text(json.dumps(run._plan(asked, wanted)))
+    run.list_tables(CONFIGS, tmp_path)
     shown = " ".join(capsys.readouterr().out.split())
     assert "on mosi_real, small budget: 1 of 2 runs finished, 2 seeds" in shown
-    every = [f"{p}/{t}" for p, ts in catalogue.load(CONFIGS).items() for t in ts]
+    every = [f"{p}/{t}" for p, ts in catalogue.load_tables(CONFIGS).items() for t in ts]
     assert len(every) == 22 and all(name in shown for name in every)
 
 
@@ -356,7 +359,7 @@ def test_a_wrong_field_or_value_is_one_line(field, value, said):
 def test_a_field_that_no_row_has_stops_before_anything_is_written(tmp_path):
     asked = run.Asked(
         name="self_mm/table4",
-        table=catalogue.find(CONFIGS, "self_mm/table4"),
+        table=catalogue.find_table(CONFIGS, "self_mm/table4"),
         dataset="synthetic_tiny",
         seeds=(1, 2),
         only=None,

@@ -102,7 +102,7 @@ def test_values_take_their_places():
 
 def test_groups_hold_trials_that_differ_in_traced_fields():
     trials = plan(SWEEP, trials=7, seed=1)
-    groups = search.group(reversed(trials), lambda field, value: field == RATE)
+    groups = search.group_trials(reversed(trials), lambda field, value: field == RATE)
     numbers = [[t.number for t in g.trials] for g in groups]
     assert sorted(sum(numbers, [])) == list(range(1, 8))
     assert all(n == sorted(n) for n in numbers)
@@ -116,7 +116,7 @@ def test_groups_hold_trials_that_differ_in_traced_fields():
 
 def test_a_value_that_cannot_be_traced_is_another_group():
     trials = [Trial(i, {"weights.uni": v}) for i, v in enumerate((0.0, 0.5, 1.0), 1)]
-    groups = search.group(trials, lambda field, value: value > 0)
+    groups = search.group_trials(trials, lambda field, value: value > 0)
     assert [g.traced for g in groups] == [(), ("weights.uni",)]
     assert [len(g.trials) for g in groups] == [1, 2]
 

@@ -21,7 +21,7 @@ from msa_jax.methods import PAPERS
 from msa_jax.report import tune_page
 from msa_jax.studies import search, trials
 from msa_jax.studies.search import LogUniform
-from msa_jax.studies.tune import ledger, searching, winner
+from msa_jax.studies.tune import ledger, results, searching
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training.splits import make_inputs
 from msa_jax.training.train_state import make_mesh
@@ -72,7 +72,7 @@ def outcomes(config, sweep=None, count=4, most_lanes=16):
     """Run a search's trials without writing anything; {number: outcome}."""
     this, look = asked(sweep, count, config), trials.looking(data(11))
     found = {}
-    for group in search.group(this.plan, methods.of(this.config).is_traced):
+    for group in search.group_trials(this.plan, methods.of(this.config).is_traced):
         one = trials.config_of(config, group)
         for done in trials.run_group(one, group, look(one), most_lanes):
             if isinstance(done, trials.Outcome):
@@ -297,7 +297,9 @@ def test_another_search_is_refused(done, other, said):
 
 def test_labels_that_are_read_otherwise_make_another_search(tmp_path):
     def opened(**change):
-        this = ledger.describe(settings(), (), "grid", None, data(11).card | change)
+        this = ledger.description_of(
+            settings(), (), "grid", None, data(11).card | change
+        )
         return ledger.open_search(tmp_path, this, ())
 
     assert opened() == opened() == []
@@ -310,7 +312,7 @@ def test_labels_that_are_read_otherwise_make_another_search(tmp_path):
 def test_a_damaged_or_foreign_ledger_is_refused(done, tmp_path):
     this = asked()
     card = data(11).card
-    described = ledger.describe(this.config, this.space, "random", 0, card)
+    described = ledger.description_of(this.config, this.space, "random", 0, card)
     ledger.open_search(tmp_path, described, this.plan)
     line = json.loads((done[0] / "trials.jsonl").read_text().splitlines()[0])
     line["values"][RATE] = 7.0
@@ -357,7 +359,7 @@ def test_the_winner_as_a_command_and_as_a_file(done):
 
 
 def test_quotes_what_a_shell_would_read():
-    said = winner.command(
+    said = results.command(
         "my configs/a.py:x+y",
         {
             "loss.tasks": ("fusion", "text"),

@@ -1,7 +1,8 @@
 """Plan a table, train what is missing of it, write its page."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +13,12 @@ from msa_jax.data import store
 from msa_jax.data.made_up import synthetic
 from msa_jax.ground.errors import UserError
 from msa_jax.runs import workdir
-from msa_jax.studies.reproduce import columns, gather, listing, measured, wanted_runs
+from msa_jax.studies import catalogue
+from msa_jax.studies.reproduce import columns, gather, special_cells, wanted_runs
 from msa_jax.studies.reproduce.wanted_runs import Wanted
 from msa_jax.studies.spec import Table
 
+PLAN = "plan.json"  # of a page: what it needs
 RUNS = "runs"  # folder, beside the pages, of all runs of tables
 
 
@@ -75,12 +78,12 @@ def reproduce(asked: Asked, *, train: bool = True) -> Path:
     if all(want.folder is None for want in wanted):  # a mistake, not a row's trouble
         raise UserError(wanted[0].why)
     folder = workdir.open_workdir(asked.out / page_name(asked))
-    workdir.write_json(folder / listing.PLAN, _plan(asked, wanted))
+    workdir.write_json(folder / PLAN, _plan(asked, wanted))
     if train:
         todo = jobs(wanted, asked.seeds, _rows_to_train(asked.table, rows))
         train_all(todo, _trainer(asked), _count(wanted, asked.seeds))
-        measured.measure(wanted, asked.seeds, asked.data_dir)
-    found = gather.table(
+        special_cells.measure_missing(wanted, asked.seeds, asked.data_dir)
+    found = gather.gather(
         asked.name.partition("/")[0],
         asked.table,
         parts,
@@ -93,16 +96,16 @@ def reproduce(asked: Asked, *, train: bool = True) -> Path:
     workdir.write_json(folder / "table.json", found)
     from msa_jax.report import table_page
 
-    return table_page.write(folder, workdir.read_json(folder / "table.json"))
+    return table_page.write_table(folder, workdir.read_json(folder / "table.json"))
 
 
 def page_name(asked: Asked) -> str:
     """Name a table's folder: sugrm_table4-mosi_real-small."""
     data = asked.dataset or "own_data"
-    words = [asked.name.replace("/", "_"), data, asked.budget]
+    pieces = [asked.name.replace("/", "_"), data, asked.budget]
     if asked.overrides:
-        words.append(wanted_runs.short_hash(dict(asked.overrides)))
-    return "-".join(words)
+        pieces.append(wanted_runs.short_hash(dict(asked.overrides)))
+    return "-".join(pieces)
 
 
 def jobs(
@@ -119,7 +122,7 @@ def jobs(
     for want in wanted:
         if want.folder is None or (rows is not None and want.row not in rows):
             continue
-        if want.readings == {"parameters"}:
+        if want.columns_read == {"parameters"}:
             continue  # counted without training
         missing = wanted_runs.missing_seeds(want, seeds)
         if missing:
@@ -250,3 +253,40 @@ def _plan(asked: Asked, wanted: Sequence[Wanted]) -> dict[str, Any]:
             for want in wanted
         ],
     }
+
+
+def list_tables(configs: Path, out: Path) -> None:
+    """Print all tables, with the pages begun under `out` and how far they are."""
+    begun = list(_begun(out))
+    for paper, tables in catalogue.load_tables(configs).items():
+        for name, table in tables.items():
+            rows = dict.fromkeys(row for part in table.parts for row in part.published)
+            full, ours = f"{paper}/{name}", f"{len(table.ours)} of {len(rows)}"
+            print(f"{full:15} {ours:>8} rows  {table.title}")
+            for plan in begun:
+                if plan["table"] == full:
+                    print(f"{'':29}{_state(out, plan)}")
+    print(
+        "Rows: those that are run here, of all; the others are shown as published.\n"
+        "Make one: python -m msa_jax.reproduce NAME --dataset demo"
+    )
+
+
+def _begun(out: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(out.glob(f"*/{PLAN}")):
+        with contextlib.suppress(UserError):  # its own command says so
+            yield workdir.read_json(path)
+
+
+def _state(out: Path, plan: dict[str, Any]) -> str:
+    """For example "mosi_real (small): 7 of 11, 6 seeds"."""
+    folders = {run["folder"] for run in plan["runs"] if run["folder"]}
+    seeds = set(plan["seeds"])
+    done = sum(
+        seeds <= wanted_runs.finished_seeds(out / folder).keys() for folder in folders
+    )
+    data = plan["dataset"] or "its own data"
+    return (
+        f"on {data}, {plan['budget']} budget: {done} of {len(folders)} runs finished, "
+        f"{len(seeds)} seeds"
+    )

@@ -3,79 +3,123 @@
 UCRN's Tables 4, 5 and 7 to 9.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax.evaluation import resampling
-from msa_jax.studies.reproduce.finished_rows import Entry
+from msa_jax.evaluation import statistics
+from msa_jax.evaluation.results_table import Cell, Verdict, make_cell
+from msa_jax.runs import workdir
+from msa_jax.studies.reproduce.row_runs import RowRuns, runs_of
+from msa_jax.studies.reproduce.wanted_runs import Wanted
 from msa_jax.studies.spec import Column
 
+REPEATS = 5  # draws of each random corruption
 PARAMETERS = "parameters.json"  # of a configuration: how many its network has
 ROBUSTNESS = Path("robustness") / "results.json"  # of a run: what corruptions cost
 
 
-def needs(columns: Sequence[Column]) -> set[str]:
-    """Say what a part's columns need beside training: "parameters", "drop"."""
-    return {c.reading for c in columns} & {"parameters", "drop"}
+def measure_missing(
+    wanted: Sequence[Wanted], seeds: Sequence[int], data_dir: str
+) -> None:
+    """Measure what such columns need beside training, into the runs' folders."""
+    for want in wanted:
+        if want.folder is None or want.recipe is None:
+            continue
+        if "parameters" in want.columns_read:
+            path = want.folder / PARAMETERS
+            if not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                count = parameters(want.recipe.settings, data_dir)
+                workdir.write_json(path, {"parameters": count})
+        if "drop" in want.columns_read:
+            for run in runs_of(want, seeds).each():
+                _corrupt(run.folder, data_dir)
 
 
-def cell(
+def parameters(settings: ConfigDict, data_dir: str) -> int:
+    """Count the parameters of a configuration's network, the text encoder's included.
+
+    Nothing is trained; shapes alone are computed.
+    """
+    import jax
+
+    from msa_jax import methods
+    from msa_jax.data import load_dataset
+    from msa_jax.ground.backend import set_up_jax
+    from msa_jax.methods import network
+    from msa_jax.training.splits import make_inputs
+
+    set_up_jax(settings.precision)
+    dataset = load_dataset(settings.data.name, data_dir)
+    inputs = make_inputs(dataset, FrozenConfigDict(settings))
+    label_range = tuple(dataset.card["label_range"])
+    method = methods.make(settings, inputs.encoder.module, label_range)
+    shapes = network.shapes(method, inputs.splits["train"])
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+
+
+def _corrupt(folder: Path, data_dir: str) -> None:
+    """Measure a run under missing modalities and noise, unless that is done."""
+    if (folder / ROBUSTNESS).is_file():
+        return
+    from msa_jax.studies.robustness.measure import measure_run
+
+    print(f"robustness of {folder}")
+    measure_run(folder, data_dir, REPEATS, retrain=False)
+
+
+def special_cell(
     index: int,
     column: Column,
     published: str | None,
-    entry: Entry | None,
+    row: RowRuns | None,
     *,
     reasons: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Cell:
     """Make one such cell (docs/tables.md).
 
     Args:
         index: place of the column.
         column: what is read.
         published: as printed.
-        entry: the row's runs; None for a row that is not ours.
+        row: the row's runs; None for a row that is not ours.
         reasons: why published values cannot be compared.
     """
     per_seed: dict[str, float | None] = {}
     value, interval = None, None
-    if entry is not None:
-        value, interval, per_seed = _read(column, entry)
-    return {
-        "column": index,
-        "published": published,
-        "mmsa": None,
-        "per_seed": per_seed,
-        "mean": value,
-        "sd": None,
-        "iqm": None,
-        "ci_seeds": interval,
-        "ci_student": None,
-        "ci_samples": None,
-        "verdict": _verdict(column, value, interval, published, entry, reasons),
-        "against": None,
-    }
+    if row is not None:
+        value, interval, per_seed = _read(column, row)
+    verdict = _verdict(column, value, interval, published, row, reasons)
+    return make_cell(
+        index,
+        verdict,
+        published,
+        per_seed=per_seed,
+        mean=value,
+        ci_seeds=interval,
+    )
 
 
 def _read(
-    column: Column, entry: Entry
+    column: Column, row: RowRuns
 ) -> tuple[float | None, list[float] | None, dict[str, float | None]]:
     if column.reading == "parameters":
-        path = entry.wanted.folder and entry.wanted.folder / PARAMETERS
+        path = row.wanted.folder and row.wanted.folder / PARAMETERS
         if path is None or not path.is_file():
             return None, None, {}
-        return float(json.loads(path.read_text())["parameters"]), None, {}
+        return float(workdir.read_json(path)["parameters"]), None, {}
     if column.reading == "drop":
-        values = _drops(column, entry)
+        values = _drops(column, row)
         known = _finite(values)
         if known is None:
             return None, None, values
-        interval = resampling.interval_over_seeds(known)
+        interval = statistics.interval_over_seeds(known)
         return float(known.mean()), list(interval) if interval else None, values
-    values = _metric(column, entry)
+    values = row.metric(column.key)
     known = _finite(values)
     if known is None or len(known) < 2:
         return None, None, values
@@ -88,27 +132,17 @@ def _read(
     return abs(float(known.mean()) - float(column.of)) / sd, None, values
 
 
-def _metric(column: Column, entry: Entry) -> dict[str, float | None]:
-    found = {}
-    for seed, folder in entry.runs.items():
-        results = entry.results[folder]
-        cell = results["test"].get(column.key)
-        lane = results["seeds"].index(seed)
-        found[str(seed)] = None if cell is None else cell["per_seed"][lane]
-    return found
-
-
-def _drops(column: Column, entry: Entry) -> dict[str, float | None]:
+def _drops(column: Column, row: RowRuns) -> dict[str, float | None]:
     """Read percent lost under a corruption, as `robustness` has measured it.
 
     `column.of` is "without:vision" (that modality zeroed) or "bernoulli:0.5".
     """
     found: dict[str, float | None] = {}
-    for seed, folder in entry.runs.items():
-        path = folder / ROBUSTNESS
+    for seed, run in row.runs.items():
+        path = run.folder / ROBUSTNESS
         if not path.is_file():
             continue
-        measured = json.loads(path.read_text())
+        measured = workdir.read_json(path)
         lane = measured["seeds"].index(seed)
         drop = _level(measured, column.of)
         if drop is not None and column.key in drop:
@@ -152,9 +186,9 @@ def _interval_of_sd(values: np.ndarray) -> list[float] | None:
     found = bootstrap(
         (values,),
         _sd,
-        n_resamples=resampling.RESAMPLES,
+        n_resamples=statistics.RESAMPLES,
         method="percentile",
-        rng=np.random.default_rng(resampling.GENERATOR),
+        rng=np.random.default_rng(statistics.GENERATOR),
     )
     low, high = found.confidence_interval
     return [float(low), float(high)]
@@ -165,10 +199,10 @@ def _verdict(
     value: float | None,
     interval: list[float] | None,
     published: str | None,
-    entry: Entry | None,
+    row: RowRuns | None,
     reasons: Sequence[str],
-) -> dict[str, str]:
-    if entry is None or (value is None and not entry.runs):
+) -> Verdict:
+    if row is None or (value is None and not row.runs):
         return {"kind": "not_run", "text": "not run"}
     if published is None:
         return {"kind": "no_published", "text": "no published value"}

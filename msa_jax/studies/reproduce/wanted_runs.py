@@ -16,10 +16,11 @@ from ml_collections import ConfigDict
 
 from msa_jax.data import store
 from msa_jax.ground.errors import UserError
+from msa_jax.runs import workdir
+from msa_jax.runs.finished import Run, open_folder
 from msa_jax.studies.reproduce.recipes import Recipe, recipe
 from msa_jax.studies.spec import Ours, Part, Table
 
-RESULTS = "results.json"
 FAILED = "failed.json"  # of a configuration that could not be trained: why
 # Of a configuration, what numbers do not depend on.
 _ELSEWHERE = ("seeds", "mesh")
@@ -38,7 +39,7 @@ class Wanted(NamedTuple):
     row: its name; of a control, the main row's with the control behind it.
     part: index of the part.
     task: `config.task`; columns of a part may need several.
-    readings: what its columns read (`spec.Column.reading`).
+    columns_read: what its columns read (`spec.Column.reading`).
     recipe: None if it cannot be run.
     control: "" or a value of `CONTROLS`.
     folder: where its runs lie; None like `recipe`.
@@ -48,7 +49,7 @@ class Wanted(NamedTuple):
     row: str
     part: int
     task: str
-    readings: frozenset[str]
+    columns_read: frozenset[str]
     recipe: Recipe | None
     control: str
     folder: Path | None
@@ -117,8 +118,8 @@ def plan(
         for column in part.columns:
             tasks.setdefault(column.task, set()).add(column.reading)
         for row, ours, control in rows:
-            for task, readings in tasks.items():
-                place = (row, index, task, frozenset(readings))
+            for task, columns_read in tasks.items():
+                place = (row, index, task, frozenset(columns_read))
                 found.append(_want(place, ours, control, make, card, root))
     return found
 
@@ -159,28 +160,18 @@ def short_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def finished_seeds(folder: Path) -> dict[int, Path]:
-    """Return each finished seed of a configuration and the work directory it is in."""
-    found: dict[int, Path] = {}
-    for results in sorted(folder.glob(f"seeds_*/{RESULTS}")):
-        for seed in seeds_of(results.parent):
-            found.setdefault(seed, results.parent)
-    return found
-
-
-def seeds_of(workdir: Path) -> list[int]:
-    """Read the seeds of a finished run, in its order.
+def finished_seeds(folder: Path) -> dict[int, Run]:
+    """Return each finished seed of a configuration and the run it is in.
 
     Raises:
-        UserError: its results cannot be read.
+        UserError: results of one cannot be read.
     """
-    path = workdir / RESULTS
-    try:
-        return [int(seed) for seed in json.loads(path.read_text())["seeds"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); delete {workdir} to train it again"
-        ) from error
+    found: dict[int, Run] = {}
+    for results in sorted(folder.glob(f"seeds_*/{workdir.RESULTS}")):
+        run = open_folder(results.parent)
+        for seed in run.results["seeds"]:
+            found.setdefault(seed, run)
+    return found
 
 
 def missing_seeds(wanted: Wanted, seeds: Sequence[int]) -> tuple[int, ...]:

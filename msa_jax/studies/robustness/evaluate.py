@@ -8,9 +8,9 @@ import numpy as np
 
 from msa_jax.config import reads
 from msa_jax.evaluation import metrics
-from msa_jax.runs.finished import FinishedRun
+from msa_jax.runs.reopened import ReopenedRun
 from msa_jax.studies.robustness import passes
-from msa_jax.studies.robustness.passes import Passes, Row
+from msa_jax.studies.robustness.passes import Pass, Passes
 from msa_jax.training import step
 from msa_jax.training.epoch_program import layout_of_seeds
 from msa_jax.training.train_state import split_sharding, state_sharding
@@ -26,22 +26,22 @@ class Evaluated(NamedTuple):
     replacement: the token that stood for missing ones, "" where text is features.
     """
 
-    rows: list[Row]
+    rows: list[Pass]
     prediction: np.ndarray
     replacement: str
 
 
 def evaluate(
-    run: FinishedRun, repeats: int, on_call: Callable[[int, int], None]
+    run: ReopenedRun, repeats: int, on_call: Callable[[int, int], None]
 ) -> Evaluated:
     """Predict test under every corruption.
 
     Args:
-        run: from `finished.open_run`.
+        run: from `reopened.reopen`.
         repeats: draws of every random corruption.
         on_call: told how many passes are done, and of how many.
     """
-    read = reads(run.config)
+    read = reads(run.files.settings)
     rows = passes.make_rows(read, repeats, passes.noisy_modalities(run.test))
     table = passes.tabulate(rows, read)
     token, number = replacement(run)
@@ -59,14 +59,14 @@ def evaluate(
     return Evaluated(rows, prediction, token)
 
 
-def make_program(run: FinishedRun, replacement: int) -> Callable[..., jax.Array]:
+def make_program(run: ReopenedRun, replacement: int) -> Callable[..., jax.Array]:
     """Compile-ready program: (variables, split, rows) -> predictions [p, s, n].
 
     What is done to the split is data; the prediction is the one that a run's own test
     result comes from.
     """
-    over_seeds = layout_of_seeds(run.config.mesh.over_seeds, run.mesh)
-    size = run.config.optim.batch_size
+    over_seeds = layout_of_seeds(run.files.settings.mesh.over_seeds, run.mesh)
+    size = run.files.settings.optim.batch_size
     predict = step.make_predict(run.method, size, run.mesh, over_seeds=over_seeds)
 
     @jax.jit
@@ -79,7 +79,7 @@ def make_program(run: FinishedRun, replacement: int) -> Callable[..., jax.Array]
     return program
 
 
-def replacement(run: FinishedRun) -> tuple[str, int]:
+def replacement(run: ReopenedRun) -> tuple[str, int]:
     """Return the token that stands for a missing one: [UNK], else [PAD].
 
     Returns: its name and id; "" and 0 where text is features, which become zeros.
@@ -94,22 +94,22 @@ def replacement(run: FinishedRun) -> tuple[str, int]:
     return ("[PAD]", 0) if number is None else (str(tokenizer.unk_token), int(number))
 
 
-def score(run: FinishedRun, evaluated: Evaluated) -> list[list[dict[str, float]]]:
+def score(run: ReopenedRun, evaluated: Evaluated) -> list[list[dict[str, float]]]:
     """Return the metrics of every pass and seed, as the run itself was scored."""
-    kind = run.results["metrics_kind"]
+    kind = run.files.results["metrics_kind"]
     return [
         [metrics.score(kind, of_seed, run.label) for of_seed in of_pass]
         for of_pass in evaluated.prediction
     ]
 
 
-def largest_difference(run: FinishedRun, evaluated: Evaluated) -> tuple[int, float]:
+def largest_difference(run: ReopenedRun, evaluated: Evaluated) -> tuple[int, float]:
     """Compare every pass without corruption with the run's own answers on test.
 
     Returns: how many passes there are, and the largest difference: 0 says that all
         are the same to the bit.
     """
-    read = set(reads(run.config))
+    read = set(reads(run.files.settings))
     clean = [
         evaluated.prediction[i]
         for i, row in enumerate(evaluated.rows)

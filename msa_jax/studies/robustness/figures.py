@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 
 from msa_jax.evaluation.metric_names import Metric
+from msa_jax.evaluation.statistics import Summary
+from msa_jax.evaluation.wording import number, numbers, over
 from msa_jax.report.drawing import (
     INK,
     MUTED,
@@ -13,13 +15,12 @@ from msa_jax.report.drawing import (
     panels,
     seed_line,
 )
-from msa_jax.report.reading import number, numbers
-from msa_jax.report.tables import over
+from msa_jax.studies.robustness.tables import Combination, KindResults, readings_of
 
 _GAP = 0.17  # between two readings of one combination
 
 
-def curves(kind: dict[str, Any], metrics: list[Metric], seeds: list[int]) -> Any:
+def curves(kind: KindResults, metrics: list[Metric], seeds: list[int]) -> Any:
     """Draw each metric over a kind's severities: seeds, mean, interval over seeds."""
     levels = kind["levels"][1:] if kind["decibels"] else kind["levels"]
     x = np.array([0.0 if cell["level"] is None else cell["level"] for cell in levels])
@@ -45,7 +46,7 @@ def curves(kind: dict[str, Any], metrics: list[Metric], seeds: list[int]) -> Any
 
 
 def combinations(
-    rows: list[dict[str, Any]], metrics: list[Metric], seeds: list[int]
+    rows: list[Combination], metrics: list[Metric], seeds: list[int]
 ) -> Any:
     """Draw each metric for each combination: seeds, mean, interval; both readings."""
     figure, axes = panels(
@@ -56,12 +57,12 @@ def combinations(
     names = [" + ".join(row["kept"]) for row in rows]
     for place, metric in zip(axes, metrics, strict=True):
         for height, row in enumerate(rows):
-            both = row.get("retrained") is not None
-            offset = _GAP if both else 0
+            second = row.get("retrained")
+            offset = _GAP if second else 0
             cell = row["zeroed"]["test"][metric.key]
             _dots(place, height - offset, cell, metric, filled=True)
-            if both:
-                cell = row["retrained"]["test"][metric.key]
+            if second:
+                cell = second["test"][metric.key]
                 _dots(place, height + offset, cell, metric, filled=False)
         scale = 100 if metric.percent else 1
         whole = scale * number(rows[0]["zeroed"]["test"][metric.key]["mean"])
@@ -69,9 +70,8 @@ def combinations(
             place.axvline(whole, color=MUTED, linewidth=1, linestyle="--", zorder=1)
         place.set_yticks(range(len(rows)), names)
         place.set_ylim(len(rows) - 0.5, -0.5)
-        readings = [row["zeroed"] for row in rows]
-        readings += [row["retrained"] for row in rows if row.get("retrained")]
-        cells = [cell["test"][metric.key]["per_seed"] for cell in readings]
+        shown = [reading for row in rows for reading in readings_of(row)]
+        cells = [reading["test"][metric.key]["per_seed"] for reading in shown]
         place.set_xlim(*_limits(scale * numbers(cells)))
         place.set(title=metric.title, xlabel=_unit(metric))
     return figure
@@ -88,7 +88,7 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _mean_and_interval(
-    place: Any, x: np.ndarray, cells: list[dict[str, Any]], scale: float, seeds: int
+    place: Any, x: np.ndarray, cells: list[Summary], scale: float, seeds: int
 ) -> None:
     mean = scale * np.array([number(cell["mean"]) for cell in cells])
     nothing = [None, None]
@@ -100,7 +100,7 @@ def _mean_and_interval(
 
 
 def _dots(
-    place: Any, height: float, cell: dict[str, Any], metric: Metric, *, filled: bool
+    place: Any, height: float, cell: Summary, metric: Metric, *, filled: bool
 ) -> None:
     """One reading: a small dot per seed, its mean with the interval."""
     scale = 100 if metric.percent else 1

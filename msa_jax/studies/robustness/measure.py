@@ -8,14 +8,17 @@ from typing import Any
 from rich.progress import Progress
 
 from msa_jax.config import reads
-from msa_jax.report.tables import cautions, metrics_of
-from msa_jax.runs import finished, workdir
+from msa_jax.report.run_tables import cautions, metrics_of
+from msa_jax.runs import workdir
+from msa_jax.runs.reopened import reopen
 from msa_jax.studies.robustness import evaluate, page, passes, reduced, tables
 
 
-def measure(folder: Path, data_dir: str | None, repeats: int, retrain: bool) -> Path:
+def measure_run(
+    folder: Path, data_dir: str | None, repeats: int, retrain: bool
+) -> Path:
     """Evaluate a run, retrain if asked, write everything; return the page's path."""
-    run = finished.open_run(folder, data_dir)
+    run = reopen(folder, data_dir)
     started, clock = _now(), time.perf_counter()
     out = workdir.open_workdir(folder / "robustness")
     evaluated = _with_progress(run, repeats)
@@ -28,20 +31,20 @@ def measure(folder: Path, data_dir: str | None, repeats: int, retrain: bool) -> 
     return path
 
 
-def _write(run: Any, out: Path, found: dict[str, Any]) -> Path:
+def _write(run: Any, out: Path, found: tables.Robustness) -> Path:
     """Write results and page, with the reduced networks that are there by now."""
     _add_retrained(run, out, found)
     workdir.write_json(out / workdir.RESULTS, found)
     written = workdir.read_json(out / workdir.RESULTS)
-    return page.write(out, written, cautions(run.results))
+    return page.write_robustness(out, written, cautions(run.files.results))
 
 
 def _with_progress(run: Any, repeats: int) -> Any:
-    read, seeds = reads(run.config), len(run.results["seeds"])
+    read, seeds = reads(run.files.settings), len(run.files.results["seeds"])
     rows = passes.make_rows(read, repeats, passes.noisy_modalities(run.test))
     kinds = {row.kind for row in rows} - {passes.COMBINATIONS}
     print(
-        f"{run.config.method} on {run.dataset.name}: {len(rows)} passes over "
+        f"{run.files.settings.method} on {run.dataset.name}: {len(rows)} passes over "
         f"{len(run.label)} test samples with {seeds} seed(s), in one compiled program: "
         f"{len(passes.kept_combinations(read))} combinations of modalities and "
         f"{len(kinds)} kinds of corruption, {repeats} draw(s) each"
@@ -55,7 +58,9 @@ def _with_progress(run: Any, repeats: int) -> Any:
         return evaluate.evaluate(run, repeats, on_call)
 
 
-def _retrain(run: Any, out: Path, found: dict[str, Any], data_dir: str | None) -> None:
+def _retrain(
+    run: Any, out: Path, found: tables.Robustness, data_dir: str | None
+) -> None:
     """Train what is missing of the reduced networks."""
     _, number = evaluate.replacement(run)
     kept = [tuple(row["kept"]) for row in found["combinations"][1:]]
@@ -66,10 +71,10 @@ def _retrain(run: Any, out: Path, found: dict[str, Any], data_dir: str | None) -
         reduced.train(run, names, folder, number, data_dir)
 
 
-def _add_retrained(run: Any, out: Path, found: dict[str, Any]) -> None:
+def _add_retrained(run: Any, out: Path, found: tables.Robustness) -> None:
     """Put the results of reduced networks beside those zeroed at test."""
     full = found["full"]
-    metrics = metrics_of(found | {"test": full})
+    metrics = metrics_of(found["metrics_kind"], full)
     for row in found["combinations"][1:]:
         folder = reduced.folder_of(out, tuple(row["kept"]))
         if reduced.is_finished(folder):

@@ -4,19 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from msa_jax.evaluation import wording
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, units
-from msa_jax.report import rendering, tables
-from msa_jax.report.drawing import STYLE, to_png, to_svg
-from msa_jax.report.page import Drawn
-from msa_jax.report.reading import number
-from msa_jax.report.tables import form, form_interval
+from msa_jax.evaluation.wording import NOTHING, count, decimal, form, form_interval
+from msa_jax.report import rendering, run_tables
+from msa_jax.report.rendering import Drawn
 from msa_jax.studies.robustness import figures
+from msa_jax.studies.robustness.tables import KindResults, Reading, Robustness
 
 _SHOWN = 4  # metrics on the page; results.json has all
 _TILES = 4
 
 
-def write(folder: Path, found: dict[str, Any], cautions: list[str]) -> Path:
+def write_robustness(folder: Path, found: Robustness, cautions: list[str]) -> Path:
     """Write page, markdown and figures beside results.json.
 
     Args:
@@ -26,29 +26,21 @@ def write(folder: Path, found: dict[str, Any], cautions: list[str]) -> Path:
 
     Returns: the path of robustness.html, one page that needs no other file.
     """
-    import matplotlib
-
     metrics = shown(found)
-    with matplotlib.rc_context(STYLE):
-        drawn = list(draw(found, metrics))
-        files = {f"figures/{d.name}.png": to_png(d.figure) for d in drawn}
-        svg = {d.name: to_svg(d.figure, d.name, d.alt) for d in drawn}
-    content = describe(found, metrics, cautions) | {"figures": drawn}
-    for name in ("robustness.md", "robustness.html"):
-        own = svg if name.endswith("html") else None
-        files[name] = rendering.render(f"{name}.j2", content, own).encode()
-    rendering.write(folder, files)
-    return folder / "robustness.html"
+    with rendering.style():
+        drawn = rendering.printed(draw(found, metrics))
+    content = content_of(found, metrics, cautions) | {"figures": drawn.drawn}
+    return rendering.write_page(folder, "robustness", content, drawn.svg, drawn.png)
 
 
-def shown(found: dict[str, Any]) -> list[Metric]:
+def shown(found: Robustness) -> list[Metric]:
     """Choose the metrics of the page: those of the report's headline."""
-    metrics = tables.metrics_of(found | {"test": found["full"]})
+    metrics = run_tables.metrics_of(found["metrics_kind"], found["full"])
     keys = HEADLINE.get(found["metrics_kind"], ())
     return [m for m in metrics if m.key in keys] or metrics[:_SHOWN]
 
 
-def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
+def draw(found: Robustness, metrics: list[Metric]) -> Iterator[Drawn]:
     """Draw every figure, in reading order."""
     seeds = found["seeds"]
     several = len(seeds) > 1
@@ -75,15 +67,15 @@ def draw(found: dict[str, Any], metrics: list[Metric]) -> Iterator[Drawn]:
             kind["name"],
             kind["title"],
             f"{kind['meaning']} Applied to: {touched}. Each seed's value is the mean "
-            f"of {tables.count(found['repeats'], 'draw')}. "
+            f"of {count(found['repeats'], 'draw')}. "
             "The dashed line is whole input." + band,
             f"Line charts of test metrics over the {kind['axis']}, a line per seed",
             figures.curves(kind, metrics, seeds),
         )
 
 
-def describe(
-    found: dict[str, Any], metrics: list[Metric], cautions: list[str]
+def content_of(
+    found: Robustness, metrics: list[Metric], cautions: list[str]
 ) -> dict[str, Any]:
     """Collect everything of the page that is not a figure."""
     check, n = found["zero_corruption"], len(found["seeds"])
@@ -109,7 +101,7 @@ def describe(
         "areas": area_rows(found, metrics),
         "levels": {k["name"]: level_rows(k, metrics) for k in found["kinds"]},
         "units": units(found["metrics_kind"]),
-        "interval": tables.INTERVAL if n > 1 else "",
+        "interval": run_tables.INTERVAL if n > 1 else "",
         "retrained": _retrained(found),
         "facts": _facts(found),
     }
@@ -124,9 +116,7 @@ def columns(metrics: list[Metric]) -> list[str]:
     return names
 
 
-def combination_rows(
-    found: dict[str, Any], metrics: list[Metric]
-) -> list[dict[str, Any]]:
+def combination_rows(found: Robustness, metrics: list[Metric]) -> list[dict[str, Any]]:
     """Return rows of the table of missing modalities, every reading there is."""
     rows = []
     for i, entry in enumerate(found["combinations"]):
@@ -142,7 +132,7 @@ def combination_rows(
     return rows
 
 
-def area_rows(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, Any]]:
+def area_rows(found: Robustness, metrics: list[Metric]) -> list[dict[str, Any]]:
     """Return rows of the table of areas, one per kind."""
     rows = []
     for kind in found["kinds"]:
@@ -154,7 +144,7 @@ def area_rows(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, An
     return rows
 
 
-def level_rows(kind: dict[str, Any], metrics: list[Metric]) -> list[dict[str, Any]]:
+def level_rows(kind: KindResults, metrics: list[Metric]) -> list[dict[str, Any]]:
     """Return rows of one kind's table, one per level."""
     rows = []
     for cell in kind["levels"]:
@@ -165,7 +155,7 @@ def level_rows(kind: dict[str, Any], metrics: list[Metric]) -> list[dict[str, An
     return rows
 
 
-def tiles(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, str]]:
+def tiles(found: Robustness, metrics: list[Metric]) -> list[dict[str, str]]:
     """Return the few drops that stand on top, of the first accuracy shown."""
     metric = next((m for m in metrics if m.percent), metrics[0])
     full = found["combinations"][0]["kept"]
@@ -183,7 +173,7 @@ def tiles(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, str]]:
     return [
         {
             "title": name,
-            "value": _percent(cell["drop"][metric.key]["mean"]),
+            "value": decimal(cell["drop"][metric.key]["mean"], 2),
             "note": f"drop of {metric.title}"
             + _interval_note(cell["drop"][metric.key]["ci95"]),
         }
@@ -192,13 +182,13 @@ def tiles(found: dict[str, Any], metrics: list[Metric]) -> list[dict[str, str]]:
 
 
 def _rows(
-    name: str, cell: dict[str, Any], metrics: list[Metric], intervals: bool = True
+    name: str, cell: Reading, metrics: list[Metric], intervals: bool = True
 ) -> list[dict[str, Any]]:
     """One row of means; a second one of intervals, where there are any."""
     means, spread = [], []
     for metric in metrics:
         value, drop = cell["test"][metric.key], cell["drop"][metric.key]
-        means += [form(metric, value["mean"]), _percent(drop["mean"])]
+        means += [form(metric, value["mean"]), decimal(drop["mean"], 2)]
         spread += [form_interval(metric, value["ci95"]), _percents(drop["ci95"])]
     rows = [{"name": name, "kind": "reading", "cells": means}]
     if intervals and set(spread) != {"–"}:
@@ -206,24 +196,22 @@ def _rows(
     return rows
 
 
-def _percent(value: Any) -> str:
-    value = number(value)
-    return "–" if value != value else f"{value:.2f}".replace("-", "−")
-
-
 def _percents(ci95: Any) -> str:
-    return "–" if ci95 is None else f"[{_percent(ci95[0])}, {_percent(ci95[1])}]"
+    if ci95 is None:
+        return NOTHING
+    low, high = (decimal(end, 2) for end in ci95)
+    return f"[{low}, {high}]"
 
 
 def _interval_note(ci95: Any) -> str:
     return "" if ci95 is None else f", 95 % {_percents(ci95)}"
 
 
-def _retrained(found: dict[str, Any]) -> bool:
+def _retrained(found: Robustness) -> bool:
     return any(row.get("retrained") for row in found["combinations"])
 
 
-def _check_sentence(found: dict[str, Any]) -> str:
+def _check_sentence(found: Robustness) -> str:
     check = found["zero_corruption"]
     passes = f"{check['passes']} passes"
     if check["equals_own_test_result"]:
@@ -237,7 +225,7 @@ def _check_sentence(found: dict[str, Any]) -> str:
     )
 
 
-def _facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def _facts(found: Robustness) -> list[tuple[str, list[str]]]:
     token = found["replacement"]
     gone = (
         f"token ids become {token}; [CLS], [SEP], mask and length stay" if token else ""
@@ -250,7 +238,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ("missing text", gone or "features become 0"),
         ("left out: nothing that the run reads", "; ".join(found["left_out"])),
         ("draws", "fixed by kind, draw, sample and modality; nested over severities"),
-        *found["provenance"].items(),
-        *found["time"].items(),
+        *(found["provenance"] or {}).items(),
+        *found.get("time", {}).items(),
     ]
-    return [(str(k).replace("_", " "), tables.lines_of(v)) for k, v in rows if v]
+    return wording.facts((name, value) for name, value in rows if value)

@@ -107,7 +107,7 @@ class Passes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class Pass:
     """What a row of the table is: a combination, or a kind's level and draw.
 
     kept: the modalities that are there.
@@ -142,7 +142,7 @@ def touched(
 
 def make_rows(
     read: tuple[str, ...], repeats: int, noisy: tuple[str, ...] = MODALITIES
-) -> list[Row]:
+) -> list[Pass]:
     """List every pass: combinations, then each kind without and with corruption.
 
     Kinds that would touch nothing are left out.
@@ -152,13 +152,13 @@ def make_rows(
         repeats: draws of each level.
         noisy: see `touched`.
     """
-    rows = [Row(COMBINATIONS, kept) for kept in kept_combinations(read)]
+    rows = [Pass(COMBINATIONS, kept) for kept in kept_combinations(read)]
     for kind in KINDS:
         if not touched(kind, read, noisy):
             continue
-        rows.append(Row(kind.name, MODALITIES))
+        rows.append(Pass(kind.name, MODALITIES))
         rows += [
-            Row(kind.name, MODALITIES, level, repeat)
+            Pass(kind.name, MODALITIES, level, repeat)
             for level in kind.levels
             for repeat in range(repeats)
         ]
@@ -175,7 +175,7 @@ def kept_combinations(read: tuple[str, ...]) -> list[tuple[str, ...]]:
     ]
 
 
-def tabulate(rows: list[Row], read: tuple[str, ...]) -> Passes:
+def tabulate(rows: list[Pass], read: tuple[str, ...]) -> Passes:
     """Turn rows into arrays. A modality that the run does not read is never gone."""
     names = [kind.name for kind in KINDS]
     numbers, severities = [], []

@@ -11,7 +11,7 @@ from msa_jax import report
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import MODALITIES
 from msa_jax.runs import workdir
-from msa_jax.runs.finished import FinishedRun
+from msa_jax.runs.reopened import ReopenedRun
 from msa_jax.runs.run import complete_run
 from msa_jax.studies import controls
 
@@ -27,7 +27,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def train(
-    run: FinishedRun,
+    run: ReopenedRun,
     kept: tuple[str, ...],
     folder: Path,
     replacement: int,
@@ -48,11 +48,11 @@ def train(
     Returns: its results.
     """
     absent = tuple(m for m in MODALITIES if m not in kept)
-    settings = controls.reduced_config(run.config, kept)
+    settings = controls.reduced_config(run.files.settings, kept)
     change = partial(controls.zeroed, absent=absent, replacement=replacement)
     if settings is not None:
         change = partial(controls.noted, absent=absent)
-    settings = settings or run.config
+    settings = settings or run.files.settings
     if data_dir is not None:
         moved = ConfigDict(settings)
         moved.data.dir = data_dir
@@ -60,12 +60,12 @@ def train(
     if is_finished(folder):
         return _finished(run, folder, settings)
     results = complete_run(settings, workdir.open_workdir(folder), change)
-    report.write(folder)
+    report.write_report(folder)
     return results
 
 
 def _finished(
-    run: FinishedRun, folder: Path, settings: FrozenConfigDict
+    run: ReopenedRun, folder: Path, settings: FrozenConfigDict
 ) -> dict[str, Any]:
     """Return the results of a reduced run that is there, if it is the one wanted."""
     there = workdir.read_json(folder / workdir.CONFIG)
@@ -83,7 +83,7 @@ def _finished(
     return results_of(run, folder)
 
 
-def results_of(run: FinishedRun, folder: Path) -> dict[str, Any]:
+def results_of(run: ReopenedRun, folder: Path) -> dict[str, Any]:
     """Return the results of a reduced run that is there.
 
     Raises:

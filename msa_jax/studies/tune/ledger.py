@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.data import store
-from msa_jax.evaluation.statistics import json_safe
 from msa_jax.ground.errors import UserError
+from msa_jax.ground.files import json_safe
+from msa_jax.report import tune_page
 from msa_jax.runs import workdir
 from msa_jax.studies.search import Axis, LogUniform, Trial, Uniform
 from msa_jax.studies.trials import Outcome
@@ -21,7 +22,7 @@ SEARCH, TRIALS = "search.json", "trials.jsonl"
 
 def open_search(
     folder: Path, search: Mapping[str, Any], plan: Sequence[Trial]
-) -> list[dict[str, Any]]:
+) -> list[tune_page.Trial]:
     """Begin a search in a folder, or go on with the same one.
 
     Args:
@@ -39,10 +40,8 @@ def open_search(
     if path.exists():
         found = workdir.differences(workdir.read_json(path), search)
         if found:
-            said = [f"{field}: {was} there, {now} now" for field, was, now in found]
-            more = " ..." if said[3:] else ""
             raise UserError(
-                f"workdir {folder} holds another search ({'; '.join(said[:3])}{more}); "
+                f"workdir {folder} holds another search ({workdir.in_words(found)}); "
                 "give another --workdir, or delete that one"
             )
     else:
@@ -58,7 +57,7 @@ def open_search(
     return [lines[number] for number in sorted(lines)]
 
 
-def describe(
+def description_of(
     config: Any,
     space: Sequence[Axis],
     search: str,
@@ -93,7 +92,7 @@ def describe(
     }
 
 
-def add(folder: Path, outcome: Outcome, seeds: Sequence[int]) -> dict[str, Any]:
+def add(folder: Path, outcome: Outcome, seeds: Sequence[int]) -> tune_page.Trial:
     """Write a finished trial's line; return it."""
 
     def per_seed(values: Sequence[Any]) -> dict[str, Any]:
@@ -115,7 +114,7 @@ def add(folder: Path, outcome: Outcome, seeds: Sequence[int]) -> dict[str, Any]:
     return line
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> list[tune_page.Trial]:
     """Read whole lines; one that a kill cut off is removed, its trial runs again."""
     if not path.exists():
         return []

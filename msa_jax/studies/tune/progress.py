@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -14,7 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from msa_jax.report.tune_page import form, loss, span
+from msa_jax.evaluation.wording import span
+from msa_jax.report.tune_page import Trial, field_value, loss
 from msa_jax.studies.search import Group
 from msa_jax.training.loop import Epoch
 
@@ -22,9 +22,7 @@ from msa_jax.training.loop import Epoch
 class SearchProgress:
     """A bar over all trials, and a line for each one that is finished."""
 
-    def __init__(
-        self, finished: Sequence[dict[str, Any]], planned: int, max_epochs: int
-    ):
+    def __init__(self, finished: Sequence[Trial], planned: int, max_epochs: int):
         """Prepare; the display starts with the `with` block."""
         self._done, self._max = len(finished), max_epochs
         known = [line["score"] for line in finished if line["score"] is not None]
@@ -79,7 +77,7 @@ class SearchProgress:
             completed=self._done + part,
         )
 
-    def finished(self, line: dict[str, Any]) -> None:
+    def finished(self, line: Trial) -> None:
         """Print a finished trial's line and move the bar."""
         self._done += 1
         score = line["score"]
@@ -90,7 +88,7 @@ class SearchProgress:
             self._best = score
             said += " best so far"
         epochs = sum(line["epochs_run"].values())
-        values = ", ".join(f"{k}={form(v)}" for k, v in line["values"].items())
+        values = ", ".join(f"{k}={field_value(v)}" for k, v in line["values"].items())
         self.console.print(
             f"trial {line['trial']:3d}  {said}  {epochs} epochs"
             f"  {span(line['seconds'])}  {values}",

@@ -1,9 +1,16 @@
-"""tune.json: what was searched, at what cost, and what won. There is no test in it."""
+"""What a search leaves: tune.json, and its winner as a command and a config file.
 
-from collections.abc import Sequence
+There is no test in it.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msa_jax.report.tune_page import ranked, span
+from ml_collections import ConfigDict
+
+from msa_jax.evaluation.wording import count, span
+from msa_jax.report.tune_page import Budget, Trial, ranked
 
 RESULTS = "tune.json"
 SELECTION = (
@@ -11,10 +18,27 @@ SELECTION = (
     "over {mean}). The lowest score wins; of equal ones the first trial."
 )
 
+_HEAD = '''"""{title}
+
+    python -m msa_jax.main --config {path}
+
+Every field as it was in the search, but for the seeds: those of the search's config
+file. Written by `python -m msa_jax.tune`.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config():
+    """Return the configuration."""
+    c = ConfigDict()
+'''
+
 
 def collect(
     search: dict[str, Any],
-    lines: Sequence[dict[str, Any]],
+    lines: Sequence[Trial],
     planned: int,
     combinations: int | None,
     programs: int,
@@ -56,21 +80,21 @@ def collect(
 
 
 def budget(
-    trials: Sequence[dict[str, Any]],
+    trials: Sequence[Trial],
     planned: int,
     combinations: int | None,
     programs: int,
     seeds: int,
-) -> dict[str, Any]:
+) -> Budget:
     """Count what the search cost; say it in a sentence."""
     epochs = sum(sum(line["epochs_run"].values()) for line in trials)
     seconds = sum(line["seconds"] for line in trials)
     tried = len(trials)
     if combinations is None:
-        of = f"{tried} trial{'s' * (tried != 1)} of a space with ranges"
+        of = f"{count(tried, 'trial')} of a space with ranges"
     else:
-        of = f"{tried} of {combinations:,} combination{'s' * (combinations != 1)}"
-    each = f"{seeds} seed{'s' * (seeds != 1)} each"
+        of = f"{tried} of {count(combinations, 'combination')}"
+    each = f"{count(seeds, 'seed')} each"
     return {
         "trials": tried,
         "planned": max(planned, tried),
@@ -94,3 +118,42 @@ def _warnings(search: dict[str, Any]) -> list[str]:
             "makes them so."
         ]
     return []
+
+
+def command(config: str, values: Mapping[str, Any]) -> str:
+    """Return the command that trains a configuration, ready to paste into a shell.
+
+    Args:
+        config: the config file as typed.
+        values: dotted field -> value; those that are None are the file's own.
+    """
+    flags = [f"--config.{k}={v}" for k, v in values.items() if v is not None]
+    words = ["python -m msa_jax.main --config " + shlex.quote(config)]
+    return " \\\n    ".join(words + [shlex.quote(flag) for flag in flags])
+
+
+def config_file(config: ConfigDict, title: str, path: str) -> str:
+    """Return a config file that builds a configuration, all fields and types.
+
+    Args:
+        config: the configuration.
+        title: the first sentence of the file.
+        path: where it will lie.
+    """
+    said = [text.replace("\\", "/").replace('"', "'") for text in (title, path)]
+    head = _HEAD.format(title=said[0], path=shlex.quote(said[1]))
+    return f"{head}{_body(config, 'c')}\n    return c\n"
+
+
+def _body(config: ConfigDict, name: str) -> str:
+    lines = []
+    for key in config:
+        value, place = config[key], f"{name}.{key}"
+        if isinstance(value, ConfigDict):
+            lines += [f"    {place} = ConfigDict()", _body(value, place)]
+        elif value is None:
+            kind = config.get_type(key).__name__
+            lines.append(f"    {place} = placeholder({kind})")
+        else:
+            lines.append(f"    {place} = {value!r}")
+    return "\n".join(lines)

@@ -15,7 +15,7 @@ from msa_jax.methods import tasks
 from msa_jax.report import tune_page
 from msa_jax.runs import workdir
 from msa_jax.studies import search, trials
-from msa_jax.studies.tune import ledger, results, winner
+from msa_jax.studies.tune import ledger, results
 from msa_jax.studies.tune.progress import SearchProgress
 from msa_jax.training.epoch_program import steps_per_epoch
 from msa_jax.training.loop import Epoch
@@ -60,14 +60,14 @@ def search_and_write(asked: Asked, dataset: Dataset, folder: Path) -> dict[str, 
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     frozen, plan = FrozenConfigDict(asked.config), asked.plan
-    this = ledger.describe(
+    this = ledger.description_of(
         frozen, asked.space, asked.search, asked.search_seed, dataset.card
     )
     lines = ledger.open_search(folder, this, plan)
     there = {line["trial"] for line in lines}
     traced = methods.of(frozen).is_traced
-    programs = len(search.group(plan, traced))
-    groups = search.group([t for t in plan if t.number not in there], traced)
+    programs = len(search.group_trials(plan, traced))
+    groups = search.group_trials([t for t in plan if t.number not in there], traced)
     print(
         f"{frozen.method} on {dataset.name}: {len(plan)} trials of "
         f"{len(frozen.seeds)} seed(s), {programs} compiled program(s)"
@@ -99,7 +99,7 @@ def search_and_write(asked: Asked, dataset: Dataset, folder: Path) -> dict[str, 
     if found["best"] is not None:
         found["best"] |= _write_winner(asked, found, folder)
     workdir.write_json(folder / results.RESULTS, found)
-    page = tune_page.write(folder, workdir.read_json(folder / results.RESULTS))
+    page = tune_page.write_search(folder, workdir.read_json(folder / results.RESULTS))
     if found["best"] is None:
         raise UserError(
             f"every trial diverged, see {page}; lower the rates in the sweep or check "
@@ -113,7 +113,7 @@ def _train(
     groups: list[search.Group],
     look: trials.Look,
     folder: Path,
-    lines: list[dict[str, Any]],
+    lines: list[tune_page.Trial],
 ) -> None:
     """Run groups of trials; every finished one is written, and added to `lines`."""
     settings = [trials.config_of(asked.config, group) for group in groups]
@@ -133,7 +133,7 @@ def _train(
 
 
 def _write_winner(asked: Asked, found: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Write best.py; return the commands that train the winner.
+    """Write best.py; return the commands that train the results.
 
     Seeds are a sample, not a setting: the winner gets all that its config file has.
     """
@@ -149,8 +149,8 @@ def _write_winner(asked: Asked, found: dict[str, Any], folder: Path) -> dict[str
     path = folder / "best.py"
     tried = f"{found['budget']['trials']} trials of {asked.sweep_file}"
     title = f"The best of {tried} on validation, trial {best['trial']}."
-    path.write_text(winner.config_file(chosen, title, str(path)))
+    path.write_text(results.config_file(chosen, title, str(path)))
     return {
-        "command": winner.command(asked.config_file, given | values),
-        "config_command": winner.command(str(path), {}),
+        "command": results.command(asked.config_file, given | values),
+        "config_command": results.command(str(path), {}),
     }

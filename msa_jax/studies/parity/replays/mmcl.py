@@ -243,7 +243,7 @@ def peer_cpc(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> Non
 def peer_metrics(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     """Replay MMIM's metrics; those without label 0 are printed with 4 decimals."""
     del dtype
-    ours = metrics.mosi_metrics(z["preds"], z["truths"])
+    ours = metrics.score("mosi", z["preds"], z["truths"])
     names = {"mae": "mae", "corr": "corr", "mult": "acc7"} | {
         "f1": "f1_has0",
         "acc2": "acc2_has0",

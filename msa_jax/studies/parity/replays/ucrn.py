@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax.data import corruptions
-from msa_jax.evaluation import emotion_metrics, metrics
+from msa_jax.evaluation import metrics
 from msa_jax.ground.names import EMOTIONS
 from msa_jax.layers.encoder_stack import mean_step
 from msa_jax.layers.quality import ReluGate, SqueezeGate
@@ -156,7 +156,7 @@ def peer_gate(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> No
 def emotions(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     """Replay the emotions' metrics, their loss, and the answer "absent" to all."""
     logit, truth = z["logits"].astype(dtype), z["truth"]
-    ours = emotion_metrics.emotion_metrics(logit, truth)
+    ours = metrics.score("emotion", logit, truth)
     names = {"weighted_acc": "wa", "acc": "acc", "weighted_f1": "f1"}
     names["acc_all_negative"] = "acc_none"
     for stored, name in names.items():
@@ -164,8 +164,8 @@ def emotions(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> Non
         table.add(stored, each, z[stored], tolerance)
     table.add("avg_wa", ours["wa_avg"], z["avg_wa"], tolerance)
     table.add("avg_acc", ours["acc_avg"], z["avg_acc"], tolerance)
-    never = np.zeros(len(truth), bool)
-    none = [emotion_metrics.weighted_accuracy(never, t > 0) for t in truth.T]
+    never = metrics.score("emotion", np.full_like(logit, -1), truth)
+    none = [never[f"wa_{e}"] for e in EMOTIONS]
     table.add("wa_all_negative", none, z["wa_all_negative"], tolerance)
     error = losses.binary_cross_entropy(jnp.asarray(logit), jnp.asarray(truth > 0))
     table.add("bce_mean", error.mean(), z["bce_mean"], tolerance)
@@ -188,15 +188,15 @@ def noise(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
 def seven_classes(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     """Replay both ways to seven classes."""
     score = z["score"].astype(dtype)
-    table.add("sdk_class", emotion_metrics.sdk_class(score) + 3, z["sdk_class"], 0.0)
-    ours = emotion_metrics.rounded_class(score) + 3
+    table.add("sdk_class", metrics.sdk_class(score) + 3, z["sdk_class"], 0.0)
+    ours = metrics.rounded_class(score) + 3
     table.add("round_class", ours, z["round_class"], tolerance)
 
 
 def peer_classes(z: Arrays, table: Comparison, dtype: type, tolerance: float) -> None:
     """Replay TBJE's classes; its two divide at 0, which is positive."""
     score = z["score"].astype(dtype)
-    ours = emotion_metrics.sdk_class(score) + 3
+    ours = metrics.sdk_class(score) + 3
     table.add("cls7", ours, z["cls7"], tolerance)
     table.add("cls2", score >= 0, z["cls2"], tolerance)
 
@@ -205,7 +205,7 @@ def peer_metrics(z: Arrays, table: Comparison, dtype: type, tolerance: float) ->
     """Replay the public metrics: rounded ones, those of MulT, weighted accuracy."""
     del dtype  # the originals compute in float32
     prediction, truth = z["preds"], z["truths"]
-    ours = metrics.mosi_metrics(prediction, truth)
+    ours = metrics.score("mosi", prediction, truth)
     names = {"Mult_acc_5": "acc5", "Mult_acc_7": "acc7", "MAE": "mae", "Corr": "corr"}
     for kind in ("has0", "non0"):
         names |= {f"{kind.title()}_acc_2": f"acc2_{kind}"}
@@ -215,11 +215,10 @@ def peer_metrics(z: Arrays, table: Comparison, dtype: type, tolerance: float) ->
     last = (ours["mae"], ours["corr"])
     excluding = (ours["f1_non0_legacy"], ours["acc2_non0"], *last)
     table.add("senti_excl0", excluding, z["senti_excl0"], tolerance)
-    # MulT's other reading counts label 0 as negative.
-    found, positive = prediction > 0, truth > 0
-    f1 = metrics.weighted_f1(positive, found)
-    including = (f1, float(np.mean(found == positive)), *last)
+    # MulT's other reading counts label 0 as negative, as SIMS does.
+    positive = metrics.score("sims", prediction, truth)
+    including = (positive["f1_legacy"], positive["acc2"], *last)
     table.add("senti_incl0", including, z["senti_incl0"], tolerance)
-    each = emotion_metrics.emotion_metrics(z["emo_logits"], z["emo_truth"])
+    each = metrics.score("emotion", z["emo_logits"], z["emo_truth"])
     wa = [each[f"wa_{e}"] for e in EMOTIONS]
     table.add("emo_wa", wa, z["emo_wa"], tolerance)

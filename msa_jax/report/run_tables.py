@@ -1,8 +1,10 @@
 """Tables and sentences of a report: what the numbers say, as text."""
 
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
+from msa_jax.evaluation import wording
 from msa_jax.evaluation.baselines import in_order
 from msa_jax.evaluation.metric_names import (
     HEADLINE,
@@ -11,9 +13,10 @@ from msa_jax.evaluation.metric_names import (
     Metric,
     primary,
 )
-from msa_jax.evaluation.statistics import smallest_sign_flip_p
+from msa_jax.evaluation.statistics import Summary, smallest_sign_flip_p
+from msa_jax.evaluation.wording import change, count, form, form_interval, number, over
 from msa_jax.ground.names import EMOTIONS
-from msa_jax.report.reading import number
+from msa_jax.runs.finished import Results
 
 INTERVAL = (
     "sd is the sample standard deviation over seeds (n − 1); the 95 % interval is "
@@ -22,43 +25,30 @@ INTERVAL = (
 )
 
 
-def metrics_of(results: dict[str, Any]) -> list[Metric]:
+def metrics_of(kind: str, test: Iterable[str]) -> list[Metric]:
     """List the metrics that a run has, in reading order; unknown ones come last.
 
     Of emotions the means and WA; the rest is in `emotion_table`.
+
+    Args:
+        kind: of the run's metrics.
+        test: their keys.
     """
-    kind = results["metrics_kind"]
-    known, test = METRICS.get(kind, ()), results["test"]
+    known, keys = METRICS.get(kind, ()), list(test)
     seen = {metric.key for metric in known}
     seen |= IN_OTHER_TABLES if kind == "emotion" else set()
-    extra = [key for key in test if key not in seen]
-    return [m for m in known if m.key in test] + [
-        Metric(key, key, False, False, "Not described here.") for key in extra
+    return [m for m in known if m.key in keys] + [
+        Metric(key, key, False, False, "Not described here.")
+        for key in keys
+        if key not in seen
     ]
 
 
-def form(metric: Metric, value: Any, signed: bool = False) -> str:
-    """Write a value of a metric; "–" if there is none."""
-    value = number(value)
-    if not math.isfinite(value):
-        return "–"
-    sign = "+" if signed else ""
-    text = f"{100 * value:{sign}.2f}" if metric.percent else f"{value:{sign}.3f}"
-    return text.replace("-", "−")
-
-
-def form_interval(metric: Metric, ci95: Any) -> str:
-    """Write an interval; "–" if there is none."""
-    if ci95 is None:
-        return "–"
-    return f"[{form(metric, ci95[0])}, {form(metric, ci95[1])}]"
-
-
-def headline(results: dict[str, Any]) -> list[dict[str, str]]:
+def headline(results: Results) -> list[dict[str, str]]:
     """Return the few numbers that stand on top: title, value, note, direction."""
     keys = HEADLINE.get(results["metrics_kind"], ())
     tiles = []
-    for metric in metrics_of(results):
+    for metric in metrics_of(results["metrics_kind"], results["test"]):
         if metric.key in keys:
             cell = results["test"][metric.key]
             sd, interval = cell.get("sd"), cell.get("ci95")
@@ -77,9 +67,12 @@ def headline(results: dict[str, Any]) -> list[dict[str, str]]:
     return tiles
 
 
-def result_rows(results: dict[str, Any], split: str = "test") -> list[dict[str, Any]]:
+def result_rows(
+    results: Results, split: Literal["test", "valid"] = "test"
+) -> list[dict[str, Any]]:
     """Return rows {name, kind, cells}; kind is mean, spread, seed or baseline."""
-    metrics, cells = metrics_of(results), results[split]
+    cells = results.get(split) or {}
+    metrics = metrics_of(results["metrics_kind"], results["test"])
     table = [(metric, cells.get(metric.key, {})) for metric in metrics]
     n = len(results["seeds"])
     rows = [
@@ -105,7 +98,7 @@ def result_rows(results: dict[str, Any], split: str = "test") -> list[dict[str, 
     return rows
 
 
-def baseline_sentences(results: dict[str, Any]) -> list[str]:
+def baseline_sentences(results: Results) -> list[str]:
     """Say of each baseline whether the method is better on test, and by how much."""
     metric = primary(results["metrics_kind"])
     cell = results["test"].get(metric.key, {})
@@ -122,9 +115,9 @@ def baseline_sentences(results: dict[str, Any]) -> list[str]:
             continue
         gap = other - mean if metric.lower_is_better else mean - other
         if gap > 0:
-            verdict = f"{method} beats “{name}” by {_finer(metric, gap, True)}"
+            verdict = f"{method} beats “{name}” by {change(metric, gap)}"
         elif gap < 0:
-            worse = _finer(metric, -gap, True)
+            worse = change(metric, -gap)
             verdict = f"{method} does not beat “{name}”: it is worse by {worse}"
         else:
             verdict = f"{method} equals “{name}”"
@@ -135,11 +128,9 @@ def baseline_sentences(results: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _finer(metric: Metric, value: float, gap: bool = False) -> str:
-    """Write a value for a sentence: percent with its sign, a gap in points."""
-    if not metric.percent:
-        return f"{value:.4f}"
-    return f"{100 * value:.2f} {'points' if gap else '%'}"
+def _finer(metric: Metric, value: float) -> str:
+    """Write a value for a sentence: percent with its sign."""
+    return f"{form(metric, value)} %" if metric.percent else form(metric, value, 1)
 
 
 def _where(other: float, ci95: Any) -> str:
@@ -151,7 +142,7 @@ def _where(other: float, ci95: Any) -> str:
     return f"the whole 95 % interval over seeds lies {side} the baseline's value"
 
 
-def warnings(results: dict[str, Any], empty_classes: float = 0.0) -> list[str]:
+def warnings(results: Results, empty_classes: float = 0.0) -> list[str]:
     """Return what a reader must know before believing the numbers."""
     n, lines = len(results["seeds"]), cautions(results)
     if n < 6:
@@ -183,21 +174,21 @@ def warnings(results: dict[str, Any], empty_classes: float = 0.0) -> list[str]:
 _GRAVE = ("SYNTHETIC",)  # how notes begin that no reader may miss
 
 
-def cautions(results: dict[str, Any]) -> list[str]:
+def cautions(results: Results) -> list[str]:
     """Return the notes of a run that put its numbers in doubt."""
     return [note for note in results.get("notes") or [] if note.startswith(_GRAVE)]
 
 
-def notes(results: dict[str, Any]) -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return the other notes of a run."""
     return [note for note in results.get("notes") or [] if not note.startswith(_GRAVE)]
 
 
-def _lost(cell: dict[str, Any], lane: int) -> bool:
+def _lost(cell: Summary, lane: int) -> bool:
     return not math.isfinite(number(cell.get("per_seed", [])[lane]))
 
 
-def emotion_table(results: dict[str, Any]) -> dict[str, Any] | None:
+def emotion_table(results: Results) -> dict[str, Any] | None:
     """Return {title, heads, rows} of accuracy and F1 per emotion; None without them.
 
     A row: the emotion's name, then the method's mean over seeds and "absent" for every
@@ -225,7 +216,7 @@ def emotion_table(results: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def u_label_tables(results: dict[str, Any]) -> list[dict[str, Any]]:
+def u_label_tables(results: Results) -> list[dict[str, Any]]:
     """Return one table {title, rows} per quantity in the results' `u_labels`."""
     plain = Metric("", "", False, False, "")
     return [
@@ -246,10 +237,10 @@ def u_label_tables(results: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def facts(results: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def facts(results: Results) -> list[tuple[str, list[str]]]:
     """Return what was run, on what and for how long, as (name, lines)."""
     seeds = [str(seed) for seed in results["seeds"]]
-    rows = [("selection", results.get("selection"))]
+    rows: list[tuple[str, Any]] = [("selection", results.get("selection"))]
     for key in ("selected_epoch", "epochs_run"):
         found = results.get(key) or {}
         rows.append((key, ", ".join(f"{s}: {found.get(s, '–')}" for s in seeds)))
@@ -257,27 +248,4 @@ def facts(results: dict[str, Any]) -> list[tuple[str, list[str]]]:
     rows += list((results.get("time") or {}).items())
     hashes = results.get("state_sha256") or {}
     rows.append(("state sha256", [f"{s}: {hashes.get(s, '–')}" for s in seeds]))
-    return [(str(k).replace("_", " "), lines_of(v)) for k, v in rows if v is not None]
-
-
-def lines_of(value: Any) -> list[str]:
-    """Write a value of results.json as lines of a table cell."""
-    match value:
-        case dict():
-            return [", ".join(f"{k} {v}" for k, v in value.items())]
-        case list() | tuple():
-            return [str(item) for item in value]
-        case float():
-            return [f"{value:.4g}"]
-        case _:
-            return [str(value)]
-
-
-def over(seeds: int) -> str:
-    """Say what a mean is over: "1 seed", "mean of 3 seeds"."""
-    return "1 seed" if seeds == 1 else f"mean of {seeds} seeds"
-
-
-def count(n: int, noun: str) -> str:
-    """Write a count with its noun: "1 seed", "3 seeds"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return wording.facts(rows)
