@@ -85,7 +85,7 @@ def sides(
         if encoder is not None:
             groups = config.optim.groups
             text = _module("bert").formulation(encoder, params, groups)
-        one = formulation.side(made, inputs, text)
+        one = formulation.side(made, inputs, text, to_text=config.text.finetune)
         found[side] = repeated(one, len(inputs))
     return found
 
