@@ -1,9 +1,9 @@
 """A method's training step in PyTorch as a competitor of `studies.bench.measure`.
 
-A method's file here is called after it and has two functions: `formulations(config,
-method, params, shape, label)` returns the ways in which its step is written, by name,
-with our parameters; `written(config)` returns, of every field of which they compute one
-value only, that value.
+A method's file here is called as that in `msa_jax.methods` and has two functions:
+`formulations(config, method, params, shape, label)` returns the ways in which its step
+is written, by name, with our parameters; `written(config)` returns, of every field of
+which they compute one value only, that value.
 """
 
 from collections.abc import Callable, Mapping
