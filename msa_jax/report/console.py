@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from msa_jax import methods
 from msa_jax.evaluation import baselines
 from msa_jax.report.tables import form, form_interval, metrics_of, over
 
@@ -47,8 +48,9 @@ def results_table(results: dict[str, Any]) -> Table:
     seeds, trivial = results["seeds"], results.get("baselines") or {}
     names = chosen(trivial)
     shown = seeds if len(seeds) <= SEEDS_SHOWN else []
+    method = methods.title(results["method"])
     table = Table(
-        title=f"{results['method']} on {results['dataset']}, test, {over(len(seeds))}",
+        title=f"{method} on {results['dataset']}, test, {over(len(seeds))}",
         caption="; trivial baselines: ".join([units, *_said(names)]),
         title_justify="left",
         caption_justify="left",

@@ -3,6 +3,7 @@
 from collections.abc import Container
 from typing import Any
 
+from msa_jax import methods
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, primary
 from msa_jax.report.reading import number
 from msa_jax.report.tables import form, form_interval, metrics_of
@@ -49,7 +50,8 @@ def title(controls: Container[str]) -> str:
 
 def sentence(results: dict[str, Any], name: str, cells: dict[str, Any]) -> str:
     """Say whether a run uses the modalities that a control shuffled."""
-    metric, method = primary(results["metrics_kind"]), results["method"]
+    metric = primary(results["metrics_kind"])
+    method = methods.title(results["method"])
     what = name.removesuffix(SHUFFLED)
     start = f"With {what} of other samples"
     change = cells.get(metric.key, {}).get("change") or {}

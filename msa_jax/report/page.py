@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msa_jax import methods
 from msa_jax.evaluation.metric_names import units
 from msa_jax.report import (
     class_figures,
@@ -220,7 +221,7 @@ def describe(run: Run) -> dict[str, Any]:
     }
     config = run.config
     return {
-        "method": results["method"],
+        "method": methods.title(results["method"]),
         "dataset": results["dataset"],
         "seeds": results["seeds"],
         "selection": results.get("selection", ""),
@@ -236,7 +237,7 @@ def describe(run: Run) -> dict[str, Any]:
         "warnings": tables.warnings(results, empty),
         "notes": tables.notes(results),
         "u_labels": tables.u_label_tables(results),
-        "facts": tables.facts(results),
+        "facts": tables.facts(results, methods.reading(config or {})),
         "config": None if config is None else json.dumps(config, indent=2),
         "absent": [name for name, part in absent.items() if part is None],
     }

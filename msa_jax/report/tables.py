@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from msa_jax import methods
 from msa_jax.evaluation.baselines import in_order
 from msa_jax.evaluation.metric_names import (
     HEADLINE,
@@ -110,7 +111,7 @@ def baseline_sentences(results: dict[str, Any]) -> list[str]:
     metric = primary(results["metrics_kind"])
     cell = results["test"].get(metric.key, {})
     mean, ci95 = number(cell.get("mean")), cell.get("ci95")
-    sentences, method = [], results["method"]
+    sentences, method = [], methods.title(results["method"])
     for name, values in in_order(results.get("baselines") or {}).items():
         other = number(values.get(metric.key))
         if not (math.isfinite(mean) and math.isfinite(other)):
@@ -246,10 +247,16 @@ def u_label_tables(results: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def facts(results: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return what was run, on what and for how long, as (name, lines)."""
+def facts(results: dict[str, Any], reading: list[str]) -> list[tuple[str, list[str]]]:
+    """Return what was run, on what and for how long, as (name, lines).
+
+    Args:
+        results: of the run.
+        reading: of its method (see `methods.reading`).
+    """
     seeds = [str(seed) for seed in results["seeds"]]
-    rows = [("selection", results.get("selection"))]
+    rows: list[tuple[str, Any]] = [("reading", reading)] if reading else []
+    rows.append(("selection", results.get("selection")))
     for key in ("selected_epoch", "epochs_run"):
         found = results.get(key) or {}
         rows.append((key, ", ".join(f"{s}: {found.get(s, '–')}" for s in seeds)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax import methods
 from msa_jax.report import rendering, tables, tune_figures
 from msa_jax.report.drawing import STYLE, to_png, to_svg
 from msa_jax.report.page import Drawn
@@ -75,7 +76,7 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
     fields = [field for axis in found["space"] for field in axis["fields"]]
     best = found["best"]
     return {
-        "method": found["method"],
+        "method": methods.title(found["method"]),
         "dataset": found["dataset"],
         "seeds": found["seeds"],
         "selection": found["selection"],

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from msa_jax import methods
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, units
 from msa_jax.report import rendering, tables
 from msa_jax.report.drawing import STYLE, to_png, to_svg
@@ -97,7 +98,7 @@ def describe(
     if n == 1:
         warnings.append("Only 1 seed: no spread and no interval can be given.")
     return {
-        "method": found["method"],
+        "method": methods.title(found["method"]),
         "dataset": found["dataset"],
         "seeds": found["seeds"],
         "metrics": metrics,
