@@ -1,9 +1,9 @@
 """A method's training step in PyTorch as a competitor of `studies.bench.measure`.
 
-A method's file here is called after it and has two functions: `formulations(config,
-method, params, shape, label)` returns the ways in which its step is written, by name,
-with our parameters; `written(config)` returns, of every field of which they compute one
-value only, that value.
+A method's file here is called as that in `msa_jax.methods` and has two functions:
+`formulations(config, method, params, shape, label)` returns the ways in which its step
+is written, by name, with our parameters; `written(config)` returns, of every field of
+which they compute one value only, that value.
 """
 
 from collections.abc import Callable, Mapping
@@ -90,7 +90,11 @@ def only_letter_s(config: Any) -> dict[str, Any]:
 
 
 def side(
-    made: Formulation, inputs: list[dict], encoder: Formulation | None = None
+    made: Formulation,
+    inputs: list[dict],
+    encoder: Formulation | None = None,
+    *,
+    to_text: bool = True,
 ) -> Side:
     """Return a formulation's step and evaluation on inputs from `tensors`, in turn.
 
@@ -98,6 +102,7 @@ def side(
         made: the formulation.
         inputs: by name; text as features, or as tokens [b, 3, t] with an encoder.
         encoder: what turns tokens into features; its loss is not used.
+        to_text: go back to the features, as an encoder that is trained needs it.
     """
     parts = [made] if encoder is None else [made, encoder]
     optimizer = torch.optim.Adam([group for part in parts for group in part.groups])
@@ -106,7 +111,7 @@ def side(
     def read(number: int) -> dict[str, Any]:
         x = dict(inputs[number % len(inputs)])
         if encoder is None:
-            x["text"] = x["text"].detach().requires_grad_(True)
+            x["text"] = x["text"].detach().requires_grad_(to_text)
         else:
             x["text"] = encoder.network(x["text"].long())
         return x

@@ -47,7 +47,7 @@ def _table1():
         title="Self-MM and other systems on CMU-MOSI and CMU-MOSEI",
         source="Self-MM (AAAI 2021), Table 1",
         parts=found,
-        ours={"Self-MM": Ours("self_mm")},
+        ours={"Self-MM": Ours("self_mm"), "MFN (B)": Ours("mfm")},
         main="Self-MM",
         against="Self-MM",
         mmsa=mmsa.reproduced(
@@ -70,8 +70,9 @@ def _table1():
             "MMSA's values are of unaligned files but for MFN's.",
             "(B): text from BERT. * marks what the authors ran again under their own "
             "conditions; other rows are copied from MISA's and MAG-BERT's papers.",
-            "The text describes MFMM, which no row is called: the second MFN row, "
-            "“MFN (B)”, may be meant. The table prints “MuT” for MulT.",
+            "The text describes MFMM, which no row is called: “MFN (B)” has the values "
+            "of MISA's row of MFM, so MFM is run for it. The table prints “MuT” for "
+            "MulT.",
         ),
         figures=("u_label_snapshots", "sample_paths"),
     )

@@ -33,7 +33,8 @@ SEVERAL_TASKS = (
     "Here a network is trained per task: F1 and Acc-2 come from a two-class "
     "classifier, MAE and Corr from a score. The paper trains with cross-entropy or L1, "
     "depending on the task, and calls these results 2-class ones; the public code has "
-    "one network for scores and takes their sign."
+    "one network for scores and takes their sign. Methods that answer scores only, as "
+    "LMF, TFN and Graph-MFN here, stay as published."
 )
 NON0 = (
     "Whether label 0 counts is not said. Samples labelled 0 are left out here on "

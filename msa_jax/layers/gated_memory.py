@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from msa_jax.layers import recurrence
 from msa_jax.layers.dense import LinearWeights, TwoLayerHead
-from msa_jax.layers.recurrence import Sequence
+from msa_jax.layers.recurrence import Sequence, summed, summed_product
 from msa_jax.layers.recurrent import LstmWeights
 
 # Axis t is first here: what has no order is one product over steps and samples.
@@ -110,47 +110,132 @@ class GatedMemory(nn.Module):
             _Gate(self.width, gate, name=name)(x, train=train)
             for name, gate in gates.items()
         ]
-        drive, keep, state_kernel = (
+        kernel, bias, keep = (
             jnp.concatenate(both, axis=-1)
             for both in zip(*(part[:3] for part in parts), strict=True)
         )
+        read = x.shape[-1]
+        weights = _Weights(kernel[read:], *zip(*(p[3:] for p in parts), strict=True))
         drops = train and any(gate.dropout for gate in gates.values())
-        watched = self.is_mutable_collection("intermediates")
-        cut = self.retain.width
-
-        def step(u, inputs):
-            drive, keep, write, runs = inputs
-            hidden = nn.relu(drive + u @ state_kernel)
-            hidden = hidden * keep if drops else hidden
-            split = hidden[:, :cut], hidden[:, cut:]
-            pre = [
-                h @ part.kernel + part.bias[None]
-                for h, part in zip(split, parts, strict=True)
-            ]
-            retain, update = map(nn.sigmoid, pre)
-            new = retain * u + update * write
-            return jnp.where(runs[:, None], new, u), pre if watched else None
-
         runs = jnp.ones(x.shape[:2], bool)
         if length is not None:
             runs = jnp.arange(len(x))[:, None] < length[None]
-        start = jnp.zeros((x.shape[1], self.width), x.dtype)
-        inputs = drive, keep, jnp.tanh(write), runs
-        u, pre = jax.lax.scan(step, start, inputs)
-        if pre is not None:
+        steps = _Steps(
+            x @ kernel[:read] + bias[None, None],
+            keep if drops else None,
+            jnp.tanh(write),
+            runs,
+        )
+        u, hidden = _remember(weights, steps)
+        if self.is_mutable_collection("intermediates"):
+            pre = _scores(weights, hidden)
             for name, value in zip(("candidate", *gates), (write, *pre), strict=True):
                 self.sow("intermediates", f"steps_{name}_pre", value)
         return u
 
 
-class _Parts(NamedTuple):
-    """A gate as the loop takes it: what x adds to its first layer and what dropout
-    leaves of that, for all steps; then the parameters that u meets.
+class _Weights(NamedTuple):
+    """The gates' parameters that the memory meets: both first layers, side by side,
+    as far as they read it; then both second ones.
+    """
+
+    state_kernel: Float[Array, "m h"]
+    kernels: tuple[Array, ...]
+    biases: tuple[Array, ...]
+
+
+class _Steps(NamedTuple):
+    """What the loop over the memory takes of each step.
+
+    drive: what x adds to both first layers.
+    keep: what dropout leaves of these; None: all.
+    write: what may be written.
+    runs: whether the step counts, [t, b].
     """
 
     drive: Steps
+    keep: Steps | None
+    write: Steps
+    runs: Array
+
+
+def _scores(weights, hidden):
+    """Return what the gates' sigmoids are taken of."""
+    cut = len(weights.kernels[0])
+    split = hidden[..., :cut], hidden[..., cut:]
+    both = zip(split, weights.kernels, weights.biases, strict=True)
+    scores = [(h @ kernel, bias) for h, kernel, bias in both]
+    return [x + jnp.broadcast_to(bias, x.shape) for x, bias in scores]
+
+
+@jax.custom_vjp
+def _remember(weights, steps):
+    """Return the memory after the last step, and both first layers of every step.
+
+    Gradients go through the memory alone. JAX's own way back would add a product to
+    the gradient of every kernel at every step; here each is one product, at the end.
+    """
+    return _forward(weights, steps)[0]
+
+
+def _forward(weights, steps):
+    def step(u, now):
+        hidden = nn.relu(now.drive + u @ weights.state_kernel)
+        hidden = hidden if now.keep is None else hidden * now.keep
+        retain, update = map(nn.sigmoid, _scores(weights, hidden))
+        new = retain * u + update * now.write
+        new = jnp.where(now.runs[:, None], new, u)
+        return new, (u, hidden, retain, update)
+
+    start = jnp.zeros((*steps.runs.shape[1:], len(weights.state_kernel)))
+    start = start.astype(steps.write.dtype)
+    u, kept = jax.lax.scan(step, start, steps)
+    return (u, kept[1]), (weights, steps, kept)
+
+
+def _backward(saved, by):
+    weights, steps, kept = saved
+    turned = jax.tree.map(jnp.transpose, (weights.state_kernel, weights.kernels))
+
+    def step(by_u, inputs):
+        now, (u, hidden, retain, update) = inputs
+        runs = now.runs[:, None]
+        by_new = jnp.where(runs, by_u, 0)
+        by_scores = (
+            by_new * u * retain * (1 - retain),
+            by_new * now.write * update * (1 - update),
+        )
+        both = zip(by_scores, turned[1], strict=True)
+        by_hidden = jnp.concatenate([by @ kernel for by, kernel in both], axis=-1)
+        by_hidden = by_hidden if now.keep is None else by_hidden * now.keep
+        by_drive = jnp.where(hidden > 0, by_hidden, 0)
+        before = jnp.where(runs, by_new * retain, by_u) + by_drive @ turned[0]
+        return before, (by_drive, by_scores, by_new * update)
+
+    _, (by_drive, by_scores, by_write) = jax.lax.scan(
+        step, by[0], (steps, kept), reverse=True
+    )
+    u, hidden = kept[:2]
+    cut = len(weights.kernels[0])
+    by_kernels = map(summed_product, (hidden[..., :cut], hidden[..., cut:]), by_scores)
+    by_weights = _Weights(
+        summed_product(u, by_drive), tuple(by_kernels), tuple(map(summed, by_scores))
+    )
+    by_keep = None if steps.keep is None else jnp.zeros_like(steps.keep)
+    return by_weights, _Steps(by_drive, by_keep, by_write, None)
+
+
+_remember.defvjp(_forward, _backward)
+
+
+class _Parts(NamedTuple):
+    """A gate as the loop takes it: its first layer's parameters, what dropout leaves of
+    that layer at all steps; then the second layer's parameters.
+    """
+
+    first_kernel: Float[Array, "r h"]
+    first_bias: Float[Array, " h"]
     keep: Steps
-    state_kernel: Float[Array, "m h"]
     kernel: Float[Array, "h m"]
     bias: Float[Array, " m"]
 
@@ -164,14 +249,12 @@ class _Gate(nn.Module):
     @nn.compact
     def __call__(self, x: Steps, *, train: bool) -> _Parts:
         """Return its parts."""
-        read, (width, dropout) = x.shape[-1], self.sizes
-        first, bias = LinearWeights(width, name="layer_1")(read + self.memory)
-        drive = x @ first[:read] + bias[None, None]
-        keep = jnp.ones_like(drive)
+        width, dropout = self.sizes
+        first = LinearWeights(width, name="layer_1")(x.shape[-1] + self.memory)
+        keep = jnp.ones((*x.shape[:2], width), x.dtype)
         if train and dropout:
             keep = nn.Dropout(dropout, deterministic=False, name="drop")(keep)
-        last = LinearWeights(self.memory, name="score")(width)
-        return _Parts(drive, keep, first[read:], *last)
+        return _Parts(*first, keep, *LinearWeights(self.memory, name="score")(width))
 
 
 class MemoryFusion(nn.Module):

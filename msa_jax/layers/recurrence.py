@@ -2,9 +2,9 @@
 
 Time is cut into chunks. What needs no order is done for a chunk at once: inputs are
 projected before its steps, weight gradients are formed after them. The backward pass is
-our own: it keeps states only (and projections of inputs that are wide, as text is),
-makes the gates of a chunk again with one product, and reads no step that the forward
-pass did not. Both passes cost what the longest true
+our own: it keeps states only (and gates where to make them again costs more: of wide
+inputs, as text is, or wide states), makes the gates of a chunk again with one product,
+and reads no step that the forward pass did not. Both passes cost what the longest true
 length costs, not what the padding costs.
 """
 
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from msa_jax.ground.array_rules import largest
 
 CHUNK = 32  # steps at most; measured: docs/performance.md
-WIDE = 256  # inputs whose projection is kept: to make it again costs more
+WIDE = 256  # inputs or states whose gates are kept: to make them again costs more
 UNROLL = 8  # steps that an accelerator runs without a loop; measured there, too
 
 
@@ -175,38 +175,37 @@ def _forward(shape, x, weights, length, trips):
 
     def chunk(number, carry):
         start = number * size
-        driven = _drive(_cut(x, start, size), weights)
 
         def step(state, inputs):
             t, drive = inputs
             runs = (t < length)[:, None]
-            new = _step(state, drive, weights.state_kernel, runs)
-            return new, new
+            gates = _gates(drive, state[0], weights)
+            new = _step(state, gates, runs)
+            return new, (new, None if gated is None else jnp.concatenate(gates, -1))
 
-        state, kept, wide = carry
-        if wide is not None:
-            wide = _put(wide, driven, start)
+        state, kept, gated = carry
+        driven = _cut(x, start, size) @ weights.input_kernel
         inputs = start + jnp.arange(size), driven
-        state, new = jax.lax.scan(step, state, inputs, unroll=unroll)
+        state, (new, gates) = jax.lax.scan(step, state, inputs, unroll=unroll)
         kept = jax.tree.map(partial(_put, start=start + 1), kept, new)
-        return state, kept, wide
+        return state, kept, jax.tree.map(partial(_put, start=start), gated, gates)
 
     one = x.shape[1], weights.state_kernel.shape[0]
     state = (jnp.zeros(one, x.dtype),) * 2
     kept = (jnp.zeros((len(x) + 1, *one), x.dtype),) * 2
-    wide = None
-    if x.shape[2] >= WIDE:
-        wide = jnp.zeros((*x.shape[:2], len(weights.bias)), x.dtype)
-    last, kept, wide = jax.lax.fori_loop(0, trips, chunk, (state, kept, wide))
+    gated = None
+    if max(x.shape[2], one[1]) >= WIDE:
+        gated = jnp.zeros((*x.shape[:2], len(weights.bias)), x.dtype)
+    last, kept, gated = jax.lax.fori_loop(0, trips, chunk, (state, kept, gated))
     valid = jnp.arange(len(x))[:, None] < length[None]
     every = tuple(
         jnp.where(valid[:, :, None], whole[1:], 0) for whole in kept[: 1 + with_cells]
     )
-    return (every, last), (x, weights, length, trips, kept, wide)
+    return (every, last), (x, weights, length, trips, kept, gated)
 
 
 def _backward(shape, saved, gradients):
-    x, weights, length, trips, kept, wide = saved
+    x, weights, length, trips, kept, gated = saved
     by_every, by_state = gradients
     size, unroll, _ = shape
     back = weights.state_kernel.T
@@ -216,8 +215,10 @@ def _backward(shape, saved, gradients):
         read, hidden, cell, *by_steps = (
             _cut(whole, start, size) for whole in (x, *kept, *by_every)
         )
-        driven = _drive(read, weights) if wide is None else _cut(wide, start, size)
-        gates = _activate(driven + hidden @ weights.state_kernel)
+        if gated is None:
+            gates = _gates(read @ weights.input_kernel, hidden, weights)
+        else:
+            gates = tuple(jnp.split(_cut(gated, start, size), 4, axis=-1))
 
         def step(by_state, inputs):
             t, gate, before, by = inputs
@@ -230,9 +231,9 @@ def _backward(shape, saved, gradients):
             step, by_state, inputs, reverse=True, unroll=unroll
         )
         total = Weights(
-            total.input_kernel + _summed_product(read, by_gates),
-            total.state_kernel + _summed_product(hidden, by_gates),
-            total.bias + by_gates.sum(axis=(0, 1)),
+            total.input_kernel + summed_product(read, by_gates),
+            total.state_kernel + summed_product(hidden, by_gates),
+            total.bias + summed(by_gates),
         )
         by_x = _put(by_x, by_gates @ weights.input_kernel.T, start)
         return by_state, total, by_x
@@ -245,14 +246,17 @@ def _backward(shape, saved, gradients):
 _lstm.defvjp(_forward, _backward)
 
 
-def _drive(x, weights):
-    """Return what inputs add to the gates."""
-    return x @ weights.input_kernel + weights.bias[None, None]
+def _gates(drive, hidden, weights):
+    """Return i, f, g, o of what the input adds to them and the state before."""
+    gates = drive + hidden @ weights.state_kernel
+    gates = gates + jnp.broadcast_to(weights.bias, gates.shape)
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
 
 
-def _step(state, drive, kernel, runs):
+def _step(state, gates, runs):
     hidden, cell = state
-    i, f, g, o = _activate(drive + hidden @ kernel)
+    i, f, g, o = gates
     new_cell = f * cell + i * g
     new_hidden = o * jnp.tanh(new_cell)
     return jnp.where(runs, new_hidden, hidden), jnp.where(runs, new_cell, cell)
@@ -286,11 +290,6 @@ def _step_back(by_state, gates, cell, by_step, kernel, runs):
     return before, by_gates
 
 
-def _activate(gates):
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-
-
 def _cut(x, start, size):
     return jax.lax.dynamic_slice_in_dim(x, start, size, axis=0)
 
@@ -316,10 +315,18 @@ def _put(x, part, start, axis=0):
     return put(x, part, start)
 
 
-def _summed_product(a, b):
+def summed_product(a, b):
     """Return the sum over steps and samples of a's row times b's.
 
     Both axes are summed as they are: joined into one, samples that lie on several
     devices would be gathered first.
     """
     return jnp.einsum("tbi,tbj->ij", a, b)
+
+
+def summed(x):
+    """Return the sum over steps and samples, as a product.
+
+    XLA's own sums over rows take a CPU as long as a product of some width.
+    """
+    return jnp.einsum("tb,tbj->j", jnp.ones(x.shape[:2], x.dtype), x)

@@ -75,6 +75,22 @@ def of(settings: Any) -> Paper:
     return PAPERS[settings.method]
 
 
+def title(name: str) -> str:
+    """Return what people call a method; a name that is none stays as it is."""
+    return PAPERS[name].title if name in PAPERS else name
+
+
+def reading(values: Mapping[str, Any]) -> list[str]:
+    """Say which reading of its method a stored configuration is; see `Paper.reading`.
+
+    Args:
+        values: of the configuration, nested; [] where it is no method's.
+    """
+    if values.get("method") not in PAPERS:
+        return []
+    return of(completed(values)).reading(values)
+
+
 def make(
     settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
 ) -> Method:

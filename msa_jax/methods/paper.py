@@ -35,6 +35,7 @@ PLAIN_TEXT: dict[str, Any] = {
     "text.encoder": "bert",
     "text.max_tokens": 40,
 }
+SANE = "sane"  # the variant that reads no padding, trains what is drawn, and so on
 BERT = {"bert": (5e-5, 0.0), "bert_no_decay": (5e-5, 0.0)}  # biases, LayerNorm apart
 
 
@@ -136,6 +137,41 @@ class Paper:
             fields.change(config, self.data.get(f"{dataset}+{word}", {}))
         return config
 
+    def reading(self, settings: Mapping[str, Any]) -> list[str]:
+        """Say which reading of the method a configuration is, a line each.
+
+        First the variants whose every value it has; then, where `sane` is one, each of
+        its fields: this configuration's value, what the field says, and whether that is
+        the public code's way, which is a field's default.
+
+        Args:
+            settings: the configuration, nested.
+        """
+        known = {field.path: field for field in self.fields()}
+
+        def same(changes: Changes) -> dict[str, bool]:
+            found = {path: fields.get(settings, path) for path in changes}
+            # What JSON made a list was a tuple.
+            return {
+                path: _plain(x) == _plain(changes[path]) for path, x in found.items()
+            }
+
+        own = {
+            word: {**changes, **self.data.get(f"{settings['data']['name']}+{word}", {})}
+            for word, changes in self.variants.items()
+        }
+        held = [word for word, x in own.items() if x and all(same(x).values())]
+        lines = [f"variants whose values these are: {', '.join(held)}"] if held else []
+        for path, sane in same(self.variants.get(SANE, {})).items():
+            value, other = fields.get(settings, path), self.variants[SANE][path]
+            words = f" ({known[path].about})" if known[path].about else ""
+            whose = "neither public nor sane"
+            if sane or value == known[path].default:
+                whose = "sane" if sane else "the public reading"
+            other = "" if sane else f"; sane: {other}"
+            lines.append(f"{path} = {value}{words}: {whose}{other}")
+        return lines
+
     def refuse(self, settings: Any) -> None:
         """Refuse settings that no run can use.
 
@@ -207,3 +243,7 @@ class Paper:
                 f"variant {words!r} of {self.name}: {' and '.join(datasets)} are two "
                 "data sets; name one"
             )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

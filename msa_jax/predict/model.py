@@ -18,7 +18,7 @@ from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.methods import network
 from msa_jax.predict.answers import Predictor
-from msa_jax.predict.samples import read_preparation
+from msa_jax.predict.samples import blank, read_preparation
 from msa_jax.runs import workdir
 from msa_jax.runs.finished import Run, open_own
 from msa_jax.runs.reopened import reopen, require_fitting, require_same_encoder

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax import methods
 from msa_jax.evaluation import compare
 from msa_jax.evaluation.results_table import (
     SCHEMA,
@@ -312,7 +313,8 @@ def _warnings(runs: dict[str, Run], cells: dict[str, list[Any]]) -> list[str]:
 def _methods(runs: dict[str, Run], reference: str) -> str:
     first = runs[reference]
     rows = listed(
-        f"{name} ({run.results['method']}, {count(len(run.results['seeds']), 'seed')})"
+        f"{name} ({methods.title(run.results['method'])}, "
+        f"{count(len(run.results['seeds']), 'seed')})"
         for name, run in runs.items()
     )
     return (

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
+from msa_jax import methods
 from msa_jax.evaluation import baselines
 from msa_jax.evaluation.wording import form, form_interval, over
 from msa_jax.report.run_tables import metrics_of
@@ -48,8 +49,9 @@ def results_table(results: Results) -> Table:
     seeds, trivial = results["seeds"], results.get("baselines") or {}
     names = chosen(trivial)
     shown = seeds if len(seeds) <= SEEDS_SHOWN else []
+    method = methods.title(results["method"])
     table = Table(
-        title=f"{results['method']} on {results['dataset']}, test, {over(len(seeds))}",
+        title=f"{method} on {results['dataset']}, test, {over(len(seeds))}",
         caption="; trivial baselines: ".join([units, *_said(names)]),
         title_justify="left",
         caption_justify="left",

@@ -20,8 +20,14 @@ SCATTER_PANELS = 6
 
 
 def loss_curves(history: History, seeds: list[int], selected: dict[str, int]) -> Any:
-    """Draw each part of the training loss, and the loss on valid, over epochs."""
-    curves = [(_loss_title(k, "train"), v) for k, v in history.train.items()]
+    """Draw each part of the training loss, and the loss on valid, over epochs.
+
+    The only part of a loss is the loss: it is drawn once.
+    """
+    parts = history.train
+    if len(parts) == 2 and "loss" in parts:
+        parts = {"loss": parts["loss"]}
+    curves = [(_loss_title(k, "train"), v) for k, v in parts.items()]
     if "loss" in history.valid:
         curves.append((_loss_title("loss", "valid"), history.valid["loss"]))
     figure, axes = panels(len(curves))

@@ -3,6 +3,7 @@
 from collections.abc import Container
 from typing import Any
 
+from msa_jax import methods
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, primary
 from msa_jax.evaluation.wording import change, form, form_interval, number
 from msa_jax.report.run_tables import metrics_of
@@ -54,7 +55,8 @@ def title(controls: Container[str]) -> str:
 
 def sentence(results: Results, name: str, cells: dict[str, Any]) -> str:
     """Say whether a run uses the modalities that a control shuffled."""
-    metric, method = primary(results["metrics_kind"]), results["method"]
+    metric = primary(results["metrics_kind"])
+    method = methods.title(results["method"])
     what = name.removesuffix(SHUFFLED)
     start = f"With {what} of other samples"
     moves = cells.get(metric.key, {}).get("change") or {}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from msa_jax import methods
 from msa_jax.evaluation.metric_names import units
 from msa_jax.evaluation.wording import count
 from msa_jax.report import (
@@ -199,7 +200,7 @@ def content_of(run: Run) -> dict[str, Any]:
     }
     config = run.config
     return {
-        "method": results["method"],
+        "method": methods.title(results["method"]),
         "dataset": results["dataset"],
         "seeds": results["seeds"],
         "selection": results.get("selection", ""),
@@ -217,7 +218,7 @@ def content_of(run: Run) -> dict[str, Any]:
         "warnings": run_tables.warnings(results, empty),
         "notes": run_tables.notes(results),
         "u_labels": run_tables.u_label_tables(results),
-        "facts": run_tables.facts(results),
+        "facts": run_tables.facts(results, methods.reading(config or {})),
         "config": None if config is None else json.dumps(config, indent=2),
         "absent": [name for name, part in absent.items() if part is None],
     }

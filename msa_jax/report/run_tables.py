@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from msa_jax import methods
 from msa_jax.evaluation import wording
 from msa_jax.evaluation.baselines import in_order
 from msa_jax.evaluation.metric_names import (
@@ -103,7 +104,7 @@ def baseline_sentences(results: Results) -> list[str]:
     metric = primary(results["metrics_kind"])
     cell = results["test"].get(metric.key, {})
     mean, ci95 = number(cell.get("mean")), cell.get("ci95")
-    sentences, method = [], results["method"]
+    sentences, method = [], methods.title(results["method"])
     for name, values in in_order(results.get("baselines") or {}).items():
         other = number(values.get(metric.key))
         if not (math.isfinite(mean) and math.isfinite(other)):
@@ -237,10 +238,16 @@ def u_label_tables(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def facts(results: Results) -> list[tuple[str, list[str]]]:
-    """Return what was run, on what and for how long, as (name, lines)."""
+def facts(results: Results, reading: list[str]) -> list[tuple[str, list[str]]]:
+    """Return what was run, on what and for how long, as (name, lines).
+
+    Args:
+        results: of the run.
+        reading: of its method (see `methods.reading`).
+    """
     seeds = [str(seed) for seed in results["seeds"]]
-    rows: list[tuple[str, Any]] = [("selection", results.get("selection"))]
+    rows: list[tuple[str, Any]] = [("reading", reading)] if reading else []
+    rows.append(("selection", results.get("selection")))
     for key in ("selected_epoch", "epochs_run"):
         found = results.get(key) or {}
         rows.append((key, ", ".join(f"{s}: {found.get(s, '–')}" for s in seeds)))

@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from msa_jax import methods
 from msa_jax.evaluation import wording
 from msa_jax.evaluation.wording import count, decimal, numbers, span
 from msa_jax.report import rendering
@@ -136,7 +137,7 @@ def content_of(found: Search) -> dict[str, Any]:
     fields = [field for axis in found["space"] for field in axis["fields"]]
     best = found["best"]
     return {
-        "method": found["method"],
+        "method": methods.title(found["method"]),
         "dataset": found["dataset"],
         "seeds": found["seeds"],
         "selection": found["selection"],

@@ -16,9 +16,10 @@ from msa_jax.evaluation.metrics import score
 from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.files import json_safe
-from msa_jax.report import run_tables
+from msa_jax.methods import PAPERS
+from msa_jax.report import figures, run_tables
 from msa_jax.report.console import results_table
-from msa_jax.runs.finished import open_folder
+from msa_jax.runs.finished import History, open_folder
 
 FIVE = (1111, 1112, 1113, 1114, 1115)
 BASELINES = {
@@ -200,6 +201,69 @@ def test_other_shapes_of_runs(tmp_path, seeds, kind, u, lost):
         assert "No finite test MAE for seed 3" in page.text
         assert "the first 6 of 8" in page.text
         assert "no comparison, an MAE is not known" in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said", "unsaid"),
+    [
+        (
+            "lmf",
+            "mosi+v1",
+            ("variants whose values these are: v1", "padded_end (which state of the"),
+            "of the LSTM is the text's): sane",
+        ),
+        ("ef_lstm", "mosi_real", ("these are: sane", "features"), "public reading"),
+        ("self_mm", "mosi", (), "reading"),
+    ],
+)
+def test_a_report_says_which_reading_of_the_method_was_run(
+    tmp_path, name, words, said, unsaid
+):
+    """By the title that people know the method by."""
+    results = fake_run(tmp_path, (7,), u=False)
+    results |= {"method": name}
+    (tmp_path / "results.json").write_text(json.dumps(json_safe(results)))
+    config = PAPERS[name].config(words).to_json()
+    (tmp_path / "config.json").write_text(config)
+    page, text = _Page(report.write(tmp_path).read_text()), PAPERS[name].title
+    markdown = (tmp_path / "report.md").read_text()
+    assert f"# {text} on" in markdown and f"{text} beats" in page.text
+    assert f"{name} on" not in page.text and f"{name} beats" not in page.text
+    facts = page.text.split("What was run")[1].split("The resolved configuration")[0]
+    assert all(words in facts for words in said) and unsaid not in facts
+    assert all(words in markdown.replace("\\", "") for words in said)
+    console = io.StringIO()
+    Console(file=console, width=200).print(results_table(results))
+    assert f"{text} on" in console.getvalue()
+
+
+def test_a_value_of_neither_reading_is_called_so():
+    settings = PAPERS["lmf"].config("mosi")
+    settings.model.text_dropout, settings.model.fusion_scalars = 0.1, "trained"
+    lines = PAPERS["lmf"].reading(settings)
+    assert [line.split("): ")[1] for line in lines] == [
+        "the public reading; sane: last_valid",
+        "the public reading; sane: valid",
+        "neither public nor sane; sane: 0.3",
+        "sane",
+    ]
+
+
+@pytest.mark.parametrize(("parts", "drawn"), [(1, 2), (2, 4)])
+def test_a_loss_of_one_part_is_drawn_once(parts, drawn):
+    """Beside that on validation."""
+    value = np.ones((2, 1))
+    names = ("loss", "loss_fusion", "loss_text")[: 1 + parts]
+    history = History(
+        epoch=np.array([1, 2]),
+        train=dict.fromkeys(names, value),
+        valid={"loss": value},
+        active=np.ones((2, 1), bool),
+        empty_classes=np.zeros((2, 1)),
+    )
+    figure = figures.loss_curves(history, [7], {"7": 1})
+    titles = [a.get_title() for a in figure.axes if a.get_title()]
+    assert len(titles) == drawn and titles[0] == "train loss"
 
 
 def test_results_alone_are_enough(tmp_path):

@@ -98,8 +98,12 @@ def test_the_methods_in_pytorch_are_the_same(name):
                 )
 
 
-@pytest.mark.parametrize("name", ["ef_lstm", "mfn", "graph_mfn", "mfm"])
-def test_loops_over_cells_in_pytorch_are_the_same(name):
+FUSION = ("ef_lstm", "mfn", "graph_mfn", "mfm", "lf_dnn", "tfn", "lmf")
+FUSION += ("mlf_dnn", "mtfn", "mlmf")
+
+
+@pytest.mark.parametrize("name", FUSION)
+def test_the_fusion_family_in_pytorch_is_the_same(name):
     """The scores, batch norm by its running statistics."""
     pytest.importorskip("torch", reason="PyTorch is not installed ([bench])")
     from benchmarks.torch_sides import formulation
@@ -107,12 +111,14 @@ def test_loops_over_cells_in_pytorch_are_the_same(name):
     config = tiny.small(PAPERS[name])
     if "layers" in config.model:
         config.model.layers = 2
+    if "unimodal_labels" in config.loss:
+        config.loss.unimodal_labels = "multimodal"
     method = methods.make(config, FeatureEncoder(), SMALL.label_range)
     (batch,) = shapes.make_batches(SMALL, LENGTHS, 3, 1)
     params = drawn(method, batch)
     against.require_written(name, config)
     (side,) = (
-        against._module(name)
+        against._module(against._file(name))
         .formulations(config, method, params, SMALL, SMALL.label)
         .values()
     )

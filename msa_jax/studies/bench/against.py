@@ -1,4 +1,7 @@
-"""PyTorch's sides: a file a method in benchmarks/torch_sides, beside the package."""
+"""PyTorch's sides: files in benchmarks/torch_sides, beside the package.
+
+A method's is called after the file that the method has in `methods`.
+"""
 
 import importlib
 import sys
@@ -10,6 +13,7 @@ import numpy as np
 
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Batch, Method, PyTree
+from msa_jax.methods import PAPERS
 from msa_jax.studies.bench.measure import Side, repeated
 from msa_jax.studies.bench.shapes import Shape
 from msa_jax.text import bert
@@ -85,25 +89,31 @@ def sides(
         if encoder is not None:
             groups = config.optim.groups
             text = _module("bert").formulation(encoder, params, groups)
-        one = formulation.side(made, inputs, text)
+        one = formulation.side(made, inputs, text, to_text=config.text.finetune)
         found[side] = repeated(one, len(inputs))
     return found
 
 
 def _file(name: str) -> str:
-    """Return a method's name where its file is there."""
+    """Return the name of a method's file.
+
+    Raises:
+        UserError: there is none.
+    """
     folder = CHECKOUT / FOLDER
     if not folder.is_dir():
         raise UserError(
             f"--against torch: no folder {FOLDER} beside the package; it comes with a "
             "checkout: run the command from one"
         )
-    if not (folder / f"{name}.py").is_file():
+    make: Any = PAPERS[name].make
+    file = getattr(make, "func", make).__module__.rsplit(".", 1)[1]
+    if not (folder / f"{file}.py").is_file():
         raise UserError(
-            f"--against torch: {name} is not written in PyTorch (no {FOLDER}/{name}.py)"
+            f"--against torch: {name} is not written in PyTorch (no {FOLDER}/{file}.py)"
             "; leave out --against, or write it as its neighbours are"
         )
-    return name
+    return file
 
 
 def _module(name: str) -> Any:

@@ -68,13 +68,16 @@ def draw_variables(method: Method, batch: Batch) -> network.Variables:
 
 
 def make_step(
-    method: Method, optimizer: optax.GradientTransformation
-) -> Callable[..., tuple[tuple, jax.Array]]:
-    """Return (state, batch, key) -> (state, gradient of the text).
+    method: Method, optimizer: optax.GradientTransformation, *, to_text: bool = True
+) -> Callable[..., tuple[tuple, jax.Array | None]]:
+    """Return (state, batch, key) -> (state, gradient of the text or None).
 
-    A step of training after the text encoder: forward, loss, backward down to the text
-    features, label tables, update. The state is (variables, optimiser's, label tables).
-    Phases are one here: a step on the sum of their losses.
+    A step of training after the text encoder: forward, loss, backward, label tables,
+    update. The state is (variables, optimiser's, label tables). Phases are one here: a
+    step on the sum of their losses.
+
+    Args:
+        to_text: go back to the text features, as an encoder that is trained needs it.
     """
     every = [phase for stage in phases.passes(method) for phase in stage]
 
@@ -82,7 +85,7 @@ def make_step(
         variables, opt_state, labels = state
         params = variables["params"]
 
-        def forward(params, text):
+        def forward(params, text=batch.text):
             given = variables | {"params": params}
             outputs, statistics = network.learn(
                 method, given, batch.replace(text=text), key
@@ -90,13 +93,15 @@ def make_step(
             losses = [phase.loss(outputs, batch, labels) for phase in every]
             return phases.total(losses), (outputs, statistics)
 
-        differentiate = jax.grad(forward, argnums=(0, 1), has_aux=True)
-        (gradient, by_text), (outputs, statistics) = differentiate(params, batch.text)
+        by = (params, batch.text) if to_text else (params,)
+        differentiate = jax.grad(forward, argnums=tuple(range(len(by))), has_aux=True)
+        (gradient, *by_text), (outputs, statistics) = differentiate(*by)
         epoch = jnp.asarray(EPOCH, jnp.int32)
         labels = method.update_labels(labels, outputs, batch, epoch)
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         params = optax.apply_updates(params, updates)
-        return ({"params": params, **statistics}, opt_state, labels), by_text
+        state = {"params": params, **statistics}, opt_state, labels
+        return state, by_text[0] if to_text else None
 
     return step
 
@@ -107,11 +112,14 @@ def compile_ours(
     variables: network.Variables,
     split: Split,
     batches: list[Batch],
+    *,
+    to_text: bool = True,
 ) -> Side:
     """Compile a program of as many steps as there are batches, and one that evaluates.
 
     Training runs an epoch as one program, which takes its memory once: a program of a
-    single step would spend up to a third of its time on new pages.
+    single step would spend up to a third of its time on new pages. `to_text`: see
+    `make_step`.
     """
     key = jax.random.key(0)
     together = jax.tree.map(lambda *x: jnp.stack(x), *batches)
@@ -119,12 +127,13 @@ def compile_ours(
     state = (variables, opt_state, method.init_labels(split, key))
     # The program takes its state's memory over: no two leaves may share theirs.
     state = jax.tree.map(jnp.array, state)
-    one_step = make_step(method, optimizer)
+    one_step = make_step(method, optimizer, to_text=to_text)
 
     def steps(state, batches, key):
         def one(state, given):
             state, by_text = one_step(state, *given)
-            return state, by_text.sum()  # what goes on to the encoder is computed
+            # What goes on to the encoder is computed.
+            return state, by_text.sum() if to_text else None
 
         return jax.lax.scan(one, state, (batches, jax.random.split(key, count)))
 

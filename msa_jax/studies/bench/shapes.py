@@ -87,7 +87,10 @@ def make_batches(
 
 
 def make_split(shape: Shape, batches: list[Batch]) -> Split:
-    """Return a training split for label tables: all labels, sequences without steps."""
+    """Return a training split for label tables: all labels, sequences without steps.
+
+    The multimodal label stands for the unimodal ones.
+    """
     label = np.array(shape.label)
     for batch in batches:
         label[batch.index] = batch.label
@@ -98,7 +101,7 @@ def make_split(shape: Shape, batches: list[Batch]) -> Split:
         **sequences,
         **lengths,
         label=jnp.asarray(label),
-        unimodal_label=jnp.full((n, 3), jnp.nan, jnp.float32),
+        unimodal_label=jnp.tile(label[:, None], 3),
     )
 
 

@@ -37,7 +37,14 @@ def run(options: Any, name: str, shape: shapes.Shape, peak: float) -> list[Row]:
         split = shapes.make_split(shape, batches)
         variables = measure.draw_variables(method, batches[0])
         sides = {
-            "ours": measure.compile_ours(method, optimizer, variables, split, batches)
+            "ours": measure.compile_ours(
+                method,
+                optimizer,
+                variables,
+                split,
+                batches,
+                to_text=config.text.finetune,
+            )
         }
         if options.against:
             sides |= against.sides(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from msa_jax import methods
 from msa_jax.evaluation import wording
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, units
 from msa_jax.evaluation.wording import NOTHING, count, decimal, form, form_interval
@@ -89,7 +90,7 @@ def content_of(
     if n == 1:
         warnings.append("Only 1 seed: no spread and no interval can be given.")
     return {
-        "method": found["method"],
+        "method": methods.title(found["method"]),
         "dataset": found["dataset"],
         "seeds": found["seeds"],
         "metrics": metrics,
