@@ -41,7 +41,7 @@ _PROCESS_ID = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> int:
     """Run what the flags say; return the exit code."""
-    from msa_jax import methods
+    import msa_jax.methods as methods
 
     del argv
     frozen = FrozenConfigDict(_CONFIG.value)
@@ -84,7 +84,7 @@ def _show(frozen: FrozenConfigDict, folder: Path) -> int:
 
 def _explain(settings: ConfigDict) -> str:
     """List the fields of a configuration, for --help."""
-    from msa_jax import methods
+    import msa_jax.methods as methods
 
     return methods.help_of(settings)
 

@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 from ml_collections import FrozenConfigDict, config_flags
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.config import cli
 from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError

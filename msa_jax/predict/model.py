@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.data import intake
 from msa_jax.data.batches import gather
 from msa_jax.data.intake import FEATURES, Intake

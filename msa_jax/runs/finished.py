@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.data import Dataset, load, store
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, StillSealed, recall

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.ground.errors import UserError
 from msa_jax.studies.spec import Column, Ours, Part, Table
 

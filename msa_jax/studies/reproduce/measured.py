@@ -38,7 +38,7 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
     import jax
     import jax.numpy as jnp
 
-    from msa_jax import methods
+    import msa_jax.methods as methods
     from msa_jax.data import load
     from msa_jax.data.batches import gather
     from msa_jax.ground.backend import set_up_jax
