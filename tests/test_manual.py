@@ -264,31 +264,37 @@ TINY = {
     **{"text.encoder": "bert", "text.weights": "random", "text.finetune": "true"},
     **{"text.random_width": "8", "text.random_layers": "1", "text.max_tokens": "12"},
     **{"selection.max_epochs": "1", "compilation": "quick", "mesh.devices": "1"},
+    "optim.accumulate_batches": "1",
 }
 
 
 def small(command: Typed) -> list[str]:
-    """Return what makes a command one of seconds."""
-    tiny = [f"--config.{name}={value}" for name, value in TINY.items()]
-    if command.name in FLAGS:
-        own = [word for word in command.words if word.startswith("--config.data.name")]
-        return [*tiny, *own, *["--trials=2"] * (command.name == "tune")]
-    if command.name == "reproduce" and "--list" not in command.words:
-        row = catalogue.find(ROOT / "configs", command.words[0]).ours[0]
-        data = ["--dataset=synthetic_tiny", "--budget=full", "--seeds=1"]
-        fields = [
-            word for word in tiny if ".data." not in word and ".seeds" not in word
-        ]
-        return [*data, f"--only={row}", "--no-controls", *fields]
-    more = {"prepare": ["--overwrite"], "robustness": ["--repeats=1"]}
-    checks = "--check_only" in command.words
-    return [] if checks else more.get(command.name, [])
+    """Return the words of a command, changed to one of seconds."""
+    name, words = command
+    fields, more = dict(TINY), []
+    if name in FLAGS:
+        if any(word.startswith("--config.data.name=") for word in words):
+            del fields["data.name"]
+        more = ["--trials=2"] if name == "tune" else []
+    elif name == "reproduce" and "--list" not in words:
+        (row, *_) = catalogue.find(ROOT / "configs", words[0]).ours
+        more = ["--dataset=synthetic_tiny", "--budget=full", "--seeds=1"]
+        more += [f"--only={row}", "--no-controls"]
+        del fields["data.name"], fields["seeds"]
+    else:
+        fields = {}
+        if name == "prepare" and "--check_only" not in words:
+            more = ["--overwrite"]
+        more = ["--repeats=1"] if name == "robustness" else more
+    tiny = {f"--config.{field}": value for field, value in fields.items()}
+    own = [word for word in words if word.partition("=")[0] not in tiny]
+    return [*own, *more, *(f"{flag}={value}" for flag, value in tiny.items())]
 
 
 def run(folder: Path, command: Typed) -> None:
     """Run a command in a folder."""
     module = f"msa_jax.{command.name.replace('train', 'main')}"
-    words = [sys.executable, "-m", module, *command.words, *small(command)]
+    words = [sys.executable, "-m", module, *small(command)]
     cache = str(ROOT / ".jax_cache" / "tests")
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": cache}
     env.pop("MSA_DATA", None)
