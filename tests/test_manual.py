@@ -86,7 +86,7 @@ def typed(page: Path) -> list[Typed]:
         for text in [*told, *re.findall(r"`([^`\n]+)`", line)]:
             command = re.search(r"(?:^|[ /])(?:python -m msa_jax\.|msa )(.+)", text)
             if command:
-                plain = re.sub(r"[\[\]]", "", command[1])
+                plain = re.sub(r"\[C\]|[\[\]]", "", command[1])  # one more run
                 name, *words = shlex.split(plain, comments=True)
                 words = [FOR.get(word, word.split("|")[0]) for word in words]
                 if words and name != "NAME":  # else it is named, not given
