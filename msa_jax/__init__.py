@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         open_run,
         train,
     )
+    from msa_jax.config import config
+    from msa_jax.methods import methods
+    from msa_jax.prepare import prepare
 
 if signals.started_as_command():
     signals.end_at_once()
@@ -37,8 +40,6 @@ except ImportError as error:
     print("error:", error, file=sys.stderr)
     sys.exit(2)
 
-# Three of them are modules, which pyright does not look for.
-# pyright: reportUnsupportedDunderAll=false
 __all__ = [
     "Report",
     "Run",

@@ -35,7 +35,13 @@ __all__ = ["Report", "Run", "UserError", "compare", "load_dataset", "open_run", 
 
 
 class Report(type(Path())):
-    """The path of a report page, which a notebook shows as the page itself."""
+    """The path of a report page, which a notebook shows as the page itself.
+
+    Examples:
+        >>> report = run.report
+        >>> report.exists(), report.read_text("utf-8")[:15]
+        (True, '<!doctype html>')
+    """
 
     def _repr_html_(self) -> str:
         page = html.escape(self.read_text("utf-8"))
@@ -46,18 +52,20 @@ class Report(type(Path())):
 class Run:
     """A finished run: what came out, and what it answers to new samples.
 
-    folder: its work directory, `runs/...`.
-    results: of results.json (docs/design.md): "test" and "valid" hold every metric's
-        mean, sd, 95 % interval and value per seed.
-    config: its configuration, nested.
-
     `msa.train` and `msa.open_run` make it; the examples are of a run of two seeds on
     the built-in data.
 
-    >>> run.results["method"], run.results["seeds"]
-    ('linear', [1, 2])
-    >>> run
-    Run of linear on synthetic_tiny, seeds 1, 2, in runs/tiny
+    Attributes:
+        folder: its work directory, `runs/...`.
+        results: of results.json (docs/design.md): "test" and "valid" hold every
+            metric's mean, sd, 95 % interval and value per seed.
+        config: its configuration, nested.
+
+    Examples:
+        >>> run.results["method"], run.results["seeds"]
+        ('linear', [1, 2])
+        >>> run
+        Run of linear on synthetic_tiny, seeds 1, 2, in runs/tiny
     """
 
     def __init__(self, folder: str | Path):
@@ -94,10 +102,11 @@ class Run:
         Raises:
             UserError: no such split.
 
-        >>> run.table().loc["mae"].between(0, 3).tolist()
-        [True, True]
-        >>> run.table("valid").columns.tolist()
-        [1, 2]
+        Examples:
+            >>> run.table().loc["mae"].between(0, 3).tolist()
+            [True, True]
+            >>> run.table("valid").columns.tolist()
+            [1, 2]
         """
         import pandas
 
@@ -122,8 +131,9 @@ class Run:
         Raises:
             UserError: another split, or the run kept no answers.
 
-        >>> run.predictions().columns.tolist(), len(run.predictions())
-        (['label', 1, 2], 32)
+        Examples:
+            >>> run.predictions().columns.tolist(), len(run.predictions())
+            (['label', 1, 2], 32)
         """
         import pandas
 
@@ -162,16 +172,18 @@ class Run:
                 sentences, and arrays or lists of the widths that the run was trained
                 on (docs/predict.md).
 
-        Returns: an answer, or a list of them: "prediction", the mean over seeds in
+        Returns:
+            an answer, or a list of them: "prediction", the mean over seeds in
             label units (of classes: the most probable one), "sd" over seeds,
             "per_seed", and "missing", the modalities that were not given.
 
         Raises:
             UserError: a sample is none; nothing is answered.
 
-        >>> answer = run.predict("what a wonderful film")
-        >>> abs(answer["prediction"]) < 9, answer["missing"]
-        (True, ['audio', 'vision'])
+        Examples:
+            >>> answer = run.predict("what a wonderful film")
+            >>> abs(answer["prediction"]) < 9, answer["missing"]
+            (True, ['audio', 'vision'])
         """
         from msa_jax.predict import answers, reading
 
@@ -204,8 +216,9 @@ class Run:
         Raises:
             UserError: the run has no such figure; the message names those it has.
 
-        >>> [place.get_ylabel() for place in run.figure("loss").axes[:2]]
-        ['loss', 'loss']
+        Examples:
+            >>> [axes.get_ylabel() for axes in run.figure("loss").axes[:2]]
+            ['loss', 'loss']
         """
         from msa_jax.report import page, rendering
         from msa_jax.report.drawing import to_png
@@ -226,8 +239,9 @@ class Run:
     def report(self) -> Report:
         """The path of the report page; in a notebook the page itself.
 
-        >>> run.report.name
-        'report.html'
+        Examples:
+            >>> run.report.name
+            'report.html'
         """
         path = Report(self.folder / "report.html")
         if not path.exists():
@@ -255,15 +269,16 @@ def train(
         UserError: a value that no run can use, a data set that is missing or lacks
             what the method reads, or a folder with another configuration's run.
 
-    >>> import msa_jax as msa
-    >>> config = msa.config("linear", seeds=(1, 2), **TINY)
-    >>> run = msa.train(config, "runs/tiny", progress=False)
-    >>> run.results["selected_epoch"].keys()
-    dict_keys(['1', '2'])
+    Examples:
+        >>> import msa_jax as msa
+        >>> config = msa.config("linear", seeds=(1, 2), **TINY)
+        >>> run = msa.train(config, "runs/tiny", progress=False)
+        >>> run.results["selected_epoch"].keys()
+        dict_keys(['1', '2'])
     """
     from ml_collections import ConfigDict, FrozenConfigDict
 
-    from msa_jax import methods
+    import msa_jax.methods as methods
     from msa_jax.runs import workdir as files
 
     if not isinstance(config, ConfigDict):
@@ -316,9 +331,10 @@ def open_run(workdir: str | Path) -> Run:
     Raises:
         UserError: it holds no finished run, or a file in it is damaged.
 
-    >>> import msa_jax as msa
-    >>> msa.open_run("runs/tiny").table().equals(run.table())
-    True
+    Examples:
+        >>> import msa_jax as msa
+        >>> msa.open_run("runs/tiny").table().equals(run.table())
+        True
     """
     return Run(workdir)
 
@@ -330,7 +346,8 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> "Dataset":
         name: as it was prepared; built in: "synthetic", "synthetic_tiny".
         data_dir: where data sets are kept; None: $MSA_DATA, else "data".
 
-    Returns: `.splits["train"]` and so on with NumPy arrays: `id` and `transcript` [n]
+    Returns:
+        `.splits["train"]` and so on with NumPy arrays: `id` and `transcript` [n]
         or `text` [n, 3, t] token ids or [n, t, d] features, `audio` and `vision`
         [n, t, d] float32 with zeros behind their `..._length` [n], `label` [n] in the
         range of `.card["label_range"]`; `.card`, what is known of it (docs/data.md);
@@ -339,10 +356,11 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> "Dataset":
     Raises:
         UserError: there is none of that name, or its files are damaged.
 
-    >>> import msa_jax as msa
-    >>> data = msa.load_dataset("synthetic_tiny")
-    >>> data.splits["train"].label.shape, data.card["label_range"]
-    ((96,), [-3.0, 3.0])
+    Examples:
+        >>> import msa_jax as msa
+        >>> data = msa.load_dataset("synthetic_tiny")
+        >>> data.splits["train"].label.shape, data.card["label_range"]
+        ((96,), [-3.0, 3.0])
     """
     from msa_jax.data import store
 
@@ -359,7 +377,8 @@ def compare(
         runs: two or more, or their folders.
         against: the one that the others are tested against; None: the first.
 
-    Returns: a row per metric and run: mean, sd and number of seeds, a 95 % interval of
+    Returns:
+        a row per metric and run: mean, sd and number of seeds, a 95 % interval of
         the mean over seeds (low, high), and of all but the reference the difference
         to it with p-values over paired seeds and paired test samples, corrected by
         Holm's method, and whether both are below .05 (docs/statistics.md). Units are
@@ -368,10 +387,11 @@ def compare(
     Raises:
         UserError: fewer than two runs, or runs that cannot be compared.
 
-    >>> import msa_jax as msa
-    >>> found = msa.compare([run, other]).loc["mae"]
-    >>> found["seeds"].tolist(), found["significant"].tolist()
-    ([2, 2], [None, False])
+    Examples:
+        >>> import msa_jax as msa
+        >>> found = msa.compare([run, other]).loc["mae"]
+        >>> found["seeds"].tolist(), found["significant"].tolist()
+        ([2, 2], [None, False])
     """
     import pandas
 

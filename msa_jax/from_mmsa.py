@@ -80,7 +80,7 @@ def _translate(file: Path, model: str, dataset: str, target: Path) -> None:
 
 def _convert(given: Any, overrides: dict[str, str], model: str, dataset: str) -> None:
     """Write the folder of a finished run, and its report."""
-    from msa_jax import methods
+    import msa_jax.methods as methods
     from msa_jax.ground.backend import set_up_jax
     from msa_jax.studies.from_mmsa import translate
 

@@ -47,7 +47,7 @@ def command() -> int:
         "--process_id", type=int, help="which of them this is, from 0, likewise"
     )
     given, chosen = parser.parse_config(_explain)
-    from msa_jax import methods
+    import msa_jax.methods as methods
 
     frozen = FrozenConfigDict(chosen.settings)
     methods.check(frozen)
@@ -89,7 +89,7 @@ def _show(frozen: FrozenConfigDict, folder: Path) -> int:
 
 def _explain(settings: ConfigDict) -> str:
     """List the fields of a configuration, for --help."""
-    from msa_jax import methods
+    import msa_jax.methods as methods
 
     return methods.help_of(settings)
 

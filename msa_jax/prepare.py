@@ -37,7 +37,7 @@ def prepare(
     data_dir: str | Path | None = None,
     label_range: tuple[float, float] | None = None,
     metrics: Literal["mosi", "sims"] | None = None,
-    padding: Literal["auto", "front", "back", "as_stored"] | None = None,
+    padding: Literal["auto", "front", "back", "as_stored", "every_step"] | None = None,
     emotions: str | Path | None = None,
     text: Literal["tokens", "features", "sentences"] | None = None,
     synthetic: bool = False,
@@ -57,7 +57,8 @@ def prepare(
         label_range: lowest and highest label; None: -1, 1 for sims and simsv2, else
             -3, 3.
         metrics: whose definitions apply; None: sims for -1, 1, else mosi.
-        padding: where shorter samples are padded; None: found out from zeros.
+        padding: where shorter samples are padded (docs/layouts.md); None: found out
+            from zeros.
         emotions: pickle of MOSEI's six emotions, joined by id.
         text: which text is read, or what text a twin has.
         synthetic: make a twin of a published set, the shapes of it, invented data.
@@ -65,16 +66,18 @@ def prepare(
         aligned: make the twin of the aligned files.
         overwrite: replace a data set of this name.
 
-    Returns: as `msa_jax.load_dataset`.
+    Returns:
+        as `msa_jax.load_dataset`.
 
     Raises:
         UserError: the source cannot be read, fails a check that makes results
             meaningless, or another data set of this name is there.
 
-    >>> import msa_jax as msa
-    >>> made = msa.prepare("mosi", synthetic=True, samples=30, data_dir="twins")
-    >>> made.card["size"], made.splits["train"].audio.shape[2]
-    ({'train': 18, 'valid': 3, 'test': 9}, 5)
+    Examples:
+        >>> import msa_jax as msa
+        >>> made = msa.prepare("mosi", synthetic=True, samples=30, data_dir="twins")
+        >>> made.card["size"], made.splits["train"].audio.shape[2]
+        ({'train': 18, 'valid': 3, 'test': 9}, 5)
     """
     from msa_jax.data import store
 

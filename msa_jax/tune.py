@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.config import cli
 from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError

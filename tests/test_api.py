@@ -1,9 +1,13 @@
 """The package from Python: every example of its docstrings, and what a user meets."""
 
+import ast
 import contextlib
 import doctest
+import importlib
 import inspect
 import io
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -38,7 +42,7 @@ EXAMPLES = [
     *(msa.config.config, msa.methods.methods, msa.prepare.prepare, Dataset.to_frame),
     *(msa.train, msa.open_run, msa.load_dataset, msa.compare, msa.Run),
     *(msa.Run.table, msa.Run.predictions, msa.Run.predict, msa.Run.figure),
-    msa.Run.report.fget,
+    *(msa.Run.report.fget, msa.Report, msa.UserError),
 ]
 
 
@@ -119,6 +123,33 @@ def test_public_names_are_explained():
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = msa.trian
     assert {"train", "__version__"} <= {*dir(msa)}
+
+
+def test_a_type_checker_is_told_of_every_public_name():
+    """Of functions, not of the modules that can be called."""
+    tree = ast.parse(Path(msa.__file__).read_text("utf-8"))
+    (told,) = (n for n in tree.body if ast.unparse(n).startswith("if TYPE_CHECKING"))
+    modules = {name.name: n.module for n in told.body for name in n.names}
+    assert sorted(modules) == sorted(msa.__all__)
+    for name, module in modules.items():
+        given = getattr(msa, name)
+        real = given.__call__ if inspect.ismodule(given) else given
+        assert getattr(importlib.import_module(module), name) is real
+
+
+@pytest.mark.slow
+def test_a_type_checker_finds_a_users_mistake(tmp_path):
+    pytest.importorskip("pyright", reason="needs pyright: pip install -e '.[dev]'")
+    code = "import msa_jax as msa\n"
+    code += 'msa.prepare("mosi", "x", padding="every_step").to_frame()\n'
+    code += 'msa.prepare("mosi", sorce="x")\nmsa.config(3)\n'
+    (tmp_path / "user.py").write_text(code)
+    words = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
+    env = os.environ | {"PYTHONPATH": str(Path(msa.__file__).parents[1])}
+    how = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True}
+    said = subprocess.run([*words, "--outputjson", "user.py"], **how).stdout
+    found = json.loads(said)["generalDiagnostics"]
+    assert [problem["range"]["start"]["line"] for problem in found] == [2, 3], said
 
 
 def test_importing_takes_nothing_along():

@@ -28,10 +28,11 @@ def config(
         UserError: no such file, an error in it, or a field that it has not or whose
             type is another one. Values are checked by `msa_jax.train`.
 
-    >>> import msa_jax as msa
-    >>> config = msa.config("linear", seeds=(1, 2), **{"optim.batch_size": 8})
-    >>> config.seeds, config.optim.batch_size
-    ((1, 2), 8)
+    Examples:
+        >>> import msa_jax as msa
+        >>> config = msa.config("linear", seeds=(1, 2), **{"optim.batch_size": 8})
+        >>> config.seeds, config.optim.batch_size
+        ((1, 2), 8)
     """
     from msa_jax.config import cli
     from msa_jax.config.fields import change

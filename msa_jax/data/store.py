@@ -32,8 +32,10 @@ _SCALARS = ("id", "transcript", "label", "unimodal_label", "emotion")
 class Dataset(NamedTuple):
     """A data set as loaded: its splits (train, valid, test) and its data card.
 
-    splits: NumPy arrays, `ground.types.Examples` says which and of what shapes.
-    card: what is in it, how it was read and what was assumed (docs/data.md).
+    Attributes:
+        name: as it was prepared.
+        splits: NumPy arrays, `msa.load_dataset` says which and of what shapes.
+        card: what is in it, how it was read and what was assumed (docs/data.md).
     """
 
     name: str
@@ -47,10 +49,11 @@ class Dataset(NamedTuple):
         and so on, happy and so on (intensities), steps of each modality; each only
         where the data set has it.
 
-        >>> import msa_jax as msa
-        >>> frame = msa.load_dataset("synthetic_tiny").to_frame()
-        >>> len(frame), frame.columns.tolist()[:4]
-        (160, ['split', 'id', 'transcript', 'label'])
+        Examples:
+            >>> import msa_jax as msa
+            >>> frame = msa.load_dataset("synthetic_tiny").to_frame()
+            >>> len(frame), frame.columns.tolist()[:4]
+            (160, ['split', 'id', 'transcript', 'label'])
         """
         import pandas
 

@@ -9,6 +9,14 @@ class UserError(Exception):
 
     The message is one line: what is wrong, where, and how to mend it. Every command
     prints it without a traceback and exits with code 2 (see `cli.run`).
+
+    Examples:
+        >>> import msa_jax as msa
+        >>> try:
+        ...     msa.config("demoo")
+        ... except msa.UserError as error:
+        ...     print(error)
+        config file 'demoo' not found; did you mean demo?
     """
 
 

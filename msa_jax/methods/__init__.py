@@ -195,9 +195,10 @@ def methods() -> "pandas.DataFrame":
     Columns: title, paper (authors, venue, year), data_sets that it has values for,
     variants, answers (choices of `config.task`), config (what `msa_jax.config` takes).
 
-    >>> import msa_jax as msa
-    >>> msa.methods().loc["linear", ["title", "answers"]].tolist()
-    ['Linear on means', ('sentiment',)]
+    Examples:
+        >>> import msa_jax as msa
+        >>> msa.methods().loc["linear", ["title", "answers"]].tolist()
+        ['Linear on means', ('sentiment',)]
     """
     import pandas
 

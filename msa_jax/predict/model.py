@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.data.preparation import FEATURES, Preparation
 from msa_jax.data.sealed_test import state_hash
 from msa_jax.ground.backend import set_up_jax

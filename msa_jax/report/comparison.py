@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.evaluation import compare
 from msa_jax.evaluation.results_table import (
     SCHEMA,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.evaluation import baselines
 from msa_jax.evaluation.wording import form, form_interval, over
 from msa_jax.report.run_tables import metrics_of

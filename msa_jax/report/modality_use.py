@@ -3,7 +3,7 @@
 from collections.abc import Container
 from typing import Any
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, primary
 from msa_jax.evaluation.wording import change, form, form_interval, number
 from msa_jax.report.run_tables import metrics_of

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.evaluation.metric_names import units
 from msa_jax.evaluation.wording import count
 from msa_jax.report import (

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.evaluation import wording
 from msa_jax.evaluation.baselines import in_order
 from msa_jax.evaluation.metric_names import (

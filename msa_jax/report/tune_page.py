@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.evaluation import wording
 from msa_jax.evaluation.wording import count, decimal, numbers, span
 from msa_jax.report import rendering

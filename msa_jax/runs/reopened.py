@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.data import Dataset, load_dataset, store
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split

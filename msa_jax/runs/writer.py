@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.data import Dataset, preparation
 from msa_jax.data.batches import gather
 from msa_jax.data.sealed_test import Frozen, seal

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.ground.errors import UserError
 from msa_jax.studies.spec import Column, Ours, Part, Table
 

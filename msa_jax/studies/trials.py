@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.config import reads, with_values
 from msa_jax.data import Dataset
 from msa_jax.ground import hosts

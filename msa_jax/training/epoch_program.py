@@ -16,7 +16,7 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.config import with_values
 from msa_jax.data.batches import count
 from msa_jax.ground.backend import compiler_options

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.data.batches import count, cut, fold, shuffled
 from msa_jax.ground import hosts
 from msa_jax.ground.types import Method, Split, TrainState

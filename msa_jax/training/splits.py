@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.config import reads
 from msa_jax.data import preparation
 from msa_jax.data.batches import video_index

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.ground.types import Split
 from msa_jax.studies.bench import encoders, measure, shapes
 from msa_jax.studies.bench.options import load_config

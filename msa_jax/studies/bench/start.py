@@ -1,6 +1,6 @@
 """Time the start of a run, from the command to its first step: cold, then warm.
 
-    python -m msa_jax.bench.start --config configs/demo.py
+    python -m msa_jax.studies.bench.start --config configs/demo.py
 
 Cold: nothing is compiled yet. Warm: the programs lie in the persistent cache. Each is a
 run of its own in a new process, stopped as soon as the program of an epoch is there.

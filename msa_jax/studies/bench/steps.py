@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.studies.bench import against, measure, shapes
 from msa_jax.studies.bench.options import load_config
 from msa_jax.studies.bench.table import Row, step_row

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Split

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.data import store
 from msa_jax.data.read import sandbox
 from msa_jax.data.sealed_test import adopt

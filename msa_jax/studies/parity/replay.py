@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.config import fields
 from msa_jax.data.batches import gather
 from msa_jax.ground.errors import UserError

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.config import fields
 from msa_jax.ground.names import MODALITIES
 from msa_jax.studies.spec import Ours

@@ -47,7 +47,7 @@ def parameters(settings: ConfigDict, data_dir: str) -> int:
     """
     import jax
 
-    from msa_jax import methods
+    import msa_jax.methods as methods
     from msa_jax.data import load_dataset
     from msa_jax.ground.backend import set_up_jax
     from msa_jax.methods import network

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.evaluation import wording
 from msa_jax.evaluation.metric_names import HEADLINE, Metric, units
 from msa_jax.evaluation.wording import NOTHING, count, decimal, form, form_interval

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from msa_jax import methods
+import msa_jax.methods as methods
 from msa_jax.data import Dataset, store
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import tasks
