@@ -37,7 +37,6 @@ SAYING = [
     *(ROOT / "msa_jax").glob("*.py"),
     *(ROOT / "msa_jax").glob("*/__main__.py"),
 ]
-FLAGS = ("main", "train", "tune")  # commands of absl's flags; the others take argparse
 # What stands for something of the reader's, and what the tests put there.
 FOR = {
     **{"NAME": "mine", "FILE": "features.npz", "FILE_OR_FOLDER": "features.npz"},
@@ -104,8 +103,6 @@ def read(command: Typed, monkeypatch) -> None:
     Raises:
         UserError: a command, a flag, a file, a field or a value that there is not.
     """
-    if command.name in FLAGS:
-        return read_flags(command)
     whole = argparse.ArgumentParser.parse_known_args
 
     def parse(parser, *given):
@@ -116,36 +113,22 @@ def read(command: Typed, monkeypatch) -> None:
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", parse)
     monkeypatch.setattr(sys, "argv", [command.name, *command.words])
-    package = (ROOT / "msa_jax" / command.name / "__main__.py").exists()
-    name = f"msa_jax.{command.name}{'.__main__' * package}"
-    module = importlib.import_module(name)
+    name = command.name.replace("train", "main")
+    package = (ROOT / "msa_jax" / name / "__main__.py").exists()
+    module = importlib.import_module(f"msa_jax.{name}{'.__main__' * package}")
     with pytest.raises(Read) as parsed:
         getattr(module, "command" if hasattr(module, "command") else "main")()
     (options,) = parsed.value.args
     if command.name == "reproduce" and options.table:
-        table = catalogue.find(ROOT / "configs", options.table)
+        table = catalogue.find_table(ROOT / "configs", options.table)
         wanted_runs.rows_named(table, options.only)
-
-
-def read_flags(command: Typed) -> None:
-    """Look up the flags of a command that defines them with absl, and its files."""
-    source = ROOT / "msa_jax" / f"{command.name.replace('train', 'main')}.py"
-    defined = re.findall(r'\bDEFINE_(\w+)\(\s*"(\w+)"', source.read_text("utf-8"))
-    kinds = {name: kind for kind, name in defined} | {"help": "bool"}
-    mine, overrides = cli.split_overrides(command.words)
-    given, rest = {}, iter(mine)
-    for word in rest:
-        name, equals, value = word.removeprefix("--").partition("=")
-        assert word.startswith("--") and name in kinds, f"{command}: {word}"
-        given[name] = value if equals or kinds[name] == "bool" else next(rest)
-    if "help" in given or given["config"] == "configs/mine.py":  # from_mmsa's
-        return
-    config = cli.load_config(given["config"])
-    if overrides:
-        cli.override(config, overrides)
+    if name not in ("main", "tune") or options.config in (None, "configs/mine.py"):
+        return  # what from_mmsa writes is not there
+    config = cli.load_config(options.config)
+    cli.override(config, cli.split_overrides(command.words)[1])
     methods.check(FrozenConfigDict(config))
-    if "sweep" in given:
-        cli.from_file(given["sweep"], "get_sweep", "sweep file")
+    if name == "tune" and options.sweep:
+        cli.from_file(options.sweep, "get_sweep", "sweep file")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +255,7 @@ def small(command: Typed) -> list[str]:
     """Return the words of a command, changed to one of seconds."""
     name, words = command
     fields, more = dict(TINY), []
-    if name in FLAGS:
+    if name in ("main", "train", "tune"):  # those with a config
         if any(word.startswith("--config.data.name=") for word in words):
             del fields["data.name"]
         more = ["--trials=2"] if name == "tune" else []

@@ -138,7 +138,7 @@ class Run:
     @cached_property
     def settings(self) -> FrozenConfigDict:
         """Return its configuration, checked, as one of this version."""
-        import msa_jax.methods as methods  # every paper: slow to import, pages do without
+        import msa_jax.methods as methods  # every paper: slow to import
 
         path = self.folder / workdir.CONFIG
         try:

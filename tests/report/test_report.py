@@ -225,7 +225,7 @@ def test_a_report_says_which_reading_of_the_method_was_run(
     (tmp_path / "results.json").write_text(json.dumps(json_safe(results)))
     config = PAPERS[name].config(words).to_json()
     (tmp_path / "config.json").write_text(config)
-    page, text = _Page(report.write(tmp_path).read_text()), PAPERS[name].title
+    page, text = _Page(report.write_report(tmp_path).read_text()), PAPERS[name].title
     markdown = (tmp_path / "report.md").read_text()
     assert f"# {text} on" in markdown and f"{text} beats" in page.text
     assert f"{name} on" not in page.text and f"{name} beats" not in page.text
