@@ -111,26 +111,16 @@ def _features(preparation: Preparation) -> tuple[str, ...]:
     return (*(("text",) if preparation.text == FEATURES else ()), *NONVERBAL)
 
 
-def _check(arrays: Mapping[str, np.ndarray], preparation: Preparation) -> int:
+def _check(arrays: dict[str, np.ndarray], preparation: Preparation) -> int:
     """Check types, ranks, widths and numbers of rows; return how many there are."""
     read = {key: x for key, x in arrays.items() if key in _KEYS}
-    n = 0
+    if "id" in read and read["id"].dtype.kind in "iu":
+        read["id"] = read["id"].astype(str)
+    first, n = next((key, x.shape[0] if x.ndim else 1) for key, x in read.items())
     for key, array in read.items():
-        strings, rank = key in ("id", "transcript"), checks.RANKS[key]
-        kinds = {"id": "Uiu", "transcript": "U"}.get(key, "fiu")
-        if array.dtype.kind not in kinds:
-            what = "strings" if strings else "numbers"
-            raise UserError(f"'{key}' must hold {what}, its dtype is {array.dtype}")
-        if array.ndim != rank or 0 in array.shape[1:]:
-            axes = "1 axis" if rank == 1 else f"{rank} axes, none of size 0"
-            raise UserError(f"'{key}' has shape {array.shape}; it must have {axes}")
-        n = n or len(array)
-        if not len(array) or len(array) != n:
-            raise UserError(
-                f"'{key}' has {len(array)} rows; every array must have one row per "
-                f"sample{f', {n} here' if n != len(array) else ''}"
-            )
-        checks.check_sizes(key, n)
+        checks.check_array(key, array, n, first)
+    if not n:
+        raise UserError(f"'{first}' has no rows")
     for m in _features(preparation):
         if m in read and read[m].shape[2] != preparation.width[m]:
             raise UserError(

@@ -95,7 +95,7 @@ def prepare_samples(
         noted += [f"this run does not read {m}" for m in unread]
         rows["text"].append(_text(of, tokenizer, sample, noted))
         for m in NONVERBAL:
-            x = getattr(sample, m)
+            x = getattr(sample, m) if m in of.reads else None
             rows[m].append(UNREAD if x is None else _cut(m, x, of.steps[m], noted))
     for m in of.reads:
         ids = m == "text" and of.text != FEATURES

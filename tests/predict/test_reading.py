@@ -315,15 +315,14 @@ def test_tokens_in_front_are_moved(tmp_path):
         ({"audio": np.ones((2, 0, 2))}, "no modality"),
         (
             {"audio": np.ones((2, 3, 2)), "id": ["a"]},
-            "'id' has 1 rows; every array must have one row per sample, 2 here|"
-            "'audio' has 2 rows; every array must have one row per sample, 1 here",
+            "'id' has 1 rows, but 'audio' has 2|'audio' has 2 rows, but 'id' has 1",
         ),
-        ({"transcript": np.array([], "U3")}, "'transcript' has 0 rows; every array"),
-        ({"transcript": "good"}, "'transcript' has shape (); it must have 1 axis"),
+        ({"transcript": np.array([], "U3")}, "'transcript' has no rows"),
+        ({"transcript": "good"}, "'transcript' has shape (), it must be [samples]"),
         ({"transcript": [1, 2]}, "'transcript' must hold strings"),
         ({"vision": np.array([[["a"] * 3]])}, "'vision' must hold numbers"),
         (
-            {"text_bert": np.ones((2, 2, 3)), "text_length": 3},
+            {"text_bert": np.ones((2, 3, 3)), "text_length": 3},
             "'text_length' has shape",
         ),
     ],

@@ -75,7 +75,7 @@ def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
         raise UserError(empty_split(SPLITS[0]))
     for key in RANKS:
         if key in arrays:
-            _check_array(key, arrays[key], n)
+            check_array(key, arrays[key], n)
 
 
 def no_scores(names: Container[str]) -> str:
@@ -93,9 +93,10 @@ def empty_split(name: str) -> str:
     return f"split '{name}' is empty: give it at least one sample"
 
 
-def _check_array(key: str, array: np.ndarray, n: int) -> None:
+def check_array(key: str, array: np.ndarray, n: int, first: str = "id") -> None:
+    """Check an array's type, rank, sizes, and its rows: n, as the first array has."""
     if array.ndim and len(array) != n:  # an empty array has any dtype and shape
-        raise UserError(f"'{key}' has {len(array)} rows, but 'id' has {n}")
+        raise UserError(f"'{key}' has {len(array)} rows, but '{first}' has {n}")
     if key in ("id", "split", "transcript"):
         if array.dtype.kind != "U":
             raise UserError(f"'{key}' must hold strings, its dtype is {array.dtype}")
