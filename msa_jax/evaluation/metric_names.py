@@ -149,7 +149,7 @@ _UNITS_OF = {
     "two_class": f"{_CLASSES}.",
     "seven_class": f"{_CLASSES}; the class error in classes.",
     "seven_class_sdk": f"{_CLASSES}; the class error in classes.",
-    "emotion": "Everything in percent.",
+    "emotion": "Everything in percent; WA is the mean of sensitivity and specificity.",
 }
 
 

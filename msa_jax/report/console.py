@@ -6,6 +6,7 @@ from rich.table import Table
 
 import msa_jax.methods as methods
 from msa_jax.evaluation import baselines
+from msa_jax.evaluation.metric_names import units
 from msa_jax.evaluation.wording import form, form_interval, over
 from msa_jax.report.run_tables import metrics_of
 from msa_jax.runs.finished import Results
@@ -30,12 +31,6 @@ SHOWN = {
 }
 CONSTANTS = (baselines.MEAN, baselines.ALL_ABSENT, baselines.MAJORITY)
 BASELINES_SHOWN = 3
-REGRESSION = "Acc and F1 in percent, MAE and Corr in natural units"
-UNITS = {
-    "mosi": REGRESSION,
-    "sims": REGRESSION,
-    "emotion": "everything in percent; WA is the mean of sensitivity and specificity",
-}
 SEEDS_SHOWN = 5  # more would not fit 100 columns
 
 
@@ -45,14 +40,15 @@ def results_table(results: Results) -> Table:
     The legacy F1 values, and accuracy and F1 of single emotions, are left to
     results.json and the report.
     """
-    units = UNITS.get(results["metrics_kind"], "Acc and F1 in percent")
     seeds, trivial = results["seeds"], results.get("baselines") or {}
     names = chosen(trivial)
     shown = seeds if len(seeds) <= SEEDS_SHOWN else []
     method = methods.title(results["method"])
     table = Table(
         title=f"{method} on {results['dataset']}, test, {over(len(seeds))}",
-        caption="; trivial baselines: ".join([units, *_said(names)]),
+        caption=" Trivial baselines: ".join(
+            [units(results["metrics_kind"]), *_said(names)]
+        ),
         title_justify="left",
         caption_justify="left",
         box=None,

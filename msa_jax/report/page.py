@@ -199,13 +199,15 @@ def content_of(run: Run) -> dict[str, Any]:
         "config.json": run.config,
     }
     config = run.config
+    metrics = run_tables.metrics_of(results["metrics_kind"], results["test"])
     return {
         "method": methods.title(results["method"]),
         "dataset": results["dataset"],
         "seeds": results["seeds"],
         "selection": results.get("selection", ""),
         "headline": run_tables.headline(results),
-        "metrics": run_tables.metrics_of(results["metrics_kind"], results["test"]),
+        "metrics": metrics,
+        "glossary": [(m.title, m.meaning) for m in metrics],
         "test": run_tables.result_rows(results),
         "valid": run_tables.result_rows(results, "valid")
         if results.get("valid")

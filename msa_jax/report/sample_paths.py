@@ -38,7 +38,6 @@ APART = 12.0  # between the letters at the ends of the curves
 class Curve:
     """One modality's path as SVG path data, and where its letter stands."""
 
-    modality: str
     letter: str
     colour: str
     mean: str
@@ -159,7 +158,6 @@ def _path(
         is_true = true is not None and math.isfinite(true[row])
         curves.append(
             Curve(
-                modality=name,
                 letter=name[0].upper(),
                 colour=MODALITY_COLOURS[name],
                 mean=_data(x, means[:, row], limits),

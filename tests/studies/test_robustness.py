@@ -22,7 +22,6 @@ from msa_jax.methods import PAPERS
 from msa_jax.runs import checkpoint, reopened, run, workdir
 from msa_jax.studies import controls
 from msa_jax.studies.robustness import (
-    evaluate,
     measure,
     page,
     passes,
@@ -209,8 +208,8 @@ def test_a_difference_is_found(run_folder):
     run = reopened.reopen(run_folder)
     rows = passes.make_rows(MODALITIES, 1)[:2]
     off = np.stack([run.prediction + np.float32(0.25), run.prediction * 9])
-    wrong = evaluate.Evaluated(rows, off, "")
-    passes_, largest = evaluate.largest_difference(run, wrong)
+    wrong = tables.Evaluated(rows, off, "")
+    passes_, largest = tables.largest_difference(run, wrong)
     assert passes_ == 1 and largest == pytest.approx(0.25, rel=1e-5)
 
 
@@ -261,19 +260,19 @@ def test_twice_is_the_same(measured):
 
 
 def test_one_program_serves_every_row(run_folder, monkeypatch):
-    programs, make = [], evaluate.make_program
+    programs, make = [], measure.make_program
 
     def remember(*arguments):
         programs.append(make(*arguments))
         return programs[0]
 
-    monkeypatch.setattr(evaluate, "make_program", remember)
-    told = []
+    monkeypatch.setattr(measure, "make_program", remember)
     run = reopened.reopen(run_folder)
-    found = evaluate.evaluate(run, 1, lambda *now: told.append(now))
+    rows = passes.make_rows(defaults.reads(run.files.settings), 1)
+    found = list(measure.predictions(run, rows, 0))
     assert programs[0]._cache_size() == 1 and len(programs) == 1
-    assert told[-1] == (53, 53) and len(told) == 7
-    assert found.prediction.shape == (53, len(SEEDS), len(run.label))
+    assert len(found) == 7 and len(rows) == 53
+    assert np.concatenate(found).shape == (53, len(SEEDS), len(run.label))
 
 
 def test_page_stands_alone(measured):

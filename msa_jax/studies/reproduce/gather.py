@@ -84,6 +84,10 @@ def gather(
     return json_safe(found)
 
 
+# What is read of both, or of the one that a run reads.
+SHUFFLED = (shuffled_test.AUDIO_VISION, shuffled_test.AUDIO, shuffled_test.VISION)
+
+
 class _Place(NamedTuple):
     """What all rows of a part share."""
 
@@ -105,12 +109,7 @@ def _part(place: _Place, finished: list[RowRuns]) -> Part:
     rows = [*place.part.published, *controls]
     low, high = place.span
     columns = [_column(place, i) for i in range(len(place.part.columns))]
-    made: dict[str, list[Cell]] = {row: [] for row in rows}
-    for cell_of in (_means(place, columns, rows, by_row), _others(place, rows, by_row)):
-        for row, found in cell_of.items():
-            made[row] += found
-    for found in made.values():
-        found.sort(key=lambda cell: cell["column"])
+    made = _cells(place, columns, rows, by_row)
     return {
         "title": place.dataset,
         "dataset": place.dataset,
@@ -126,28 +125,24 @@ def _part(place: _Place, finished: list[RowRuns]) -> Part:
     }
 
 
-def _means(
+def _cells(
     place: _Place,
     columns: Sequence[Measure],
     rows: list[str],
     by_row: dict[str, dict[str, RowRuns]],
 ) -> dict[str, list[Cell]]:
-    """Make the cells that are means of test metrics, task by task."""
+    """Make every row's cells: means of test metrics task by task, then all others."""
     made: dict[str, list[Cell]] = {row: [] for row in rows}
     for task, kind in place.kinds.items():
-        measures = [
-            column
-            for column in columns
-            if column.task == task and column.reading == "mean"
-        ]
-        if not measures:
+        means = [c for c in columns if c.task == task and c.reading == "mean"]
+        if not means:
             continue
         found = compare.cells(
             {
                 row: answers(by_row[row][task], kind) if row in by_row else None
                 for row in rows
             },
-            measures,
+            means,
             against=place.table.against,
             published=place.part.published,
             mmsa=place.table.mmsa.get(place.part.dataset, {}),
@@ -155,27 +150,18 @@ def _means(
         )
         for row in rows:
             made[row] += found[row]
-    return made
-
-
-def _others(
-    place: _Place, rows: list[str], by_row: dict[str, dict[str, RowRuns]]
-) -> dict[str, list[Cell]]:
-    """Make the cells of other columns_read (`spec.Column.reading`)."""
-    return {
-        row: [
-            special_cells.special_cell(
-                i,
-                column,
-                place.part.published.get(row, (None,) * len(place.part.columns))[i],
-                by_row.get(row, {}).get(column.task),
-                reasons=place.reasons,
+    nothing = (None,) * len(columns)
+    for i, column in enumerate(place.part.columns):
+        for row in rows if column.reading != "mean" else ():
+            printed = place.part.published.get(row, nothing)[i]
+            runs = by_row.get(row, {}).get(column.task)
+            cell = special_cells.special_cell(
+                i, column, printed, runs, reasons=place.reasons
             )
-            for i, column in enumerate(place.part.columns)
-            if column.reading != "mean"
-        ]
-        for row in rows
-    }
+            made[row].append(cell)
+    for cells in made.values():
+        cells.sort(key=lambda cell: cell["column"])
+    return made
 
 
 def _column(place: _Place, index: int) -> Measure:
@@ -261,12 +247,9 @@ def _uses(place: _Place, finished: Sequence[RowRuns]) -> dict[str, Any]:
         kind = place.kinds[one.wanted.task]
         for seed, run in one.runs.items():
             controls = run.results.get("controls") or {}
-            read = (
-                shuffled_test.AUDIO_VISION,
-                shuffled_test.AUDIO,
-                shuffled_test.VISION,
+            control = next(
+                (controls[name] for name in SHUFFLED if name in controls), {}
             )
-            control = next((controls[name] for name in read if name in controls), {})
             for key, cell in control.items():
                 metric = metric_names.described(kind, key)
                 change = cell["change"]["per_seed"][run.lane(seed)]
@@ -274,11 +257,10 @@ def _uses(place: _Place, finished: Sequence[RowRuns]) -> dict[str, Any]:
                     continue
                 worse = change if metric.lower_is_better else -change
                 lost.setdefault(key, []).append(worse)
-    found = {}
-    for key, values in lost.items():
-        cell = summarise(values)
-        found[key] = {"value": cell["mean"], "ci95": cell["ci95"]}
-    return found
+    cells = {key: summarise(values) for key, values in lost.items()}
+    return {
+        k: {"value": cell["mean"], "ci95": cell["ci95"]} for k, cell in cells.items()
+    }
 
 
 def _baselines(

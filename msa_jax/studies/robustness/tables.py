@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
 from msa_jax.config import reads
+from msa_jax.evaluation import metrics as scoring
 from msa_jax.evaluation.metric_names import Metric
 from msa_jax.evaluation.statistics import Summary, summarise
 from msa_jax.report.run_tables import metrics_of
 from msa_jax.runs.reopened import ReopenedRun
-from msa_jax.studies.robustness import evaluate, passes
-from msa_jax.studies.robustness.evaluate import Evaluated
-from msa_jax.studies.robustness.passes import COMBINATIONS, KINDS, Kind
+from msa_jax.studies.robustness import passes
+from msa_jax.studies.robustness.passes import COMBINATIONS, KINDS, Kind, Pass
 
 PerSeed = dict[str, list[float]]  # metric -> a value per seed
 
@@ -79,9 +79,22 @@ class Robustness(TypedDict):
     time: NotRequired[dict[str, Any]]
 
 
+class Evaluated(NamedTuple):
+    """The answers of all passes.
+
+    rows: what each pass was.
+    prediction: [p, s, n], or with more axes, as the run's own.
+    replacement: the token that stood for missing ones, "" where text is features.
+    """
+
+    rows: list[Pass]
+    prediction: np.ndarray
+    replacement: str
+
+
 def tabulate(run: ReopenedRun, evaluated: Evaluated, repeats: int) -> Robustness:
     """Return what results.json holds, but for retrained networks and time."""
-    scores = evaluate.score(run, evaluated)
+    scores = _scores(run, evaluated)
     metrics = metrics_of(run.files.results["metrics_kind"], run.files.results["test"])
     by_row: dict[tuple, list[PerSeed]] = {}
     for row, of_seeds in zip(evaluated.rows, scores, strict=True):
@@ -91,7 +104,7 @@ def tabulate(run: ReopenedRun, evaluated: Evaluated, repeats: int) -> Robustness
         by_row.setdefault((row.kind, kept, row.level), []).append(per_seed)
     means = {place: mean_of_draws(found) for place, found in by_row.items()}
     full = next(iter(means.values()))  # the first combination lacks nothing
-    clean, largest = evaluate.largest_difference(run, evaluated)
+    clean, largest = largest_difference(run, evaluated)
     return {
         "schema": 1,
         "method": run.files.results["method"],
@@ -145,6 +158,34 @@ def per_seed(cells: dict[str, Summary]) -> PerSeed:
         name: [float("nan") if v is None else v for v in cell["per_seed"]]
         for name, cell in cells.items()
     }
+
+
+def _scores(run: ReopenedRun, evaluated: Evaluated) -> list[list[dict[str, float]]]:
+    """Return the metrics of every pass and seed, as the run itself was scored."""
+    kind = run.files.results["metrics_kind"]
+    return [
+        [scoring.score(kind, of_seed, run.label) for of_seed in of_pass]
+        for of_pass in evaluated.prediction
+    ]
+
+
+def largest_difference(run: ReopenedRun, evaluated: Evaluated) -> tuple[int, float]:
+    """Compare every pass without corruption with the run's own answers on test.
+
+    Returns: how many passes there are, and the largest difference: 0 says that all
+        are the same to the bit.
+    """
+    read = set(reads(run.files.settings))
+    clean = [
+        evaluated.prediction[i]
+        for i, row in enumerate(evaluated.rows)
+        if row.level is None and read <= set(row.kept)
+    ]
+    own = run.prediction
+    if all(np.array_equal(found, own, equal_nan=True) for found in clean):
+        return len(clean), 0.0
+    gaps = [np.abs(found.astype(np.float64) - own) for found in clean]
+    return len(clean), float(np.max(np.nan_to_num(gaps, nan=np.inf)))
 
 
 def drop(full: float, value: float, *, lower_is_better: bool) -> float:
