@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny import quick
 
+from msa_jax.layers import gated_memory
 from msa_jax.layers.gated_memory import GatedMemory, Lstm, MemoryFusion, Small
 from msa_jax.layers.resample import block_mean
 
@@ -75,6 +76,37 @@ def test_the_memory_fusion_is_that_of_a_plain_loop(length):
     )
     (seen,) = kept["intermediates"]["steps_attention_logits"]
     np.testing.assert_allclose(seen, logits, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_the_way_back_through_the_memory_is_that_of_its_loop(drops):
+    """Gradients by all that it reads, against JAX's own; a sample ends earlier."""
+    rng = np.random.default_rng(3)
+    with jax.enable_x64(True):
+        draw = lambda *shape: jnp.asarray(rng.normal(size=shape))  # noqa: E731
+        weights = gated_memory._Weights(
+            draw(M, 7), (draw(4, M), draw(3, M)), (draw(M), draw(M))
+        )
+        keep = 2.0 * (draw(T, B, 7) > 0) if drops else None
+        runs = jnp.arange(T)[:, None] < jnp.asarray(LENGTH)[None]
+        steps = gated_memory._Steps(draw(T, B, 7), keep, draw(T, B, M), runs)
+
+        def number(run, weights, drive, write):
+            given = steps._replace(drive=drive, write=write)
+            return jnp.sin(run(weights, given)[0]).sum()
+
+        def plain(weights, given):
+            return gated_memory._forward(weights, given)[0]
+
+        ours, theirs = (
+            quick(jax.grad(partial(number, run), argnums=(0, 1, 2)))(
+                weights, steps.drive, steps.write
+            )
+            for run in (gated_memory._remember, plain)
+        )
+        for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+            assert abs(b).max() > 0
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
 
 
 def test_every_step_drops_entries_of_its_own():

@@ -167,6 +167,21 @@ def running_mean(rows, mean=0.0):
     return mean
 
 
+def test_batch_norm_is_of_the_whole_batch_where_devices_share_it():
+    """Three samples on two devices, then one: statistics and steps as on one device."""
+    of, states = method(Normed()), []
+    for devices in (1, 2):
+        mesh = make_mesh(devices, devices, 1)
+        rules = step.Rules(3, 1, early_stop=9)
+        epoch = step.make_epoch(of, SGD, rules, mesh, over_seeds="vmap")
+        state = jax.tree.map(lambda x: x[None], start(of))
+        states.append(hosts.on_host(epoch(state, TRAIN, VALID)[0]))
+    alone, shared = states
+    assert abs(alone["statistics/batch_stats/norm/running_mean"]).min() > 0
+    for name, expected in alone.items():
+        np.testing.assert_allclose(shared[name], expected, 1e-6, 1e-6, err_msg=name)
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_statistics_follow_every_batch_also_without_a_step(accumulate):
     """4 batches of 3, the last ragged; with 2 a step none is left over, with 3 one."""
