@@ -35,7 +35,7 @@ demo: $(READY) ## train Self-MM on the built-in data, print the result table, wr
 	@$(PY) -m msa_jax.main --config configs/demo.py --workdir runs/demo $(ARGS)
 
 docs: $(DOCS) ## build the manual, with a gallery of report pages (minutes, the first time)
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 	@echo "the manual: $(CURDIR)/build/site/index.html"
 
 test: $(READY) ## run the tests that every change needs
