@@ -150,13 +150,13 @@ class _Steps(NamedTuple):
     drive: what x adds to both first layers.
     keep: what dropout leaves of these; None: all.
     write: what may be written.
-    runs: whether the step counts, [t, b].
+    runs: whether the step counts, [t, b]; None in what goes back.
     """
 
     drive: Steps
     keep: Steps | None
     write: Steps
-    runs: Array
+    runs: Array | None
 
 
 def _scores(weights, hidden):
