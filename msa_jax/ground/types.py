@@ -221,6 +221,8 @@ class Method(NamedTuple):
     videos: a batch holds whole videos; losses, tables and answers stay per utterance.
     valid_error: (outputs, validation split) -> loss of each sample, whose mean selects;
         None: the task's, of its answers. Outputs have no features.
+    on_batch: a function of a batch and more -> the same function, run on the batch as
+        the text encoder wants it (`text.packing.by_size`).
     """
 
     task: Task
@@ -235,3 +237,4 @@ class Method(NamedTuple):
     phases: tuple[Phase, ...] = ()
     videos: bool = False
     valid_error: Callable[[Outputs, Split], Array] | None = None
+    on_batch: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda run: run

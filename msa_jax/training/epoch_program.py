@@ -9,6 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -131,16 +132,22 @@ def plan(
     one = dataclasses.replace(one, hyper=dict.fromkeys(hyper, of_hyper))
     seeds = lanes // mesh.shape["seed"]
 
+    def packed(method):
+        return method._replace(on_batch=partial(packing.by_size, sizes))
+
+    def of_lane(hyper):
+        method, optimizer = assemble(with_values(config, hyper))
+        return packed(method), optimizer
+
     def program(at_once: int) -> Any:
         return step.make_epoch(
-            method,
+            packed(method),
             optimizer,
             rules(config),
             mesh,
             over_seeds=over_seeds,
             at_once=at_once,
-            of_lane=lambda hyper: assemble(with_values(config, hyper)),
-            sizes=sizes,
+            of_lane=of_lane,
             lie=lie,
         )
 

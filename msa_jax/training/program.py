@@ -31,7 +31,6 @@ class Program(NamedTuple):
     values: the configuration's own traced fields.
     max_epochs: of every lane.
     truth: what the validation split answers.
-    sizes: of packed text, None where it is not packed.
     notes: how text was packed.
     needs: a line that says what memory it takes.
     compilation: seconds that its epoch took to compile.
@@ -48,7 +47,6 @@ class Program(NamedTuple):
     values: dict[str, float]
     max_epochs: int
     truth: np.ndarray
-    sizes: packing.Sizes | None
     notes: list[str]
     needs: str
     compilation: float
@@ -126,7 +124,6 @@ def make_program(
         values=methods.traced_values(config),
         max_epochs=config.selection.max_epochs,
         truth=hosts.to_host(getattr(valid, method.task.labels)),
-        sizes=sizes,
         notes=[packing.size_note(sizes, train.text.shape[-1])] if sizes else [],
         needs=memory.describe(built.need, room, config),
         compilation=built.seconds,

@@ -35,7 +35,6 @@ from msa_jax.ground.types import (
     TrainState,
 )
 from msa_jax.methods import losses, network
-from msa_jax.text.packing import Sizes, by_size
 from msa_jax.training import optim, phases
 from msa_jax.training.seed_axis import Divide, division, over_groups, over_seed_axis
 from msa_jax.training.train_state import split_sharding, state_sharding
@@ -112,7 +111,6 @@ def train_epoch(
     order: Int[Array, "k b"],
     rules: Rules,
     divide: Divide = lambda batch: batch,
-    sizes: Sizes | None = None,
     *,
     going: Bool[Array, ""] | None = None,
 ) -> Trained:
@@ -140,7 +138,6 @@ def train_epoch(
             rules,
             stage,
             divide,
-            sizes,
             going=going,
             relabel=stage is stages[-1],
         )
@@ -161,7 +158,6 @@ def train_pass(
     rules: Rules,
     stage: tuple[Phase, ...],
     divide: Divide = lambda batch: batch,
-    sizes: Sizes | None = None,
     *,
     going: Bool[Array, ""] | None = None,
     relabel: bool = True,
@@ -223,7 +219,7 @@ def train_pass(
     def add_batch(params, carry, index):
         gradients, labels, statistics, step = carry
         batch = divide(gather(split, index, method.videos))
-        run = by_size(sizes, backward)
+        run = method.on_batch(backward)
         more, (outputs, statistics, parts) = run(
             batch, params, labels, statistics, step
         )
@@ -264,7 +260,7 @@ def train_pass(
     def leftover_batch(params, carry, index):
         labels, statistics, step = carry
         batch = divide(gather(split, index, method.videos))
-        run = by_size(sizes, only_forward)
+        run = method.on_batch(only_forward)
         outputs, moved, parts = run(batch, params, labels, statistics, step)
         new = relabelled(labels, outputs, batch), moved
         wrong = ~jnp.isfinite(parts["loss"])
@@ -342,7 +338,6 @@ def predict(
     divide: Divide = lambda batch: batch,
     *,
     read: Read | None = None,
-    sizes: Sizes | None = None,
     answer: Callable[[Batch, network.Variables], PyTree] | None = None,
 ) -> PyTree:
     """Return what `read` keeps of every sample of a split.
@@ -355,7 +350,6 @@ def predict(
         divide: lays a batch over the devices.
         read: (outputs of a batch) -> arrays whose first axis is the batch; what it
             leaves out is not computed. None: the task's answers.
-        sizes: pack the text, see `packing`.
         answer: from `answering`, with `read`, where several splits are predicted.
 
     Returns: the same arrays over all samples, [n, ...].
@@ -364,7 +358,7 @@ def predict(
 
     def one(index):
         batch = divide(gather(split, index, method.videos))
-        return by_size(sizes, answer)(batch, variables)
+        return method.on_batch(answer)(batch, variables)
 
     index = cut(split, jnp.arange(count(split, method.videos)), size, method.videos)
     return in_order(split, jax.lax.map(one, index), index, method.videos)
@@ -376,21 +370,19 @@ def judged(
     split: Split,
     size: int,
     divide: Divide = lambda batch: batch,
-    *,
-    sizes: Sizes | None = None,
 ) -> tuple[Array, Float[Array, " n"]]:
     """Return the answers to a validation split, and each sample's loss that selects.
 
     Args: see `predict`.
     """
     if method.valid_error is None:
-        answers = predict(method, variables, split, size, divide, sizes=sizes)
+        answers = predict(method, variables, split, size, divide)
         return answers, method.task.error(answers, split)
 
     def read(outputs):
         return outputs.prediction.T
 
-    every = predict(method, variables, split, size, divide, read=read, sizes=sizes)
+    every = predict(method, variables, split, size, divide, read=read)
     outputs = Outputs(every.T, {})
     return method.task.read(outputs), method.valid_error(outputs, split)
 
@@ -461,7 +453,6 @@ def make_epoch(
     over_seeds: str,
     at_once: int = 0,
     of_lane: OfLane | None = None,
-    sizes: Sizes | None = None,
     lie: TrainState | None = None,
 ) -> Callable[[TrainState, Split, Split], tuple[TrainState, EpochLog]]:
     """Compile-ready program of one epoch for all seeds of a state.
@@ -478,7 +469,6 @@ def make_epoch(
             of their number; the others wait. 0: all.
         of_lane: what makes a lane's own method and optimiser of its `state.hyper`, of
             the same shapes as the given ones; None: all lanes have those.
-        sizes: pack the text, see `packing`.
         lie: how the state lies on the devices, from `train_state.state_shardings`;
             None: as `state_sharding` says.
     """
@@ -498,12 +488,10 @@ def make_epoch(
             train, order, size, videos, columns=columns, drop_last=rules.drop_last
         )
         state, parts, bad_steps = train_epoch(
-            method, optimizer, state, train, rows, rules, divide, sizes, going=going
+            method, optimizer, state, train, rows, rules, divide, going=going
         )
         variables = network.variables(state)
-        prediction, error = judged(
-            method, variables, valid, columns, divide, sizes=sizes
-        )
+        prediction, error = judged(method, variables, valid, columns, divide)
         rows = cut(valid, jnp.arange(count(valid, videos)), size, videos)
         score = valid_loss(error, rules, rows)
         chosen = select(
@@ -548,7 +536,6 @@ def make_predict(
     *,
     over_seeds: str,
     read: Read | None = None,
-    sizes: Sizes | None = None,
     lie: PyTree = None,
     options: dict[str, Any] | None = None,
 ) -> Callable[[PyTree, PyTree], PyTree]:
@@ -558,7 +545,7 @@ def make_predict(
     batch is compiled once.
 
     Args:
-        method, batch_size, read, sizes: see `predict`.
+        method, batch_size, read: see `predict`.
         mesh: from `train_state.make_mesh`.
         over_seeds: see `make_epoch`.
         lie: how the variables lie on the devices; None: as `state_sharding` says.
@@ -572,9 +559,7 @@ def make_predict(
 
     def one_seed(variables, splits):
         def of_split(split):
-            return predict(
-                method, variables, split, columns, divide, answer=answer, sizes=sizes
-            )
+            return predict(method, variables, split, columns, divide, answer=answer)
 
         return jax.tree.map(of_split, splits, is_leaf=lambda x: isinstance(x, Split))
 

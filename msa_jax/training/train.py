@@ -5,6 +5,7 @@ Only `evaluate` reads test, with what `fitted` froze.
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from msa_jax.ground import hosts
 from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, TrainState
+from msa_jax.text import packing
 from msa_jax.training import memory, nonfinite, step
 from msa_jax.training.epoch_program import choose_sizes, layout_of_seeds, platform
 from msa_jax.training.loop import Saved, Tally, tally_of
@@ -137,6 +139,7 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     every = opened(inputs, fitted.frozen)
     # Anew: test may have a longer sentence than train and valid.
     sizes = choose_sizes(config, every, mesh)
+    method = method._replace(on_batch=partial(packing.by_size, sizes))
     lie = lying(fitted.frozen.variables, mesh)
     options = compiler_options(platform(mesh), quick=config.compilation == "quick")
     sentiment = method.task.name == "sentiment"
@@ -149,7 +152,6 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
             mesh,
             over_seeds=over_seeds,
             read=read,
-            sizes=sizes,
             lie=lie,
             options=options,
         )

@@ -71,6 +71,7 @@ def _program(
             both: dict[str, Split] = {"train": splits[0], "valid": splits[1]}
             sizes = packing.choose_sizes(both, options.batch)
     method = methods.make(config, encoder, shape.label_range)
+    method = method._replace(on_batch=partial(packing.by_size, sizes))
     if not labels:
         method = method._replace(update_labels=lambda labels, *others: labels)
     optimizer = optim.make_optimizer(
@@ -88,7 +89,6 @@ def _program(
         epoch_program.rules(config),
         mesh,
         over_seeds=epoch_program.layout_of_seeds(options.over_seeds or "auto", mesh),
-        sizes=sizes,
     )
     start = time.perf_counter()
     compiled = run_epoch.lower(state, *splits).compile()

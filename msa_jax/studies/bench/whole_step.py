@@ -9,6 +9,7 @@ padded.
 
 import dataclasses
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -59,9 +60,9 @@ def run(options: Any, name: str, shape: shapes.Shape, peak: float) -> list[Row]:
         variables = variables or measure.draw_variables(
             method, gather(split, jnp.asarray(order[0]))
         )
-        chosen = sizes if side == "packed" else None
+        on_batch = partial(packing.by_size, sizes if side == "packed" else None)
         sides[f"ours, {side}"] = _side(
-            method, optimizer, variables, split, order, chosen
+            method._replace(on_batch=on_batch), optimizer, variables, split, order
         )
     assert method is not None and variables is not None
     if options.against:
@@ -109,7 +110,7 @@ def sides_of(options: Any, settings: Any) -> tuple[str, ...]:
     return options.sides or SIDES
 
 
-def _side(method, optimizer, variables, split: Split, order, sizes) -> measure.Side:
+def _side(method, optimizer, variables, split: Split, order) -> measure.Side:
     """Compile an epoch of a few batches, and their evaluation; a call runs them."""
     state = new_state(method, optimizer, variables, split, jax.random.key(0))
     rules = Rules(order.shape[1], 1)
@@ -117,9 +118,7 @@ def _side(method, optimizer, variables, split: Split, order, sizes) -> measure.S
     state = jax.tree.map(jnp.array, state)
 
     def epoch(state, split, order):
-        state, parts, _ = train_epoch(
-            method, optimizer, state, split, order, rules, sizes=sizes
-        )
+        state, parts, _ = train_epoch(method, optimizer, state, split, order, rules)
         return dataclasses.replace(state, epoch=state.epoch - 1), parts
 
     start = time.perf_counter()
@@ -136,9 +135,7 @@ def _side(method, optimizer, variables, split: Split, order, sizes) -> measure.S
 
     few = jax.tree.map(lambda x: x[order.ravel()], split)
     answer: Any = jax.jit(
-        lambda variables, split: predict(
-            method, variables, split, order.shape[1], sizes=sizes
-        )
+        lambda variables, split: predict(method, variables, split, order.shape[1])
     )
     answer = answer.lower(variables, few).compile()
 
