@@ -185,12 +185,12 @@ class Run:
             >>> abs(answer["prediction"]) < 9, answer["missing"]
             (True, ['audio', 'vision'])
         """
-        from msa_jax.predict import answers, reading
+        from msa_jax.predict import answers
 
         alone = isinstance(samples, str | Mapping)
         given = [samples] if alone else list(samples)
         values = ({"text": x} if isinstance(x, str) else x for x in given)
-        items = list(reading.read_objects(values, self._predictor.preparation))
+        items = list(json_lines.read_objects(values, self._predictor.preparation))
         lines: list[dict[str, Any]] = []
         if all(item.error is None for item in items):
             size = 1 if len(items) == 1 else self._predictor.size

@@ -78,7 +78,7 @@ def _show(frozen: FrozenConfigDict, folder: Path) -> int:
     run = api.train(frozen, folder)
     from rich.console import Console
 
-    from msa_jax.report.console import results_table
+    from msa_jax.report.console_table import results_table
 
     headline = f"already done in {folder} (delete it to run again)" if done else "done"
     console = Console()

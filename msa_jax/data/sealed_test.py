@@ -1,6 +1,6 @@
 """Test, sealed until selection is frozen.
 
-Training and selection get train and valid (`train.fit`). Test is a `Sealed`, which
+Training and selection get train and valid (`train.fitted`). Test is a `Sealed`, which
 opens for nothing but a `Frozen`: the variables that selection chose, made once no seed
 trains any more. So whatever reads test comes after selection, in any command.
 """

@@ -69,8 +69,8 @@ def answer(predictor: "Predictor", source: str, target: str) -> "Counts":
         UserError: a file cannot be read or written.
     """
     from msa_jax.predict.answers import answer_all
-    from msa_jax.predict.opening import items_of, refuse_binary
-    from msa_jax.predict.reading import read_lines
+    from msa_jax.predict.formats import items_of, refuse_binary
+    from msa_jax.predict.json_lines import read_lines
 
     found = predictor.preparation
     if "-" not in (source, target) and Path(target).exists():

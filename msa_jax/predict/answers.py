@@ -7,7 +7,7 @@ import numpy as np
 
 from msa_jax.data.preparation import Preparation
 from msa_jax.evaluation.metric_names import ANSWERS
-from msa_jax.predict.reading import Item
+from msa_jax.predict.json_lines import Item
 from msa_jax.predict.samples import missing, prepare_samples, tokenizer_of
 from msa_jax.text.tokens import Tokenizer
 

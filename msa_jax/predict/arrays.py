@@ -17,8 +17,8 @@ from msa_jax.data.preparation import (
 from msa_jax.data.read import plain, sandbox
 from msa_jax.data.read.padding import contents, tokens_first
 from msa_jax.ground.errors import UserError
-from msa_jax.predict import reading
-from msa_jax.predict.reading import Item
+from msa_jax.predict import json_lines
+from msa_jax.predict.json_lines import Item
 from msa_jax.predict.samples import UNREAD, Sample
 
 
@@ -55,7 +55,7 @@ def _rows(
     path: Path, arrays: Mapping[str, np.ndarray], preparation: Preparation
 ) -> Iterator[Item]:
     names = checks.listed(sorted(arrays))
-    wanted = [k for k in ("transcript", *reading.OF) if _OF[k] in preparation.reads]
+    wanted = [k for k in ("transcript", *json_lines.OF) if _OF[k] in preparation.reads]
     unread = {m: UNREAD for key, m in _OF.items() if key in arrays}
     unread = {m: x for m, x in unread.items() if m not in preparation.reads}
     whole, _ = checks.drop_absent(arrays)
@@ -76,9 +76,10 @@ def _rows(
         for i in range(n):
             name = str(arrays["id"][i]) if "id" in arrays else None
             try:
-                name = None if name is None else reading.checked_id(name)
+                name = None if name is None else json_lines.checked_id(name)
                 sample = _row(arrays, columns, i, preparation)._replace(**unread)
-                yield Item(i + 1, name, reading.require_something(sample, preparation))
+                sample = json_lines.require_something(sample, preparation)
+                yield Item(i + 1, name, sample)
             except UserError as error:
                 yield Item(i + 1, name, None, str(error))
 
@@ -140,7 +141,7 @@ _READ = {
     "transcript": (SENTENCES,),
     "text": (FEATURES,),
 }
-_OF = reading.OF | {"transcript": "text"}
+_OF = json_lines.OF | {"transcript": "text"}
 _OF |= {key: key.removesuffix("_length") for key in checks.LENGTH_KEYS}
 _KEYS = ("id", *_OF)
 
@@ -201,16 +202,16 @@ def _row(
 ) -> Sample:
     found: dict[str, Any] = {}
     if "text_bert" in arrays:
-        found["text"] = reading.tokens(arrays["text_bert"][i], preparation)
+        found["text"] = json_lines.tokens(arrays["text_bert"][i], preparation)
     elif "transcript" in arrays:
         said = arrays["transcript"][i : i + 1]
         said = "" if plain.is_missing(said)[0] else str(said[0])
-        found["text"] = reading.sentence(said, preparation)
+        found["text"] = json_lines.sentence(said, preparation)
     for m, (array, length, wrong) in columns.items():
         if wrong[i]:
             raise UserError(
                 f"'{m}_length' must be a whole number from 1 to {arrays[m].shape[1]}, "
                 "or 0 where all steps are zero"
             )
-        found[m] = reading.features(m, array[i, : length[i]], preparation.width[m])
+        found[m] = json_lines.features(m, array[i, : length[i]], preparation.width[m])
     return Sample(**found)

@@ -99,10 +99,10 @@ def _figures(card: Mapping) -> Iterator[Drawn]:
 
 def _label_histograms(label: Mapping, size: Mapping[str, int]) -> Any:
     figure, axes = panels(3)
-    for place, split in zip(axes, _SPLITS, strict=True):
-        _bars(place, label["edges"], label["histogram"][split], SEED_COLOURS[0])
-        place.set_title(f"{split}, {size[split]} samples")
-        place.set_xlabel("label")
+    for ax, split in zip(axes, _SPLITS, strict=True):
+        _bars(ax, label["edges"], label["histogram"][split], SEED_COLOURS[0])
+        ax.set_title(f"{split}, {size[split]} samples")
+        ax.set_xlabel("label")
     axes[0].set_ylabel("percent of samples")
     _same_height(axes)
     return figure
@@ -110,39 +110,37 @@ def _label_histograms(label: Mapping, size: Mapping[str, int]) -> Any:
 
 def _unimodal_histograms(labels: Mapping) -> Any:
     figure, axes = panels(3)
-    for place, (modality, entry) in zip(axes, labels.items(), strict=True):
+    for ax, (modality, entry) in zip(axes, labels.items(), strict=True):
         colour = MODALITY_COLOURS[modality]
-        _bars(place, entry["edges"], entry["histogram"]["train"], colour)
-        place.set_title(modality)
-        place.set_xlabel("label")
+        _bars(ax, entry["edges"], entry["histogram"]["train"], colour)
+        ax.set_title(modality)
+        ax.set_xlabel("label")
     axes[0].set_ylabel("percent of samples")
     _same_height(axes)
     return figure
 
 
-def _bars(place: Any, edges: list, counts: list, colour: str) -> None:
+def _bars(ax: Any, edges: list, counts: list, colour: str) -> None:
     left, total = np.array(edges[:-1]), max(sum(counts), 1)
     width = np.diff(edges)
-    place.bar(
-        left + width / 2, 100 * np.array(counts) / total, 0.92 * width, color=colour
-    )
-    place.grid(axis="x", visible=False)
+    ax.bar(left + width / 2, 100 * np.array(counts) / total, 0.92 * width, color=colour)
+    ax.grid(axis="x", visible=False)
 
 
 def _same_height(axes: list[Any]) -> None:
-    top = max(place.get_ylim()[1] for place in axes)
-    for place in axes:
-        place.set_ylim(0, top)
+    top = max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_ylim(0, top)
 
 
 def _length_histograms(card: Mapping, modalities: list[str]) -> Any:
     figure, axes = panels(len(modalities))
-    for place, modality in zip(axes, modalities, strict=True):
+    for ax, modality in zip(axes, modalities, strict=True):
         entry = card[modality]
         edges, counts = entry["histogram"]["edges"], entry["histogram"]["counts"]
         for lane, split in enumerate(_SPLITS):
             share = 100 * np.array(counts[split]) / max(sum(counts[split]), 1)
-            place.stairs(
+            ax.stairs(
                 share,
                 edges,
                 color=SEED_COLOURS[lane],
@@ -150,9 +148,9 @@ def _length_histograms(card: Mapping, modalities: list[str]) -> Any:
                 linewidth=1.4,
                 label=split,
             )
-        place.set_title(modality)
-        place.set_xlabel("words" if "words" in entry else "steps")
-        place.set_ylim(bottom=0)
+        ax.set_title(modality)
+        ax.set_xlabel("words" if "words" in entry else "steps")
+        ax.set_ylim(bottom=0)
     axes[0].set_ylabel("percent of samples")
     legend_below(figure, axes[0])
     return figure
@@ -161,7 +159,7 @@ def _length_histograms(card: Mapping, modalities: list[str]) -> Any:
 def _column_strips(normaliser: Mapping[str, Mapping[str, list]]) -> Any:
     figure, axes = panels(len(normaliser), columns=1, height=2.2)
     figure.set_size_inches(9.6, figure.get_figheight())
-    for place, (modality, entry) in zip(axes, normaliser.items(), strict=True):
+    for ax, (modality, entry) in zip(axes, normaliser.items(), strict=True):
         low, high, mean, std = (
             np.array(entry[key]) for key in ("low", "high", "mean", "std")
         )
@@ -171,29 +169,27 @@ def _column_strips(normaliser: Mapping[str, Mapping[str, list]]) -> Any:
             (low, high, 0.22),
             (np.maximum(mean - std, low), np.minimum(mean + std, high), 0.65),
         ):
-            place.stairs(
-                top, edges, baseline=bottom, fill=True, color=colour, alpha=alpha
-            )
-        place.stairs(mean, edges, baseline=None, color=colour, linewidth=1)
+            ax.stairs(top, edges, baseline=bottom, fill=True, color=colour, alpha=alpha)
+        ax.stairs(mean, edges, baseline=None, color=colour, linewidth=1)
         changing = std[std > 0]
         scale = float(np.median(changing)) if len(changing) else 1.0
         scale = 10.0 ** round(np.log10(scale))
         if max(np.abs(low).max(), np.abs(high).max()) > 20 * scale:
-            place.set_yscale("symlog", linthresh=scale)
-            place.yaxis.set_major_locator(_few_decades(scale))
-            place.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            ax.set_yscale("symlog", linthresh=scale)
+            ax.yaxis.set_major_locator(_few_decades(scale))
+            ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         constant = np.flatnonzero(low == high)
-        place.plot(
+        ax.plot(
             constant,
             np.full(len(constant), 0.02),
             "|",
             color=MUTED,
             markersize=8,
-            transform=place.get_xaxis_transform(),
+            transform=ax.get_xaxis_transform(),
         )
-        place.set_title(f"{modality}, {len(mean)} columns")
-        place.set_xlim(edges[0], edges[-1])
-        place.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_title(f"{modality}, {len(mean)} columns")
+        ax.set_xlim(edges[0], edges[-1])
+        ax.xaxis.get_major_locator().set_params(integer=True)
     axes[-1].set_xlabel("column")
     return figure
 

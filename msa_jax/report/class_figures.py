@@ -32,12 +32,12 @@ def confusion(predictions: Predictions, kind: str) -> Any:
     counts = confusion_counts(predictions, kind)
     classes = len(counts)
     names = list(map(minus, ANSWERS[kind]))
-    figure, (place,) = panels(1, height=4.2 if classes > 2 else 2.6)
+    figure, (ax,) = panels(1, height=4.2 if classes > 2 else 2.6)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     colour = seed_line(0)["color"]
     for row in range(classes):
         for column in range(classes):
-            place.axhspan(
+            ax.axhspan(
                 row - 0.48,
                 row + 0.48,
                 (column + 0.02) / classes,
@@ -46,7 +46,7 @@ def confusion(predictions: Predictions, kind: str) -> Any:
                 alpha=_STRONGEST * share[row, column],
                 linewidth=0,
             )
-            place.text(
+            ax.text(
                 column,
                 row,
                 f"{counts[row, column]}",
@@ -56,14 +56,14 @@ def confusion(predictions: Predictions, kind: str) -> Any:
                 fontsize=9,
                 fontweight="bold" if row == column else "normal",
             )
-    place.set_xlim(-0.5, classes - 0.5)
-    place.set_ylim(classes - 0.5, -0.5)
-    place.set_xticks(range(classes), names)
-    place.set_yticks(range(classes), names)
-    place.set(xlabel="answer (most likely class)", ylabel="class of the label")
-    place.grid(False)
-    place.tick_params(length=0)
-    for side in place.spines.values():
+    ax.set_xlim(-0.5, classes - 0.5)
+    ax.set_ylim(classes - 0.5, -0.5)
+    ax.set_xticks(range(classes), names)
+    ax.set_yticks(range(classes), names)
+    ax.set(xlabel="answer (most likely class)", ylabel="class of the label")
+    ax.grid(False)
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
         side.set_visible(False)
     return figure
 
@@ -91,13 +91,13 @@ def emotion_dots(results: Results) -> Any:
     figure, axes = panels(2, columns=2, height=3.6)
     nothing = (results.get("baselines") or {}).get(ALL_ABSENT, {})
     rows = (*EMOTIONS, "avg")
-    for place, key, title in zip(axes, ("wa", "acc"), ("WA", "Accuracy"), strict=True):
+    for ax, key, title in zip(axes, ("wa", "acc"), ("WA", "Accuracy"), strict=True):
         for y, e in enumerate(rows):
             cell = results["test"].get(f"{key}_{e}", {})
             seeds = np.array([number(v) for v in cell.get("per_seed", [])])
-            _points(place, y, 100 * seeds, cell)
+            _points(ax, y, 100 * seeds, cell)
             if (absent := nothing.get(f"{key}_{e}")) is not None:
-                place.plot(
+                ax.plot(
                     100 * absent,
                     y,
                     marker="|",
@@ -108,14 +108,14 @@ def emotion_dots(results: Results) -> Any:
                     zorder=2,
                     label="“absent” for every sample" if y == 0 else None,
                 )
-        place.set_yticks(range(len(rows)), [*EMOTIONS, "mean"])
-        place.set_ylim(len(rows) - 0.4, -0.6)
-        low, high = place.get_xlim()  # intervals of few seeds reach beyond any share
-        place.set_xlim(max(low, -2), min(high, 102))
-        place.axhline(len(EMOTIONS) - 0.5, color=MUTED, linewidth=0.6)
-        place.tick_params(axis="y", length=0)
-        place.set_title(title)
-        place.set_xlabel("percent")
+        ax.set_yticks(range(len(rows)), [*EMOTIONS, "mean"])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        low, high = ax.get_xlim()  # intervals of few seeds reach beyond any share
+        ax.set_xlim(max(low, -2), min(high, 102))
+        ax.axhline(len(EMOTIONS) - 0.5, color=MUTED, linewidth=0.6)
+        ax.tick_params(axis="y", length=0)
+        ax.set_title(title)
+        ax.set_xlabel("percent")
     handles, names = axes[0].get_legend_handles_labels()
     found = dict(zip(names, handles, strict=True))  # each name once
     figure.legend(
@@ -129,12 +129,12 @@ def emotion_dots(results: Results) -> Any:
     return figure
 
 
-def _points(place: Any, y: int, seeds: np.ndarray, cell: Any) -> None:
+def _points(ax: Any, y: int, seeds: np.ndarray, cell: Any) -> None:
     """One row: a faint dot per seed, the interval of their mean, the mean."""
     colour = seed_line(0)["color"]
     if (interval := cell.get("ci95")) is not None:
         low, high = (100 * number(v) for v in interval)
-        place.plot(
+        ax.plot(
             (low, high),
             (y, y),
             color=colour,
@@ -143,7 +143,7 @@ def _points(place: Any, y: int, seeds: np.ndarray, cell: Any) -> None:
             zorder=3,
             label="95 % interval of the mean",
         )
-    place.plot(
+    ax.plot(
         seeds,
         np.full(len(seeds), y + 0.24),
         marker="o",
@@ -157,7 +157,7 @@ def _points(place: Any, y: int, seeds: np.ndarray, cell: Any) -> None:
     )
     mean = number(cell.get("mean"))
     if len(seeds) > 1 and np.isfinite(mean):
-        place.plot(
+        ax.plot(
             100 * mean,
             y,
             marker="o",

@@ -72,13 +72,13 @@ def seed_line(lane: int) -> dict[str, str]:
 
 
 def seed_curve(
-    place: Any, lane: int, seed: Any, x: np.ndarray, y: np.ndarray, kept: np.ndarray
+    ax: Any, lane: int, seed: Any, x: np.ndarray, y: np.ndarray, kept: np.ndarray
 ) -> None:
     """Draw a seed's line, and a dot where `kept` (bool) says so."""
     look = seed_line(lane)
-    place.plot(x, y, label=f"seed {seed}", **look)
+    ax.plot(x, y, label=f"seed {seed}", **look)
     dot = {"marker": "o", "markersize": 6, "markeredgecolor": PAPER, "zorder": 3}
-    place.plot(x[kept], y[kept], color=look["color"], linestyle="none", **dot)
+    ax.plot(x[kept], y[kept], color=look["color"], linestyle="none", **dot)
 
 
 def legend_below(figure: Any, axes: Any, limit: int = 12) -> None:

@@ -82,8 +82,8 @@ def clouds(shown: list[Panel], columns: int = 3) -> Any:
     shades = LinearSegmentedColormap.from_list("sentiment", SHADES)
     top = max(float(np.abs(panel.label).max()) for panel in shown) or 1.0
     dots = None
-    for place, panel in zip(axes, shown, strict=True):
-        dots = place.scatter(
+    for ax, panel in zip(axes, shown, strict=True):
+        dots = ax.scatter(
             *panel.place.T,
             c=panel.label,
             cmap=shades,
@@ -93,9 +93,9 @@ def clouds(shown: list[Panel], columns: int = 3) -> Any:
             linewidths=0,
             rasterized=True,
         )
-        place.set(xticks=[], yticks=[])  # t-SNE's axes have no meaning
-        place.set_title(panel.title)
-        place.set_ylabel(panel.row)
+        ax.set(xticks=[], yticks=[])  # t-SNE's axes have no meaning
+        ax.set_title(panel.title)
+        ax.set_ylabel(panel.row)
     bar = figure.colorbar(dots, ax=axes, aspect=30, pad=0.02)
     bar.set_label("label (label units)")
     bar.outline.set_visible(False)

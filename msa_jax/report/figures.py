@@ -31,10 +31,10 @@ def loss_curves(history: History, seeds: list[int], selected: dict[str, int]) ->
     if "loss" in history.valid:
         curves.append((_loss_title("loss", "valid"), history.valid["loss"]))
     figure, axes = panels(len(curves))
-    for place, (title, values) in zip(axes, curves, strict=True):
-        _lines(place, history, values, seeds, selected)
-        place.set_title(title)
-        place.set_ylabel("loss")
+    for ax, (title, values) in zip(axes, curves, strict=True):
+        _lines(ax, history, values, seeds, selected)
+        ax.set_title(title)
+        ax.set_ylabel("loss")
     legend_below(figure, axes[0])
     return figure
 
@@ -49,11 +49,11 @@ def metric_curves(
     if not metrics:
         return None
     figure, axes = panels(len(metrics), columns=3 if len(metrics) != 4 else 2)
-    for place, metric in zip(axes, metrics, strict=True):
+    for ax, metric in zip(axes, metrics, strict=True):
         values = history.valid[metric.key] * (100 if metric.percent else 1)
-        _lines(place, history, values, seeds, selected)
-        place.set_title(f"valid {metric.title}")
-        place.set_ylabel(metric.unit)
+        _lines(ax, history, values, seeds, selected)
+        ax.set_title(f"valid {metric.title}")
+        ax.set_ylabel(metric.unit)
     legend_below(figure, axes[0])
     return figure
 
@@ -69,10 +69,10 @@ def scatter(predictions: Predictions, seeds: list[int]) -> Any:
     low, high = (everything.min(), everything.max()) if everything.size else (-1, 1)
     margin = 0.05 * max(high - low, 1e-6)
     limits = (low - margin, high + margin)
-    for lane, place in enumerate(axes):
+    for lane, ax in enumerate(axes):
         predicted = predictions.prediction[lane]
-        place.plot(limits, limits, color=MUTED, linewidth=1, linestyle="--", zorder=1)
-        place.plot(
+        ax.plot(limits, limits, color=MUTED, linewidth=1, linestyle="--", zorder=1)
+        ax.plot(
             predictions.label,
             predicted,
             linestyle="none",
@@ -84,18 +84,16 @@ def scatter(predictions: Predictions, seeds: list[int]) -> Any:
             rasterized=True,
             zorder=2,
         )
-        place.set(xlim=limits, ylim=limits, xlabel="true score (label units)")
-        place.set_aspect("equal")
-        place.set_ylabel("predicted score (label units)")
+        ax.set(xlim=limits, ylim=limits, xlabel="true score (label units)")
+        ax.set_aspect("equal")
+        ax.set_ylabel("predicted score (label units)")
         lost = int((~np.isfinite(predicted)).sum())
-        place.set_title(
-            f"seed {seeds[lane]}" + (f": {lost} not finite" if lost else "")
-        )
+        ax.set_title(f"seed {seeds[lane]}" + (f": {lost} not finite" if lost else ""))
     return figure
 
 
 def _lines(
-    place: Any,
+    ax: Any,
     history: History,
     values: np.ndarray,
     seeds: list[int],
@@ -105,14 +103,14 @@ def _lines(
     for lane, seed in enumerate(seeds):
         own = np.where(history.active[:, lane], values[:, lane], np.nan)
         kept = history.epoch == selected.get(str(seed), -1)
-        seed_curve(place, lane, seed, history.epoch, own, kept)
-    epoch_axis(place, history.epoch)
+        seed_curve(ax, lane, seed, history.epoch, own, kept)
+    epoch_axis(ax, history.epoch)
     if not np.isfinite(values).any():
-        place.text(
+        ax.text(
             0.5,
             0.5,
             "no finite value",
-            transform=place.transAxes,
+            transform=ax.transAxes,
             ha="center",
             color=INK,
         )

@@ -97,20 +97,20 @@ def paths_of(u: ULabels, chosen: np.ndarray, at: list[int]) -> list[Path]:
 def figure(paths: list[Path], epoch: np.ndarray) -> Any:
     """Draw the paths in small multiples, numbered from 1."""
     drawing, axes = panels(len(paths), columns=4, height=1.7)
-    for number, (place, path) in enumerate(zip(axes, paths, strict=True), 1):
+    for number, (ax, path) in enumerate(zip(axes, paths, strict=True), 1):
         for row, name in enumerate(MODALITIES):
             own, colour = path.values[..., row], MODALITY_COLOURS[name]
             if own.shape[1] > 1:
-                place.plot(epoch, own, color=colour, linewidth=0.6, alpha=0.4)
+                ax.plot(epoch, own, color=colour, linewidth=0.6, alpha=0.4)
             middle = mean_over(own, axis=1)
-            place.plot(epoch, middle, color=colour, linewidth=1.6, label=name)
+            ax.plot(epoch, middle, color=colour, linewidth=1.6, label=name)
             if path.true is not None:
                 true = path.true[row : row + 1]
-                place.plot(epoch[-1:], true, "D", color=colour, markersize=4)
-        place.axhline(path.label, color=INK, linestyle="--", linewidth=1, label="human")
-        place.set_ylim(path.limits)
-        place.set_title(str(number))
-        epoch_axis(place, epoch)
+                ax.plot(epoch[-1:], true, "D", color=colour, markersize=4)
+        ax.axhline(path.label, color=INK, linestyle="--", linewidth=1, label="human")
+        ax.set_ylim(path.limits)
+        ax.set_title(str(number))
+        epoch_axis(ax, epoch)
     axes[0].set_ylabel("label units", color=MUTED)
     legend_below(drawing, axes[0])
     return drawing
@@ -200,11 +200,11 @@ def _words(means: np.ndarray, label: float) -> str:
 def _data(x: np.ndarray, values: np.ndarray, limits: tuple[float, float]) -> str:
     """Write a curve as SVG path data; it is broken where a value is not finite."""
     pieces, pen = [], "M"
-    for place, value in zip(x, values, strict=True):
+    for at, value in zip(x, values, strict=True):
         if not math.isfinite(value):
             pen = "M"
             continue
-        pieces.append(f"{pen}{place:.1f} {_y(value, limits):.1f}")
+        pieces.append(f"{pen}{at:.1f} {_y(value, limits):.1f}")
         pen = "L"
     return "".join(pieces)
 

@@ -42,18 +42,18 @@ def curves(steps: Steps, seeds: list[int]) -> Any:
     """Draw the interval means of each part of the loss, one line per seed."""
     figure, axes = panels(len(steps.losses))
     length = interval(len(steps.epoch))
-    for place, (name, values) in zip(axes, steps.losses.items(), strict=True):
+    for ax, (name, values) in zip(axes, steps.losses.items(), strict=True):
         middle, means = interval_means(values, length)
         if name == AS_EXPONENTIAL:
             means = np.exp(means)
         for lane, seed in enumerate(seeds):
             own = means[:, lane]
-            place.plot(middle, own, label=f"seed {seed}", **seed_line(lane))
-        place.set_title(_drawn_title(name))
-        place.set_xlabel("step")
-        place.set_ylabel("loss" if name != AS_EXPONENTIAL else "exp(mean loss)")
-        place.locator_params(axis="x", nbins=5, integer=True)
-        place.set_xlim(left=0)
+            ax.plot(middle, own, label=f"seed {seed}", **seed_line(lane))
+        ax.set_title(_drawn_title(name))
+        ax.set_xlabel("step")
+        ax.set_ylabel("loss" if name != AS_EXPONENTIAL else "exp(mean loss)")
+        ax.locator_params(axis="x", nbins=5, integer=True)
+        ax.set_xlim(left=0)
     legend_below(figure, axes[0])
     return figure
 

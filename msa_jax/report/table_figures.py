@@ -56,18 +56,18 @@ def values(part: Part, baselines: Sequence[Baseline]) -> list[Any]:
     figures = []
     for columns in _pages(range(len(part["columns"])), shown, 3):
         figure, axes = _row_panels(len(columns), shown)
-        for place, i in zip(axes, columns, strict=True):
+        for ax, i in zip(axes, columns, strict=True):
             column = measures_of(part)[i]
             scale = 100 if column.percent else 1
             reach: list[float] = []
             for y, row in enumerate(shown):
-                reach += _value_row(place, y, row, row["cells"][i], scale)
-            _title(place, column)
+                reach += _value_row(ax, y, row, row["cells"][i], scale)
+            _title(ax, column)
             if reach:
-                _limits(place, reach)
-                _without_value(place, shown, i, scale)
+                _limits(ax, reach)
+                _without_value(ax, shown, i, scale)
                 if column.reading == "mean":
-                    _baselines(place, baselines, column, scale)
+                    _baselines(ax, baselines, column, scale)
         printed = any(c["published"] for row in shown for c in row["cells"])
         _legend(figure, shown, printed, [b["name"] for b in baselines])
         figures.append(figure)
@@ -88,25 +88,25 @@ def differences(part: Part) -> list[Any]:
     figures = []
     for few in _pages(columns, shown, 2):
         figure, axes = _row_panels(len(few), shown, columns=2)
-        for place, i in zip(axes, few, strict=True):
-            _difference_panel(place, measures_of(part)[i], shown, i)
+        for ax, i in zip(axes, few, strict=True):
+            _difference_panel(ax, measures_of(part)[i], shown, i)
         figures.append(figure)
     return figures
 
 
-def _difference_panel(place: Any, column: Measure, shown: list[Row], i: int) -> None:
+def _difference_panel(ax: Any, column: Measure, shown: list[Row], i: int) -> None:
     scale = 100 if column.percent else 1
-    place.axvline(0, color=INK, linewidth=1, zorder=1)
+    ax.axvline(0, color=INK, linewidth=1, zorder=1)
     for y, row in enumerate(shown):
         test = row["cells"][i]["against"]
         if test is not None and test["difference"] is not None:
-            _difference(place, y, row, test, scale)
+            _difference(ax, y, row, test, scale)
     worse = "right" if column.lower_is_better else "left"
-    _title(place, column)
+    _title(ax, column)
     unit = "points" if column.percent else column.title
-    place.set_xlabel(f"difference in {unit}; worse on the {worse}", fontsize=8)
-    widest = max(map(abs, place.get_xlim()))
-    place.set_xlim(-widest, widest)
+    ax.set_xlabel(f"difference in {unit}; worse on the {worse}", fontsize=8)
+    widest = max(map(abs, ax.get_xlim()))
+    ax.set_xlim(-widest, widest)
 
 
 def learning(curves: Learning, rows: Sequence[str]) -> list[Any]:
@@ -125,23 +125,23 @@ def learning(curves: Learning, rows: Sequence[str]) -> list[Any]:
     figure, axes = panels(len(shown), height=2.0)
     longest = 1
     everything = []
-    for place, name in zip(axes, shown, strict=True):
+    for ax, name in zip(axes, shown, strict=True):
         for seed, curve in curves[name].items():
             epoch, loss = numbers(curve["epoch"]), numbers(curve["valid_loss"])
             lane = seeds.index(seed)
             kept = epoch == number(curve["selected"])
-            seed_curve(place, lane, seed, epoch, loss, kept)
+            seed_curve(ax, lane, seed, epoch, loss, kept)
             longest = max(longest, int(epoch.max(initial=1)))
             everything += loss[np.isfinite(loss)].tolist()
-        place.set_title(_short(name))
-        place.set_ylabel("validation loss")
-    for place in axes:
-        epoch_axis(place, np.arange(1, longest + 1))
+        ax.set_title(_short(name))
+        ax.set_ylabel("validation loss")
+    for ax in axes:
+        epoch_axis(ax, np.arange(1, longest + 1))
     if everything:  # one scale, so that rows can be compared
         low, high = min(everything), max(everything)
         margin = 0.05 * max(high - low, 1e-9)
-        for place in axes:
-            place.set_ylim(low - margin, high + margin)
+        for ax in axes:
+            ax.set_ylim(low - margin, high + margin)
     legend_below(figure, axes[0], limit=24)
     return [figure]
 
@@ -161,27 +161,27 @@ def uses_audio_vision(part: Part) -> list[Any]:
     if not columns:
         return []
     figure, axes = _row_panels(len(columns), shown)
-    for place, column in zip(axes, columns, strict=True):
+    for ax, column in zip(axes, columns, strict=True):
         scale = 100 if column.percent else 1
-        place.axvline(0, color=INK, linewidth=1, zorder=1)
+        ax.axvline(0, color=INK, linewidth=1, zorder=1)
         for y, row in enumerate(shown):
             lost = row["uses_audio_vision"].get(column.key)
             if lost is not None:
-                _interval(place, y, lost["ci95"], scale, _colour(row), 2.2)
-                _dot(place, y, lost["value"], scale, _colour(row))
-        _title(place, column)
+                _interval(ax, y, lost["ci95"], scale, _colour(row), 2.2)
+                _dot(ax, y, lost["value"], scale, _colour(row))
+        _title(ax, column)
         unit = "points" if column.percent else column.title
-        place.set_xlabel(f"lost, {unit}", fontsize=8)
+        ax.set_xlabel(f"lost, {unit}", fontsize=8)
     return [figure]
 
 
-def _value_row(place: Any, y: int, row: Row, cell: Cell, scale: float) -> list[float]:
+def _value_row(ax: Any, y: int, row: Row, cell: Cell, scale: float) -> list[float]:
     """Draw one row of a column; return what its axis must reach."""
     colour = _colour(row)
     seeds = scale * numbers([v for v in cell["per_seed"].values() if v is not None])
     # Seeds lie a little apart, so that equal values show.
     apart = np.linspace(0.14, 0.3, len(seeds)) if len(seeds) > 1 else np.full(1, 0.22)
-    place.plot(
+    ax.plot(
         seeds,
         y + apart[: len(seeds)],
         linestyle="none",
@@ -196,13 +196,13 @@ def _value_row(place: Any, y: int, row: Row, cell: Cell, scale: float) -> list[f
     if cell["mean"] is not None:
         student = cell.get("ci_student")
         # Of two seeds it can be ten times as wide as all else: it is cut, then.
-        _interval(place, y, student, scale, colour, 0.9)
-        reach += _interval(place, y, cell["ci_seeds"], scale, colour, 2.0)
-        _dot(place, y, cell["mean"], scale, colour)
+        _interval(ax, y, student, scale, colour, 0.9)
+        reach += _interval(ax, y, cell["ci_seeds"], scale, colour, 2.0)
+        _dot(ax, y, cell["mean"], scale, colour)
         reach.append(scale * cell["mean"])
     published = _published(cell["published"])
     if math.isfinite(published):
-        place.plot(
+        ax.plot(
             [published],
             [y],
             linestyle="none",
@@ -217,9 +217,9 @@ def _value_row(place: Any, y: int, row: Row, cell: Cell, scale: float) -> list[f
     return reach
 
 
-def _without_value(place: Any, rows: Sequence[Row], i: int, scale: float) -> None:
+def _without_value(ax: Any, rows: Sequence[Row], i: int, scale: float) -> None:
     """Say in which rows seeds gave no value, where the row has room for it."""
-    middle = sum(place.get_xlim()) / 2
+    middle = sum(ax.get_xlim()) / 2
     for y, row in enumerate(rows):
         cell = row["cells"][i]
         if not (lost := table_rows.lost(cell)):
@@ -227,7 +227,7 @@ def _without_value(place: Any, rows: Sequence[Row], i: int, scale: float) -> Non
         drawn = [scale * v for v in cell["per_seed"].values() if v is not None]
         drawn.append(_published(cell["published"]))
         left = np.nanmean(drawn) > middle if np.isfinite(drawn).any() else False
-        place.annotate(
+        ax.annotate(
             f"{count(len(lost), 'seed')} lost",
             (0.015 if left else 0.985, y),
             xycoords=("axes fraction", "data"),
@@ -246,20 +246,20 @@ def _published(text: str | None) -> float:
         return math.nan
 
 
-def _limits(place: Any, reach: list[float]) -> None:
+def _limits(ax: Any, reach: list[float]) -> None:
     low, high = min(reach), max(reach)
     margin = 0.08 * (high - low) or 0.02 * abs(high) or 1.0
-    place.set_xlim(low - margin, high + margin)
+    ax.set_xlim(low - margin, high + margin)
 
 
 def _baselines(
-    place: Any,
+    ax: Any,
     baselines: Sequence[Baseline],
     column: Measure,
     scale: float,
 ) -> None:
     """Draw baselines near the rows as dashed lines, name the others below the axis."""
-    low, high = place.get_xlim()
+    low, high = ax.get_xlim()
     room = _REACH * (high - low)
     near, far = [], []
     for i, baseline in enumerate(baselines):
@@ -269,11 +269,11 @@ def _baselines(
         inside = low - room <= value <= high + room
         (near if inside else far).append((value, baseline["name"], _dashes(i)))
     for value, _, dashes in near:
-        place.axvline(value, color=MUTED, linewidth=1.1, linestyle=dashes, zorder=1)
+        ax.axvline(value, color=MUTED, linewidth=1.1, linestyle=dashes, zorder=1)
     if near:
         ends = [value for value, _, _ in near]
         margin = 0.08 * (high - low)
-        place.set_xlim(min(low, min(ends) - margin), max(high, max(ends) + margin))
+        ax.set_xlim(min(low, min(ends) - margin), max(high, max(ends) + margin))
     far.sort(key=lambda one: one[0])
     lines = [
         f"◂ {name} {form}" if value < low else f"{name} {form} ▸"
@@ -281,19 +281,19 @@ def _baselines(
         for form in [f"{value:.{column.decimals}f}"]
     ]
     if lines:
-        place.set_xlabel("\n".join(lines), fontsize=_SMALL)
+        ax.set_xlabel("\n".join(lines), fontsize=_SMALL)
 
 
 def _tested(cell: Cell) -> bool:
     return cell["against"] is not None and cell["against"]["difference"] is not None
 
 
-def _difference(place: Any, y: int, row: Row, test: Against, scale: float) -> None:
+def _difference(ax: Any, y: int, row: Row, test: Against, scale: float) -> None:
     colour = _colour(row)
-    _interval(place, y - 0.1, test["ci_seeds"], scale, colour, 2.6)
-    _interval(place, y + 0.18, test["ci_samples"], scale, MUTED, 1.0)
-    _dot(place, y - 0.1, test["difference"], scale, colour)
-    place.annotate(
+    _interval(ax, y - 0.1, test["ci_seeds"], scale, colour, 2.6)
+    _interval(ax, y + 0.18, test["ci_samples"], scale, MUTED, 1.0)
+    _dot(ax, y - 0.1, test["difference"], scale, colour)
+    ax.annotate(
         in_words(test),
         (1.02, y),
         xycoords=("axes fraction", "data"),
@@ -375,24 +375,24 @@ def _row_panels(
     figure.get_layout_engine().set(h_pad=0.11, w_pad=0.06)
     if columns == 1:
         figure.set_figwidth(WIDE * 0.75)
-    for i, place in enumerate(axes):
-        place.set_ylim(len(rows) - 0.5, -0.6)
+    for i, ax in enumerate(axes):
+        ax.set_ylim(len(rows) - 0.5, -0.6)
         names = [_short(row["name"]) for row in rows] if i % columns == 0 else []
-        place.set_yticks(range(len(rows)), names or [""] * len(rows))
-        place.tick_params(axis="y", length=0, labelcolor=INK, labelsize=8)
-        place.tick_params(axis="x", labelsize=8)
-        place.locator_params(axis="x", nbins=5)
+        ax.set_yticks(range(len(rows)), names or [""] * len(rows))
+        ax.tick_params(axis="y", length=0, labelcolor=INK, labelsize=8)
+        ax.tick_params(axis="x", labelsize=8)
+        ax.locator_params(axis="x", nbins=5)
     return figure, axes
 
 
 def _interval(
-    place: Any, y: float, ends: Any, scale: float, colour: str, width: float
+    ax: Any, y: float, ends: Any, scale: float, colour: str, width: float
 ) -> list[float]:
     """Draw an interval, given in natural units; return its ends as drawn."""
     if ends is None or None in ends:
         return []
     low, high = scale * ends[0], scale * ends[1]
-    place.plot(
+    ax.plot(
         [low, high],
         [y, y],
         color=colour,
@@ -403,9 +403,9 @@ def _interval(
     return [low, high]
 
 
-def _dot(place: Any, y: float, value: Any, scale: float, colour: str) -> None:
+def _dot(ax: Any, y: float, value: Any, scale: float, colour: str) -> None:
     """Draw a mean, given in natural units."""
-    place.plot(
+    ax.plot(
         [scale * number(value)],
         [y],
         marker="o",
@@ -418,11 +418,11 @@ def _dot(place: Any, y: float, value: Any, scale: float, colour: str) -> None:
     )
 
 
-def _title(place: Any, column: Measure) -> None:
+def _title(ax: Any, column: Measure) -> None:
     """Name a panel after its column."""
     unit = ", %" if column.percent else ""
     arrow = table_rows.arrow(column)
-    place.set_title(f"{column.title}{unit} {arrow}".strip())
+    ax.set_title(f"{column.title}{unit} {arrow}".strip())
 
 
 def _colour(row: Row) -> str:

@@ -90,29 +90,29 @@ class Search(TypedDict):
     provenance: dict[str, Any]
 
 
-def write_search(folder: Path, found: Search) -> Path:
+def write_search(folder: Path, search: Search) -> Path:
     """Write page, markdown and figures beside tune.json.
 
     Args:
         folder: the search's work directory.
-        found: what tune.json holds.
+        search: what tune.json holds.
 
     Returns: the path of tune.html, one page that needs no other file.
     """
     with rendering.style():
-        figures = rendering.printed(draw(found))
-    content = content_of(found) | {"figures": figures.drawn}
+        figures = rendering.printed(draw(search))
+    content = content_of(search) | {"figures": figures.drawn}
     return rendering.write_page(folder, "tune", content, figures.svg, figures.png)
 
 
-def draw(found: Search) -> Iterator[Drawn]:
+def draw(search: Search) -> Iterator[Drawn]:
     """Draw every figure, in reading order; none without a finished trial."""
-    if not _drawable(found["trials"]):
+    if not _drawable(search["trials"]):
         return
-    several = len(found["seeds"]) > 1
+    several = len(search["seeds"]) > 1
     dot = "A dot is a trial, its mean over seeds" if several else "A dot is a trial"
     mark = "the orange diamond is the winner"
-    cut = _beyond(found["trials"])
+    cut = _beyond(search["trials"])
     far = f" Triangles at the upper edge: {cut} beyond it." if cut else ""
     yield Drawn(
         "fields",
@@ -120,7 +120,7 @@ def draw(found: Search) -> Iterator[Drawn]:
         f"{dot}; {mark}. Lower is better. All other fields vary, too, so a panel shows "
         f"what was found, not what a field alone does.{far}",
         "Dot plots of validation loss over the values of each searched field",
-        _by_field(found),
+        _by_field(search),
     )
     yield Drawn(
         "best_so_far",
@@ -128,42 +128,42 @@ def draw(found: Search) -> Iterator[Drawn]:
         f"{dot}{', with its standard deviation' if several else ''}, in the order of "
         f"drawing; the line is the lowest so far.{far}",
         "Validation loss of each trial, and the lowest so far",
-        _best_so_far(found),
+        _best_so_far(search),
     )
 
 
-def content_of(found: Search) -> dict[str, Any]:
+def content_of(search: Search) -> dict[str, Any]:
     """Collect everything of the page that is not a figure."""
-    fields = [field for axis in found["space"] for field in axis["fields"]]
-    best = found["best"]
+    fields = [field for axis in search["space"] for field in axis["fields"]]
+    best = search["best"]
     return {
-        "method": methods.title(found["method"]),
-        "dataset": found["dataset"],
-        "seeds": found["seeds"],
-        "selection": found["selection"],
-        "budget": found["budget"]["sentence"],
-        "tiles": tiles(found),
-        "warnings": warnings(found),
+        "method": methods.title(search["method"]),
+        "dataset": search["dataset"],
+        "seeds": search["seeds"],
+        "selection": search["selection"],
+        "budget": search["budget"]["sentence"],
+        "tiles": tiles(search),
+        "warnings": warnings(search),
         "honest": HONEST,
-        "close": _close(found),
+        "close": _close(search),
         "best": best,
         "winner": [(f, field_value(best["values"][f])) for f in fields] if best else [],
         "columns": fields,
-        "rows": rows(found, fields),
+        "rows": rows(search, fields),
         "space": [
-            (", ".join(axis["fields"]), _values(axis)) for axis in found["space"]
+            (", ".join(axis["fields"]), _values(axis)) for axis in search["space"]
         ],
-        "facts": _facts(found),
+        "facts": _facts(search),
     }
 
 
-def tiles(found: Search) -> list[dict[str, str]]:
+def tiles(search: Search) -> list[dict[str, str]]:
     """Return the numbers that stand on top."""
-    budget, best = found["budget"], found["best"]
+    budget, best = search["budget"], search["best"]
     possible, made = budget["combinations"], []
     if best:
-        note = f"trial {best['trial']}, {found['loss']}"
-        note += _seeds_note(best["sd"], len(found["seeds"]))
+        note = f"trial {best['trial']}, {search['loss']}"
+        note += _seeds_note(best["sd"], len(search["seeds"]))
         value = loss(best["score"])
         made.append({"title": "Best validation loss", "value": value, "note": note})
     return made + [
@@ -187,24 +187,24 @@ def tiles(found: Search) -> list[dict[str, str]]:
     ]
 
 
-def warnings(found: Search) -> list[str]:
+def warnings(search: Search) -> list[str]:
     """Return what a reader must know before believing the winner."""
-    said = list(found["warnings"])
-    budget, best = found["budget"], found["best"]
+    said = list(search["warnings"])
+    budget, best = search["budget"], search["best"]
     if budget["trials"] < budget["planned"]:
         said.append(
             f"{budget['trials']} of {budget['planned']} planned trials are finished; "
             "start the command again and it goes on."
         )
-    failed = sum(t["score"] is None for t in found["trials"])
+    failed = sum(t["score"] is None for t in search["trials"])
     if failed:
         said.append(
             f"{count(failed, 'trial')} diverged with a seed: no score, last in "
             "the ranking."
         )
-    if len(found["seeds"]) == 1:
+    if len(search["seeds"]) == 1:
         said.append("Only 1 seed: how far trials differ by chance is not known.")
-    for axis in found["space"]:
+    for axis in search["space"]:
         where = best and _edge(axis, best["values"][axis["fields"][0]])
         if where:
             said.append(
@@ -214,11 +214,11 @@ def warnings(found: Search) -> list[str]:
     return said
 
 
-def rows(found: Search, fields: list[str]) -> list[dict[str, Any]]:
+def rows(search: Search, fields: list[str]) -> list[dict[str, Any]]:
     """Return the best trials, best first."""
-    several = len(found["seeds"]) > 1
+    several = len(search["seeds"]) > 1
     made = []
-    for rank, trial in enumerate(ranked(found["trials"])[:SHOWN], 1):
+    for rank, trial in enumerate(ranked(search["trials"])[:SHOWN], 1):
         spread = [loss(trial["sd"])] if several else []
         made.append(
             {
@@ -261,15 +261,15 @@ def _seeds_note(sd: Any, seeds: int) -> str:
     return f"; sd over {seeds} seeds {loss(sd)}" if sd is not None else ""
 
 
-def _close(found: Search) -> str:
+def _close(search: Search) -> str:
     """Say how many trials the seeds' spread cannot tell from the winner."""
-    best = found["best"]
+    best = search["best"]
     if not best or best["sd"] is None or best["score"] is None:
         return ""
     limit = best["score"] + best["sd"]
     near = sum(
         t["score"] is not None and t["score"] <= limit and t["trial"] != best["trial"]
-        for t in found["trials"]
+        for t in search["trials"]
     )
     verb = "lies" if near == 1 else "lie"
     return (
@@ -306,15 +306,15 @@ def _values(axis: Axis) -> str:
     return f"{low} to {high}, every {how} equally likely"
 
 
-def _facts(found: Search) -> list[tuple[str, list[str]]]:
+def _facts(search: Search) -> list[tuple[str, list[str]]]:
     rows = [
-        ("search", f"{found['search']}, seed {found['search_seed']}"),
-        ("config", found["config_file"]),
-        ("sweep", found["sweep_file"]),
-        ("compiled programs", str(found["budget"]["programs"])),
-        ("notes", found["notes"]),
-        *found["provenance"].items(),
-        ("started", found["started"]),
+        ("search", f"{search['search']}, seed {search['search_seed']}"),
+        ("config", search["config_file"]),
+        ("sweep", search["sweep_file"]),
+        ("compiled programs", str(search["budget"]["programs"])),
+        ("notes", search["notes"]),
+        *search["provenance"].items(),
+        ("started", search["started"]),
     ]
     return wording.facts((name, value) for name, value in rows if value)
 
@@ -329,79 +329,79 @@ def _beyond(trials: list[Trial]) -> int:
     return int((_scores(trials) > _limits(trials)[1]).sum())
 
 
-def _by_field(found: Search) -> Any:
+def _by_field(search: Search) -> Any:
     """Draw a panel for each direction of the space."""
-    axes_of, trials = found["space"], found["trials"]
+    axes_of, trials = search["space"], search["trials"]
     columns = 2 if len(axes_of) in (2, 4) else 3
     figure, axes = panels(len(axes_of), columns, height=2.2)
-    for place, axis in zip(axes, axes_of, strict=True):
-        _dots(place, _places(axis, trials), found)
+    for ax, axis in zip(axes, axes_of, strict=True):
+        _dots(ax, _places(axis, trials), search)
         if axis["kind"] == "list":
             names = [_short(v) for v in axis["values"]]
-            place.set_xticks(range(len(names)), names)
-            place.set_xlim(-0.5, len(names) - 0.5)
-            place.grid(visible=False, axis="x")
+            ax.set_xticks(range(len(names)), names)
+            ax.set_xlim(-0.5, len(names) - 0.5)
+            ax.grid(visible=False, axis="x")
         else:
             low, high = axis["values"]
             margin = 0.04
             if axis["kind"] == "log_uniform":
-                _log_axis(place)
+                _log_axis(ax)
                 factor = (high / low) ** margin
-                place.set_xlim(low / factor, high * factor)
+                ax.set_xlim(low / factor, high * factor)
             else:
                 room = (high - low) * margin
-                place.set_xlim(low - room, high + room)
-        place.set_title(_title(axis["fields"]), fontsize=9)
-        place.set_ylim(*_limits(trials))
+                ax.set_xlim(low - room, high + room)
+        ax.set_title(_title(axis["fields"]), fontsize=9)
+        ax.set_ylim(*_limits(trials))
     for first in axes[::columns]:
         first.set_ylabel("validation loss")
     return figure
 
 
-def _best_so_far(found: Search) -> Any:
+def _best_so_far(search: Search) -> Any:
     """Draw every trial in the order of drawing, and the lowest score so far."""
-    trials = found["trials"]
-    figure, (place,) = panels(1, height=2.9)
+    trials = search["trials"]
+    figure, (ax,) = panels(1, height=2.9)
     scores, at = _scores(trials), np.array([t["trial"] for t in trials], float)
     spread = np.nan_to_num(numbers([t["sd"] for t in trials]))
     low, high = _limits(trials)
     known = np.isfinite(scores) & (scores <= high)
     ends = scores[known] + spread[known] * np.array([[-1], [1]])
-    place.vlines(at[known], *ends, color=MUTED, linewidth=0.8, zorder=1)
+    ax.vlines(at[known], *ends, color=MUTED, linewidth=0.8, zorder=1)
     best = np.fmin.accumulate(scores)
-    place.step(at, best, where="post", color=INK, linewidth=1.2, zorder=2)
-    _dots(place, at, found)
-    place.set(xlabel="trial", ylabel="validation loss")
-    place.set_xlim(0.5, max(at) + 0.5)
-    place.locator_params(axis="x", integer=True)
-    place.set_ylim(low, high)
+    ax.step(at, best, where="post", color=INK, linewidth=1.2, zorder=2)
+    _dots(ax, at, search)
+    ax.set(xlabel="trial", ylabel="validation loss")
+    ax.set_xlim(0.5, max(at) + 0.5)
+    ax.locator_params(axis="x", integer=True)
+    ax.set_ylim(low, high)
     return figure
 
 
-def _log_axis(place: Any) -> None:
+def _log_axis(ax: Any) -> None:
     """Make the x axis logarithmic, its ticks plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    place.set_xscale("log")
+    ax.set_xscale("log")
     ticks = LogLocator(base=10, subs=(1, 3), numticks=6)
-    place.xaxis.set_major_locator(ticks)
-    place.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    place.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_locator(ticks)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _dots(place: Any, at: np.ndarray, found: Search) -> None:
+def _dots(ax: Any, at: np.ndarray, search: Search) -> None:
     """Draw trials as dots, the winner as a diamond, what lies above as triangles."""
-    trials, best = found["trials"], found["best"]
+    trials, best = search["trials"], search["best"]
     scores, high = _scores(trials), _limits(trials)[1]
     won = np.array([best is not None and t["trial"] == best["trial"] for t in trials])
     inside, above = (scores <= high) & ~won, scores > high
-    place.plot(at[inside], scores[inside], "o", color=_DOT, markersize=4, alpha=0.75)
+    ax.plot(at[inside], scores[inside], "o", color=_DOT, markersize=4, alpha=0.75)
     if above.any():  # an empty line without clipping would upset the layout
         edge = np.full(above.sum(), high)
         triangle = {"color": _DOT, "markersize": 5, "alpha": 0.75, "clip_on": False}
-        place.plot(at[above], edge, "^", **triangle)
+        ax.plot(at[above], edge, "^", **triangle)
     diamond = {"markersize": 6, "markeredgecolor": PAPER, "zorder": 4}
-    place.plot(at[won], scores[won], "D", color=_BEST, **diamond)
+    ax.plot(at[won], scores[won], "D", color=_BEST, **diamond)
 
 
 def _limits(trials: list[Trial]) -> tuple[float, float]:
@@ -420,8 +420,8 @@ def _places(axis: Axis, trials: list[Trial]) -> np.ndarray:
     if axis["kind"] != "list":
         return np.array(values, float)
     at = np.array([axis["values"].index(v) for v in values], float)
-    for place in set(at):
-        same = np.flatnonzero(at == place)
+    for ax in set(at):
+        same = np.flatnonzero(at == ax)
         if len(same) > 1:
             at[same] += np.linspace(-_SPREAD, _SPREAD, len(same))
     return at

@@ -33,21 +33,21 @@ def distributions(u: ULabels) -> Any:
     # saturate it, or everything else would be invisible.
     full = [float(np.quantile(s[s > 0], 0.98)) for s in shares.values() if s.any()]
     top = max(full, default=1.0)
-    for place, (name, share) in zip(axes, shares.items(), strict=True):
+    for ax, (name, share) in zip(axes, shares.items(), strict=True):
         image = np.empty((*share.T.shape, 4))
         image[..., :3] = to_rgb(MODALITY_COLOURS[name])
         image[..., 3] = np.clip(share.T / top, 0, 1)
         ends = (0.5, len(u.epoch) + 0.5, edges[0], edges[-1])
-        place.imshow(image, aspect="auto", origin="lower", extent=ends, zorder=1)
+        ax.imshow(image, aspect="auto", origin="lower", extent=ends, zorder=1)
         # Mid-tone grid lines would read as data on the image.
-        place.grid(visible=False)
+        ax.grid(visible=False)
         # Recorded epochs need not be evenly spaced, so their places are numbered.
         middle = [_quantile(values, 0.5) for values in _of(u, name)]
         steps = np.arange(1, len(u.epoch) + 1)
-        place.plot(steps, middle, color=INK, linewidth=1.2, label="median")
-        place.set_title(f"{name} u-labels")
-        place.set_ylabel("u-label (label units)")
-        epoch_axis(place, u.epoch, steps)
+        ax.plot(steps, middle, color=INK, linewidth=1.2, label="median")
+        ax.set_title(f"{name} u-labels")
+        ax.set_ylabel("u-label (label units)")
+        epoch_axis(ax, u.epoch, steps)
     legend_below(figure, axes[0])
     return figure
 
@@ -67,19 +67,19 @@ def snapshots(u: ULabels) -> Any:
         share = 100 * _shares(_of(u, name)[shown], edges)
         line = axes[row * len(shown) : (row + 1) * len(shown)]
         top = max(share.max(), behind.max(), 1.0)
-        for place, epoch, own in zip(line, u.epoch[shown], share, strict=True):
-            place.stairs(behind, edges, fill=True, color=MUTED, alpha=0.3)
+        for ax, epoch, own in zip(line, u.epoch[shown], share, strict=True):
+            ax.stairs(behind, edges, fill=True, color=MUTED, alpha=0.3)
             colour = MODALITY_COLOURS[name]
-            place.stairs(own, edges, color=colour, linewidth=1.4, label=name)
-            place.set_ylim(0, 1.05 * top)
-            place.set_xlim(edges[0], edges[-1])
-            place.grid(axis="x", visible=False)
+            ax.stairs(own, edges, color=colour, linewidth=1.4, label=name)
+            ax.set_ylim(0, 1.05 * top)
+            ax.set_xlim(edges[0], edges[-1])
+            ax.grid(axis="x", visible=False)
             if row == 0:
-                place.set_title(f"epoch {epoch:g}")
-            if place is not line[0]:
-                place.tick_params(labelleft=False)
+                ax.set_title(f"epoch {epoch:g}")
+            if ax is not line[0]:
+                ax.tick_params(labelleft=False)
             if row < len(MODALITIES) - 1:
-                place.tick_params(labelbottom=False)
+                ax.tick_params(labelbottom=False)
         line[0].set_ylabel(f"{name}, % of labels")
     middle = axes[(len(MODALITIES) - 1) * len(shown) + (len(shown) - 1) // 2]
     middle.set_xlabel("label (label units)")
@@ -96,14 +96,14 @@ def shifts(u: ULabels, seeds: list[int]) -> Any:
     figure, axes = panels(len(MODALITIES), height=2.4)
     values = {n: np.abs(_of(u, n) - u.label) for n in MODALITIES}
     top = 0.0
-    for place, name in zip(axes, MODALITIES, strict=True):
+    for ax, name in zip(axes, MODALITIES, strict=True):
         curves = mean_over(values[name], axis=2)
-        _seeds_and_mean(place, u.epoch, curves, name, len(seeds))
-        place.set_title(name)
-        place.set_ylabel("mean |u-label − m-label|")
+        _seeds_and_mean(ax, u.epoch, curves, name, len(seeds))
+        ax.set_title(name)
+        ax.set_ylabel("mean |u-label − m-label|")
         top = max([top, *curves[np.isfinite(curves)]])
-    for place in axes:
-        place.set_ylim(0, 1.05 * top if top > 0 else 1)
+    for ax in axes:
+        ax.set_ylim(0, 1.05 * top if top > 0 else 1)
     legend_below(figure, axes[0])
     return figure
 
@@ -114,15 +114,15 @@ def correlations(u: ULabels, seeds: list[int]) -> Any:
     own, multimodal = true_correlations(u)
     everything = np.concatenate([own.ravel(), multimodal])
     everything = everything[np.isfinite(everything)]
-    for row, (place, name) in enumerate(zip(axes, MODALITIES, strict=True)):
-        _seeds_and_mean(place, u.epoch, own[..., row], name, len(seeds))
-        place.axhline(
+    for row, (ax, name) in enumerate(zip(axes, MODALITIES, strict=True)):
+        _seeds_and_mean(ax, u.epoch, own[..., row], name, len(seeds))
+        ax.axhline(
             multimodal[row], color=INK, linestyle="--", linewidth=1.2, label="m-label"
         )
-        place.set_title(f"{name}: correlation with the truth")
-        place.set_ylabel("Pearson correlation")
+        ax.set_title(f"{name}: correlation with the truth")
+        ax.set_ylabel("Pearson correlation")
         if everything.size:
-            place.set_ylim(everything.min() - 0.02, everything.max() + 0.02)
+            ax.set_ylim(everything.min() - 0.02, everything.max() + 0.02)
     legend_below(figure, axes[0])
     return figure
 
@@ -227,15 +227,15 @@ def _corr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _seeds_and_mean(
-    place: Any, epoch: np.ndarray, curves: np.ndarray, name: str, seeds: int
+    ax: Any, epoch: np.ndarray, curves: np.ndarray, name: str, seeds: int
 ) -> None:
     colour = MODALITY_COLOURS[name]
     if seeds > 1:
-        place.plot(epoch, curves, color=colour, linewidth=0.8, alpha=0.45)
+        ax.plot(epoch, curves, color=colour, linewidth=0.8, alpha=0.45)
     mean = mean_over(curves, axis=1)
     label = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-    place.plot(epoch, mean, color=colour, linewidth=2, marker="o", markersize=3)
-    place.plot([], [], color=MUTED, linewidth=2, label=label)
+    ax.plot(epoch, mean, color=colour, linewidth=2, marker="o", markersize=3)
+    ax.plot([], [], color=MUTED, linewidth=2, label=label)
     if seeds > 1:
-        place.plot([], [], color=MUTED, linewidth=0.8, label="each seed")
-    epoch_axis(place, epoch)
+        ax.plot([], [], color=MUTED, linewidth=0.8, label="each seed")
+    epoch_axis(ax, epoch)

@@ -66,7 +66,7 @@ def answers(
 
     Args:
         config: see `config.sections`.
-        fitted: from `train.fit`.
+        fitted: from `train.fitted`.
         test: what its selection opens.
         mesh: from `train_state.make_mesh`.
     """

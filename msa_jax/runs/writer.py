@@ -133,7 +133,7 @@ class Writer:
 
         Args:
             trained: from `train.evaluate`.
-            shuffled: from `shuffles.answers`.
+            shuffled: from `shuffled_test.answers`.
             times: what goes into the results as "time".
             notes: what else a reader should know.
 

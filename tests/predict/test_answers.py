@@ -5,7 +5,7 @@ import pytest
 
 from msa_jax.predict import answers
 from msa_jax.predict.answers import Predictor
-from msa_jax.predict.reading import Item
+from msa_jax.predict.json_lines import Item
 from msa_jax.predict.samples import Sample
 from tests.preparations import SENTENCES
 

@@ -18,7 +18,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.files import json_safe
 from msa_jax.methods import PAPERS
 from msa_jax.report import figures, run_tables
-from msa_jax.report.console import results_table
+from msa_jax.report.console_table import results_table
 from msa_jax.runs.finished import History, open_folder
 
 FIVE = (1111, 1112, 1113, 1114, 1115)

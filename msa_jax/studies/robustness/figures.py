@@ -25,22 +25,22 @@ def curves(kind: KindResults, metrics: list[Metric], seeds: list[int]) -> Any:
     levels = kind["levels"][1:] if kind["decibels"] else kind["levels"]
     x = np.array([0.0 if cell["level"] is None else cell["level"] for cell in levels])
     figure, axes = panels(len(metrics), columns=3 if len(metrics) == 3 else 2)
-    for place, metric in zip(axes, metrics, strict=True):
+    for ax, metric in zip(axes, metrics, strict=True):
         scale = 100 if metric.percent else 1
         cells = [cell["test"][metric.key] for cell in levels]
         values = scale * numbers([cell["per_seed"] for cell in cells])
         for lane, seed in enumerate(seeds):
             style = seed_line(lane) | {"linewidth": 0.8, "alpha": 0.8}
-            place.plot(x, values[:, lane], label=f"seed {seed}", **style)
+            ax.plot(x, values[:, lane], label=f"seed {seed}", **style)
         if len(seeds) > 1:
-            _mean_and_interval(place, x, cells, scale, len(seeds))
+            _mean_and_interval(ax, x, cells, scale, len(seeds))
         whole = scale * number(kind["levels"][0]["test"][metric.key]["mean"])
         if np.isfinite(whole):
-            place.axhline(whole, color=MUTED, linewidth=1, linestyle="--", zorder=1)
+            ax.axhline(whole, color=MUTED, linewidth=1, linestyle="--", zorder=1)
         if kind["decibels"]:
-            place.invert_xaxis()  # strong noise on the right, as elsewhere
-        place.set(title=metric.title, xlabel=kind["axis"], ylabel=_unit(metric))
-        place.set_ylim(*_limits(values))
+            ax.invert_xaxis()  # strong noise on the right, as elsewhere
+        ax.set(title=metric.title, xlabel=kind["axis"], ylabel=_unit(metric))
+        ax.set_ylim(*_limits(values))
     legend_below(figure, axes[0])
     return figure
 
@@ -55,25 +55,25 @@ def combinations(
         height=0.6 + 0.32 * len(rows),
     )
     names = [" + ".join(row["kept"]) for row in rows]
-    for place, metric in zip(axes, metrics, strict=True):
+    for ax, metric in zip(axes, metrics, strict=True):
         for height, row in enumerate(rows):
             second = row.get("retrained")
             offset = _GAP if second else 0
             cell = row["zeroed"]["test"][metric.key]
-            _dots(place, height - offset, cell, metric, filled=True)
+            _dots(ax, height - offset, cell, metric, filled=True)
             if second:
                 cell = second["test"][metric.key]
-                _dots(place, height + offset, cell, metric, filled=False)
+                _dots(ax, height + offset, cell, metric, filled=False)
         scale = 100 if metric.percent else 1
         whole = scale * number(rows[0]["zeroed"]["test"][metric.key]["mean"])
         if np.isfinite(whole):
-            place.axvline(whole, color=MUTED, linewidth=1, linestyle="--", zorder=1)
-        place.set_yticks(range(len(rows)), names)
-        place.set_ylim(len(rows) - 0.5, -0.5)
+            ax.axvline(whole, color=MUTED, linewidth=1, linestyle="--", zorder=1)
+        ax.set_yticks(range(len(rows)), names)
+        ax.set_ylim(len(rows) - 0.5, -0.5)
         shown = [reading for row in rows for reading in readings_of(row)]
         cells = [reading["test"][metric.key]["per_seed"] for reading in shown]
-        place.set_xlim(*_limits(scale * numbers(cells)))
-        place.set(title=metric.title, xlabel=_unit(metric))
+        ax.set_xlim(*_limits(scale * numbers(cells)))
+        ax.set(title=metric.title, xlabel=_unit(metric))
     return figure
 
 
@@ -88,29 +88,29 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _mean_and_interval(
-    place: Any, x: np.ndarray, cells: list[Summary], scale: float, seeds: int
+    ax: Any, x: np.ndarray, cells: list[Summary], scale: float, seeds: int
 ) -> None:
     mean = scale * np.array([number(cell["mean"]) for cell in cells])
     nothing = [None, None]
     ends = scale * numbers([cell["ci95"] or nothing for cell in cells])
-    place.plot(x, mean, color=INK, linewidth=2, label=over(seeds), zorder=3)
-    place.fill_between(
+    ax.plot(x, mean, color=INK, linewidth=2, label=over(seeds), zorder=3)
+    ax.fill_between(
         x, ends[:, 0], ends[:, 1], color=INK, alpha=0.12, linewidth=0, zorder=0
     )
 
 
 def _dots(
-    place: Any, height: float, cell: Summary, metric: Metric, *, filled: bool
+    ax: Any, height: float, cell: Summary, metric: Metric, *, filled: bool
 ) -> None:
     """One reading: a small dot per seed, its mean with the interval."""
     scale = 100 if metric.percent else 1
     for lane, value in enumerate(scale * numbers(cell["per_seed"])):
         colour = seed_line(lane)["color"]
-        place.plot(value, height, marker="o", markersize=3, color=colour, alpha=0.8)
+        ax.plot(value, height, marker="o", markersize=3, color=colour, alpha=0.8)
     if cell["ci95"] is not None:
         ends = [scale * end for end in cell["ci95"]]
-        place.plot(ends, [height] * 2, color=INK, linewidth=1.2, zorder=2)
-    place.plot(
+        ax.plot(ends, [height] * 2, color=INK, linewidth=1.2, zorder=2)
+    ax.plot(
         scale * number(cell["mean"]),
         height,
         marker="D" if filled else "s",

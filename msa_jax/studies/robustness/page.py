@@ -17,36 +17,36 @@ _SHOWN = 4  # metrics on the page; results.json has all
 _TILES = 4
 
 
-def write_robustness(folder: Path, found: Robustness, cautions: list[str]) -> Path:
+def write_robustness(folder: Path, results: Robustness, cautions: list[str]) -> Path:
     """Write page, markdown and figures beside results.json.
 
     Args:
         folder: WORKDIR/robustness.
-        found: what results.json holds.
+        results: what results.json holds.
         cautions: of the run itself.
 
     Returns: the path of robustness.html, one page that needs no other file.
     """
-    metrics = shown(found)
+    metrics = shown(results)
     with rendering.style():
-        drawn = rendering.printed(draw(found, metrics))
-    content = content_of(found, metrics, cautions) | {"figures": drawn.drawn}
+        drawn = rendering.printed(draw(results, metrics))
+    content = content_of(results, metrics, cautions) | {"figures": drawn.drawn}
     return rendering.write_page(folder, "robustness", content, drawn.svg, drawn.png)
 
 
-def shown(found: Robustness) -> list[Metric]:
+def shown(results: Robustness) -> list[Metric]:
     """Choose the metrics of the page: those of the report's headline."""
-    metrics = run_tables.metrics_of(found["metrics_kind"], found["full"])
-    keys = HEADLINE.get(found["metrics_kind"], ())
+    metrics = run_tables.metrics_of(results["metrics_kind"], results["full"])
+    keys = HEADLINE.get(results["metrics_kind"], ())
     return [m for m in metrics if m.key in keys] or metrics[:_SHOWN]
 
 
-def draw(found: Robustness, metrics: list[Metric]) -> Iterator[Drawn]:
+def draw(results: Robustness, metrics: list[Metric]) -> Iterator[Drawn]:
     """Draw every figure, in reading order."""
-    seeds = found["seeds"]
+    seeds = results["seeds"]
     several = len(seeds) > 1
     interval = ", with its 95 % interval (cut where far wider)" if several else ""
-    second = " Squares: trained without." if _retrained(found) else ""
+    second = " Squares: trained without." if _retrained(results) else ""
     yield Drawn(
         "combinations",
         "Missing modalities",
@@ -54,7 +54,7 @@ def draw(found: Robustness, metrics: list[Metric]) -> Iterator[Drawn]:
         f"the others zeroed at test.{second} Small dots are seeds; the dashed line is "
         "whole input.",
         "Dot plots of test metrics for every combination of modalities",
-        figures.combinations(found["combinations"], metrics, seeds),
+        figures.combinations(results["combinations"], metrics, seeds),
     )
     band = (
         " The band is the 95 % interval of the mean over seeds, cut where it is far "
@@ -62,13 +62,13 @@ def draw(found: Robustness, metrics: list[Metric]) -> Iterator[Drawn]:
         if several
         else ""
     )
-    for kind in found["kinds"]:
+    for kind in results["kinds"]:
         touched = ", ".join(kind["modalities"])
         yield Drawn(
             kind["name"],
             kind["title"],
             f"{kind['meaning']} Applied to: {touched}. Each seed's value is the mean "
-            f"of {count(found['repeats'], 'draw')}. "
+            f"of {count(results['repeats'], 'draw')}. "
             "The dashed line is whole input." + band,
             f"Line charts of test metrics over the {kind['axis']}, a line per seed",
             figures.curves(kind, metrics, seeds),
@@ -76,10 +76,10 @@ def draw(found: Robustness, metrics: list[Metric]) -> Iterator[Drawn]:
 
 
 def content_of(
-    found: Robustness, metrics: list[Metric], cautions: list[str]
+    results: Robustness, metrics: list[Metric], cautions: list[str]
 ) -> dict[str, Any]:
     """Collect everything of the page that is not a figure."""
-    check, n = found["zero_corruption"], len(found["seeds"])
+    check, n = results["zero_corruption"], len(results["seeds"])
     warnings = list(cautions)
     if not check["equals_own_test_result"]:
         warnings.append(
@@ -90,21 +90,21 @@ def content_of(
     if n == 1:
         warnings.append("Only 1 seed: no spread and no interval can be given.")
     return {
-        "method": methods.title(found["method"]),
-        "dataset": found["dataset"],
-        "seeds": found["seeds"],
+        "method": methods.title(results["method"]),
+        "dataset": results["dataset"],
+        "seeds": results["seeds"],
         "metrics": metrics,
         "warnings": warnings,
-        "check": _check_sentence(found),
-        "tiles": tiles(found, metrics),
+        "check": _check_sentence(results),
+        "tiles": tiles(results, metrics),
         "columns": columns(metrics),
-        "missing": combination_rows(found, metrics),
-        "areas": area_rows(found, metrics),
-        "levels": {k["name"]: level_rows(k, metrics) for k in found["kinds"]},
-        "units": units(found["metrics_kind"]),
+        "missing": combination_rows(results, metrics),
+        "areas": area_rows(results, metrics),
+        "levels": {k["name"]: level_rows(k, metrics) for k in results["kinds"]},
+        "units": units(results["metrics_kind"]),
         "interval": run_tables.INTERVAL if n > 1 else "",
-        "retrained": _retrained(found),
-        "facts": _facts(found),
+        "retrained": _retrained(results),
+        "facts": _facts(results),
     }
 
 
@@ -117,10 +117,12 @@ def columns(metrics: list[Metric]) -> list[str]:
     return names
 
 
-def combination_rows(found: Robustness, metrics: list[Metric]) -> list[dict[str, Any]]:
+def combination_rows(
+    results: Robustness, metrics: list[Metric]
+) -> list[dict[str, Any]]:
     """Return rows of the table of missing modalities, every reading there is."""
     rows = []
-    for i, entry in enumerate(found["combinations"]):
+    for i, entry in enumerate(results["combinations"]):
         name = " + ".join(entry["kept"])
         if i == 0:
             rows += _rows(f"{name}: whole input", entry["zeroed"], metrics)
@@ -133,10 +135,10 @@ def combination_rows(found: Robustness, metrics: list[Metric]) -> list[dict[str,
     return rows
 
 
-def area_rows(found: Robustness, metrics: list[Metric]) -> list[dict[str, Any]]:
+def area_rows(results: Robustness, metrics: list[Metric]) -> list[dict[str, Any]]:
     """Return rows of the table of areas, one per kind."""
     rows = []
-    for kind in found["kinds"]:
+    for kind in results["kinds"]:
         ends = [cell["level"] for cell in kind["levels"]]
         low, high = ends[1] if kind["decibels"] else 0, ends[-1]
         unit = " dB" if kind["decibels"] else ""
@@ -156,16 +158,16 @@ def level_rows(kind: KindResults, metrics: list[Metric]) -> list[dict[str, Any]]
     return rows
 
 
-def tiles(found: Robustness, metrics: list[Metric]) -> list[dict[str, str]]:
+def tiles(results: Robustness, metrics: list[Metric]) -> list[dict[str, str]]:
     """Return the few drops that stand on top, of the first accuracy shown."""
     metric = next((m for m in metrics if m.percent), metrics[0])
-    full = found["combinations"][0]["kept"]
+    full = results["combinations"][0]["kept"]
     cases = [
         (f"without {(set(full) - set(row['kept'])).pop()}", row["zeroed"])
-        for row in found["combinations"]
+        for row in results["combinations"]
         if len(row["kept"]) == len(full) - 1
     ]
-    for kind in found["kinds"]:
+    for kind in results["kinds"]:
         cases += [
             ("Bernoulli(.5) noise", cell)
             for cell in kind["levels"]
@@ -208,12 +210,12 @@ def _interval_note(ci95: Any) -> str:
     return "" if ci95 is None else f", 95 % {_percents(ci95)}"
 
 
-def _retrained(found: Robustness) -> bool:
-    return any(row.get("retrained") for row in found["combinations"])
+def _retrained(results: Robustness) -> bool:
+    return any(row.get("retrained") for row in results["combinations"])
 
 
-def _check_sentence(found: Robustness) -> str:
-    check = found["zero_corruption"]
+def _check_sentence(results: Robustness) -> str:
+    check = results["zero_corruption"]
     passes = f"{check['passes']} passes"
     if check["equals_own_test_result"]:
         return (
@@ -226,20 +228,20 @@ def _check_sentence(found: Robustness) -> str:
     )
 
 
-def _facts(found: Robustness) -> list[tuple[str, list[str]]]:
-    token = found["replacement"]
+def _facts(results: Robustness) -> list[tuple[str, list[str]]]:
+    token = results["replacement"]
     gone = (
         f"token ids become {token}; [CLS], [SEP], mask and length stay" if token else ""
     )
-    samples = found["passes"] * found["samples"] * len(found["seeds"])
+    samples = results["passes"] * results["samples"] * len(results["seeds"])
     rows = [
-        ("passes over test", f"{found['passes']}, {samples:,} samples predicted"),
-        ("draws per random level", str(found["repeats"])),
+        ("passes over test", f"{results['passes']}, {samples:,} samples predicted"),
+        ("draws per random level", str(results["repeats"])),
         ("missing features", "become 0"),
         ("missing text", gone or "features become 0"),
-        ("left out: nothing that the run reads", "; ".join(found["left_out"])),
+        ("left out: nothing that the run reads", "; ".join(results["left_out"])),
         ("draws", "fixed by kind, draw, sample and modality; nested over severities"),
-        *(found["provenance"] or {}).items(),
-        *found.get("time", {}).items(),
+        *(results["provenance"] or {}).items(),
+        *results.get("time", {}).items(),
     ]
     return wording.facts((name, value) for name, value in rows if value)

@@ -16,7 +16,7 @@ import pytest
 
 from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
-from msa_jax.predict import opening
+from msa_jax.predict import formats
 from msa_jax.predict.answers import Predictor
 from tests.preparations import CLS, FEATURES, SENTENCES, SEP, TOKENS
 from tests.small_runs import answered
@@ -51,7 +51,7 @@ def clip(**changes) -> dict:
 def items(path, content, of=SENTENCES):
     path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content))
     with contextlib.ExitStack() as stack:
-        return list(opening.items_of(path, of, stack))
+        return list(formats.items_of(path, of, stack))
 
 
 @pytest.mark.parametrize(
@@ -236,11 +236,11 @@ assert "msa_jax.data.read.unpickle" not in sys.modules
 )
 def test_standard_input_of_another_kind_is_one_line(head, said):
     with pytest.raises(UserError, match=f"^standard input: .*{said}"):
-        opening.refuse_binary(head)
+        formats.refuse_binary(head)
 
 
 @pytest.mark.parametrize(
     "head", [b"", LINE, b"bad\n", b"[", b'{"text": "caf\xe9"}\n', bytes(range(99))]
 )
 def test_standard_input_is_otherwise_answered_line_by_line(head):
-    opening.refuse_binary(head)
+    formats.refuse_binary(head)

@@ -10,7 +10,7 @@ from msa_jax.data.preparation import Preparation
 from msa_jax.data.read import containers
 from msa_jax.ground.errors import UserError
 from msa_jax.predict.arrays import read_arrays, read_clip
-from msa_jax.predict.reading import BOM, Item, read_lines
+from msa_jax.predict.json_lines import BOM, Item, read_lines
 
 _ARCHIVE = (b"PK\x03\x04", b"PK\x05\x06")
 # Of every protocol; what begins so and is none is refused where pickles are read.

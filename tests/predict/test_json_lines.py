@@ -12,7 +12,7 @@ from msa_jax.data.check import checks
 from msa_jax.data.read import plain
 from msa_jax.data.read.padding import settle_padding
 from msa_jax.ground.errors import UserError
-from msa_jax.predict import arrays, reading
+from msa_jax.predict import arrays, json_lines
 from msa_jax.predict.samples import UNREAD, Sample
 from tests.hostile_lines import GOOD, HOSTILE
 from tests.preparations import FEATURES, SENTENCES, TOKENS
@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
 def read(*lines, of=SENTENCES, folder=None):
     """Return the items of a file of these lines."""
     encoded = [line if isinstance(line, bytes) else line.encode() for line in lines]
-    return list(reading.read_lines(io.BytesIO(b"\n".join(encoded)), of, folder))
+    return list(json_lines.read_lines(io.BytesIO(b"\n".join(encoded)), of, folder))
 
 
 def test_there_are_a_hundred_hostile_lines():
@@ -74,7 +74,7 @@ def test_a_hostile_line_is_one_sentence_and_the_next_is_read(name, folder):
 
 
 def test_a_line_too_long_is_not_held(monkeypatch):
-    monkeypatch.setattr(reading, "LONGEST", 1 << 20)
+    monkeypatch.setattr(json_lines, "LONGEST", 1 << 20)
     long = b'{"text": "' + b"x" * (3 << 20) + b'"}'
     items = read(long, GOOD, long)
     assert [item.error for item in items] == ["longer than 1 MiB", None] + [
