@@ -133,7 +133,7 @@ def compile_ours(
         def one(state, given):
             state, by_text = one_step(state, *given)
             # What goes on to the encoder is computed.
-            return state, by_text.sum() if to_text else None
+            return state, None if by_text is None else by_text.sum()
 
         return jax.lax.scan(one, state, (batches, jax.random.split(key, count)))
 
