@@ -5,9 +5,10 @@
     python -m msa_jax.bench --method ucrn --aligned --seeds 1,5,10 --json speed.json
     python -m msa_jax.bench --compile-only v5e-8 --seeds 8 --mesh-data 2
 
-One step is forward, loss, backward (down to the text features), generated labels and
-update, on noise with the shapes of a data set: once with every sequence at full length,
-once with the lengths that its synthetic twin has. With --encoder a step is what
+One step is forward, loss, backward (down to the text features where the configuration
+trains what makes them), generated labels and update, on noise with the shapes of a data
+set: once with every sequence at full length, once with the lengths that its synthetic
+twin has. With --encoder a step is what
 training runs, BERT included, at the twin's lengths. With --against torch, formulations
 of the same computation in PyTorch (extra [bench]) take turns with ours in this process
 (in a checkout, which has them in benchmarks/torch_sides). With --seeds whole epochs are

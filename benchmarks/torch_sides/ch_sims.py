@@ -42,7 +42,7 @@ def formulations(
 
     del method
     network = FourTasks(_NETS[config.method](config.model, shape.widths), config.heads)
-    names = PAPERS[config.method].torch
+    names: Any = PAPERS[config.method].torch
     network.net.load_state_dict(state(to_torch(names, params)))
     truth, weights = torch.from_numpy(label), config.loss
 

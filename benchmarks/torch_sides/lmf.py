@@ -57,8 +57,8 @@ class Lmf(Vectors):
     def fused(self, vector: Mapping[str, Any]):
         """Return scores [b] of the vectors."""
         factors = self.audio_factor, self.video_factor, self.text_factor
-        ranks = 1
-        for x, factor in zip(vector.values(), factors, strict=True):
-            ranks = ranks * (after_one(x) @ factor)  # [rank, b, 1]
+        both = zip(vector.values(), factors, strict=True)
+        audio, video, text = (after_one(x) @ factor for x, factor in both)
+        ranks = audio * video * text  # [rank, b, 1]
         scores = self.fusion_weights @ ranks.permute(1, 0, 2).squeeze(-1).T
         return (scores + self.fusion_bias)[0]

@@ -137,7 +137,7 @@ class Paper:
             fields.change(config, self.data.get(f"{dataset}+{word}", {}))
         return config
 
-    def reading(self, settings: Mapping[str, Any]) -> list[str]:
+    def reading(self, settings: Any) -> list[str]:
         """Say which reading of the method a configuration is, a line each.
 
         First the variants whose every value it has; then, where `sane` is one, each of

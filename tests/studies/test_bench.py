@@ -68,10 +68,14 @@ def test_a_step_is_that_of_training():
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2), 0)
     step = tiny.quick(measure.make_step(method, optimizer))
     start = ({"params": params}, optimizer.init(params), labels)
-    (variables, _, labels), by_text = step(start, batch, key)
+    (variables, moments, labels), by_text = step(start, batch, key)
     tiny.assert_close(variables["params"], trained.params, 1e-6)
     tiny.assert_close(labels, trained.labels, 1e-6)
     assert by_text.shape == batch.text.shape and bool((by_text != 0).any())
+    frozen = measure.make_step(method, optimizer, to_text=False)
+    same, nothing = jax.eval_shape(frozen, start, batch, key)
+    assert nothing is None
+    assert jax.tree.structure(same) == jax.tree.structure((variables, moments, labels))
 
 
 def test_a_step_moves_running_statistics_too():
