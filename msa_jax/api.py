@@ -185,7 +185,7 @@ class Run:
             >>> abs(answer["prediction"]) < 9, answer["missing"]
             (True, ['audio', 'vision'])
         """
-        from msa_jax.predict import answers
+        from msa_jax.predict import answers, json_lines
 
         alone = isinstance(samples, str | Mapping)
         given = [samples] if alone else list(samples)
