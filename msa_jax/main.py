@@ -47,10 +47,7 @@ def command() -> int:
         "--process_id", type=int, help="which of them this is, from 0, likewise"
     )
     given, chosen = parser.parse_config(_explain)
-    import msa_jax.methods as methods
-
     frozen = FrozenConfigDict(chosen.settings)
-    methods.check(frozen)
     folder = given.workdir or chosen.workdir()
     where = (given.coordinator, given.processes, given.process_id)
     if not given.distributed:
@@ -59,9 +56,11 @@ def command() -> int:
                 "--coordinator, --processes and --process_id need --distributed"
             )
         return _show(frozen, folder)
+    import msa_jax.methods as methods
     from msa_jax.ground import hosts
     from msa_jax.runs import run
 
+    methods.check(frozen)  # before anybody waits for the others
     with hosts.joined(hosts.Cluster(*where)):
         if not hosts.is_first():
             return run.take_part(frozen)
