@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msa_jax.data.read.columns import Budget, Layout, numbers, strings, write
+from msa_jax.data.read.columns import Budget, Layout, numbers, strings, write_columns
 from msa_jax.ground.errors import UserError
 
 GiB = 1 << 30
@@ -44,7 +44,7 @@ def layout(rows: int = 2, **columns: Any) -> Layout:
 
 
 def written(folder: Path, what: Layout) -> tuple[dict[str, np.ndarray], tuple]:
-    notes = write(what, folder, Budget(GiB))
+    notes = write_columns(what, folder, Budget(GiB))
     return {f.stem: np.load(f) for f in folder.glob("*.npy")}, notes
 
 
@@ -83,7 +83,7 @@ def test_what_reading_costs(read, value, cost):
 )
 def test_what_writing_costs(tmp_path, column, cost):
     budget, ids = Budget(1000), 3 * 2 * 4
-    write(layout(**column), tmp_path, budget)
+    write_columns(layout(**column), tmp_path, budget)
     assert 1000 - budget.left == cost + ids
 
 
@@ -207,7 +207,7 @@ def test_foreign_byte_orders_are_written_as_the_machines_own(tmp_path):
 )
 def test_columns_that_do_not_fit_are_refused(tmp_path, column, message):
     with pytest.raises(UserError, match=message):
-        write(layout(**column), tmp_path, Budget(GiB))
+        write_columns(layout(**column), tmp_path, Budget(GiB))
 
 
 @pytest.mark.parametrize("key", ["audio", "text_bert", "emotion"])
@@ -222,18 +222,18 @@ def test_widths_of_whole_splits_name_the_split_that_differs(tmp_path, key):
     }
     line = f"'{key}' has 4 columns in test, but 5 in train"
     with pytest.raises(UserError, match=line):
-        write(Layout("", splits, (), ()), tmp_path, Budget(GiB))
+        write_columns(Layout("", splits, (), ()), tmp_path, Budget(GiB))
     splits["valid"] = splits["valid"] | {key: splits["test"][key]}
     # 4 of 7 now
     with pytest.raises(UserError, match="5 columns in train, but 4 in valid"):
-        write(Layout("", splits, (), ()), tmp_path, Budget(GiB))
+        write_columns(Layout("", splits, (), ()), tmp_path, Budget(GiB))
 
 
 def test_keys_of_one_split_are_named(tmp_path):
     what = layout(audio=np.ones((3, 2, 1)))
     what.splits["test"]["emotion"] = np.ones((2, 6))  # pyright: ignore
     with pytest.raises(UserError, match="'emotion' is in test, but not in train"):
-        write(what, tmp_path, Budget(GiB))
+        write_columns(what, tmp_path, Budget(GiB))
 
 
 def test_an_empty_clip_has_no_width_and_no_type_of_its_own(tmp_path):
@@ -252,7 +252,7 @@ def test_a_clip_or_split_without_columns_has_another_width(tmp_path):
     what = layout(audio=np.ones((3, 2, 4)))
     what.splits["test"]["audio"] = np.ones((2, 2, 0))  # pyright: ignore
     with pytest.raises(UserError, match="4 columns in train, but 0 in test"):
-        write(what, tmp_path, Budget(GiB))
+        write_columns(what, tmp_path, Budget(GiB))
 
 
 @pytest.mark.parametrize("nothing", [None, [], np.array([]), np.zeros((0, 2))])

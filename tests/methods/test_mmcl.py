@@ -97,7 +97,8 @@ def test_every_row_of_the_tables_has_its_losses(row):
     weighted = {n for n in TERMS if c.weights[n]}
     _, parts = jax.eval_shape(lambda o: loss(o, batch, ()), outputs)
     assert set(parts) == {"loss_regression"} | {f"loss_{n}" for n in weighted}
-    (reads,) = used(lambda o: loss(o, batch, ())[0], outputs)
+    program = jax.make_jaxpr(lambda o: loss(o, batch, ())[0])(outputs)
+    (reads,) = used(program, outputs)
     reached = {name for name, read in reads.feature.items() if read}
     views = {"feature", "augmented"} if "uni" in weighted else set()
     views |= {"predicted", "target"} if weighted - {"uni"} else set()
@@ -130,7 +131,8 @@ def test_an_absent_modality_is_not_read_over_time(word):
     method = make(word, model__cnn_axis="time")
     absent = {"t": ("audio", "vision"), "av": ("text",)}[word]
     batch, params = gather(SPLIT, jnp.arange(8)), make_params(method, SPLIT)
-    _, reads = used(partial(run_network, method), params, batch)
+    program = jax.make_jaxpr(partial(run_network, method))(params, batch)
+    _, reads = used(program, params, batch)
     assert {m for m in SEQUENCES if not getattr(reads, m)} == set(absent)
     assert not any(getattr(reads, f"{m}_length") for m in absent)
     without = SPLIT.replace(**{m: jnp.zeros((24, 1, 1)) for m in absent})

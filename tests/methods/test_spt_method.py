@@ -85,7 +85,8 @@ def test_head_drops_out_only_while_training():
             rngs = {"dropout": key}
             return model.apply({"params": params}, batch, train=train, rngs=rngs)
 
-        return used(run, jax.random.key(0))[0]
+        key = jax.random.key(0)
+        return used(jax.make_jaxpr(run)(key), key)[0]
 
     assert [follows(True, 0.5), follows(True, 0.0), follows(False, 0.5)] == [
         *(True, False, False),

@@ -90,8 +90,9 @@ def test_lstms_over_all_their_steps(platform):
     once = 2 * batch * 72 * kernels
     assert counted(loss, *shapes, platform=platform) == once
     gradient = jax.grad(loss, argnums=range(len(shapes)))
-    # Beside that: gates again, by states and inputs, by kernels.
-    assert counted(gradient, *shapes, platform=platform) == 4 * once
+    # Beside that: gates again, by states and inputs, by kernels; by biases.
+    biases = 2 * batch * 72 * len(inputs) * 4 * states
+    assert counted(gradient, *shapes, platform=platform) == 4 * once + biases
 
 
 def test_branches_and_loops():

@@ -239,6 +239,7 @@ def test_a_function_sees_and_sets_what_enters_a_layer():
     assert float(jnp.abs(run(other) - plain).max()) > 0.01
 
 
+@pytest.mark.exact
 def test_a_gate_between_layers_learns():
     """Its parameters are the caller's; layers may be made again going back."""
     tokens, rng = make_tokens(), np.random.default_rng(3)
