@@ -16,7 +16,7 @@ PY := $(VENV)/bin/python
 # A file's tests share what they train, so they stay in one process.
 TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile
 # Half of the time of tests is compilation: `make test` takes code that is compiled in
-# half the time and runs slower. `make test-all` takes the code that users run.
+# half the time and runs slower; exact and slow tests take the code that users run.
 QUICK := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
   --xla_cpu_parallel_codegen_split_count=1"
 # Tests that need the code that users run; `make test` runs them in a second call.
@@ -42,8 +42,8 @@ test: $(READY) ## run the tests that every change needs
 	@$(QUICK) $(TESTS) -m "not slow and not exact" $(ARGS)
 	@$(TESTS) $(EXACT) $(ARGS) || [ $$? = 5 ]  # none of ARGS are
 
-test-all: $(READY) ## run all tests, those of rare and long things, too
-	@$(TESTS) $(ARGS)
+test-all: test ## run all tests, those of rare and long things, too
+	@$(TESTS) -m slow $(ARGS)
 
 test-durations: $(READY) ## run the tests and keep what every file takes
 	@$(QUICK) $(TESTS) -m "not slow and not exact" --durations-file=tests/durations.csv $(ARGS)
