@@ -8,6 +8,7 @@ a busy machine a test waits long and computes no more than on a quiet one.
 import gc
 import importlib.metadata
 import os
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -140,6 +141,29 @@ class Durations:
         lines = [f"{name},{took:.0f}" for name, took in sorted(self._files.items())]
         total = f"total,{sum(self._files.values()):.0f}"
         self._path.write_text("\n".join(["file,cpu_seconds", total, *lines, ""]))
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Run a command in this process, which must end with 2: what it says on stderr.
+
+    Starting Python and importing jax anew takes seconds for a mistake of a line.
+    """
+
+    def call(command, *arguments, folder=ROOT) -> str:
+        from msa_jax.config import cli
+        from msa_jax.runs import run
+
+        monkeypatch.setattr(run, "set_up_jax", lambda precision: None)
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.run(command)
+        said = capsys.readouterr()
+        assert stop.value.code == 2 and "Traceback" not in said.err, said.err
+        return said.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def test_long_tests_fail_and_seconds_are_kept(tmp_path):
     (tmp_path / "conftest.py").write_text(clock)
     (tmp_path / "test_it.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow\n  long\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "1"]
     done = subprocess.run(
         [*command, "--durations-file=kept.csv"],
         cwd=tmp_path,

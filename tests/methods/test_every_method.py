@@ -359,7 +359,8 @@ def test_padding_rows_reach_no_loss_no_gradient_and_no_label(name):
         rows = np.arange(REAL)
         few = after(cut(found[0][1][0], rows), cut(PADDED, rows), run.labels)
         close(few[0], found[0][0])
-        close(after(outputs, others, run.labels), few)
+        if jax.tree.leaves(run.labels):  # else there is the loss alone: see above
+            close(after(outputs, others, run.labels), few)
         seen = np.asarray(PADDED.index[:REAL])
         for old, new in zip(*map(jax.tree.leaves, (run.labels, few[1])), strict=True):
             assert old.shape == new.shape

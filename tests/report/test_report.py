@@ -17,6 +17,7 @@ from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.files import json_safe
 from msa_jax.methods import PAPERS
+from msa_jax.report import __main__ as command
 from msa_jax.report import figures, run_tables
 from msa_jax.report.console_table import results_table
 from msa_jax.runs.finished import History, open_folder
@@ -450,14 +451,9 @@ def test_broken_files_are_named(tmp_path, change, words):
     assert not (tmp_path / "figures").exists()
 
 
-def test_command(tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "msa_jax.report", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    done = run(tmp_path)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "no results.json" in done.stderr
-    help_text = run("--help")
+def test_command(tmp_path, refused):
+    message = refused(command.main, tmp_path)
+    assert len(message.splitlines()) == 1 and "no results.json" in message
+    words = [sys.executable, "-m", "msa_jax.report", "--help"]
+    help_text = subprocess.run(words, capture_output=True, text=True)
     assert help_text.returncode == 0 and "example:" in help_text.stdout

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from test_report import _Page, fake_run
 
 from msa_jax import report
 from msa_jax.ground.errors import UserError
+from msa_jax.report import __main__ as command
 from msa_jax.report import embedding, representation
 from msa_jax.runs.finished import open_folder
 
@@ -263,10 +262,7 @@ def test_broken_features_are_named(tmp_path, changes, words):
     assert "features.npz" in str(caught.value)
 
 
-def test_command(tmp_path):
+def test_command(tmp_path, refused):
     here, there = make_run(tmp_path / "here"), make_run(tmp_path / "there", n=8)
-    command = [sys.executable, "-m", "msa_jax.report", str(here), "--beside"]
-    done = subprocess.run([*command, str(there)], capture_output=True, text=True)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "there: no fused features" in done.stderr
+    message = refused(command.main, here, "--beside", there)
+    assert len(message.splitlines()) == 1 and "there: no fused features" in message

@@ -11,10 +11,9 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 from msa_jax import main
-from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
-from msa_jax.runs import run, workdir
+from msa_jax.runs import workdir
 
 # Its fixture is the suite's one run of everything: BERT, recurrence, data, report.
 pytestmark = pytest.mark.long(90)
@@ -26,23 +25,6 @@ def call(*arguments, module="main"):
     """Run `python -m msa_jax.MODULE` in the checkout."""
     command = [sys.executable, "-m", f"msa_jax.{module}", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-@pytest.fixture
-def refused(monkeypatch, capsys):
-    """Return what the command, run in this process, says before it ends with 2."""
-
-    def call(*arguments):
-        monkeypatch.setattr(run, "set_up_jax", lambda precision: None)
-        monkeypatch.chdir(ROOT)
-        monkeypatch.setattr(sys, "argv", ["main", *SMOKE, *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.run(main.command)
-        message = capsys.readouterr().err
-        assert stop.value.code == 2, message
-        return message
-
-    return call
 
 
 def without_time(folder):
@@ -211,7 +193,7 @@ def test_again_says_already_done(finished, data):
 
 def test_another_config_in_a_finished_workdir_is_refused(finished, data, refused):
     changed = f"--config.data.dir={data}", "--config.optim.batch_size=8"
-    message = refused("--workdir", finished[0], *changed)
+    message = refused(main.command, *SMOKE, "--workdir", finished[0], *changed)
     assert "optim.batch_size: 16 there, 8 now" in message
 
 
@@ -246,8 +228,10 @@ MISTAKES = {
 def test_a_mistake_is_one_line_and_exit_code_2(mistake, tmp_path, data, refused):
     flags, expected = MISTAKES[mistake]
     folder = tmp_path / "run"
-    message = refused("--workdir", folder, f"--config.data.dir={data}", *flags)
-    assert expected in message and "Traceback" not in message
+    message = refused(
+        main.command, *SMOKE, "--workdir", folder, f"--config.data.dir={data}", *flags
+    )
+    assert expected in message
     errors = [x for x in message.splitlines() if x.startswith("error:")]
     assert len(errors) == 1 and message.strip().splitlines()[-1] == errors[0]
     assert not (folder / "results.json").exists()
@@ -255,7 +239,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(mistake, tmp_path, data, refused)
 
 def test_unwritable_workdir(tmp_path, refused):
     (tmp_path / "file").write_text("in the way")
-    message = refused("--workdir", tmp_path / "file" / "run")
+    message = refused(main.command, *SMOKE, "--workdir", tmp_path / "file" / "run")
     assert "cannot write there" in message
 
 
