@@ -4,6 +4,7 @@ import argparse
 import difflib
 import gc
 import inspect
+import os
 import re
 import runpy
 import sys
@@ -45,6 +46,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except UserError as error:
         print("error:", one_line(str(error)), file=sys.stderr)
         code = MISTAKE
+    except BrokenPipeError:  # whoever reads has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except OSError as error:  # a path too long, a full disk: the system's own words
         where = f"{error.filename}: " if error.filename else ""
         what = error.strerror or type(error).__name__

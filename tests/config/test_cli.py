@@ -1,5 +1,6 @@
 """A mistake on the command line is one clear line on stderr and exit code 2."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 CONFIG = """
 from ml_collections import ConfigDict, config_dict
 
@@ -261,6 +263,15 @@ def test_argparse_mistake_is_one_line(monkeypatch, capsys, argv, expected):
 def test_what_a_file_says_cannot_garble_the_line():
     assert cli.one_line("a\x1b[2J\nb\u202e  c") == "a?[2J b? c"
     assert len(cli.one_line("x" * 10_000)) < 710
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake():
+    program = "from msa_jax.config import cli\ncli.run(lambda: print('x' * 999999))"
+    command = f'{sys.executable} -c "{program}" | head -c 3; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("xxx0\n", "")
 
 
 def test_an_error_of_the_system_is_one_line(capsys):
