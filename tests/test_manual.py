@@ -260,7 +260,7 @@ def small(command: Typed) -> list[str]:
             del fields["data.name"]
         more = ["--trials=2"] if name == "tune" else []
     elif name == "reproduce" and "--list" not in words:
-        (row, *_) = catalogue.find(ROOT / "configs", words[0]).ours
+        (row, *_) = catalogue.find_table(ROOT / "configs", words[0]).ours
         more = ["--dataset=synthetic_tiny", "--budget=full", "--seeds=1"]
         more += [f"--only={row}", "--no-controls"]
         del fields["data.name"], fields["seeds"]

@@ -181,7 +181,7 @@ def test_killed_in_a_step_a_write_the_evaluation_and_the_report(tmp_path):
                 ("training.nonfinite", "find", KILL, 2),  # epoch 2 has been computed
                 (*WRITTEN, 1),
                 EVALUATING,
-                ("report.rendering", "write_file", KILL, 3),
+                ("report.rendering", "render", KILL, 2),
             ):
                 done = drive(words, module, function, do, at)
                 assert done.returncode == -signal.SIGKILL, done.stderr
