@@ -20,7 +20,7 @@ TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile
 QUICK := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
   --xla_cpu_parallel_codegen_split_count=1"
 # Tests that need the code that users run; `make test` runs them in a second call.
-EXACT = $$(grep -rl "mark.exact" tests) -m "exact and not slow"
+EXACT = $$(grep -rl --include="*.py" "mark.exact" tests) -m "exact and not slow"
 READY := $(VENV)/.ready
 DOCS := $(VENV)/.docs
 
