@@ -141,20 +141,24 @@ class Parser(argparse.ArgumentParser):
 def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
     """Take "--config.FIELD=VALUE" out of a command's arguments.
 
-    The value may be an argument of its own; without any, a field is switched on.
+    The value may be an argument of its own.
 
     Returns: the other arguments, and field -> value as typed.
+
+    Raises:
+        UserError: a field without value.
     """
-    others, overrides, waiting = [], {}, ""
-    for argument in argv:
-        field, equals, value = argument.removeprefix("--config.").partition("=")
-        if argument.startswith("--config."):
-            overrides[field], waiting = value if equals else "true", field
-            waiting = "" if equals else field
-        elif waiting and not argument.startswith("--"):
-            overrides[waiting], waiting = argument, ""
-        else:
-            others, waiting = [*others, argument], ""
+    others, overrides, rest = [], {}, iter(argv)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if not flag.startswith("--config."):
+            others.append(argument)
+            continue
+        if not equals:
+            value = next(rest, "--")
+            if value.startswith("--"):
+                raise UserError(f"{flag}: write {flag}=VALUE")
+        overrides[flag.removeprefix("--config.")] = value
     return others, overrides
 
 

@@ -62,7 +62,6 @@ GOOD = "--config=configs/demo.py"
         ("--config.cut=2", "cut", 2.0),
         ("--config.optim.rate=1", "optim.rate", 1.0),
         ("--config.optim.rates=1,0.5", "optim.rates", (1.0, 0.5)),
-        ("--config.optim.nesterov", "optim.nesterov", True),
         ("--config.optim.nesterov=true", "optim.nesterov", True),
         ("--config.optim.nesterov=false", "optim.nesterov", False),
     ],
@@ -137,6 +136,9 @@ MISTAKES = [
         "--config.optim is a group; its fields: --config.optim.",
     ),
     ([GOOD, "--wrkdir=x"], "unknown flag --wrkdir; did you mean --workdir?"),
+    ([GOOD, "--config.optim.nesterov"], "write --config.optim.nesterov=VALUE"),
+    ([GOOD, "--config.variant"], "--config.variant: write --config.variant=VALUE"),
+    ([GOOD, "--config.variant", "--workdir=x"], "write --config.variant=VALUE"),
     ([GOOD, "--workdir"], "argument --workdir: expected one argument"),
     ([GOOD, "--config.seeds", "1", "2"], "unexpected argument '2'"),
 ]
