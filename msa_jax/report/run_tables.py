@@ -78,7 +78,7 @@ def result_rows(
     n = len(results["seeds"])
     rows = [
         {
-            "name": f"{results['method']}, {over(n)}",
+            "name": f"{methods.title(results['method'])}, {over(n)}",
             "kind": "mean",
             "cells": [form(m, cell.get("mean")) for m, cell in table],
         }
