@@ -230,6 +230,7 @@ def test_a_report_says_which_reading_of_the_method_was_run(
     markdown = (tmp_path / "report.md").read_text()
     assert f"# {text} on" in markdown and f"{text} beats" in page.text
     assert f"{name} on" not in page.text and f"{name} beats" not in page.text
+    assert f"| **{text}, " in markdown.replace("\\", "")
     facts = page.text.split("What was run")[1].split("The resolved configuration")[0]
     assert all(words in facts for words in said) and unsaid not in facts
     assert all(words in markdown.replace("\\", "") for words in said)
