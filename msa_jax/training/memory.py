@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
 from msa_jax.data.batches import DROPOUT_STREAM, gather, utterances
 from msa_jax.ground.types import Method, PyTree, Split, TrainState
@@ -31,7 +31,7 @@ COMPILED_SHARE = 0.95  # of it, for a program whose bytes the compiler has count
 COMING = 300_000_000
 # A TPU's programs take this much more than is counted: numbers lie in tiles of 8 x 128,
 # and fewer operations are joined. Measured, see docs/performance.md.
-TPU = 1.4
+TPU = 1.85
 
 
 class Memory(NamedTuple):
@@ -77,7 +77,10 @@ def estimate(
     if in_turn and platform == "cpu":  # tracing a gradient takes a second
         return Memory(size_of((train, valid)), size_of(state), 0)
     program = gradient(method, state, train, batch_size).jaxpr
-    data, step = size_of((train, valid)), computed(program) + size_of(state.params)
+    data, step = (
+        size_of((train, valid)),
+        computed(program, platform) + size_of(state.params),
+    )
     if platform == "tpu":
         step = int(TPU * step)
     return Memory(data, size_of(state), step)
@@ -106,30 +109,66 @@ def gradient(
     return jax.make_jaxpr(of_batch)(state, train)
 
 
-def computed(program: Jaxpr) -> int:
+def computed(program: Jaxpr, platform: str) -> int:
     """Return the most bytes of results that are there at once while a program runs.
 
     A result is there from the operation that makes it to the last that reads it. What
     a compiler saves by joining operations is not known, nor what it wastes.
+
+    Args:
+        program: see `gradient`.
+        platform: whose branch is taken where they differ by it: "cpu", "gpu", "tpu".
+    """
+    return _walk(program, platform)[0]
+
+
+def _walk(program: Jaxpr, platform: str) -> tuple[int, set[int]]:
+    """Return what `computed` does, and which results are one number, repeated.
+
+    Those take no room. A platform's branch returns them for what only another
+    platform's branch keeps for the way back.
     """
     last: dict[Any, int] = {}
     for place, step in enumerate(program.eqns):
         last |= {x: place for x in step.invars if isinstance(x, Var)}
     last |= {x: len(program.eqns) for x in program.outvars if isinstance(x, Var)}
     gone: Counter[int] = Counter()  # bytes that nobody reads after a place
+    repeated: set[Any] = set()
     there = most = 0
     for place, step in enumerate(program.eqns):
-        sizes = {x: _bytes(x.aval) for x in step.outvars}
+        name = step.primitive.name
+        parts = [_walk(x, platform) for x in taken(step, platform)]
+        if name == "broadcast_in_dim" and step.invars[0].aval.shape == ():
+            repeated |= set(step.outvars)
+        if len(parts) == 1 and name != "while":
+            repeated |= {step.outvars[k] for k in parts[0][1]}
+        sizes = {x: 0 if x in repeated else _bytes(x.aval) for x in step.outvars}
         for x, size in sizes.items():
             gone[last.get(x, place)] += size
         made = sum(sizes.values())
-        inside = max(map(computed, programs(step.params)), default=0)
+        inside = max((most for most, _ in parts), default=0)
         # What a loop returns is there beside what one trip computes; what another
         # program within this one returns is part of what that computes.
-        loop = step.primitive.name in ("scan", "while")
+        loop = name in ("scan", "while")
         most = max(most, there + (made + inside if loop else max(made, inside)))
         there += made - gone[place]
-    return most
+    results = enumerate(program.outvars)
+    return most, {k for k, x in results if isinstance(x, Literal) or x in repeated}
+
+
+def taken(step: Any, platform: str) -> list[Jaxpr]:
+    """Return the programs within an operation that a platform may run.
+
+    Args:
+        step: an equation of a program.
+        platform: "cpu", "gpu" ("cuda"), "tpu".
+    """
+    inside, platforms = [*programs(step.params)], step.params.get("branches_platforms")
+    if platforms is None:
+        return inside
+    name = {"gpu": "cuda"}.get(platform, platform)
+    own = [names is not None and name in names for names in platforms]
+    return [inside[own.index(True) if any(own) else platforms.index(None)]]
 
 
 def programs(params: PyTree) -> Iterator[Jaxpr]:

@@ -192,7 +192,7 @@ def test_counts_what_is_computed_and_there_at_once(name):
     """In units of x; the condition is one more number of a hundred."""
     function, expected = OWN[name]
     program = jax.make_jaxpr(function)(X).jaxpr
-    assert memory.computed(program) == pytest.approx(expected * X.nbytes, abs=8)
+    assert memory.computed(program, "gpu") == pytest.approx(expected * X.nbytes, abs=8)
 
 
 def test_what_is_computed_again_is_counted_once():
@@ -201,10 +201,34 @@ def test_what_is_computed_again_is_counted_once():
 
     def kept(layer):
         gradient = jax.grad(lambda w: jax.lax.scan(layer, X, w)[0].sum())
-        return memory.computed(jax.make_jaxpr(gradient)(jnp.ones((9, 100))).jaxpr)
+        program = jax.make_jaxpr(gradient)(jnp.ones((9, 100))).jaxpr
+        return memory.computed(program, "gpu")
 
     # Without, some numbers of every layer are kept, with it its input alone.
     assert kept(jax.checkpoint(layer)) < 0.6 * kept(layer)
+
+
+@pytest.mark.parametrize("wrapped", [lambda f: f, jax.jit])
+def test_a_platform_is_counted_by_its_own_form(wrapped):
+    """What the other form keeps for the way back is a number repeated there."""
+
+    def many(x):
+        return jnp.sin(jnp.cos(jnp.sin(jnp.cos(x))))
+
+    def few(x):
+        return jnp.sin(x)
+
+    def kept(form, platform):
+        gradient = jax.grad(lambda x: wrapped(form)(x).sum())
+        return memory.computed(jax.make_jaxpr(gradient)(X).jaxpr, platform)
+
+    def either(x):
+        return jax.lax.platform_dependent(x, cpu=many, default=few)
+
+    assert kept(many, "cpu") > kept(few, "cpu")
+    room = X.nbytes / 2
+    assert kept(either, "cpu") == pytest.approx(kept(many, "cpu"), abs=room)
+    assert kept(either, "gpu") == pytest.approx(kept(few, "gpu"), abs=room)
 
 
 def test_estimates_what_a_training_keeps():

@@ -11,7 +11,7 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from msa_jax.training.memory import programs
+from msa_jax.training.memory import taken
 
 
 def count(program: ClosedJaxpr, platform: str) -> float:
@@ -44,22 +44,14 @@ def _of_step(step: Any, platform: str) -> float:
         # Zeros between the rows of a strided convolution's gradient are not work.
         spread = math.prod(params["lhs_dilation"])
         return 2.0 * summed * step.outvars[0].aval.size / spread
-    inside = [_count(part, platform) for part in programs(params)]
+    inside = [_count(part, platform) for part in taken(step, platform)]
     if name == "cond":
-        return _branch(inside, params.get("branches_platforms"), platform)
+        return max(inside)
     if name == "scan":
         return params["length"] * sum(inside)
     if name == "while":
         return _most_trips(params["body_jaxpr"].jaxpr) * sum(inside)
     return sum(inside)
-
-
-def _branch(inside: list[float], platforms: Any, platform: str) -> float:
-    """Return the operations of the platform's own branch, else of the largest."""
-    if platforms is None:
-        return max(inside)
-    own = [names is not None and platform in names for names in platforms]
-    return inside[own.index(True) if any(own) else platforms.index(None)]
 
 
 def _most_trips(body: Jaxpr) -> int:
