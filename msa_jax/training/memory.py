@@ -128,14 +128,15 @@ def _walk(program: Jaxpr, platform: str) -> tuple[int, set[int]]:
     Those take no room. A platform's branch returns them for what only another
     platform's branch keeps for the way back.
     """
+    steps: list[Any] = program.eqns
     last: dict[Any, int] = {}
-    for place, step in enumerate(program.eqns):
+    for place, step in enumerate(steps):
         last |= {x: place for x in step.invars if isinstance(x, Var)}
-    last |= {x: len(program.eqns) for x in program.outvars if isinstance(x, Var)}
+    last |= {x: len(steps) for x in program.outvars if isinstance(x, Var)}
     gone: Counter[int] = Counter()  # bytes that nobody reads after a place
     repeated: set[Any] = set()
     there = most = 0
-    for place, step in enumerate(program.eqns):
+    for place, step in enumerate(steps):
         name = step.primitive.name
         parts = [_walk(x, platform) for x in taken(step, platform)]
         if name == "broadcast_in_dim" and step.invars[0].aval.shape == ():
