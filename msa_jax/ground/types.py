@@ -222,7 +222,7 @@ class Method(NamedTuple):
     valid_error: (outputs, validation split) -> loss of each sample, whose mean selects;
         None: the task's, of its answers. Outputs have no features.
     on_batch: a function of a batch and more -> the same function, run on the batch as
-        the text encoder wants it (`text.packing.by_size`).
+        the text encoder wants it (`text.layout`). Gradients belong inside it.
     """
 
     task: Task

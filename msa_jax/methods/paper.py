@@ -19,7 +19,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method
 from msa_jax.methods.mmsa_fields import Mmsa
 from msa_jax.methods.torch_names import Names
-from msa_jax.text import packing
+from msa_jax.text import layout
 
 Changes = Mapping[str, Any]  # dotted field -> value
 PLAIN = "mosi_real"  # plain arrays and sentences, as a user's own data set has
@@ -56,7 +56,7 @@ class Paper:
     variants: word -> what it changes: readings, and rows of the paper's tables.
     tasks: what it can answer, the choices of `config.task`.
     reads_padding: settings -> the one that makes it read padding behind a text, or "":
-        then its text can be packed.
+        then `text.layout` may leave it out.
     needs: settings -> part of a data set -> what to do where it is missing; beside the
         modalities that it reads and the labels of its task.
     check: refuses settings that annotations cannot.
@@ -192,21 +192,8 @@ class Paper:
             )
         fields.refuse(settings, self.fields())
         checks.check(settings)
-        if settings.text.packing == "tokens":
-            if reason := self.against_packing(settings):
-                raise UserError(
-                    f"config.text.packing = 'tokens' {reason}; change it or use "
-                    "--config.text.packing=none"
-                )
+        layout.check(settings, self.reads_padding(settings))
         self.check(settings)
-
-    def against_packing(self, settings: Any) -> str:
-        """Say why a run's text cannot be packed (`text.packing`); "" where it can."""
-        if reason := packing.why_not(settings):
-            return reason
-        if read := self.reads_padding(settings):
-            return f"leaves out padding, which {self.name} reads with config.{read}"
-        return ""
 
     def is_traced(self, path: str, value: Any) -> bool:
         """Say whether a field with this value is an input of the compiled program.

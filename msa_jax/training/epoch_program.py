@@ -9,7 +9,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +22,8 @@ from msa_jax.data.batches import count
 from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Split, TrainState
-from msa_jax.text import packing
+from msa_jax.text import layout
+from msa_jax.text.layout import TextLayout
 from msa_jax.training import memory, optim, step
 from msa_jax.training.train_state import (
     Draw,
@@ -89,7 +89,7 @@ def plan(
     *,
     lanes: int,
     room: int | None,
-    sizes: packing.Sizes | None = None,
+    text: TextLayout | None = None,
 ) -> Plan:
     """Plan an epoch of a training.
 
@@ -101,11 +101,12 @@ def plan(
         label_range: (low, high).
         lanes: how many will run together.
         room: bytes of one device, None if unknown; see `memory.capacity`.
-        sizes: of packed text, from `choose_sizes`.
+        text: how it lies in batches, from `text_layout`; None: padded.
     """
 
     def assemble(config):
         method = methods.make(config, encoder, label_range)
+        method = method._replace(on_batch=(text or TextLayout()).on_batch)
         steps = steps_per_epoch(config, train, method.videos)
         epochs = config.selection.max_epochs
         of_run = config.optim, method.groups, epochs * steps, epochs
@@ -132,16 +133,12 @@ def plan(
     one = dataclasses.replace(one, hyper=dict.fromkeys(hyper, of_hyper))
     seeds = lanes // mesh.shape["seed"]
 
-    def packed(method):
-        return method._replace(on_batch=partial(packing.by_size, sizes))
-
     def of_lane(hyper):
-        method, optimizer = assemble(with_values(config, hyper))
-        return packed(method), optimizer
+        return assemble(with_values(config, hyper))
 
     def program(at_once: int) -> Any:
         return step.make_epoch(
-            packed(method),
+            method,
             optimizer,
             rules(config),
             mesh,
@@ -217,30 +214,17 @@ def platform(mesh: Mesh) -> str:
     return mesh.devices.flat[0].platform
 
 
-def choose_sizes(
-    config: Any, splits: dict[str, Split], mesh: Mesh
-) -> packing.Sizes | None:
-    """Choose the sizes of packed text for these splits; None: it is not to be packed.
-
-    Args:
-        config: see `config.sections`.
-        splits: all that is read with these sizes, "train" among them.
-        mesh: from `train_state.make_mesh`.
-    """
-    if not _packs(config, mesh):
-        return None
-    shards = mesh.shape["data"]
-    columns = -(-config.optim.batch_size // shards) * shards
+def text_layout(config: Any, splits: dict[str, Split], mesh: Mesh) -> TextLayout:
+    """Choose how text lies in batches of these splits, "train" among them."""
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
-    together = len(config.seeds) if over_seeds == "vmap" else 1
-    return packing.choose_sizes(splits, columns, shards=shards, together=together)
-
-
-def _packs(config: Any, mesh: Mesh) -> bool:
-    """Whether text is packed; "auto": where it can be, and on a CPU."""
-    if config.text.packing != "auto":
-        return config.text.packing == "tokens"
-    return platform(mesh) == "cpu" and not methods.against_packing(config)
+    return layout.of_batches(
+        config,
+        splits,
+        methods.of(config).reads_padding(config),
+        platform=platform(mesh),
+        shards=mesh.shape["data"],
+        together=len(config.seeds) if over_seeds == "vmap" else 1,
+    )
 
 
 def layout_of_seeds(choice: str, mesh: Mesh) -> str:

@@ -18,7 +18,6 @@ import msa_jax.methods as methods
 from msa_jax.data.batches import count, cut, fold, shuffled
 from msa_jax.ground import hosts
 from msa_jax.ground.types import Method, Split, TrainState
-from msa_jax.text import packing
 from msa_jax.text.encoders import Encoder
 from msa_jax.training import epoch_program, memory, step
 from msa_jax.training.train_state import make_start, split_sharding, state_sharding
@@ -31,7 +30,7 @@ class Program(NamedTuple):
     values: the configuration's own traced fields.
     max_epochs: of every lane.
     truth: what the validation split answers.
-    notes: how text was packed.
+    notes: how text lies in batches.
     needs: a line that says what memory it takes.
     compilation: seconds that its epoch took to compile.
     start: (seed of each lane, field -> value of each lane, how many of the last lanes
@@ -73,7 +72,7 @@ def make_program(
     Args:
         lanes: how many will run together; 0: one per seed.
     """
-    sizes = epoch_program.choose_sizes(config, {"train": train, "valid": valid}, mesh)
+    text = epoch_program.text_layout(config, {"train": train, "valid": valid}, mesh)
     if epoch_program.platform(mesh) != "cpu":
         train, valid = fold(train), fold(valid)
     train, valid = hosts.put((train, valid), split_sharding(mesh))
@@ -89,7 +88,7 @@ def make_program(
         label_range,
         lanes=lanes or len(config.seeds),
         room=room,
-        sizes=sizes,
+        text=text,
     )
     method, lie = plan.method, dataclasses.replace(plan.lie, hyper={})
     begin = make_start(
@@ -124,7 +123,7 @@ def make_program(
         values=methods.traced_values(config),
         max_epochs=config.selection.max_epochs,
         truth=hosts.to_host(getattr(valid, method.task.labels)),
-        notes=[packing.size_note(sizes, train.text.shape[-1])] if sizes else [],
+        notes=list(text.notes),
         needs=memory.describe(built.need, room, config),
         compilation=built.seconds,
         start=start,

@@ -5,7 +5,6 @@ Only `evaluate` reads test, with what `fitted` froze.
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,9 +17,8 @@ from msa_jax.ground import hosts
 from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, TrainState
-from msa_jax.text import packing
 from msa_jax.training import memory, nonfinite, step
-from msa_jax.training.epoch_program import choose_sizes, layout_of_seeds, platform
+from msa_jax.training.epoch_program import layout_of_seeds, platform, text_layout
 from msa_jax.training.loop import Saved, Tally, tally_of
 from msa_jax.training.program import Program
 from msa_jax.training.splits import Inputs, opened
@@ -48,7 +46,7 @@ class Fitted(NamedTuple):
     selected_epoch, epochs_run: per seed.
     valid_prediction: the answers of the selected parameters, [s, n] or [s, n, outputs].
     recorded: label values at each seed's end.
-    notes: how text was packed, and what went wrong on the way, if anything.
+    notes: how text lies in batches, and what went wrong on the way, if anything.
     compilation: seconds that an epoch's program took to compile.
     """
 
@@ -138,8 +136,8 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
     over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
     every = opened(inputs, fitted.frozen)
     # Anew: test may have a longer sentence than train and valid.
-    sizes = choose_sizes(config, every, mesh)
-    method = method._replace(on_batch=partial(packing.by_size, sizes))
+    text = text_layout(config, every, mesh)
+    method = method._replace(on_batch=text.on_batch)
     lie = lying(fitted.frozen.variables, mesh)
     options = compiler_options(platform(mesh), quick=config.compilation == "quick")
     sentiment = method.task.name == "sentiment"

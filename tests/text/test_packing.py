@@ -18,6 +18,7 @@ from msa_jax import methods
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.text import bert, packing
+from msa_jax.text.layout import TextLayout
 from msa_jax.training import epoch_program
 from msa_jax.training.train_state import make_mesh
 
@@ -348,6 +349,6 @@ def test_methods_that_read_padding_are_refused(monkeypatch, method, changes, mes
     settings.text.packing = "auto"  # refused nowhere
     methods.check(settings)
     given = (settings, splits([5] * 4), make_mesh(1, 1, 1))
-    assert (epoch_program.choose_sizes(*given) is None) == (message is not None)
+    assert (epoch_program.text_layout(*given) == TextLayout()) == (message is not None)
     monkeypatch.setattr(epoch_program, "platform", lambda mesh: "gpu")
-    assert epoch_program.choose_sizes(*given) is None
+    assert epoch_program.text_layout(*given) == TextLayout()

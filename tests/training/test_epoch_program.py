@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 from msa_jax.ground.compiler import quickest
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
-from msa_jax.text import packing
 from msa_jax.text.encoders import FeatureEncoder
+from msa_jax.text.layout import TextLayout
 from msa_jax.training import epoch_program, memory
 from msa_jax.training.memory import Memory
 from msa_jax.training.train_state import make_mesh
@@ -56,7 +56,7 @@ def plan(
     platform="gpu",
     devices=1,
     data=1,
-    sizes=None,
+    text=None,
     **changes,
 ):
     monkeypatch.setattr(epoch_program, "platform", lambda mesh: platform)
@@ -69,7 +69,7 @@ def plan(
         (-3.0, 3.0),
         lanes=lanes,
         room=room,
-        sizes=sizes,
+        text=text,
     )
 
 
@@ -117,18 +117,16 @@ def test_other_errors_of_the_compiler_are_not_taken_for_it(monkeypatch):
 
 def test_every_batch_is_run_as_the_text_encoder_wants_it(monkeypatch):
     """Of training, of what is left over after its last step, and of validation."""
-    sizes, packed = packing.Sizes(32, (5,)), []
+    wrapped = []
 
-    def by_size(given, function):
-        assert given == sizes
-        packed.append(function.__name__)
+    def on_batch(function):
+        wrapped.append(function.__name__)
         return function
 
-    monkeypatch.setattr(packing, "by_size", by_size)
     changes = {"mesh.over_seeds": "map", "optim.accumulate_batches": 2}
-    made = plan(monkeypatch, lanes=1, sizes=sizes, **changes)
+    made = plan(monkeypatch, lanes=1, text=TextLayout(on_batch), **changes)
     jax.eval_shape(made.program(0), made.states, *made.splits)
-    assert {*packed} == {"backward", "only_forward", "answer"}
+    assert {*wrapped} == {"backward", "only_forward", "answer"}
 
 
 def test_devices_that_share_a_batch_count_their_part_of_it(monkeypatch):
