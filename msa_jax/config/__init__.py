@@ -40,8 +40,7 @@ def config(
     found = cli.load_config(str(path_or_name))
     known = dict(cli.fields(found))
     for name in fields:
-        if name not in known:
-            raise UserError(f"unknown config field {name}{cli.near(name, known)}")
+        cli.of_field(name, known)
     change(found, fields)
     if seeds is not None:
         try:
