@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 import msa_jax.methods as methods
 from msa_jax.data.batches import count, cut, fold, shuffled
@@ -20,7 +19,12 @@ from msa_jax.ground import hosts
 from msa_jax.ground.types import Method, Split, TrainState
 from msa_jax.text.encoders import Encoder
 from msa_jax.training import epoch_program, memory, step
-from msa_jax.training.train_state import make_start, split_sharding, state_sharding
+from msa_jax.training.train_state import (
+    Devices,
+    make_start,
+    split_sharding,
+    state_sharding,
+)
 
 
 class Program(NamedTuple):
@@ -62,7 +66,7 @@ def make_program(
     train: Split,
     valid: Split,
     encoder: Encoder,
-    mesh: Mesh,
+    devices: Devices,
     label_range: tuple[float, float],
     *,
     lanes: int = 0,
@@ -72,8 +76,9 @@ def make_program(
     Args:
         lanes: how many will run together; 0: one per seed.
     """
-    text = epoch_program.text_layout(config, {"train": train, "valid": valid}, mesh)
-    if epoch_program.platform(mesh) != "cpu":
+    mesh, both = devices.mesh, {"train": train, "valid": valid}
+    text = epoch_program.text_layout(config, both, devices)
+    if devices.platform != "cpu":
         train, valid = fold(train), fold(valid)
     train, valid = hosts.put((train, valid), split_sharding(mesh))
     # Several processes have to plan the same: with the room of the first.
@@ -84,7 +89,7 @@ def make_program(
         train,
         valid,
         encoder.module,
-        mesh,
+        devices,
         label_range,
         lanes=lanes or len(config.seeds),
         room=room,

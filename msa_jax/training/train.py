@@ -9,20 +9,18 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from msa_jax.data.batches import fold
 from msa_jax.data.sealed_test import Frozen, freeze
 from msa_jax.ground import hosts
-from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, TrainState
 from msa_jax.training import memory, nonfinite, step
-from msa_jax.training.epoch_program import layout_of_seeds, platform, text_layout
+from msa_jax.training.epoch_program import text_layout
 from msa_jax.training.loop import Saved, Tally, tally_of
 from msa_jax.training.program import Program
 from msa_jax.training.splits import Inputs, opened
-from msa_jax.training.train_state import lying, split_sharding
+from msa_jax.training.train_state import Devices, lying, split_sharding
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
 
@@ -122,24 +120,22 @@ def fitted(config: Any, program: Program, state: TrainState, tally: Tally) -> Fi
     )
 
 
-def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained:
+def evaluate(config: Any, fitted: Fitted, inputs: Inputs, devices: Devices) -> Trained:
     """Predict test with the parameters that selection chose, and train beside it.
 
     Args:
         config: see `config.sections`.
         fitted: from `fitted`; what it froze opens test.
         inputs: from `splits.make_inputs`.
-        mesh: from `train_state.make_mesh`.
+        devices: from `train_state.devices_of`.
     """
     memory.give_back()  # what training took, and the state it ended with
-    method, size = fitted.method, config.optim.batch_size
-    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
+    method, size, mesh = fitted.method, config.optim.batch_size, devices.mesh
     every = opened(inputs, fitted.frozen)
     # Anew: test may have a longer sentence than train and valid.
-    text = text_layout(config, every, mesh)
+    text = text_layout(config, every, devices)
     method = method._replace(on_batch=text.on_batch)
     lie = lying(fitted.frozen.variables, mesh)
-    options = compiler_options(platform(mesh), quick=config.compilation == "quick")
     sentiment = method.task.name == "sentiment"
     answer = (lambda o: o.prediction.T) if sentiment else method.task.read
 
@@ -148,16 +144,16 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
             method,
             size,
             mesh,
-            over_seeds=over_seeds,
+            over_seeds=devices.over_seeds,
             read=read,
             lie=lie,
-            options=options,
+            options=devices.options,
         )
         return hosts.to_host(run(fitted.frozen.variables, splits))
 
     with_u_labels = "u_labels" in fitted.recorded
     given = {name: every[name] for name in ("train", "test")}
-    if platform(mesh) != "cpu":
+    if devices.platform != "cpu":
         given = {name: fold(split) for name, split in given.items()}
     splits = hosts.put(given, split_sharding(mesh))
     index, large = {}, {}

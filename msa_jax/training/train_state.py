@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +93,34 @@ def describe_mesh(mesh: Mesh, config: Any) -> str | None:
         f"{line}; a multiple of {there // data_devices} seeds, or "
         f"--config.mesh.data={there}, would use all"
     )
+
+
+class Devices(NamedTuple):
+    """The devices of a run, and how its programs use them.
+
+    mesh: from `make_mesh`.
+    platform: "cpu", "gpu", "tpu".
+    over_seeds: seeds of a device run in turn ("map") or side by side ("vmap").
+    options: of the compiler, see `backend.compiler_options`.
+    """
+
+    mesh: Mesh
+    platform: str
+    over_seeds: str
+    options: dict[str, Any] | None
+
+
+def devices_of(config: Any, mesh: Mesh) -> Devices:
+    """Read how programs use the devices of a mesh.
+
+    Seeds in turn on one CPU device (measured faster there), else in parallel.
+    """
+    platform, over_seeds = mesh.devices.flat[0].platform, config.mesh.over_seeds
+    if over_seeds == "auto":
+        one_cpu = platform == "cpu" and mesh.shape["seed"] == 1
+        over_seeds = "map" if one_cpu else "vmap"
+    options = compiler_options(platform, quick=config.compilation == "quick")
+    return Devices(mesh, platform, over_seeds, options)
 
 
 def state_sharding(mesh: Mesh) -> NamedSharding:
@@ -219,18 +247,6 @@ def start_shapes(
     return jax.eval_shape(partial(new_state, method, optimizer), variables, *given)
 
 
-def init_states(
-    method: Method,
-    optimizer: optax.GradientTransformation,
-    split: Split,
-    seeds: Sequence[int],
-    encoder_params: PyTree | None,
-    mesh: Mesh,
-) -> TrainState:
-    """Start all seeds at once; each leaf gets a leading seed axis, born sharded."""
-    return make_start(method, optimizer, split, encoder_params, mesh)(seeds)
-
-
 def make_start(
     method: Method,
     optimizer: optax.GradientTransformation,
@@ -240,7 +256,9 @@ def make_start(
     lie: TrainState | None = None,
     draw: Draw | None = None,
 ) -> Callable[[Sequence[int]], TrainState]:
-    """Return what starts any seeds; as many as before need no new compilation.
+    """Return what starts seeds, each leaf with a leading seed axis, born sharded.
+
+    As many seeds as before need no new compilation.
 
     Args:
         method, optimizer, split: see `new_state`.

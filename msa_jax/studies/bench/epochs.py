@@ -21,7 +21,7 @@ from msa_jax.studies.bench.table import Row
 from msa_jax.studies.bench.whole_step import on_batch, sides_of
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training import epoch_program, optim, step
-from msa_jax.training.train_state import make_mesh, new_state, seed_keys
+from msa_jax.training.train_state import devices_of, make_mesh, new_state, seed_keys
 
 
 def run(options: Any, name: str, shape: shapes.Shape) -> list[Row]:
@@ -86,7 +86,7 @@ def _program(
         optimizer,
         epoch_program.rules(config),
         mesh,
-        over_seeds=epoch_program.layout_of_seeds(options.over_seeds or "auto", mesh),
+        over_seeds=devices_of(config, mesh).over_seeds,
     )
     start = time.perf_counter()
     compiled = run_epoch.lower(state, *splits).compile()

@@ -27,7 +27,6 @@ from msa_jax.runs import run, workdir
 from msa_jax.runs.run import Ready
 from msa_jax.runs.writer import Writer
 from msa_jax.training import step
-from msa_jax.training.epoch_program import layout_of_seeds
 from msa_jax.training.train import Fitted
 from msa_jax.training.train_state import drawing
 
@@ -78,7 +77,7 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
     trained, shuffled = run.evaluate(settings, ready, fitted)
     data = store.identity(ready.dataset.card)
     provenance = workdir.provenance(
-        data, encoder.description, settings.precision, ready.mesh.size
+        data, encoder.description, settings.precision, ready.devices.mesh.size
     )
     provenance["converted_from"] = {"file": file.name, "sha256": digest}
     note = (
@@ -145,9 +144,10 @@ def _answers(
     settings: FrozenConfigDict, method: Method, variables: PyTree, ready: Ready
 ) -> np.ndarray:
     """Answer the validation split, as training does after an epoch."""
-    over_seeds = layout_of_seeds(settings.mesh.over_seeds, ready.mesh)
-    size = settings.optim.batch_size
-    predict = step.make_predict(method, size, ready.mesh, over_seeds=over_seeds)
+    size, devices = settings.optim.batch_size, ready.devices
+    predict = step.make_predict(
+        method, size, devices.mesh, over_seeds=devices.over_seeds
+    )
     return np.asarray(predict(variables, ready.inputs.splits["valid"]))
 
 
