@@ -4,9 +4,9 @@ From it follow the method's configuration, the checks of it, `--help`, what of i
 input of the compiled program, and the names under which PyTorch stores its parameters.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from flax import linen as nn
@@ -15,8 +15,9 @@ from ml_collections import ConfigDict
 from msa_jax.config import checks, fields
 from msa_jax.config.fields import Field, Traced
 from msa_jax.config.sections import COMMON
-from msa_jax.ground.errors import UserError
+from msa_jax.ground.errors import UserError, near
 from msa_jax.ground.types import Method
+from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mmsa_fields import Mmsa
 from msa_jax.methods.torch_names import Names
 from msa_jax.text import layout
@@ -218,8 +219,7 @@ class Paper:
         known = (*self.datasets(), *self.variants)
         for word in variants:
             if word not in self.variants:
-                near = difflib.get_close_matches(word, known, n=1)
-                meant = f"; did you mean {near[0]}?" if near else ""
+                meant = near(word, known)
                 raise UserError(
                     f"variant {words!r} of {self.name}: {word!r} is no data set that "
                     f"it has values for ({', '.join(self.datasets())}) and no variant "
@@ -230,6 +230,26 @@ class Paper:
                 f"variant {words!r} of {self.name}: {' and '.join(datasets)} are two "
                 "data sets; name one"
             )
+
+
+def regression(
+    network: Callable[..., nn.Module],
+    group: Callable[..., str] = lambda network, path: groups.shared(path) or "other",
+) -> Callable[[Any, nn.Module, tuple[float, float]], Method]:
+    """Return the `Paper.make` of a network that learns scores by `losses.fusion`.
+
+    Args:
+        network: (text encoder, every field of `config.model`) -> module.
+        group: (module, parameter path) -> name of its optimiser group.
+    """
+
+    def make(settings, text_encoder, label_range):
+        del label_range
+        module = network(text_encoder, **{**settings.model})
+        loss = partial(losses.fusion, **{**settings.loss})
+        return Method(tasks.SENTIMENT, module, loss, partial(group, module))
+
+    return make
 
 
 def _plain(value: Any) -> Any:

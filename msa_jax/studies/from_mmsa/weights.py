@@ -1,7 +1,6 @@
 """A network that MMSA trained, as a finished run of ours."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 import sys
@@ -18,7 +17,7 @@ from ml_collections import FrozenConfigDict
 
 import msa_jax.methods as methods
 from msa_jax.data import store
-from msa_jax.data.read import sandbox
+from msa_jax.data.read import sandbox, sources
 from msa_jax.data.sealed_test import adopt
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split
@@ -57,7 +56,7 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
         raise UserError("config.seeds: a file holds the weights of one seed; name one")
     if not file.is_file():
         raise UserError(f"--weights {file}: no such file")
-    digest = _sha256(file)
+    digest = sources.sha256(file)
     ready = run.load(settings, lambda inputs: inputs)
     label_range, encoder = ready.dataset.card["label_range"], ready.inputs.encoder
     method = methods.make(settings, encoder.module, tuple(label_range))
@@ -163,8 +162,3 @@ def whole(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
