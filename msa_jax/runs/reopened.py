@@ -126,9 +126,7 @@ def require_fitting(folder: Path, expected: PyTree, variables: PyTree) -> None:
 
 def _devices(settings: Any) -> Devices:
     """Lay devices out as the run did, or take one where it had more than are here."""
-    layout, seeds = settings.mesh, len(settings.seeds)
     try:
-        mesh = make_mesh(layout.devices, layout.data, seeds)
+        return devices_of(settings)
     except UserError:
-        mesh = make_mesh(1, 1, seeds)
-    return devices_of(settings, mesh)
+        return devices_of(settings, make_mesh(1, 1, len(settings.seeds)))

@@ -31,12 +31,7 @@ from msa_jax.training.loop import Epoch, Saved, Tally
 from msa_jax.training.program import Program, make_program
 from msa_jax.training.splits import Inputs, make_inputs
 from msa_jax.training.train import Fitted, Trained
-from msa_jax.training.train_state import (
-    Devices,
-    describe_mesh,
-    devices_of,
-    make_mesh,
-)
+from msa_jax.training.train_state import Devices, describe_mesh, devices_of
 
 
 def complete_run(
@@ -102,9 +97,7 @@ def load(settings: FrozenConfigDict, change: Callable[[Inputs], Inputs]) -> Read
     where = store.data_dir(settings.data.dir)
     dataset = data.load_dataset(settings.data.name, where)
     inputs = change(make_inputs(dataset, settings))
-    layout = settings.mesh
-    mesh = make_mesh(layout.devices, layout.data, len(settings.seeds))
-    return Ready(dataset, inputs, devices_of(settings, mesh))
+    return Ready(dataset, inputs, devices_of(settings))
 
 
 def evaluate(

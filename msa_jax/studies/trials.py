@@ -121,7 +121,7 @@ def run_group(
     """
     seeds, layout = tuple(config.seeds), config.mesh
     clock = time.perf_counter()
-    devices = devices_of(config, make_mesh(layout.devices, layout.data, len(seeds)))
+    devices = devices_of(config)
     together = 1
     if devices.over_seeds == "vmap":
         together = min(len(group.trials), max(1, most_lanes // len(seeds)))

@@ -196,10 +196,10 @@ def build(plan: Plan, room: int | None, config: Any) -> Compiled:
             platform=plan.devices.platform,
             devices=plan.devices.mesh.local_mesh.size,
         )
-        found = Compiled(epoch, at_once, need, seconds, refused)
+        compiled = Compiled(epoch, at_once, need, seconds, refused)
         enough = memory.fits(need.total(), room, memory.COMPILED_SHARE)
         if at_once == plan.groups[-1] or enough:
-            return found
+            return compiled
         refused.append(f"{at_once} at a time need {memory.human(need.total())}")
     need = memory.Need(
         plan.need.data, plan.need.state, plan.seeds, plan.groups[-1] * plan.need.step

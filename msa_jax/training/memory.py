@@ -113,22 +113,22 @@ def computed(program: Jaxpr) -> int:
     a compiler saves by joining operations is not known, nor what it wastes.
     """
     last: dict[Any, int] = {}
-    for place, step in enumerate(program.eqns):
-        last |= {x: place for x in step.invars if isinstance(x, Var)}
+    for number, step in enumerate(program.eqns):
+        last |= {x: number for x in step.invars if isinstance(x, Var)}
     last |= {x: len(program.eqns) for x in program.outvars if isinstance(x, Var)}
-    gone: Counter[int] = Counter()  # bytes that nobody reads after a place
-    there = most = 0
-    for place, step in enumerate(program.eqns):
+    gone: Counter[int] = Counter()  # bytes that nobody reads after an operation
+    held = most = 0
+    for number, step in enumerate(program.eqns):
         sizes = {x: _bytes(x.aval) for x in step.outvars}
         for x, size in sizes.items():
-            gone[last.get(x, place)] += size
-        made = sum(sizes.values())
+            gone[last.get(x, number)] += size
+        results = sum(sizes.values())
         inside = max(map(computed, programs(step.params)), default=0)
         # What a loop returns is there beside what one trip computes; what another
         # program within this one returns is part of what that computes.
         loop = step.primitive.name in ("scan", "while")
-        most = max(most, there + (made + inside if loop else max(made, inside)))
-        there += made - gone[place]
+        most = max(most, held + (results + inside if loop else max(results, inside)))
+        held += results - gone[number]
     return most
 
 
@@ -225,8 +225,8 @@ def resident() -> int:
 
 def highest() -> int:
     """Return the most bytes that the process has had; 0 where nobody knows."""
-    if found := _of_status("VmHWM"):
-        return found
+    if most := _of_status("VmHWM"):
+        return most
     try:
         import resource
     except ImportError:  # not a Unix

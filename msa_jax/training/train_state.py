@@ -40,12 +40,12 @@ def make_mesh(
     Raises:
         UserError: the numbers do not divide.
     """
-    there = jax.devices() if among is None else among
-    count = devices or len(there)
-    if count > len(there) or count % data_devices:
+    devices_here = jax.devices() if among is None else among
+    count = devices or len(devices_here)
+    if count > len(devices_here) or count % data_devices:
         raise UserError(
             f"config.mesh: {data_devices} data device(s) out of {count}, but "
-            f"{len(there)} are there; use --config.mesh.devices=N with N a "
+            f"{len(devices_here)} are there; use --config.mesh.devices=N with N a "
             "multiple of --config.mesh.data"
         )
     seed_devices = count // data_devices
@@ -57,16 +57,16 @@ def make_mesh(
             f"config.mesh: {seeds} seed(s) do not divide over {seed_devices} devices; "
             "use --config.mesh.devices=N with N / data a divisor of the seeds"
         )
-    used = there[: seed_devices * data_devices]
+    used = devices_here[: seed_devices * data_devices]
     if len({device.process_index for device in used}) < jax.process_count():
         raise UserError(
             f"config.mesh: {seeds} seed(s) and --config.mesh.data={data_devices} use "
-            f"{len(used)} of the {len(there)} devices, which leaves a process "
+            f"{len(used)} of the {len(devices_here)} devices, which leaves a process "
             "without work; let seeds times data be a multiple of the devices"
         )
     shape, names = (seed_devices, data_devices), ("seed", "data")
     types = (AxisType.Auto, AxisType.Auto)
-    if len(used) == len(there):  # neighbours share a batch
+    if len(used) == len(devices_here):  # neighbours share a batch
         return jax.make_mesh(shape, names, devices=used, axis_types=types)
     # jax.make_mesh takes a part of a TPU's chips only where they form a cuboid.
     return Mesh(np.asarray(used).reshape(shape), names, axis_types=types)
@@ -81,17 +81,17 @@ def describe_mesh(mesh: Mesh, config: Any) -> str | None:
         mesh: from `make_mesh`.
         config: see `config.sections`.
     """
-    there, (seed_devices, data_devices) = len(jax.devices()), mesh.devices.shape
-    if there == 1:
+    present, (seed_devices, data_devices) = len(jax.devices()), mesh.devices.shape
+    if present == 1:
         return None
     each = len(config.seeds) // seed_devices
-    line = f"devices: {mesh.size} of {there}, {each} seed{'s' * (each > 1)} on "
+    line = f"devices: {mesh.size} of {present}, {each} seed{'s' * (each > 1)} on "
     line += "each" if data_devices == 1 else f"every {data_devices}"
-    if mesh.size == there or config.mesh.devices:
+    if mesh.size == present or config.mesh.devices:
         return line
     return (
-        f"{line}; a multiple of {there // data_devices} seeds, or "
-        f"--config.mesh.data={there}, would use all"
+        f"{line}; a multiple of {present // data_devices} seeds, or "
+        f"--config.mesh.data={present}, would use all"
     )
 
 
@@ -110,12 +110,22 @@ class Devices(NamedTuple):
     options: dict[str, Any] | None
 
 
-def devices_of(config: Any, mesh: Mesh) -> Devices:
-    """Read how programs use the devices of a mesh.
+def devices_of(config: Any, mesh: Mesh | None = None) -> Devices:
+    """Read how programs use devices.
 
     Seeds in turn on one CPU device (measured faster there), else in parallel.
+
+    Args:
+        config: see `config.sections`.
+        mesh: the devices; None: those that the configuration asks for, see `make_mesh`.
+
+    Raises:
+        UserError: they are not here, or seeds do not divide over them.
     """
-    platform, over_seeds = mesh.devices.flat[0].platform, config.mesh.over_seeds
+    asked = config.mesh
+    if mesh is None:
+        mesh = make_mesh(asked.devices, asked.data, len(config.seeds))
+    platform, over_seeds = mesh.devices.flat[0].platform, asked.over_seeds
     if over_seeds == "auto":
         one_cpu = platform == "cpu" and mesh.shape["seed"] == 1
         over_seeds = "map" if one_cpu else "vmap"
