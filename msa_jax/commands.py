@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from msa_jax.ground.errors import UserError
+from msa_jax.ground.errors import UserError, near
 
 _ALSO: Mapping[str, str] = {"train": "main"}  # what people would call it
 
@@ -36,11 +36,9 @@ def _explain(name: str, names: Mapping[str, str]) -> None:
     Raises:
         UserError: something else was asked for.
     """
-    from msa_jax.config import cli
-
     if name not in ("-h", "--help", "help"):
-        near = cli.near(name, names)
-        raise UserError(f"msa has no command {name!r}{near} (msa --help lists them)")
+        meant = near(name, names)
+        raise UserError(f"msa has no command {name!r}{meant} (msa --help lists them)")
     lines = [(__doc__ or "").rstrip(), "", "Commands:"]
     lines += [f"  {name:<12}{said}" for name, said in names.items()]
     print("\n".join(lines))

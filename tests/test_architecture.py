@@ -186,6 +186,11 @@ def test_every_module_is_in_the_order():
     assert rooms - set(ORDER) == set()
 
 
+def test_packed_text_is_known_to_the_text_encoder_alone():
+    users = {name for name, others in GRAPH.items() if "msa_jax.text.packing" in others}
+    assert users == {"msa_jax.text.bert", "msa_jax.text.layout"}
+
+
 def test_no_import_cycle():
     graphlib.TopologicalSorter(GRAPH).prepare()  # raises CycleError, naming the cycle
 

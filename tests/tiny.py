@@ -16,14 +16,14 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import TARGETS
 from msa_jax.ground.types import Batch, Method, Outputs, Split, TrainState
 from msa_jax.layers.dense import ScoreHead
-from msa_jax.methods import label_rules, self_mm, ulgm
+from msa_jax.methods import label_rules, multitask, self_mm, ulgm
 from msa_jax.methods.paper import Paper
 from msa_jax.text.encoders import Encoder, FeatureEncoder, pool
 from msa_jax.text.tokens import Tokenizer, definition
 from msa_jax.training import loop, optim
 from msa_jax.training import train as training
 from msa_jax.training.program import make_program
-from msa_jax.training.train_state import new_state, seed_keys
+from msa_jax.training.train_state import devices_of, new_state, seed_keys
 
 RATES = {
     name: {"rate": rate, "decay": 1e-3}
@@ -64,7 +64,7 @@ def make_self_mm(encoder: nn.Module | None = None, dropout: float = 0.1) -> Meth
     model = {**MODEL, **rates, "audio_dropout": dropout, "vision_dropout": dropout}
     network = self_mm.SelfMM(encoder or FeatureEncoder(), "mean", **model)
     rule = label_rules.relative(ulgm.Rules(), network.widths())
-    return self_mm.assemble(network, rule)
+    return label_rules.method(network, rule, multitask.loss, self_mm.group)
 
 
 class Heads(nn.Module):
@@ -258,7 +258,8 @@ def fit(
     keep=lambda state, epoch: None,
 ):
     """Train as `run.complete_run` does, without its files; return what was selected."""
-    program = make_program(config, train, valid, encoder, mesh, label_range)
+    devices = devices_of(config, mesh)
+    program = make_program(config, train, valid, encoder, devices, label_range)
     state, tally = training.start(program, config.seeds, saved)
     steps = loop.epochs(program, state, tally, metrics_kind)
     for state, tally, epoch in steps:

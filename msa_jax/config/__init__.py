@@ -37,19 +37,18 @@ def config(
     from msa_jax.config import cli
     from msa_jax.config.fields import change
 
-    found = cli.load_config(str(path_or_name))
-    known = dict(cli.fields(found))
+    settings = cli.load_config(str(path_or_name))
+    known = dict(cli.fields(settings))
     for name in fields:
-        if name not in known:
-            raise UserError(f"unknown config field {name}{cli.near(name, known)}")
-    change(found, fields)
+        cli.of_field(name, known)
+    change(settings, fields)
     if seeds is not None:
         try:
-            found.seeds = tuple(int(seed) for seed in seeds)
+            settings.seeds = tuple(int(seed) for seed in seeds)
         except (TypeError, ValueError):
             said = f"seeds = {seeds!r}: give whole numbers, as in (1, 2, 3)"
             raise UserError(said) from None
-    return found
+    return settings
 
 
 def reads(settings: Any) -> tuple[str, ...]:
@@ -72,10 +71,10 @@ def with_values(settings: Any, values: Mapping[str, Any]) -> ConfigDict:
     with changed.ignore_type():
         for field, value in values.items():
             *groups, name = field.split(".")
-            place = changed
+            around = changed
             for group in groups:
-                place = place[group]
-            place[name] = value
+                around = around[group]
+            around[name] = value
     return changed
 
 

@@ -1,7 +1,6 @@
 """What every command shares: one clear line for a user's mistake, never a traceback."""
 
 import argparse
-import difflib
 import gc
 import inspect
 import os
@@ -9,7 +8,7 @@ import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -17,7 +16,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import tuple_parser
 
 from msa_jax.ground import signals
-from msa_jax.ground.errors import UserError
+from msa_jax.ground.errors import UserError, near
 
 MISTAKE = 2  # exit code
 _HELP = {"-h", "--help"}
@@ -178,12 +177,7 @@ def override(config: ConfigDict, overrides: dict[str, str]) -> dict[str, Any]:
 def _parsed(field: str, typed: str, known: dict[str, tuple[type, Any]]) -> Any:
     """Return the value of a field as typed on the command line."""
     flag = f"--config.{field}"
-    if field not in known:
-        raise UserError(f"unknown config field {flag}{near(field, known, '--config.')}")
-    kind, current = known[field]
-    if isinstance(current, ConfigDict):
-        listed = ", ".join(f"{flag}.{key}" for key in current)
-        raise UserError(f"{flag} is a group; its fields: {listed}")
+    kind, current = of_field(field, known, prefix="--config.")
     if kind not in _PARSERS:
         raise UserError(
             f"{flag} ({kind.__name__}) cannot be set on the command line; edit the"
@@ -206,6 +200,31 @@ def _parsed(field: str, typed: str, known: dict[str, tuple[type, Any]]) -> Any:
                 f" {current})"
             )
     return value
+
+
+def of_field(
+    field: str, known: Mapping[str, tuple], where: str = "", *, prefix: str = ""
+) -> tuple[type, Any]:
+    """Return type and value of a field.
+
+    Args:
+        field: dotted.
+        known: of the configuration, from `fields`.
+        where: what is said before a mistake.
+        prefix: what fields have before their names where they are typed.
+
+    Raises:
+        UserError: there is no such field, or it is a group of them.
+    """
+    name = f"{prefix}{field}"
+    if field not in known:
+        meant = near(field, known, prefix)
+        raise UserError(f"{where}unknown config field {name}{meant}")
+    kind, value = known[field]
+    if isinstance(value, ConfigDict):
+        listed = ", ".join(f"{name}.{key}" for key in value)
+        raise UserError(f"{where}{name} is a group; its fields: {listed}")
+    return kind, value
 
 
 def own_configs() -> Path:
@@ -312,14 +331,3 @@ def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, tuple]]:
         yield prefix + key, (config.get_type(key), value)
         if isinstance(value, ConfigDict):
             yield from fields(value, f"{prefix}{key}.")
-
-
-def near(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return "; did you mean ...?", or nothing if no known name is near."""
-    known = sorted(known)
-    found = difflib.get_close_matches(word, known, n=1)
-    if not found:  # the name may be in another group
-        leaves = {other.rpartition(".")[2]: other for other in known}
-        found = difflib.get_close_matches(word.rpartition(".")[2], leaves, n=1)
-        found = [leaves[leaf] for leaf in found]
-    return f"; did you mean {prefix}{found[0]}?" if found else ""

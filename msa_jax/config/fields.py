@@ -154,16 +154,16 @@ def defaults(fields: tuple[Field, ...]) -> ConfigDict:
     config = ConfigDict()
     for field in fields:
         *sections, name = field.path.split(".")
-        place = config
+        around = config
         for section in sections:
-            if section not in place:
-                place[section] = ConfigDict()
-            place = place[section]
+            if section not in around:
+                around[section] = ConfigDict()
+            around = around[section]
         value = field.default
         if field.optional:  # of this kind, or nothing
-            place[name] = placeholder(field.kind)
+            around[name] = placeholder(field.kind)
         if value is not None:
-            place[name] = value
+            around[name] = value
     return config
 
 
@@ -175,17 +175,17 @@ def change(config: ConfigDict, changes: Mapping[str, Any]) -> None:
     """
     for path, value in changes.items():
         *sections, name = path.split(".")
-        place = config
+        around = config
         try:
             for section in sections:
-                place = place[section]
-            if name not in place:
+                around = around[section]
+            if name not in around:
                 raise KeyError(name)
             if value is None:
-                with place.ignore_type():
-                    place[name] = placeholder(place.get_type(name))
+                with around.ignore_type():
+                    around[name] = placeholder(around.get_type(name))
             else:
-                place[name] = value
+                around[name] = value
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"config.{path} = {value!r}: {config.method} has no such field, or it "

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.evaluation.classifiers import Questions, constant, joined, spread
+from msa_jax.evaluation.classifiers import Questions, constant, each, spread
 
 ROUNDS, PATIENCE = 200, 15
 # One thread: sums of several would be added in any order. Each split tries a fifth of
@@ -44,13 +44,7 @@ def logits(
     asked: Questions, features: Sequence[np.ndarray], answers: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Do the same of every question, by cross-entropy; see `classifiers.logistic`."""
-    return joined(
-        asked,
-        [
-            _classify(features, answers[0][:, q], answers[1][:, q], asked.classes)
-            for q in range(answers[0].shape[1])
-        ],
-    )
+    return each(asked, _classify, features, answers)
 
 
 def _classify(

@@ -74,17 +74,26 @@ def logistic(
     Returns: logits as in `most_frequent`; of every question with the penalty of
         `STRENGTHS` whose cross-entropy on valid is least, the stronger on a tie.
     """
-    return joined(
-        asked,
-        [
-            _fit(features, answers[0][:, q], answers[1][:, q], asked.classes)
-            for q in range(answers[0].shape[1])
-        ],
-    )
+    return each(asked, _fit, features, answers)
 
 
-def joined(asked: Questions, columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Make logits as in `most_frequent` of every question's log-probabilities."""
+def each(
+    asked: Questions,
+    fit: Callable[..., np.ndarray],
+    features: Sequence[Any],
+    answers: Sequence[np.ndarray],
+) -> np.ndarray:
+    """Fit every question by itself; return logits as in `most_frequent`.
+
+    Args:
+        asked, features, answers: as of `logistic`.
+        fit: (features, one question's answers of train, of valid, number of classes)
+            -> log-probabilities for test, [n, classes].
+    """
+    columns = [
+        fit(features, train, valid, asked.classes)
+        for train, valid in zip(answers[0].T, answers[1].T, strict=True)
+    ]
     if asked.labels == "emotion":
         columns = [(logs[:, 1] - logs[:, 0])[:, None] for logs in columns]
     return np.hstack(columns).astype(np.float32)

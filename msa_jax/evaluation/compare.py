@@ -79,39 +79,39 @@ def cells(
     table: dict[str, list[Any]] = {}
     for name in rows:
         row, printed = known.get(name), (published or {}).get(name)
-        found = {} if row is None else _summaries(row, scores[name], columns)
+        summaries = {} if row is None else _summaries(row, scores[name], columns)
         table[name] = [
             make_cell(
                 measure.index,
                 verdicts.verdict(
                     measure,
-                    found.get(measure.key),
+                    summaries.get(measure.key),
                     _at(printed, measure),
                     not_comparable,
                 ),
                 _at(printed, measure),
                 _at((mmsa or {}).get(name), measure),
-                **found.get(measure.key, {}),
+                **summaries.get(measure.key, {}),
             )
             for measure in columns
         ]
     if against in known:
         others = [name for name in known if name != against]
-        found = {
+        of_row = {
             name: _differences(
                 known[name], known[against], scores[name], scores[against], columns
             )
             for name in others
         }
-        judged = [[found[name][i] for name in others] for i in range(len(columns))]
+        judged = [[of_row[name][i] for name in others] for i in range(len(columns))]
         smallest = [tuple(test["smallest_p"] for test in column) for column in judged]
         # Holm's values fall with every p: these are the least that can come out. They
         # are mostly the same for all columns, and statsmodels is slow.
         least = {p: statistics.holm(p) for p in dict.fromkeys(smallest)}
-        for place, (measure, column) in enumerate(zip(columns, judged, strict=True)):
-            _judge(measure, column, least[smallest[place]])
+        for number, (measure, column) in enumerate(zip(columns, judged, strict=True)):
+            _judge(measure, column, least[smallest[number]])
             for name, difference in zip(others, column, strict=True):
-                table[name][place]["against"] = difference
+                table[name][number]["against"] = difference
     return json_safe(table)
 
 
@@ -171,7 +171,7 @@ def _require_one_kind(rows: Mapping[str, Answers]) -> None:
 def _scores(row: Answers) -> dict[str, np.ndarray]:
     """Return metric -> a value per seed, as results.json has them."""
     each = [score(row.kind, prediction, row.label) for prediction in row.prediction]
-    return {key: np.asarray([found[key] for found in each]) for key in each[0]}
+    return {key: np.asarray([scores[key] for scores in each]) for key in each[0]}
 
 
 def _summaries(
@@ -179,7 +179,7 @@ def _summaries(
 ) -> dict[str, dict[str, Any]]:
     """Return metric -> the part of a cell that its own row decides."""
     samples = statistics.interval_over_samples(row.kind, row.label, row.prediction)
-    found = {}
+    summaries = {}
     for measure in columns:
         key = measure.key
         if key not in scores:
@@ -189,7 +189,7 @@ def _summaries(
             )
         summary = summarise(scores[key].tolist())
         per_seed = zip(map(str, row.seeds), summary["per_seed"], strict=True)
-        found[key] = {
+        summaries[key] = {
             "per_seed": dict(per_seed),
             "mean": summary["mean"],
             "sd": summary["sd"],
@@ -198,7 +198,7 @@ def _summaries(
             "ci_student": summary["ci95"],
             "ci_samples": samples[key],
         }
-    return found
+    return summaries
 
 
 def _differences(
@@ -210,8 +210,8 @@ def _differences(
 ) -> list[dict[str, Any]]:
     """Return an `against` object per column, without what other rows decide."""
     common = [seed for seed in row.seeds if seed in reference.seeds]
-    here = [row.seeds.index(seed) for seed in common]
-    there = [reference.seeds.index(seed) for seed in common]
+    in_row = [row.seeds.index(seed) for seed in common]
+    in_reference = [reference.seeds.index(seed) for seed in common]
     empty = dict.fromkeys(
         ("difference", "ci_seeds", "ci_samples", "p_seeds", "p_samples", "smallest_p")
     )
@@ -219,22 +219,22 @@ def _differences(
     if not common or not _same_samples(row, reference):
         why = "no seed in common" if not common else "other test samples"
         return [start | {"text": f"{why}: nothing is compared"} for _ in columns]
-    answers = row.prediction[here], reference.prediction[there]
+    answers = row.prediction[in_row], reference.prediction[in_reference]
     samples = statistics.interval_over_samples(row.kind, row.label, *answers)
     p_samples = statistics.paired_samples_test(row.kind, row.label, *answers)
-    found = []
+    differences = []
     for measure in columns:
-        ours = scores[measure.key][here]
-        theirs = reference_scores[measure.key][there]
+        ours = scores[measure.key][in_row]
+        theirs = reference_scores[measure.key][in_reference]
         gaps = ours - theirs
         if not np.isfinite(gaps).all():
             lost = [s for s, gap in zip(common, gaps, strict=True) if gap != gap]
             why = f"{verdicts.lost_seeds(lost)} in this row or in the reference"
-            found.append(start | {"text": f"{why}: nothing is compared"})
+            differences.append(start | {"text": f"{why}: nothing is compared"})
             continue
         test = statistics.paired_seeds_test(ours, theirs)
         several = len(common) > 1
-        found.append(
+        differences.append(
             start
             | {
                 "difference": float(np.mean(gaps)),
@@ -245,7 +245,7 @@ def _differences(
                 "smallest_p": test.smallest_p if several else None,
             }
         )
-    return found
+    return differences
 
 
 def _judge(
@@ -260,18 +260,18 @@ def _judge(
             rows have the smallest they can have.
     """
     for name in ("p_seeds", "p_samples"):
-        adjusted = statistics.holm([found[name] for found in column])
-        for found, p in zip(column, adjusted, strict=True):
-            found[f"{name}_holm"] = p
+        adjusted = statistics.holm([one[name] for one in column])
+        for one, p in zip(column, adjusted, strict=True):
+            one[f"{name}_holm"] = p
     tests = sum(p is not None for p in least)
-    for found, smallest in zip(column, least, strict=True):
-        both = found["p_seeds_holm"], found["p_samples_holm"]
-        found["significant"] = all(p is not None and p < ALPHA for p in both)
-        found["warning"] = ""
-        if found["difference"] is not None:
-            seeds = found["n_seeds"]
-            found["warning"] = verdicts.too_few(seeds, smallest, tests)
-            found["text"] = verdicts.difference_text(measure, found, tests)
+    for one, smallest in zip(column, least, strict=True):
+        both = one["p_seeds_holm"], one["p_samples_holm"]
+        one["significant"] = all(p is not None and p < ALPHA for p in both)
+        one["warning"] = ""
+        if one["difference"] is not None:
+            seeds = one["n_seeds"]
+            one["warning"] = verdicts.too_few(seeds, smallest, tests)
+            one["text"] = verdicts.difference_text(measure, one, tests)
 
 
 def _same_samples(a: Answers, b: Answers) -> bool:

@@ -1,5 +1,6 @@
 """The one exception for mistakes a user can mend, and the names that it says."""
 
+import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,3 +31,14 @@ def listed(names: Iterable[Any], most: int = 5) -> str:
 def shown(name: Any) -> str:
     """Return a name of the file as something that can be printed."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name)[:40])
+
+
+def near(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return "; did you mean ...?", or nothing if no known name is near."""
+    known = sorted(known)
+    found = difflib.get_close_matches(word, known, n=1)
+    if not found:  # the name may be in another group
+        leaves = {other.rpartition(".")[2]: other for other in known}
+        found = difflib.get_close_matches(word.rpartition(".")[2], leaves, n=1)
+        found = [leaves[leaf] for leaf in found]
+    return f"; did you mean {prefix}{found[0]}?" if found else ""

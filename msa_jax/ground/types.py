@@ -15,6 +15,8 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from msa_jax.ground.names import MODALITIES
+
 PyTree = Any
 
 
@@ -79,6 +81,10 @@ class Batch:
     emotion: Float[Array, "b 6"] | None = None
     # Rows are videos of so many one after another; 1: the batch knows no videos.
     utterances: int = struct.field(pytree_node=False, default=1)
+
+    def lengths(self) -> dict[str, Int[Array, " b"]]:
+        """Return the valid steps of every modality."""
+        return {m: getattr(self, f"{m}_length") for m in MODALITIES}
 
 
 @struct.dataclass
@@ -222,7 +228,7 @@ class Method(NamedTuple):
     valid_error: (outputs, validation split) -> loss of each sample, whose mean selects;
         None: the task's, of its answers. Outputs have no features.
     on_batch: a function of a batch and more -> the same function, run on the batch as
-        the text encoder wants it (`text.packing.by_size`).
+        the text encoder wants it (`text.layout`). Gradients belong inside it.
     """
 
     task: Task

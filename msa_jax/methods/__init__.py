@@ -128,11 +128,6 @@ def completed(values: Mapping[str, Any]) -> ConfigDict:
     return stored
 
 
-def against_packing(settings: Any) -> str:
-    """Say why a run's text cannot be packed (`text.packing`); "" where it can."""
-    return of(settings).against_packing(settings)
-
-
 def traced_values(settings: Any) -> dict[str, float]:
     """Return the value of every field that is an input of the compiled program."""
     return of(settings).traced_values(settings)

@@ -3,7 +3,6 @@
 The baseline of early fusion; MMSA's form, after rhoposit/MultimodalDNN.
 """
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
@@ -12,15 +11,15 @@ from jaxtyping import Array, Float
 
 from msa_jax.config.fields import Share, Size
 from msa_jax.ground.names import MODALITIES
-from msa_jax.ground.types import Batch, Method, Outputs
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.dense import TwoLayerHead
 from msa_jax.layers.norm import BatchNorm
 from msa_jax.layers.recurrent import SequenceLstm
 from msa_jax.layers.resample import Align, side_by_side
-from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods import groups, losses
 from msa_jax.methods.mfn import COMMON, REAL, SANE
 from msa_jax.methods.mmsa_fields import SEQUENCES, Mmsa, to
-from msa_jax.methods.paper import BERT, Paper
+from msa_jax.methods.paper import BERT, Paper, regression
 from msa_jax.methods.torch_names import LSTM, TEXT, Names
 
 MOST_LAYERS = 9
@@ -100,19 +99,6 @@ TORCH = Names(
 )
 
 
-def make(
-    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
-) -> Method:
-    """Assemble the method; see `Paper.make`."""
-    del label_range
-    return Method(
-        task=tasks.SENTIMENT,
-        model=EfLstm(text_encoder, **{**settings.model}),
-        loss=partial(losses.fusion, **{**settings.loss}),
-        groups=lambda path: groups.shared(path) or "other",
-    )
-
-
 def reads_padding(settings: Any) -> str:
     """Return the setting that makes it read a text's padding, or ""."""
     by_norm = settings.model.norm == "time_steps"
@@ -145,7 +131,7 @@ PAPER = Paper(
     name="ef_lstm",
     title="EF-LSTM",
     cite="a baseline, MMSA's form",
-    make=make,
+    make=regression(EfLstm),
     sections={"model": EfLstm, "loss": losses.fusion},
     rates=BERT | {"other": (1e-3, 0.005)},
     common=COMMON,

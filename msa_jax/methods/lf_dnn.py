@@ -3,19 +3,18 @@
 TFN without the product: the floor of MMSA's late fusion.
 """
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from msa_jax.config.fields import Share, Size
-from msa_jax.ground.types import Batch, Method, Outputs
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.dense import ScoreHead
 from msa_jax.layers.subnets import vectors
-from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods import groups, losses
 from msa_jax.methods.mmsa_fields import MEANS, WIDTHS, Mmsa, to
-from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
+from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper, regression
 from msa_jax.methods.torch_names import HEADS, SUBNETS, Names
 
 
@@ -64,16 +63,6 @@ class LfDnn(nn.Module):
 TORCH = Names({**SUBNETS, **HEADS})
 
 
-def make(
-    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
-) -> Method:
-    """Assemble the method; see `Paper.make`."""
-    del label_range
-    network = LfDnn(text_encoder, **{**settings.model})
-    loss = partial(losses.fusion, **{**settings.loss})
-    return Method(tasks.SENTIMENT, network, loss, network.group)
-
-
 def _sizes(
     text: int, audio: int, width: int, head: int, dropout: float, **optim: float
 ) -> dict[str, Any]:
@@ -107,7 +96,7 @@ PAPER = Paper(
     name="lf_dnn",
     title="LF-DNN",
     cite="Yu et al., ACL 2020",
-    make=make,
+    make=regression(LfDnn, LfDnn.group),
     sections={"model": LfDnn, "loss": losses.fusion},
     rates=BERT | {"other": (1e-3, 0.01)},
     common=FEATURES,

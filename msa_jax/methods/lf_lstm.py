@@ -3,19 +3,18 @@
 Ours: MulT and SUGRM print a row of this name and publish neither code nor sizes.
 """
 
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from msa_jax.config.fields import Share, Size
 from msa_jax.ground.names import MODALITIES
-from msa_jax.ground.types import Batch, Method, Outputs
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.dense import Linear, TwoLayerHead
 from msa_jax.layers.recurrent import last_states
-from msa_jax.methods import groups, losses, tasks
-from msa_jax.methods.paper import BERT, PLAIN, Paper
+from msa_jax.methods import losses
+from msa_jax.methods.paper import BERT, PLAIN, Paper, regression
 
 
 class LfLstm(nn.Module):
@@ -42,7 +41,7 @@ class LfLstm(nn.Module):
         x = {m: getattr(batch, m) for m in MODALITIES}
         x["text"] = self.text_encoder(batch.text, train=train)
         widths = {m: getattr(self, f"{m}_hidden") for m in MODALITIES}
-        length = {m: getattr(batch, f"{m}_length") for m in MODALITIES}
+        length = batch.lengths()
         states = last_states(widths, x, length)
         fusion = jnp.concatenate([states[m] for m in MODALITIES], axis=-1)
         if self.fusion == "vote":
@@ -56,25 +55,12 @@ class LfLstm(nn.Module):
         return Outputs(score.T, states | {"fusion": fusion})
 
 
-def make(
-    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
-) -> Method:
-    """Assemble the method; see `Paper.make`."""
-    del label_range
-    return Method(
-        task=tasks.SENTIMENT,
-        model=LfLstm(text_encoder, **{**settings.model}),
-        loss=partial(losses.fusion, **{**settings.loss}),
-        groups=lambda path: groups.shared(path) or "other",
-    )
-
-
 # Source: ours, the sizes too.
 PAPER = Paper(
     name="lf_lstm",
     title="LF-LSTM",
     cite="a baseline, ours",
-    make=make,
+    make=regression(LfLstm),
     sections={"model": LfLstm, "loss": losses.fusion},
     rates=BERT | {"other": (1e-3, 0.0)},
     common={

@@ -4,18 +4,17 @@ It has no recurrence and no attention and compiles in a second: what tests of re
 killing, hosts and devices train.
 """
 
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from msa_jax.config.fields import Modalities, Share
 from msa_jax.ground.names import MODALITIES
-from msa_jax.ground.types import Batch, Method, Outputs
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.dense import Linear
-from msa_jax.methods import groups, losses, tasks
-from msa_jax.methods.paper import BERT, Paper
+from msa_jax.methods import losses
+from msa_jax.methods.paper import BERT, Paper, regression
 from msa_jax.text.encoders import pool
 
 
@@ -45,24 +44,11 @@ class LinearOnMeans(nn.Module):
         return Outputs(Linear(1, name="score")(kept).T, {"fusion": fusion})
 
 
-def make(
-    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
-) -> Method:
-    """Assemble the method; see `Paper.make`."""
-    del label_range
-    return Method(
-        task=tasks.SENTIMENT,
-        model=LinearOnMeans(text_encoder, **{**settings.model}),
-        loss=partial(losses.fusion, **{**settings.loss}),
-        groups=lambda path: groups.shared(path) or "other",
-    )
-
-
 PAPER = Paper(
     name="linear",
     title="Linear on means",
     cite="ours, a floor",
-    make=make,
+    make=regression(LinearOnMeans),
     sections={"model": LinearOnMeans, "loss": losses.fusion},
     rates=BERT | {"other": (1e-3, 1e-3)},
     data={

@@ -4,17 +4,16 @@ The tensor of weights is a sum of few outer products; so what it makes of the ou
 product of three vectors is found from the vectors, one after the other.
 """
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from flax import linen as nn
 
 from msa_jax.config.fields import Share, Size
-from msa_jax.ground.types import Batch, Method, Outputs
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.subnets import LowRank, vectors
-from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods import groups, losses
 from msa_jax.methods.mmsa_fields import LOW_RANK, MEANS, Mmsa, to, void
-from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
+from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper, regression
 from msa_jax.methods.torch_names import SUBNETS, Leaf, Names, same
 
 
@@ -86,16 +85,6 @@ TORCH = Names(
 )
 
 
-def make(
-    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
-) -> Method:
-    """Assemble the method; see `Paper.make`."""
-    del label_range
-    network = Lmf(text_encoder, **{**settings.model})
-    loss = partial(losses.fusion, **{**settings.loss})
-    return Method(tasks.SENTIMENT, network, loss, network.group)
-
-
 def _sizes(
     text: int, audio: int, rank: int, dropout: float, **optim: float
 ) -> dict[str, Any]:
@@ -132,7 +121,7 @@ PAPER = Paper(
     name="lmf",
     title="LMF",
     cite="Liu et al., ACL 2018",
-    make=make,
+    make=regression(Lmf, Lmf.group),
     sections={"model": Lmf, "loss": losses.fusion},
     rates=BERT | {"factor": (1e-3, 5e-3), "other": (1e-3, 5e-3)},
     common=FEATURES,

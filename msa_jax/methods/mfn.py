@@ -4,18 +4,17 @@ Each modality has an LSTM of its own; at every step attention over their cells, 
 before, picks what a gated memory takes in. Last states and memory are scored.
 """
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from flax import linen as nn
 
 from msa_jax.config.fields import Share, Size
 from msa_jax.ground.names import MODALITIES
-from msa_jax.ground.types import Batch, Method, Outputs
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.dense import TwoLayerHead
 from msa_jax.layers.gated_memory import MemoryFusion, lstms, small
 from msa_jax.layers.resample import Align, side_by_side
-from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods import groups, losses
 from msa_jax.methods.mmsa_fields import (
     MEMORY,
     SEQUENCES,
@@ -24,7 +23,7 @@ from msa_jax.methods.mmsa_fields import (
     Mmsa,
     nets,
 )
-from msa_jax.methods.paper import BERT, Paper
+from msa_jax.methods.paper import BERT, Paper, regression
 from msa_jax.methods.torch_names import LSTM_CELL, TEXT, Names
 
 
@@ -99,19 +98,6 @@ def named(prefix: str) -> dict[str, str]:
 TORCH = Names({**TEXT, **named(""), "head/": "out_"}, LSTM_CELL)
 
 
-def make(
-    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
-) -> Method:
-    """Assemble the method; see `Paper.make`."""
-    del label_range
-    return Method(
-        task=tasks.SENTIMENT,
-        model=Mfn(text_encoder, **{**settings.model}),
-        loss=partial(losses.fusion, **{**settings.loss}),
-        groups=lambda path: groups.shared(path) or "other",
-    )
-
-
 def column(
     hidden: tuple[int, int, int],
     memory: int,
@@ -167,7 +153,7 @@ PAPER = Paper(
     name="mfn",
     title="MFN",
     cite="Zadeh et al., AAAI 2018",
-    make=make,
+    make=regression(Mfn),
     sections={"model": Mfn, "loss": losses.fusion},
     rates=BERT | {"other": (2e-3, 0.0)},
     common=COMMON,

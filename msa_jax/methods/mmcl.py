@@ -258,7 +258,7 @@ class Mmcl(nn.Module):
         }
         if not codings:
             return {}
-        length = {name: getattr(batch, f"{name}_length") for name in codings}
+        length = batch.lengths()
         states = run_both_ways(
             [c.lstm.reads(getattr(batch, n), length[n]) for n, c in codings.items()]
         )

@@ -4,9 +4,9 @@ From it follow the method's configuration, the checks of it, `--help`, what of i
 input of the compiled program, and the names under which PyTorch stores its parameters.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from flax import linen as nn
@@ -15,11 +15,12 @@ from ml_collections import ConfigDict
 from msa_jax.config import checks, fields
 from msa_jax.config.fields import Field, Traced
 from msa_jax.config.sections import COMMON
-from msa_jax.ground.errors import UserError
+from msa_jax.ground.errors import UserError, near
 from msa_jax.ground.types import Method
+from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mmsa_fields import Mmsa
 from msa_jax.methods.torch_names import Names
-from msa_jax.text import packing
+from msa_jax.text import layout
 
 Changes = Mapping[str, Any]  # dotted field -> value
 PLAIN = "mosi_real"  # plain arrays and sentences, as a user's own data set has
@@ -56,7 +57,7 @@ class Paper:
     variants: word -> what it changes: readings, and rows of the paper's tables.
     tasks: what it can answer, the choices of `config.task`.
     reads_padding: settings -> the one that makes it read padding behind a text, or "":
-        then its text can be packed.
+        then `text.layout` may leave it out.
     needs: settings -> part of a data set -> what to do where it is missing; beside the
         modalities that it reads and the labels of its task.
     check: refuses settings that annotations cannot.
@@ -192,21 +193,8 @@ class Paper:
             )
         fields.refuse(settings, self.fields())
         checks.check(settings)
-        if settings.text.packing == "tokens":
-            if reason := self.against_packing(settings):
-                raise UserError(
-                    f"config.text.packing = 'tokens' {reason}; change it or use "
-                    "--config.text.packing=none"
-                )
+        layout.check(settings, self.reads_padding(settings))
         self.check(settings)
-
-    def against_packing(self, settings: Any) -> str:
-        """Say why a run's text cannot be packed (`text.packing`); "" where it can."""
-        if reason := packing.why_not(settings):
-            return reason
-        if read := self.reads_padding(settings):
-            return f"leaves out padding, which {self.name} reads with config.{read}"
-        return ""
 
     def is_traced(self, path: str, value: Any) -> bool:
         """Say whether a field with this value is an input of the compiled program.
@@ -231,8 +219,7 @@ class Paper:
         known = (*self.datasets(), *self.variants)
         for word in variants:
             if word not in self.variants:
-                near = difflib.get_close_matches(word, known, n=1)
-                meant = f"; did you mean {near[0]}?" if near else ""
+                meant = near(word, known)
                 raise UserError(
                     f"variant {words!r} of {self.name}: {word!r} is no data set that "
                     f"it has values for ({', '.join(self.datasets())}) and no variant "
@@ -243,6 +230,26 @@ class Paper:
                 f"variant {words!r} of {self.name}: {' and '.join(datasets)} are two "
                 "data sets; name one"
             )
+
+
+def regression(
+    network: Callable[..., nn.Module],
+    group: Callable[..., str] = lambda network, path: groups.shared(path) or "other",
+) -> Callable[[Any, nn.Module, tuple[float, float]], Method]:
+    """Return the `Paper.make` of a network that learns scores by `losses.fusion`.
+
+    Args:
+        network: (text encoder, every field of `config.model`) -> module.
+        group: (module, parameter path) -> name of its optimiser group.
+    """
+
+    def make(settings, text_encoder, label_range):
+        del label_range
+        module = network(text_encoder, **{**settings.model})
+        loss = partial(losses.fusion, **{**settings.loss})
+        return Method(tasks.SENTIMENT, module, loss, partial(group, module))
+
+    return make
 
 
 def _plain(value: Any) -> Any:

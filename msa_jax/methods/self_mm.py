@@ -4,7 +4,6 @@ One model predicts the multimodal label and, from each modality alone, a unimoda
 that ULGM derives from the human multimodal one while training.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -72,11 +71,7 @@ class SelfMM(nn.Module):
         """Return scores and ULGM features of all four targets."""
         hidden = self.text_encoder(batch.text, train=train)
         sequences = {"text": hidden, "audio": batch.audio, "vision": batch.vision}
-        lengths = {
-            "text": batch.text_length,
-            "audio": batch.audio_length,
-            "vision": batch.vision_length,
-        }
+        lengths = batch.lengths()
         if self.recalibrate != "none":
             masked = self.recalibrate == "masked"
             sequences = Recalibration(masked=masked, name="recalibration")(
@@ -163,15 +158,7 @@ def make(
     rule = label_rules.make(
         settings.ulgm, network.widths(), label_range, settings.optim.batch_size
     )
-    return assemble(network, rule, partial(multitask.loss, **{**settings.loss}))
-
-
-def assemble(
-    network: SelfMM,
-    rule: label_rules.LabelRule,
-    loss: Callable[..., Any] = multitask.loss,
-) -> Method:
-    """Put a network, label functions and a loss together."""
+    loss = partial(multitask.loss, **{**settings.loss})
     return label_rules.method(network, rule, loss, group)
 
 

@@ -40,13 +40,8 @@ class Spt(nn.Module):
             "audio": batch.audio,
             "vision": batch.vision,
         }
-        lengths = {
-            "text": batch.text_length,
-            "audio": batch.audio_length,
-            "vision": batch.vision_length,
-        }
         encoder = spt.SparsePhasedTransformer(self.readings, name="spt")
-        states = encoder(sequences, lengths, train=train)
+        states = encoder(sequences, batch.lengths(), train=train)
         # Order of the concatenation: the public code's (text, audio, vision).
         state = jnp.concatenate([states[m] for m in MODALITIES], axis=-1)
         width = state.shape[-1]

@@ -5,7 +5,6 @@ other and encoded together, and all features lie in one space, in which its labe
 generator takes distances for distances between labels.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -80,11 +79,7 @@ class Sugrm(nn.Module):
         """Return scores and features of all four targets."""
         text = self.text_encoder(batch.text, train=train)
         sequences = {"text": text, "audio": batch.audio, "vision": batch.vision}
-        lengths = {
-            "text": batch.text_length,
-            "audio": batch.audio_length,
-            "vision": batch.vision_length,
-        }
+        lengths = batch.lengths()
         if self.recalibrate != "none":
             masked = self.recalibrate == "masked"
             mrm = Recalibration(self.squeeze, masked, name="recalibration")
@@ -160,15 +155,7 @@ def make(
     rule = label_rules.make(
         settings.ulgm, widths, label_range, settings.optim.batch_size
     )
-    return assemble(network, rule, partial(multitask.loss, **{**settings.loss}))
-
-
-def assemble(
-    network: Sugrm,
-    rule: label_rules.LabelRule,
-    loss: Callable[..., Any] = multitask.loss,
-) -> Method:
-    """Put a network, label functions and a loss together."""
+    loss = partial(multitask.loss, **{**settings.loss})
     return label_rules.method(network, rule, loss, group)
 
 

@@ -4,23 +4,22 @@ One vector per modality, a 1 before each, and their outer product: it holds the
 vectors, all pairs and all triples. A small network scores it.
 """
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import jax
 from flax import linen as nn
 
 from msa_jax.config.fields import Positive, Share, Size
-from msa_jax.ground.types import Batch, Method, Outputs
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.subnets import (
     OuterLinear,
     outer,
     vectors,
 )
-from msa_jax.methods import groups, losses, tasks
+from msa_jax.methods import groups, losses
 from msa_jax.methods.mmsa_fields import MEANS, WIDTHS, Mmsa, to
-from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper
+from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper, regression
 from msa_jax.methods.torch_names import SUBNETS, Names, same
 
 
@@ -89,16 +88,6 @@ TORCH = Names(
 )
 
 
-def make(
-    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
-) -> Method:
-    """Assemble the method; see `Paper.make`."""
-    del label_range
-    network = Tfn(text_encoder, **{**settings.model})
-    loss = partial(losses.fusion, **{**settings.loss})
-    return Method(tasks.SENTIMENT, network, loss, network.group)
-
-
 def _sizes(
     audio: int, text: int, head: int, dropout: float, last: float, **optim: float
 ) -> dict[str, Any]:
@@ -129,7 +118,7 @@ PAPER = Paper(
     name="tfn",
     title="TFN",
     cite="Zadeh et al., EMNLP 2017",
-    make=make,
+    make=regression(Tfn, Tfn.group),
     sections={"model": Tfn, "loss": losses.fusion},
     rates=BERT | {"other": (1e-3, 0.0)},
     common=FEATURES,

@@ -23,8 +23,8 @@ from msa_jax.runs import workdir
 from msa_jax.runs.finished import Run, open_own
 from msa_jax.runs.reopened import reopen, require_fitting, require_same_encoder
 from msa_jax.text import as_json, encoders
-from msa_jax.training import epoch_program, step
-from msa_jax.training.train_state import make_mesh
+from msa_jax.training import step
+from msa_jax.training.train_state import devices_of, make_mesh
 
 FROZEN = "frozen_encoder"  # in front of the names of its parameters
 
@@ -108,14 +108,14 @@ def open_configured(
 
 def predictor(live: Live) -> Predictor:
     """Return what answers with the parameters of all seeds, on one device."""
-    mesh = make_mesh(1, 1, len(live.seeds))
-    over_seeds = epoch_program.layout_of_seeds(live.config.mesh.over_seeds, mesh)
+    devices = devices_of(live.config, make_mesh(1, 1, len(live.seeds)))
     variables, encode = jax.device_put(live.variables), jax.jit(encoded(live))
     encoder = jax.device_put({} if live.frozen is None else live.frozen[1])
 
     @functools.cache
     def program(size: int) -> Any:
-        return step.make_predict(live.method, size, mesh, over_seeds=over_seeds)
+        how = devices.over_seeds
+        return step.make_predict(live.method, size, devices.mesh, over_seeds=how)
 
     def predict(arrays: dict[str, np.ndarray]) -> np.ndarray:
         split = split_of(encode(encoder, arrays))

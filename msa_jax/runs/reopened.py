@@ -1,11 +1,10 @@
 """A finished run with its data and its method: what predicts as it did."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 import msa_jax.methods as methods
 from msa_jax.data import Dataset, load_dataset, store
@@ -15,7 +14,7 @@ from msa_jax.methods import network
 from msa_jax.runs import workdir
 from msa_jax.runs.finished import Run, open_own
 from msa_jax.training.splits import Inputs, make_inputs
-from msa_jax.training.train_state import make_mesh
+from msa_jax.training.train_state import Devices, devices_of, make_mesh
 
 
 class ReopenedRun(NamedTuple):
@@ -34,7 +33,7 @@ class ReopenedRun(NamedTuple):
     test: Split
     method: Method
     variables: PyTree
-    mesh: Mesh
+    devices: Devices
     label: np.ndarray
     prediction: np.ndarray
 
@@ -75,7 +74,7 @@ def reopen(folder: Path, data_dir: str | None = None) -> ReopenedRun:
         test=inputs.test.open(selected),
         method=method,
         variables=selected.variables,
-        mesh=_mesh(settings.mesh, len(settings.seeds)),
+        devices=_devices(settings),
         label=run.predictions.label,
         prediction=run.predictions.prediction,
     )
@@ -125,9 +124,9 @@ def require_fitting(folder: Path, expected: PyTree, variables: PyTree) -> None:
         )
 
 
-def _mesh(layout, seeds: int) -> Mesh:
+def _devices(settings: Any) -> Devices:
     """Lay devices out as the run did, or take one where it had more than are here."""
     try:
-        return make_mesh(layout.devices, layout.data, seeds)
+        return devices_of(settings)
     except UserError:
-        return make_mesh(1, 1, seeds)
+        return devices_of(settings, make_mesh(1, 1, len(settings.seeds)))

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from msa_jax import data
@@ -32,7 +31,7 @@ from msa_jax.training.loop import Epoch, Saved, Tally
 from msa_jax.training.program import Program, make_program
 from msa_jax.training.splits import Inputs, make_inputs
 from msa_jax.training.train import Fitted, Trained
-from msa_jax.training.train_state import describe_mesh, make_mesh
+from msa_jax.training.train_state import Devices, describe_mesh, devices_of
 
 
 def complete_run(
@@ -85,7 +84,7 @@ class Ready(NamedTuple):
 
     dataset: Dataset
     inputs: Inputs
-    mesh: Mesh
+    devices: Devices
 
 
 def load(settings: FrozenConfigDict, change: Callable[[Inputs], Inputs]) -> Ready:
@@ -98,19 +97,16 @@ def load(settings: FrozenConfigDict, change: Callable[[Inputs], Inputs]) -> Read
     where = store.data_dir(settings.data.dir)
     dataset = data.load_dataset(settings.data.name, where)
     inputs = change(make_inputs(dataset, settings))
-    layout = settings.mesh
-    mesh = make_mesh(layout.devices, layout.data, len(settings.seeds))
-    return Ready(dataset, inputs, mesh)
+    return Ready(dataset, inputs, devices_of(settings))
 
 
 def evaluate(
     settings: FrozenConfigDict, ready: Ready, fitted: Fitted
 ) -> tuple[Trained, shuffled_test.Answers]:
     """Answer test with the selected parameters, as it is and with others' inputs."""
-    trained = train.evaluate(settings, fitted, ready.inputs, ready.mesh)
-    return trained, shuffled_test.answers(
-        settings, fitted, ready.inputs.test, ready.mesh
-    )
+    inputs, devices = ready.inputs, ready.devices
+    trained = train.evaluate(settings, fitted, inputs, devices)
+    return trained, shuffled_test.answers(settings, fitted, inputs.test, devices)
 
 
 def _run(
@@ -130,7 +126,7 @@ def _run(
         contents,
         inputs.encoder.description,
         settings.precision,
-        ready.mesh.size,
+        ready.devices.mesh.size,
     )
     progress = TrainingProgress(
         seeds, settings.selection.early_stop, settings.selection.max_epochs, quiet
@@ -142,8 +138,8 @@ def _run(
     writer = Writer(folder, settings, dataset, inputs, provenance)
     say(f"{settings.method} on {dataset.name}, seeds {', '.join(map(str, seeds))}")
     say(f"text: {inputs.encoder.description}")
-    if devices := describe_mesh(ready.mesh, settings):
-        say(devices)
+    if line := describe_mesh(ready.devices.mesh, settings):
+        say(line)
     for note in inputs.notes:
         say(f"note: {note}")
     before = saved.epochs if saved else []
@@ -180,7 +176,7 @@ def _compile(settings: FrozenConfigDict, ready: Ready) -> Program:
     splits, encoder = ready.inputs.splits, ready.inputs.encoder
     label_range = tuple(ready.dataset.card["label_range"])
     return make_program(
-        settings, splits["train"], splits["valid"], encoder, ready.mesh, label_range
+        settings, splits["train"], splits["valid"], encoder, ready.devices, label_range
     )
 
 

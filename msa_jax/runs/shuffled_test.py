@@ -22,12 +22,15 @@ from msa_jax.data.sealed_test import Sealed
 from msa_jax.evaluation import metrics
 from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground import hosts
-from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.types import Method, Split
 from msa_jax.methods import network
 from msa_jax.training import seed_axis, train
-from msa_jax.training.epoch_program import layout_of_seeds, platform
-from msa_jax.training.train_state import lying, split_sharding, state_sharding
+from msa_jax.training.train_state import (
+    Devices,
+    lying,
+    split_sharding,
+    state_sharding,
+)
 
 DRAWS = 5
 SHUFFLED = " shuffled across test samples"
@@ -60,7 +63,7 @@ def partners(n: int, draw: int) -> np.ndarray:
 
 
 def answers(
-    config: Any, fitted: train.Fitted, test: Sealed[Split], mesh: Mesh
+    config: Any, fitted: train.Fitted, test: Sealed[Split], devices: Devices
 ) -> Answers:
     """Answer test with shuffled modalities, those that are read, `DRAWS` times each.
 
@@ -68,13 +71,13 @@ def answers(
         config: see `config.sections`.
         fitted: from `train.fitted`.
         test: what its selection opens.
-        mesh: from `train_state.make_mesh`.
+        devices: from `train_state.devices_of`.
     """
+    mesh = devices.mesh
     split = hosts.put(test.open(fitted.frozen), split_sharding(mesh))
     n = split.label.shape[0]
     cycles = np.stack([partners(n, draw) for draw in range(DRAWS)])
     alone = np.broadcast_to(np.arange(n, dtype=np.int32), cycles.shape)
-    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
     # Answering keeps no gradients: four batches need about the room of a training step.
     size = max(1, 4 * config.optim.batch_size // (3 * DRAWS + 1))
     lie = lying(fitted.frozen.variables, mesh)
@@ -82,9 +85,9 @@ def answers(
         fitted.method,
         size,
         mesh,
-        over_seeds=over_seeds,
+        over_seeds=devices.over_seeds,
         lie=lie,
-        options=compiler_options(platform(mesh), quick=config.compilation == "quick"),
+        options=devices.options,
     )
     found = program(
         fitted.frozen.variables,

@@ -174,14 +174,7 @@ def group_trials(
 
 
 def _check_field(field: str, known: Mapping[str, tuple], source: str) -> None:
-    if field not in known:
-        raise UserError(
-            f"sweep {source}: unknown config field {field}{cli.near(field, known)}"
-        )
-    current = known[field][1]
-    if isinstance(current, ConfigDict):
-        listed = ", ".join(f"{field}.{key}" for key in current)
-        raise UserError(f"sweep {source}: {field} is a group; its fields: {listed}")
+    cli.of_field(field, known, f"sweep {source}: ")
     if field in FIXED:
         raise UserError(
             f"sweep {source}: {field} must be the same in all trials, else their "

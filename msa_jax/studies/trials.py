@@ -21,11 +21,11 @@ from msa_jax.ground.types import Split, TrainState
 from msa_jax.methods import tasks
 from msa_jax.studies.search import Group, Trial
 from msa_jax.text.encoders import Encoder
-from msa_jax.training import epoch_program, loop
+from msa_jax.training import loop
 from msa_jax.training.loop import Epoch, Tally
 from msa_jax.training.program import make_program
 from msa_jax.training.splits import make_inputs
-from msa_jax.training.train_state import make_mesh
+from msa_jax.training.train_state import devices_of, make_mesh
 
 MOST_LANES = 16
 
@@ -121,17 +121,18 @@ def run_group(
     """
     seeds, layout = tuple(config.seeds), config.mesh
     clock = time.perf_counter()
-    mesh = make_mesh(layout.devices, layout.data, len(seeds))
+    devices = devices_of(config)
     together = 1
-    if epoch_program.layout_of_seeds(layout.over_seeds, mesh) == "vmap":
+    if devices.over_seeds == "vmap":
         together = min(len(group.trials), max(1, most_lanes // len(seeds)))
         mesh = make_mesh(layout.devices, layout.data, len(seeds) * together)
+        devices = devices._replace(mesh=mesh)
     program = make_program(
         config,
         seen.train,
         seen.valid,
         seen.encoder,
-        mesh,
+        devices,
         seen.label_range,
         lanes=together * len(seeds),
     )

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from msa_jax.config import reads
 from msa_jax.ground.array_rules import largest, move
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Batch, Split
@@ -38,21 +37,6 @@ class Sizes(NamedTuple):
     width: int
     rows: tuple[int, ...]
     shards: int = 1
-
-
-def why_not(settings: Any) -> str:
-    """Say why a run's text cannot be packed, whatever its method; "" where it can."""
-    text = settings.text
-    if "text" not in reads(settings):
-        return f"packs text, which {settings.method} does not read here"
-    for name, needed in (
-        ("encoder", "bert"),
-        ("finetune", True),
-        ("implementation", "own"),
-    ):
-        if text[name] != needed:
-            return f"needs config.text.{name} = {needed!r}, not {text[name]!r}"
-    return ""
 
 
 class Plan(NamedTuple):

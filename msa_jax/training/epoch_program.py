@@ -9,7 +9,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,12 +19,13 @@ from jax.sharding import Mesh
 import msa_jax.methods as methods
 from msa_jax.config import with_values
 from msa_jax.data.batches import count
-from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Split, TrainState
-from msa_jax.text import packing
+from msa_jax.text import layout
+from msa_jax.text.layout import TextLayout
 from msa_jax.training import memory, optim, step
 from msa_jax.training.train_state import (
+    Devices,
     Draw,
     drawing,
     start_shapes,
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     states: shapes of the lanes' states, [lanes, ...].
     lie: how they lie on the devices.
     splits: shapes of train and valid.
-    mesh: the devices.
+    devices: that it is for.
     seeds: lanes of one device.
     need: memory of one device, counted.
     groups: how many of a device's lanes may step at a time, first choice first.
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     states: TrainState
     lie: TrainState
     splits: tuple[Split, Split]
-    mesh: Mesh
+    devices: Devices
     seeds: int
     need: memory.Memory
     groups: tuple[int, ...]
@@ -84,12 +84,12 @@ def plan(
     train: Split,
     valid: Split,
     encoder: nn.Module,
-    mesh: Mesh,
+    devices: Devices,
     label_range: tuple[float, float],
     *,
     lanes: int,
     room: int | None,
-    sizes: packing.Sizes | None = None,
+    text: TextLayout | None = None,
 ) -> Plan:
     """Plan an epoch of a training.
 
@@ -97,33 +97,34 @@ def plan(
         config: see `config.sections`.
         train, valid: the splits; shapes will do.
         encoder: of the text.
-        mesh: from `train_state.make_mesh`.
+        devices: from `train_state.devices_of`.
         label_range: (low, high).
         lanes: how many will run together.
         room: bytes of one device, None if unknown; see `memory.capacity`.
-        sizes: of packed text, from `choose_sizes`.
+        text: how it lies in batches, from `text_layout`; None: padded.
     """
 
     def assemble(config):
         method = methods.make(config, encoder, label_range)
+        method = method._replace(on_batch=(text or TextLayout()).on_batch)
         steps = steps_per_epoch(config, train, method.videos)
         epochs = config.selection.max_epochs
         of_run = config.optim, method.groups, epochs * steps, epochs
         return method, optim.from_settings(*of_run)
 
+    mesh = devices.mesh
     method, optimizer = assemble(config)
     draw = drawing(method)
     one = start_shapes(method, optimizer, train, mesh, draw)
     lie = state_shardings(mesh, one, shard_text=config.mesh.shard_text)
-    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
     need = memory.estimate(
         method,
         one,
         train,
         valid,
         -(-config.optim.batch_size // mesh.shape["data"]),  # of one device
-        platform=platform(mesh),
-        in_turn=over_seeds == "map",
+        platform=devices.platform,
+        in_turn=devices.over_seeds == "map",
     )
     need = need._replace(state=_on_one_device(one, lie, mesh))
     hyper = methods.traced_values(config)
@@ -132,20 +133,16 @@ def plan(
     one = dataclasses.replace(one, hyper=dict.fromkeys(hyper, of_hyper))
     seeds = lanes // mesh.shape["seed"]
 
-    def packed(method):
-        return method._replace(on_batch=partial(packing.by_size, sizes))
-
     def of_lane(hyper):
-        method, optimizer = assemble(with_values(config, hyper))
-        return packed(method), optimizer
+        return assemble(with_values(config, hyper))
 
     def program(at_once: int) -> Any:
         return step.make_epoch(
-            packed(method),
+            method,
             optimizer,
             rules(config),
             mesh,
-            over_seeds=over_seeds,
+            over_seeds=devices.over_seeds,
             at_once=at_once,
             of_lane=of_lane,
             lie=lie,
@@ -160,10 +157,10 @@ def plan(
         ),
         lie=lie,
         splits=(train, valid),
-        mesh=mesh,
+        devices=devices,
         seeds=seeds,
         need=need,
-        groups=_groups(config, need, seeds, mesh, over_seeds, room),
+        groups=_groups(config, need, seeds, devices, room),
         program=program,
     )
 
@@ -180,12 +177,11 @@ def build(plan: Plan, room: int | None, config: Any) -> Compiled:
         UserError: the compiler refuses the smallest group, too.
     """
     refused: list[str] = []
-    options = compiler_options(platform(plan.mesh), quick=config.compilation == "quick")
     for at_once in plan.groups:
         clock = time.perf_counter()
         lowered = plan.program(at_once).lower(plan.states, *plan.splits)
         try:
-            epoch = lowered.compile(compiler_options=options)
+            epoch = lowered.compile(compiler_options=plan.devices.options)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -197,13 +193,13 @@ def build(plan: Plan, room: int | None, config: Any) -> Compiled:
             plan.need,
             plan.seeds,
             at_once,
-            platform=platform(plan.mesh),
-            devices=plan.mesh.local_mesh.size,
+            platform=plan.devices.platform,
+            devices=plan.devices.mesh.local_mesh.size,
         )
-        found = Compiled(epoch, at_once, need, seconds, refused)
+        compiled = Compiled(epoch, at_once, need, seconds, refused)
         enough = memory.fits(need.total(), room, memory.COMPILED_SHARE)
         if at_once == plan.groups[-1] or enough:
-            return found
+            return compiled
         refused.append(f"{at_once} at a time need {memory.human(need.total())}")
     need = memory.Need(
         plan.need.data, plan.need.state, plan.seeds, plan.groups[-1] * plan.need.step
@@ -212,43 +208,16 @@ def build(plan: Plan, room: int | None, config: Any) -> Compiled:
     raise UserError(f"an epoch does not fit the device, {refused[-1]}{advice}")
 
 
-def platform(mesh: Mesh) -> str:
-    """Return what kind of device a mesh is made of: "cpu", "gpu", "tpu"."""
-    return mesh.devices.flat[0].platform
-
-
-def choose_sizes(
-    config: Any, splits: dict[str, Split], mesh: Mesh
-) -> packing.Sizes | None:
-    """Choose the sizes of packed text for these splits; None: it is not to be packed.
-
-    Args:
-        config: see `config.sections`.
-        splits: all that is read with these sizes, "train" among them.
-        mesh: from `train_state.make_mesh`.
-    """
-    if not _packs(config, mesh):
-        return None
-    shards = mesh.shape["data"]
-    columns = -(-config.optim.batch_size // shards) * shards
-    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
-    together = len(config.seeds) if over_seeds == "vmap" else 1
-    return packing.choose_sizes(splits, columns, shards=shards, together=together)
-
-
-def _packs(config: Any, mesh: Mesh) -> bool:
-    """Whether text is packed; "auto": where it can be, and on a CPU."""
-    if config.text.packing != "auto":
-        return config.text.packing == "tokens"
-    return platform(mesh) == "cpu" and not methods.against_packing(config)
-
-
-def layout_of_seeds(choice: str, mesh: Mesh) -> str:
-    """Seeds in turn on one CPU device (measured faster there), else in parallel."""
-    if choice != "auto":
-        return choice
-    one_cpu = platform(mesh) == "cpu" and mesh.shape["seed"] == 1
-    return "map" if one_cpu else "vmap"
+def text_layout(config: Any, splits: dict[str, Split], devices: Devices) -> TextLayout:
+    """Choose how text lies in batches of these splits, "train" among them."""
+    return layout.of_batches(
+        config,
+        splits,
+        methods.of(config).reads_padding(config),
+        platform=devices.platform,
+        shards=devices.mesh.shape["data"],
+        together=len(config.seeds) if devices.over_seeds == "vmap" else 1,
+    )
 
 
 def rules(config: Any) -> step.Rules:
@@ -287,20 +256,20 @@ def _groups(
     config: Any,
     need: memory.Memory,
     seeds: int,
-    mesh: Mesh,
-    over_seeds: str,
+    devices: Devices,
     room: int | None,
 ) -> tuple[int, ...]:
     """List how many of a device's lanes may step at a time, first choice first."""
-    if over_seeds == "map":
+    if devices.over_seeds == "map":
         return (1,)
     if config.mesh.seeds_at_once:
         return (math.gcd(config.mesh.seeds_at_once, seeds),)
-    if platform(mesh) == "cpu" and mesh.size > 1:  # they share one memory
+    on_cpu = devices.platform == "cpu"
+    if on_cpu and devices.mesh.size > 1:  # they share one memory
         return (seeds,)
     fitting = memory.groups_of_seeds(need, seeds, room)
     # A CPU's compiler refuses nothing, and another try would cost its time.
-    return fitting[:1] if platform(mesh) == "cpu" else fitting
+    return fitting[:1] if on_cpu else fitting
 
 
 def _on_one_device(state: TrainState, lie: TrainState, mesh: Mesh) -> int:

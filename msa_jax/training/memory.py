@@ -130,13 +130,13 @@ def _walk(program: Jaxpr, platform: str) -> tuple[int, set[int]]:
     """
     steps: list[Any] = program.eqns
     last: dict[Any, int] = {}
-    for place, step in enumerate(steps):
-        last |= {x: place for x in step.invars if isinstance(x, Var)}
+    for number, step in enumerate(steps):
+        last |= {x: number for x in step.invars if isinstance(x, Var)}
     last |= {x: len(steps) for x in program.outvars if isinstance(x, Var)}
-    gone: Counter[int] = Counter()  # bytes that nobody reads after a place
+    gone: Counter[int] = Counter()  # bytes that nobody reads after an operation
     repeated: set[Any] = set()
-    there = most = 0
-    for place, step in enumerate(steps):
+    held = most = 0
+    for number, step in enumerate(steps):
         name = step.primitive.name
         parts = [_walk(x, platform) for x in taken(step, platform)]
         if name == "broadcast_in_dim" and step.invars[0].aval.shape == ():
@@ -145,14 +145,14 @@ def _walk(program: Jaxpr, platform: str) -> tuple[int, set[int]]:
             repeated |= {step.outvars[k] for k in parts[0][1]}
         sizes = {x: 0 if x in repeated else _bytes(x.aval) for x in step.outvars}
         for x, size in sizes.items():
-            gone[last.get(x, place)] += size
-        made = sum(sizes.values())
+            gone[last.get(x, number)] += size
+        own = sum(sizes.values())
         inside = max((most for most, _ in parts), default=0)
         # What a loop returns is there beside what one trip computes; what another
         # program within this one returns is part of what that computes.
         loop = name in ("scan", "while")
-        most = max(most, there + (made + inside if loop else max(made, inside)))
-        there += made - gone[place]
+        most = max(most, held + (own + inside if loop else max(own, inside)))
+        held += own - gone[number]
     results = enumerate(program.outvars)
     return most, {k for k, x in results if isinstance(x, Literal) or x in repeated}
 
@@ -265,8 +265,8 @@ def resident() -> int:
 
 def highest() -> int:
     """Return the most bytes that the process has had; 0 where nobody knows."""
-    if found := _of_status("VmHWM"):
-        return found
+    if most := _of_status("VmHWM"):
+        return most
     try:
         import resource
     except ImportError:  # not a Unix

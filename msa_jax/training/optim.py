@@ -180,13 +180,13 @@ def scale_on_plateau(patience: int, factor: float) -> optax.GradientTransformati
     """Multiply updates by a scale that `after_epoch` lowers; see `Plateau`."""
 
     def init(params: PyTree) -> Plateau:
-        kind = jnp.result_type(*jax.tree.leaves(params))
+        dtype = jnp.result_type(*jax.tree.leaves(params))
         return Plateau(
-            best=jnp.full((), jnp.inf, kind),
+            best=jnp.full((), jnp.inf, dtype),
             waited=jnp.zeros((), jnp.int32),
-            scale=jnp.ones((), kind),
+            scale=jnp.ones((), dtype),
             patience=jnp.full((), patience, jnp.int32),
-            factor=jnp.full((), factor, kind),
+            factor=jnp.full((), factor, dtype),
         )
 
     def update(

@@ -95,18 +95,18 @@ def logged(phases: tuple[Phase, ...], losses: list[tuple[Array, Parts]]) -> Part
 
 def total(losses: list[tuple[Array, Parts]]) -> Array:
     """Add up the losses of phases."""
-    found, *others = (loss for loss, _ in losses)
+    total, *others = (loss for loss, _ in losses)
     for loss in others:
-        found = found + loss
-    return found
+        total = total + loss
+    return total
 
 
 def together(passes: list[Parts]) -> Parts:
     """Join what passes over the same batches log; "loss" is the sum of theirs."""
-    found = passes[0]
+    total = passes[0]
     for parts in passes[1:]:
-        found = found | parts | {"loss": found["loss"] + parts["loss"]}
-    return found
+        total = total | parts | {"loss": total["loss"] + parts["loss"]}
+    return total
 
 
 def zeros(method: Method, phases: tuple[Phase, ...], params: PyTree) -> dict:

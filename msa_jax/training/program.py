@@ -12,16 +12,19 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 import msa_jax.methods as methods
 from msa_jax.data.batches import count, cut, fold, shuffled
 from msa_jax.ground import hosts
 from msa_jax.ground.types import Method, Split, TrainState
-from msa_jax.text import packing
 from msa_jax.text.encoders import Encoder
 from msa_jax.training import epoch_program, memory, step
-from msa_jax.training.train_state import make_start, split_sharding, state_sharding
+from msa_jax.training.train_state import (
+    Devices,
+    make_start,
+    split_sharding,
+    state_sharding,
+)
 
 
 class Program(NamedTuple):
@@ -31,7 +34,7 @@ class Program(NamedTuple):
     values: the configuration's own traced fields.
     max_epochs: of every lane.
     truth: what the validation split answers.
-    notes: how text was packed.
+    notes: how text lies in batches.
     needs: a line that says what memory it takes.
     compilation: seconds that its epoch took to compile.
     start: (seed of each lane, field -> value of each lane, how many of the last lanes
@@ -63,7 +66,7 @@ def make_program(
     train: Split,
     valid: Split,
     encoder: Encoder,
-    mesh: Mesh,
+    devices: Devices,
     label_range: tuple[float, float],
     *,
     lanes: int = 0,
@@ -73,8 +76,9 @@ def make_program(
     Args:
         lanes: how many will run together; 0: one per seed.
     """
-    sizes = epoch_program.choose_sizes(config, {"train": train, "valid": valid}, mesh)
-    if epoch_program.platform(mesh) != "cpu":
+    mesh, both = devices.mesh, {"train": train, "valid": valid}
+    text = epoch_program.text_layout(config, both, devices)
+    if devices.platform != "cpu":
         train, valid = fold(train), fold(valid)
     train, valid = hosts.put((train, valid), split_sharding(mesh))
     # Several processes have to plan the same: with the room of the first.
@@ -85,11 +89,11 @@ def make_program(
         train,
         valid,
         encoder.module,
-        mesh,
+        devices,
         label_range,
         lanes=lanes or len(config.seeds),
         room=room,
-        sizes=sizes,
+        text=text,
     )
     method, lie = plan.method, dataclasses.replace(plan.lie, hyper={})
     begin = make_start(
@@ -124,7 +128,7 @@ def make_program(
         values=methods.traced_values(config),
         max_epochs=config.selection.max_epochs,
         truth=hosts.to_host(getattr(valid, method.task.labels)),
-        notes=[packing.size_note(sizes, train.text.shape[-1])] if sizes else [],
+        notes=list(text.notes),
         needs=memory.describe(built.need, room, config),
         compilation=built.seconds,
         start=start,

@@ -126,13 +126,13 @@ def train_epoch(
     """
     epoch = state.epoch + 1
     labels = _where(going, method.begin_labels(state.labels, epoch), state.labels)
-    found = dataclasses.replace(state, labels=labels, epoch=epoch)
+    new = dataclasses.replace(state, labels=labels, epoch=epoch)
     stages, logs, bad_steps = phases.passes(method), [], []
     for stage in stages:
-        found, parts, bad = train_pass(
+        new, parts, bad = train_pass(
             method,
             optimizer,
-            found,
+            new,
             split,
             order,
             rules,
@@ -143,10 +143,10 @@ def train_epoch(
         )
         logs.append(parts)
         bad_steps.append(bad)
-    step, epoch = _where(going, (found.step, epoch), (state.step, state.epoch))
-    found = dataclasses.replace(found, step=step, epoch=epoch)
+    step, epoch = _where(going, (new.step, epoch), (state.step, state.epoch))
+    new = dataclasses.replace(new, step=step, epoch=epoch)
     bad = reduce(jnp.logical_or, bad_steps)
-    return Trained(found, phases.together(logs), bad)
+    return Trained(new, phases.together(logs), bad)
 
 
 def train_pass(
@@ -193,10 +193,10 @@ def train_pass(
         gradients, losses = {}, []
         for phase in stage:
             own = phases.moved(method, phase, params)
-            gradients[phase.name], (outputs, moved, found) = jax.grad(
+            gradients[phase.name], (outputs, moved, loss) = jax.grad(
                 forward, has_aux=True
             )(own, phase)
-            losses.append(found)
+            losses.append(loss)
         return gradients, (outputs, moved, phases.logged(stage, losses))
 
     def only_forward(batch, params, labels, statistics, step):

@@ -5,26 +5,22 @@ Only `evaluate` reads test, with what `fitted` froze.
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from msa_jax.data.batches import fold
 from msa_jax.data.sealed_test import Frozen, freeze
 from msa_jax.ground import hosts
-from msa_jax.ground.backend import compiler_options
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, TrainState
-from msa_jax.text import packing
 from msa_jax.training import memory, nonfinite, step
-from msa_jax.training.epoch_program import choose_sizes, layout_of_seeds, platform
+from msa_jax.training.epoch_program import text_layout
 from msa_jax.training.loop import Saved, Tally, tally_of
 from msa_jax.training.program import Program
 from msa_jax.training.splits import Inputs, opened
-from msa_jax.training.train_state import lying, split_sharding
+from msa_jax.training.train_state import Devices, lying, split_sharding
 
 FEATURE_SAMPLES = 2000  # of a split; more dots than a figure can show
 
@@ -48,7 +44,7 @@ class Fitted(NamedTuple):
     selected_epoch, epochs_run: per seed.
     valid_prediction: the answers of the selected parameters, [s, n] or [s, n, outputs].
     recorded: label values at each seed's end.
-    notes: how text was packed, and what went wrong on the way, if anything.
+    notes: how text lies in batches, and what went wrong on the way, if anything.
     compilation: seconds that an epoch's program took to compile.
     """
 
@@ -124,24 +120,22 @@ def fitted(config: Any, program: Program, state: TrainState, tally: Tally) -> Fi
     )
 
 
-def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained:
+def evaluate(config: Any, fitted: Fitted, inputs: Inputs, devices: Devices) -> Trained:
     """Predict test with the parameters that selection chose, and train beside it.
 
     Args:
         config: see `config.sections`.
         fitted: from `fitted`; what it froze opens test.
         inputs: from `splits.make_inputs`.
-        mesh: from `train_state.make_mesh`.
+        devices: from `train_state.devices_of`.
     """
     memory.give_back()  # what training took, and the state it ended with
-    method, size = fitted.method, config.optim.batch_size
-    over_seeds = layout_of_seeds(config.mesh.over_seeds, mesh)
+    method, size, mesh = fitted.method, config.optim.batch_size, devices.mesh
     every = opened(inputs, fitted.frozen)
     # Anew: test may have a longer sentence than train and valid.
-    sizes = choose_sizes(config, every, mesh)
-    method = method._replace(on_batch=partial(packing.by_size, sizes))
+    text = text_layout(config, every, devices)
+    method = method._replace(on_batch=text.on_batch)
     lie = lying(fitted.frozen.variables, mesh)
-    options = compiler_options(platform(mesh), quick=config.compilation == "quick")
     sentiment = method.task.name == "sentiment"
     answer = (lambda o: o.prediction.T) if sentiment else method.task.read
 
@@ -150,16 +144,16 @@ def evaluate(config: Any, fitted: Fitted, inputs: Inputs, mesh: Mesh) -> Trained
             method,
             size,
             mesh,
-            over_seeds=over_seeds,
+            over_seeds=devices.over_seeds,
             read=read,
             lie=lie,
-            options=options,
+            options=devices.options,
         )
         return hosts.to_host(run(fitted.frozen.variables, splits))
 
     with_u_labels = "u_labels" in fitted.recorded
     given = {name: every[name] for name in ("train", "test")}
-    if platform(mesh) != "cpu":
+    if devices.platform != "cpu":
         given = {name: fold(split) for name, split in given.items()}
     splits = hosts.put(given, split_sharding(mesh))
     index, large = {}, {}

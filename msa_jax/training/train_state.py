@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,12 +40,12 @@ def make_mesh(
     Raises:
         UserError: the numbers do not divide.
     """
-    there = jax.devices() if among is None else among
-    count = devices or len(there)
-    if count > len(there) or count % data_devices:
+    devices_here = jax.devices() if among is None else among
+    count = devices or len(devices_here)
+    if count > len(devices_here) or count % data_devices:
         raise UserError(
             f"config.mesh: {data_devices} data device(s) out of {count}, but "
-            f"{len(there)} are there; use --config.mesh.devices=N with N a "
+            f"{len(devices_here)} are there; use --config.mesh.devices=N with N a "
             "multiple of --config.mesh.data"
         )
     seed_devices = count // data_devices
@@ -57,16 +57,16 @@ def make_mesh(
             f"config.mesh: {seeds} seed(s) do not divide over {seed_devices} devices; "
             "use --config.mesh.devices=N with N / data a divisor of the seeds"
         )
-    used = there[: seed_devices * data_devices]
+    used = devices_here[: seed_devices * data_devices]
     if len({device.process_index for device in used}) < jax.process_count():
         raise UserError(
             f"config.mesh: {seeds} seed(s) and --config.mesh.data={data_devices} use "
-            f"{len(used)} of the {len(there)} devices, which leaves a process "
+            f"{len(used)} of the {len(devices_here)} devices, which leaves a process "
             "without work; let seeds times data be a multiple of the devices"
         )
     shape, names = (seed_devices, data_devices), ("seed", "data")
     types = (AxisType.Auto, AxisType.Auto)
-    if len(used) == len(there):  # neighbours share a batch
+    if len(used) == len(devices_here):  # neighbours share a batch
         return jax.make_mesh(shape, names, devices=used, axis_types=types)
     # jax.make_mesh takes a part of a TPU's chips only where they form a cuboid.
     return Mesh(np.asarray(used).reshape(shape), names, axis_types=types)
@@ -81,18 +81,56 @@ def describe_mesh(mesh: Mesh, config: Any) -> str | None:
         mesh: from `make_mesh`.
         config: see `config.sections`.
     """
-    there, (seed_devices, data_devices) = len(jax.devices()), mesh.devices.shape
-    if there == 1:
+    present, (seed_devices, data_devices) = len(jax.devices()), mesh.devices.shape
+    if present == 1:
         return None
     each = len(config.seeds) // seed_devices
-    line = f"devices: {mesh.size} of {there}, {each} seed{'s' * (each > 1)} on "
+    line = f"devices: {mesh.size} of {present}, {each} seed{'s' * (each > 1)} on "
     line += "each" if data_devices == 1 else f"every {data_devices}"
-    if mesh.size == there or config.mesh.devices:
+    if mesh.size == present or config.mesh.devices:
         return line
     return (
-        f"{line}; a multiple of {there // data_devices} seeds, or "
-        f"--config.mesh.data={there}, would use all"
+        f"{line}; a multiple of {present // data_devices} seeds, or "
+        f"--config.mesh.data={present}, would use all"
     )
+
+
+class Devices(NamedTuple):
+    """The devices of a run, and how its programs use them.
+
+    mesh: from `make_mesh`.
+    platform: "cpu", "gpu", "tpu".
+    over_seeds: seeds of a device run in turn ("map") or side by side ("vmap").
+    options: of the compiler, see `backend.compiler_options`.
+    """
+
+    mesh: Mesh
+    platform: str
+    over_seeds: str
+    options: dict[str, Any] | None
+
+
+def devices_of(config: Any, mesh: Mesh | None = None) -> Devices:
+    """Read how programs use devices.
+
+    Seeds in turn on one CPU device (measured faster there), else in parallel.
+
+    Args:
+        config: see `config.sections`.
+        mesh: the devices; None: those that the configuration asks for, see `make_mesh`.
+
+    Raises:
+        UserError: they are not here, or seeds do not divide over them.
+    """
+    asked = config.mesh
+    if mesh is None:
+        mesh = make_mesh(asked.devices, asked.data, len(config.seeds))
+    platform, over_seeds = mesh.devices.flat[0].platform, asked.over_seeds
+    if over_seeds == "auto":
+        one_cpu = platform == "cpu" and mesh.shape["seed"] == 1
+        over_seeds = "map" if one_cpu else "vmap"
+    options = compiler_options(platform, quick=config.compilation == "quick")
+    return Devices(mesh, platform, over_seeds, options)
 
 
 def state_sharding(mesh: Mesh) -> NamedSharding:
@@ -219,18 +257,6 @@ def start_shapes(
     return jax.eval_shape(partial(new_state, method, optimizer), variables, *given)
 
 
-def init_states(
-    method: Method,
-    optimizer: optax.GradientTransformation,
-    split: Split,
-    seeds: Sequence[int],
-    encoder_params: PyTree | None,
-    mesh: Mesh,
-) -> TrainState:
-    """Start all seeds at once; each leaf gets a leading seed axis, born sharded."""
-    return make_start(method, optimizer, split, encoder_params, mesh)(seeds)
-
-
 def make_start(
     method: Method,
     optimizer: optax.GradientTransformation,
@@ -240,7 +266,9 @@ def make_start(
     lie: TrainState | None = None,
     draw: Draw | None = None,
 ) -> Callable[[Sequence[int]], TrainState]:
-    """Return what starts any seeds; as many as before need no new compilation.
+    """Return what starts seeds, each leaf with a leading seed axis, born sharded.
+
+    As many seeds as before need no new compilation.
 
     Args:
         method, optimizer, split: see `new_state`.

@@ -28,7 +28,7 @@ from msa_jax.training import epoch_program, loop, step, train
 from msa_jax.training.program import make_program
 from msa_jax.training.splits import Inputs, make_inputs
 from msa_jax.training.splits import opened as opened_splits
-from msa_jax.training.train_state import make_mesh
+from msa_jax.training.train_state import devices_of, make_mesh
 
 
 class Selected(typing.NamedTuple):
@@ -228,7 +228,8 @@ def test_a_selection_opens_it_and_evaluation_reads_it(honest):
     np.testing.assert_array_equal(test.label, dataset.splits["test"].label)
     opened = opened_splits(inputs, fitted.frozen)
     assert list(opened) == ["train", "valid", "test"]
-    trained = train.evaluate(settings(), fitted, inputs, make_mesh(1, 1, len(SEEDS)))
+    devices = devices_of(settings(), make_mesh(1, 1, len(SEEDS)))
+    trained = train.evaluate(settings(), fitted, inputs, devices)
     assert trained.test_prediction.shape == (len(SEEDS), VALID)
     assert trained.fitted is fitted
 

@@ -20,7 +20,7 @@ from msa_jax.studies import controls
 from msa_jax.text.encoders import Encoder, FeatureEncoder
 from msa_jax.training import step
 from msa_jax.training.splits import Inputs, opened
-from msa_jax.training.train_state import make_mesh
+from msa_jax.training.train_state import devices_of, make_mesh
 
 SPLIT = tiny.make_split(23, 7)
 METHOD = tiny.make_heads()
@@ -55,7 +55,8 @@ def answers(
     """Answer `split` with shuffled modalities, as a run does."""
     fitted = SimpleNamespace(method=method, frozen=tiny.make_proof(params))
     mesh, config = make_mesh(*devices, 2), settings(how, **model)
-    return shuffled_test.answers(config, fitted, seal(split), mesh)
+    devices = devices_of(config, mesh)
+    return shuffled_test.answers(config, fitted, seal(split), devices)
 
 
 def settings(how="map", **model):
@@ -202,8 +203,9 @@ def test_summaries_by_hand():
 
 def test_test_stays_sealed_until_selection_is_frozen():
     unfinished = SimpleNamespace(method=METHOD, frozen=None)
+    devices = devices_of(settings(), make_mesh(1, 1, 2))
     with pytest.raises(StillSealed):
-        shuffled_test.answers(settings(), unfinished, seal(SPLIT), make_mesh(1, 1, 2))
+        shuffled_test.answers(settings(), unfinished, seal(SPLIT), devices)
 
 
 def make_inputs(seen: list) -> Inputs:

@@ -18,8 +18,9 @@ from msa_jax import methods
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
 from msa_jax.text import bert, packing
+from msa_jax.text.layout import TextLayout
 from msa_jax.training import epoch_program
-from msa_jax.training.train_state import make_mesh
+from msa_jax.training.train_state import devices_of, make_mesh
 
 ENCODER = bert.OwnBertEncoder(SHAPE)
 STEPS, WIDTH = 9, 16
@@ -334,7 +335,7 @@ def test_masks_with_holes_are_refused():
         ),
     ],
 )
-def test_methods_that_read_padding_are_refused(monkeypatch, method, changes, message):
+def test_methods_that_read_padding_are_refused(method, changes, message):
     settings: ConfigDict = PAPERS[method].config()
     settings.text.update(
         {"encoder": "bert", "packing": "tokens", "implementation": "own"}
@@ -347,7 +348,8 @@ def test_methods_that_read_padding_are_refused(monkeypatch, method, changes, mes
             methods.check(settings)
     settings.text.packing = "auto"  # refused nowhere
     methods.check(settings)
-    given = (settings, splits([5] * 4), make_mesh(1, 1, 1))
-    assert (epoch_program.choose_sizes(*given) is None) == (message is not None)
-    monkeypatch.setattr(epoch_program, "platform", lambda mesh: "gpu")
-    assert epoch_program.choose_sizes(*given) is None
+    given, cpu = splits([5] * 4), devices_of(settings, make_mesh(1, 1, 1))
+    chosen = epoch_program.text_layout(settings, given, cpu)
+    assert (chosen == TextLayout()) == (message is not None)
+    gpu = cpu._replace(platform="gpu")
+    assert epoch_program.text_layout(settings, given, gpu) == TextLayout()

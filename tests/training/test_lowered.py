@@ -20,7 +20,7 @@ from msa_jax.text import bert
 from msa_jax.text.encoders import Encoder, FeatureEncoder
 from msa_jax.training import memory, step
 from msa_jax.training.program import make_program
-from msa_jax.training.train_state import make_mesh
+from msa_jax.training.train_state import devices_of, make_mesh
 
 TRAIN, VALID = tiny.make_split(23), tiny.make_split(11, seed=1)
 UNOPTIMISED = {"xla_backend_optimization_level": 0}
@@ -61,7 +61,8 @@ def epoch(name: str, seeds: int, devices: int = 1, data: int = 1) -> Epoch:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "make_epoch", keep)
         patch.setattr(memory, "estimate", lambda *_, **__: memory.Memory(0, 0, 0))
-        make_program(c, TRAIN, VALID, encoder, mesh, (-3.0, 3.0))
+        devices = devices_of(c, mesh)
+        make_program(c, TRAIN, VALID, encoder, devices, (-3.0, 3.0))
     return found[0]
 
 

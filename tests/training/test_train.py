@@ -16,7 +16,7 @@ from msa_jax.methods import network
 from msa_jax.text import packing
 from msa_jax.training import nonfinite, train
 from msa_jax.training.splits import make_inputs
-from msa_jax.training.train_state import make_mesh
+from msa_jax.training.train_state import devices_of, make_mesh
 
 # Measured on CPU, predictions and u-labels of 5 epochs: a seed alone 0, vmapped 5e-7.
 TOLERANCE = 1e-4
@@ -46,7 +46,7 @@ def trained(config, dataset):
     assert mesh.size == layout.devices
     seen = inputs.splits["train"], inputs.splits["valid"], inputs.encoder
     fitted = tiny.fit(config, *seen, mesh, (-3.0, 3.0), "mosi", epochs.append)
-    return train.evaluate(config, fitted, inputs, mesh), epochs
+    return train.evaluate(config, fitted, inputs, devices_of(config, mesh)), epochs
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,8 @@ def test_a_method_without_features_leaves_none(run, monkeypatch):
     (done, _), config = run(), settings(**TINY)
     inputs = make_inputs(data(), config)
     monkeypatch.setattr(train.step, "make_predict", make_predict)
-    found = train.evaluate(config, done.fitted, inputs, make_mesh(1, 1, 5))
+    devices = devices_of(config, make_mesh(1, 1, 5))
+    found = train.evaluate(config, done.fitted, inputs, devices)
     assert found.features == {} and found.test_targets.shape == (5, 4, VALID)
 
 

@@ -102,7 +102,7 @@ ENCODER = {"kernel": jnp.full((6, 2), 3.0), "bias": jnp.ones(2)}
 
 def start(seeds, mesh, encoder=None):
     optimizer = tiny.make_optimizer(METHOD)
-    return train_state.init_states(METHOD, optimizer, TRAIN, seeds, encoder, mesh)
+    return train_state.make_start(METHOD, optimizer, TRAIN, encoder, mesh)(seeds)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_label_tables_see_the_split_and_their_own_seed():
     method = METHOD._replace(init_labels=first)
     mesh = train_state.make_mesh(1, 1, 2)
     sgd = optax.sgd(1.0)
-    found = train_state.init_states(method, sgd, TRAIN, (7, 8), None, mesh).labels
+    found = train_state.make_start(method, sgd, TRAIN, None, mesh)((7, 8)).labels
     for row, seed in enumerate((7, 8)):
         np.testing.assert_array_equal(found["label"][row], TRAIN.label)
         expected = shuffled(jax.random.key(seed), 0, len(TRAIN.label))

@@ -28,7 +28,7 @@ from msa_jax.studies.bench.options import load_config
 from msa_jax.text import bert
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training import epoch_program, memory
-from msa_jax.training.train_state import make_mesh
+from msa_jax.training.train_state import devices_of, make_mesh
 
 LARGE = 10_000_000  # bytes from which padding matters
 
@@ -80,7 +80,7 @@ def _compile(options: Any, name: str, seeds: int, devices: list[Any]) -> dict[st
         train,
         valid,
         encoder,
-        mesh,
+        devices_of(config, mesh),
         shape.label_range,
         lanes=seeds,
         room=target.memory,

@@ -18,11 +18,10 @@ from msa_jax.ground.types import Split
 from msa_jax.studies.bench import encoders, measure, shapes
 from msa_jax.studies.bench.options import load_config
 from msa_jax.studies.bench.table import Row
-from msa_jax.studies.bench.whole_step import sides_of
-from msa_jax.text import packing
+from msa_jax.studies.bench.whole_step import on_batch, sides_of
 from msa_jax.text.encoders import FeatureEncoder
 from msa_jax.training import epoch_program, optim, step
-from msa_jax.training.train_state import make_mesh, new_state, seed_keys
+from msa_jax.training.train_state import devices_of, make_mesh, new_state, seed_keys
 
 
 def run(options: Any, name: str, shape: shapes.Shape) -> list[Row]:
@@ -57,7 +56,7 @@ def _program(
     config = load_config(options, name)
     samples = options.samples or len(shape.label)
     counts = samples, samples // 10 + 1
-    sizes = None
+    side = "padded"
     if options.encoder == "none":
         encoder: Any = FeatureEncoder()
         splits = [shapes.draw_split(shape, n) for n in counts]
@@ -67,11 +66,10 @@ def _program(
             shapes.draw_split(shape, n, encoders.tokens(options, shape, n))
             for n in counts
         ]
-        if "packed" in sides_of(options, config):
-            both: dict[str, Split] = {"train": splits[0], "valid": splits[1]}
-            sizes = packing.choose_sizes(both, options.batch)
+        side = "packed" if "packed" in sides_of(options, config) else side
     method = methods.make(config, encoder, shape.label_range)
-    method = method._replace(on_batch=partial(packing.by_size, sizes))
+    both: dict[str, Split] = {"train": splits[0], "valid": splits[1]}
+    method = method._replace(on_batch=on_batch(config, side, both))
     if not labels:
         method = method._replace(update_labels=lambda labels, *others: labels)
     optimizer = optim.make_optimizer(
@@ -88,7 +86,7 @@ def _program(
         optimizer,
         epoch_program.rules(config),
         mesh,
-        over_seeds=epoch_program.layout_of_seeds(options.over_seeds or "auto", mesh),
+        over_seeds=devices_of(config, mesh).over_seeds,
     )
     start = time.perf_counter()
     compiled = run_epoch.lower(state, *splits).compile()

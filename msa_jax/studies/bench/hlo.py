@@ -87,33 +87,35 @@ Computations = dict[str, list[Instruction]]
 
 def read(text: str) -> tuple[Computations, str]:
     """Return a program's computations by name, and the name of the first to run."""
-    found: Computations = {}
+    computations: Computations = {}
     entry, current = "", []
     for line in text.splitlines():
         if head := _HEAD.match(line):
-            current = found[head[2]] = []
+            current = computations[head[2]] = []
             entry = head[2] if head[1] else entry
-        elif made := _LINE.match(line):
-            current.append(_instruction(made[1], made[2]))
-    return found, entry
+        elif parts := _LINE.match(line):
+            current.append(_instruction(parts[1], parts[2]))
+    return computations, entry
 
 
 def _instruction(name: str, text: str) -> Instruction:
     """Take "TYPE operation(operands), rest" apart."""
     end = _closing(text, 0) + 1 if text.startswith("(") else text.index(" ")
-    kind, text = text[:end], text[end:].lstrip()
+    shape, text = text[:end], text[end:].lstrip()
     start = text.index("(")
     end = _closing(text, start)
-    return Instruction(name, kind, text[:start], text[start + 1 : end], text[end + 1 :])
+    return Instruction(
+        name, shape, text[:start], text[start + 1 : end], text[end + 1 :]
+    )
 
 
 def _closing(text: str, start: int) -> int:
     """Return where the parenthesis at `start` is closed."""
     depth = 0
-    for found in re.compile(r"[()]").finditer(text, start):
-        depth += 1 if found[0] == "(" else -1
+    for bracket in re.compile(r"[()]").finditer(text, start):
+        depth += 1 if bracket[0] == "(" else -1
         if depth == 0:
-            return found.start()
+            return bracket.start()
     raise ValueError(f"not closed: {text[start : start + 60]}")
 
 
@@ -137,28 +139,31 @@ def loops(text: str, most: int) -> Loop:
             nonlocal kernels, moved
             kernels += part.trips * part.kernels
             moved += part.trips * part.moved
-            for kind, (times, each) in part.collectives.items():
-                collectives[kind] += part.trips * times
-                size[kind] += part.trips * each
+            for collective, (times, each) in part.collectives.items():
+                collectives[collective] += part.trips * times
+                size[collective] += part.trips * each
 
-        for made in computations.get(name, ()):
-            if made.operation == "while":
-                (body,) = re.findall(r"body=%?([\w.\-]+)", made.rest)
-                trips = _trips(made, computations)
+        for instruction in computations.get(name, ()):
+            if instruction.operation == "while":
+                (body,) = re.findall(r"body=%?([\w.\-]+)", instruction.rest)
+                trips = _trips(instruction, computations)
                 loop = once(body)._replace(trips=trips or most, known=bool(trips))
                 inner.append(loop)
                 add(loop)
-            elif made.operation in ("call", "conditional"):
-                for called in _called(made):
+            elif instruction.operation in ("call", "conditional"):
+                for called in _called(instruction):
                     inner += once(called).inner
                     add(once(called))
-            elif made.operation not in _NONE:
-                kernels, moved = kernels + 1, moved + moved_by(name, made)
-                kind = made.operation.removesuffix("-start")
-                if kind in COLLECTIVES:
-                    collectives[kind] += 1
-                    size[kind] += size_of(made.type)
-        sent = {kind: (times, size[kind]) for kind, times in collectives.items()}
+            elif instruction.operation not in _NONE:
+                kernels, moved = kernels + 1, moved + moved_by(name, instruction)
+                collective = instruction.operation.removesuffix("-start")
+                if collective in COLLECTIVES:
+                    collectives[collective] += 1
+                    size[collective] += size_of(instruction.type)
+        sent = {
+            collective: (times, size[collective])
+            for collective, times in collectives.items()
+        }
         return Loop(1, True, kernels, moved, sent, tuple(inner))
 
     return once(entry)
@@ -170,15 +175,15 @@ def _trips(loop: Instruction, computations: Computations) -> int:
         return int(known[1])
     # The TPU's compiler does not say it: a counter from 0 stays below a constant.
     (name,) = re.findall(r"condition=%?([\w.\-]+)", loop.rest)
-    condition = {made.name: made for made in computations[name]}
+    condition = {instruction.name: instruction for instruction in computations[name]}
     limit = condition.get(computations[name][-1].operands[-1])
     return int(limit.given) if limit and limit.operation == "constant" else 0
 
 
 def heaviest(loop: Loop, trips: int) -> Loop | None:
     """Return the loop of so many trips that runs the most kernels, at any depth."""
-    found = [each for each in _every(loop) if each.trips == trips and each.known]
-    return max(found, key=lambda each: each.kernels, default=None)
+    such = [each for each in _every(loop) if each.trips == trips and each.known]
+    return max(such, key=lambda each: each.kernels, default=None)
 
 
 def _every(loop: Loop) -> Iterator[Loop]:
@@ -207,31 +212,31 @@ def worst_padding(text: str, above: int) -> Padded | None:
     computations, _ = read(text)
     fused = {
         called
-        for made in computations.values()
-        for each in made
+        for instructions in computations.values()
+        for each in instructions
         if each.operation == "fusion"
         for called in _called(each)
     }
     types = {
         shape[0]
-        for name, made in computations.items()
+        for name, instructions in computations.items()
         if name not in fused
-        for each in made
+        for each in instructions
         for shape in _SHAPE.finditer(each.type)
     }
-    found = []
+    padded = []
     for each in types:
         size, true = size_of(each), size_of(each, tiles=False)
         if size > above and true:
-            found.append(Padded(each, size, size / true))
-    return max(found, key=lambda each: (each.factor, each.size), default=None)
+            padded.append(Padded(each, size, size / true))
+    return max(padded, key=lambda each: (each.factor, each.size), default=None)
 
 
 @cache
-def size_of(kind: str, tiles: bool = True) -> int:
+def size_of(type_text: str, tiles: bool = True) -> int:
     """Return the bytes of all arrays of a type, padding of tiles included or not."""
     total = 0
-    for element, listed, layout in _SHAPE.findall(kind):
+    for element, listed, layout in _SHAPE.findall(type_text):
         shape = [int(n) for n in listed.split(",")] if listed else []
         if tiles and (tile := re.search(r":[^S]*?T\(([\d,]+)\)", layout or "")):
             minor_first = [int(n) for n in layout.split(":")[0].split(",") if n]
@@ -256,11 +261,11 @@ def _width(element: str) -> int:
     return max(int(bits[0]) // 8, 1) if bits else 0
 
 
-def _called(made: Instruction) -> list[str]:
-    branches = _BRANCHES.search(made.rest)
+def _called(instruction: Instruction) -> list[str]:
+    branches = _BRANCHES.search(instruction.rest)
     if branches:
         return re.findall(r"%?([\w.\-]+)", branches[1])
-    return _CALLED.findall(made.rest)
+    return _CALLED.findall(instruction.rest)
 
 
 def _moves(computations: Computations) -> Callable[[str, Instruction], float]:
@@ -269,49 +274,51 @@ def _moves(computations: Computations) -> Callable[[str, Instruction], float]:
     Where a kernel takes a slice of an array, or puts one into it, the slice counts.
     """
     types = {
-        name: {each.name: each.type for each in made}
-        for name, made in computations.items()
+        name: {each.name: each.type for each in instructions}
+        for name, instructions in computations.items()
     }
 
-    def read_by(made: Instruction, where: str) -> float:
-        whole = [size_of(types[where].get(x, "")) for x in made.operands]
-        if made.operation in _SLICES:
-            return float(size_of(made.type) + sum(whole[1:]))
-        if made.operation in _UPDATES:
+    def read_by(instruction: Instruction, where: str) -> float:
+        whole = [size_of(types[where].get(x, "")) for x in instruction.operands]
+        if instruction.operation in _SLICES:
+            return float(size_of(instruction.type) + sum(whole[1:]))
+        if instruction.operation in _UPDATES:
             return float(sum(whole[1:]))
-        if made.operation != "fusion":
+        if instruction.operation != "fusion":
             return float(sum(whole))
-        (inside,) = _called(made)[:1]
+        (inside,) = _called(instruction)[:1]
         return sum(
-            min(size, _used(computations[inside], place))
-            for place, size in enumerate(whole)
+            min(size, _used(computations[inside], number))
+            for number, size in enumerate(whole)
         )
 
-    def written_by(made: Instruction, where: str) -> float:
-        if made.operation == "fusion":
-            (where,) = _called(made)[:1]
-            made = computations[where][-1]
-        if (update := _UPDATES.get(made.operation)) is not None:
-            return float(size_of(types[where].get(made.operands[update], "")))
-        return float(size_of(made.type))
+    def written_by(instruction: Instruction, where: str) -> float:
+        if instruction.operation == "fusion":
+            (where,) = _called(instruction)[:1]
+            instruction = computations[where][-1]
+        if (update := _UPDATES.get(instruction.operation)) is not None:
+            return float(size_of(types[where].get(instruction.operands[update], "")))
+        return float(size_of(instruction.type))
 
-    return lambda where, made: read_by(made, where) + written_by(made, where)
+    return lambda where, instruction: (
+        read_by(instruction, where) + written_by(instruction, where)
+    )
 
 
-def _used(inside: list[Instruction], place: int) -> float:
+def _used(inside: list[Instruction], number: int) -> float:
     """Return the bytes that a fusion reads of an argument; all of it is infinite."""
     (argument,) = (
-        made.name
-        for made in inside
-        if made.operation == "parameter" and made.given == str(place)
+        instruction.name
+        for instruction in inside
+        if instruction.operation == "parameter" and instruction.given == str(number)
     )
     total = 0.0
-    for made in inside:
-        operands = made.operands
+    for instruction in inside:
+        operands = instruction.operands
         if argument in operands[1:] or (
-            argument in operands and made.operation not in _PARTS
+            argument in operands and instruction.operation not in _PARTS
         ):
             return math.inf
-        if argument in operands and made.operation in _SLICES:
-            total += size_of(made.type)
+        if argument in operands and instruction.operation in _SLICES:
+            total += size_of(instruction.type)
     return total

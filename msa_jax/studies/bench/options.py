@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from msa_jax.config import cli
-from msa_jax.ground.errors import UserError
+from msa_jax.ground.errors import UserError, near
 from msa_jax.studies.bench.targets import TARGETS
 
 DATASETS = ("mosi", "mosei", "sims")
@@ -157,7 +157,7 @@ def _listed(name: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(text.split(",")))
     for word in found:
         if word not in known:
-            meant = cli.near(word, known)
+            meant = near(word, known)
             raise UserError(f"--{name} {text}: {word!r} is none of {known}{meant}")
     return found
 
@@ -200,6 +200,7 @@ def load_config(options: Any, name: str) -> Any:
         config.text.implementation = "own" if encoded else config.text.implementation
     config.data.aligned = options.aligned
     config.optim.batch_size = options.batch or config.optim.batch_size
+    config.mesh.over_seeds = options.over_seeds or config.mesh.over_seeds
     return FrozenConfigDict(config)
 
 

@@ -9,7 +9,6 @@ padded.
 
 import dataclasses
 import time
-from functools import partial
 from typing import Any
 
 import jax
@@ -24,7 +23,7 @@ from msa_jax.ground.types import Split
 from msa_jax.studies.bench import against, encoders, measure, operations, shapes
 from msa_jax.studies.bench.options import SIDES, load_config
 from msa_jax.studies.bench.table import Row, step_row
-from msa_jax.text import packing
+from msa_jax.text import layout
 from msa_jax.training import optim
 from msa_jax.training.step import Rules, predict, train_epoch
 from msa_jax.training.train_state import new_state
@@ -45,7 +44,6 @@ def run(options: Any, name: str, shape: shapes.Shape, peak: float) -> list[Row]:
     steps = shape.steps | {"text": split.text.shape[-1]}
     shape = shape._replace(steps=steps)
     size = options.batch
-    sizes = packing.choose_sizes({"train": split}, size)
     count = min(BATCHES, n // size)
     if count == 0:
         raise UserError(f"--batch {size}: {shape.name} has {n} training samples")
@@ -60,10 +58,8 @@ def run(options: Any, name: str, shape: shapes.Shape, peak: float) -> list[Row]:
         variables = variables or measure.draw_variables(
             method, gather(split, jnp.asarray(order[0]))
         )
-        on_batch = partial(packing.by_size, sizes if side == "packed" else None)
-        sides[f"ours, {side}"] = _side(
-            method._replace(on_batch=on_batch), optimizer, variables, split, order
-        )
+        method = method._replace(on_batch=on_batch(settings, side, {"train": split}))
+        sides[f"ours, {side}"] = _side(method, optimizer, variables, split, order)
     assert method is not None and variables is not None
     if options.against:
         batches = [gather(split, jnp.asarray(index)) for index in order]
@@ -99,15 +95,30 @@ def sides_of(options: Any, settings: Any) -> tuple[str, ...]:
     Raises:
         UserError: packed text was asked for, but the method reads padding.
     """
-    packed = ConfigDict(settings)
-    packed.text.update(encoder="bert", implementation="own", packing="tokens")
     try:
-        methods.check(packed)
+        methods.check(_of_side(settings, "packed"))
     except UserError:
         if "packed" in (options.sides or ()):
             raise
         return options.sides or tuple(s for s in SIDES if s != "packed")
     return options.sides or SIDES
+
+
+def on_batch(settings: Any, side: str, splits: dict[str, Split]) -> Any:
+    """Return what runs a side's functions of a batch, see `types.Method`."""
+    given = _of_side(settings, side), splits, ""
+    return layout.of_batches(*given, platform="cpu", shards=1, together=1).on_batch
+
+
+def _of_side(settings: Any, side: str) -> ConfigDict:
+    own, packing = side != "transformers", "tokens" if side == "packed" else "none"
+    settings = ConfigDict(settings)
+    settings.text.update(
+        encoder="bert",
+        implementation="own" if own else "transformers",
+        packing=packing,
+    )
+    return settings
 
 
 def _side(method, optimizer, variables, split: Split, order) -> measure.Side:

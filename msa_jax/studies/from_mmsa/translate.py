@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from msa_jax.config import fields
-from msa_jax.config.cli import near
-from msa_jax.ground.errors import UserError
+from msa_jax.ground.errors import UserError, near
 from msa_jax.methods import PAPERS, check
 from msa_jax.methods.mmsa_fields import Meaning
 from msa_jax.methods.paper import PLAIN, Paper

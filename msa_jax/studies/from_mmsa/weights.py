@@ -1,7 +1,6 @@
 """A network that MMSA trained, as a finished run of ours."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 import sys
@@ -18,7 +17,7 @@ from ml_collections import FrozenConfigDict
 
 import msa_jax.methods as methods
 from msa_jax.data import store
-from msa_jax.data.read import sandbox
+from msa_jax.data.read import sandbox, sources
 from msa_jax.data.sealed_test import adopt
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split
@@ -27,7 +26,6 @@ from msa_jax.runs import run, workdir
 from msa_jax.runs.run import Ready
 from msa_jax.runs.writer import Writer
 from msa_jax.training import step
-from msa_jax.training.epoch_program import layout_of_seeds
 from msa_jax.training.train import Fitted
 from msa_jax.training.train_state import drawing
 
@@ -58,7 +56,7 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
         raise UserError("config.seeds: a file holds the weights of one seed; name one")
     if not file.is_file():
         raise UserError(f"--weights {file}: no such file")
-    digest = _sha256(file)
+    digest = sources.sha256(file)
     ready = run.load(settings, lambda inputs: inputs)
     label_range, encoder = ready.dataset.card["label_range"], ready.inputs.encoder
     method = methods.make(settings, encoder.module, tuple(label_range))
@@ -78,7 +76,7 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
     trained, shuffled = run.evaluate(settings, ready, fitted)
     data = store.identity(ready.dataset.card)
     provenance = workdir.provenance(
-        data, encoder.description, settings.precision, ready.mesh.size
+        data, encoder.description, settings.precision, ready.devices.mesh.size
     )
     provenance["converted_from"] = {"file": file.name, "sha256": digest}
     note = (
@@ -145,9 +143,10 @@ def _answers(
     settings: FrozenConfigDict, method: Method, variables: PyTree, ready: Ready
 ) -> np.ndarray:
     """Answer the validation split, as training does after an epoch."""
-    over_seeds = layout_of_seeds(settings.mesh.over_seeds, ready.mesh)
-    size = settings.optim.batch_size
-    predict = step.make_predict(method, size, ready.mesh, over_seeds=over_seeds)
+    size, devices = settings.optim.batch_size, ready.devices
+    predict = step.make_predict(
+        method, size, devices.mesh, over_seeds=devices.over_seeds
+    )
     return np.asarray(predict(variables, ready.inputs.splits["valid"]))
 
 
@@ -163,8 +162,3 @@ def whole(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

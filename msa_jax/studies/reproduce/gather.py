@@ -53,7 +53,7 @@ def gather(
         UserError: a finished run cannot be read, or two of a table cannot be compared.
     """
     finished = [runs_of(want, seeds) for want in wanted]
-    found: dict[str, Any] = {
+    table: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": "table",
         "paper": paper,
@@ -78,17 +78,19 @@ def gather(
             for task in dict.fromkeys(c.task for c in part.columns)
         }
         span = tuple(cards[dataset]["label_range"])
-        place = _Place(asked, part, dataset, span, kinds, tuple(seeds), tuple(reasons))
-        found["parts"].append(_part(place, mine))
-    found |= captions.about(found, wanted, cards, reasons)
-    return json_safe(found)
+        shared = _Shared(
+            asked, part, dataset, span, kinds, tuple(seeds), tuple(reasons)
+        )
+        table["parts"].append(_part(shared, mine))
+    table |= captions.about(table, wanted, cards, reasons)
+    return json_safe(table)
 
 
 # What is read of both, or of the one that a run reads.
 SHUFFLED = (shuffled_test.AUDIO_VISION, shuffled_test.AUDIO, shuffled_test.VISION)
 
 
-class _Place(NamedTuple):
+class _Shared(NamedTuple):
     """What all rows of a part share."""
 
     table: PaperTable
@@ -100,73 +102,73 @@ class _Place(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def _part(place: _Place, finished: list[RowRuns]) -> Part:
+def _part(shared: _Shared, finished: list[RowRuns]) -> Part:
     by_row: dict[str, dict[str, RowRuns]] = {}
     for one in finished:
         if one.wanted.row != wanted_runs.BESIDE:
             by_row.setdefault(one.wanted.row, {})[one.wanted.task] = one
-    controls = [row for row in by_row if row not in place.part.published]
-    rows = [*place.part.published, *controls]
-    low, high = place.span
-    columns = [_column(place, i) for i in range(len(place.part.columns))]
-    made = _cells(place, columns, rows, by_row)
+    controls = [row for row in by_row if row not in shared.part.published]
+    rows = [*shared.part.published, *controls]
+    low, high = shared.span
+    columns = [_column(shared, i) for i in range(len(shared.part.columns))]
+    cells = _cells(shared, columns, rows, by_row)
     return {
-        "title": place.dataset,
-        "dataset": place.dataset,
-        "paper_dataset": place.part.dataset,
+        "title": shared.dataset,
+        "dataset": shared.dataset,
+        "paper_dataset": shared.part.dataset,
         "label_note": f"Labels from {low:g} to {high:g}.".replace("-", "−"),
         "columns": [column_json(column) for column in columns],
-        "baselines": _baselines(columns, by_row.get(place.table.main, {})),
+        "baselines": _baselines(columns, by_row.get(shared.table.main, {})),
         "learning": _learning(by_row),
         "rows": [
-            _row(place, row, by_row.get(row, {}), made[row], row in controls)
+            _row(shared, row, by_row.get(row, {}), cells[row], row in controls)
             for row in rows
         ],
     }
 
 
 def _cells(
-    place: _Place,
+    shared: _Shared,
     columns: Sequence[Measure],
     rows: list[str],
     by_row: dict[str, dict[str, RowRuns]],
 ) -> dict[str, list[Cell]]:
     """Make every row's cells: means of test metrics task by task, then all others."""
-    made: dict[str, list[Cell]] = {row: [] for row in rows}
-    for task, kind in place.kinds.items():
+    cells: dict[str, list[Cell]] = {row: [] for row in rows}
+    for task, kind in shared.kinds.items():
         means = [c for c in columns if c.task == task and c.reading == "mean"]
         if not means:
             continue
-        found = compare.cells(
+        of_means = compare.cells(
             {
                 row: answers(by_row[row][task], kind) if row in by_row else None
                 for row in rows
             },
             means,
-            against=place.table.against,
-            published=place.part.published,
-            mmsa=place.table.mmsa.get(place.part.dataset, {}),
-            not_comparable="; ".join(place.reasons),
+            against=shared.table.against,
+            published=shared.part.published,
+            mmsa=shared.table.mmsa.get(shared.part.dataset, {}),
+            not_comparable="; ".join(shared.reasons),
         )
         for row in rows:
-            made[row] += found[row]
+            cells[row] += of_means[row]
     nothing = (None,) * len(columns)
-    for i, column in enumerate(place.part.columns):
+    for i, column in enumerate(shared.part.columns):
         for row in rows if column.reading != "mean" else ():
-            printed = place.part.published.get(row, nothing)[i]
+            printed = shared.part.published.get(row, nothing)[i]
             runs = by_row.get(row, {}).get(column.task)
             cell = special_cells.special_cell(
-                i, column, printed, runs, reasons=place.reasons
+                i, column, printed, runs, reasons=shared.reasons
             )
-            made[row].append(cell)
-    for cells in made.values():
-        cells.sort(key=lambda cell: cell["column"])
-    return made
+            cells[row].append(cell)
+    for row_cells in cells.values():
+        row_cells.sort(key=lambda cell: cell["column"])
+    return cells
 
 
-def _column(place: _Place, index: int) -> Measure:
-    column = place.part.columns[index]
-    metric = metric_names.described(place.kinds[column.task], column.key)
+def _column(shared: _Shared, index: int) -> Measure:
+    column = shared.part.columns[index]
+    metric = metric_names.described(shared.kinds[column.task], column.key)
     shown = metric is not None and column.reading == "mean"
     return Measure(
         index,
@@ -174,10 +176,10 @@ def _column(place: _Place, index: int) -> Measure:
         column.title,
         percent=metric.percent if shown and metric else False,
         lower_is_better=metric.lower_is_better if metric else False,
-        decimals=_decimals([row[index] for row in place.part.published.values()]),
+        decimals=_decimals([row[index] for row in shared.part.published.values()]),
         task=column.task,
         reading=column.reading,
-        metrics_kind=place.kinds[column.task],
+        metrics_kind=shared.kinds[column.task],
     )
 
 
@@ -189,7 +191,7 @@ def _decimals(printed: Sequence[str | None]) -> int:
 
 
 def _row(
-    place: _Place, name: str, tasks_of: dict[str, RowRuns], cells: list, control: bool
+    shared: _Shared, name: str, tasks_of: dict[str, RowRuns], cells: list, control: bool
 ) -> Row:
     finished = list(tasks_of.values())
     if not finished:
@@ -199,26 +201,26 @@ def _row(
         least = min(len(e.runs) for e in finished)
         most = max(len(e.runs) for e in finished)
         state = "missing" if most == 0 else "partly"
-        counted = all(c.reading == "parameters" for c in place.part.columns)
+        counted = all(c.reading == "parameters" for c in shared.part.columns)
         known = all(cell["mean"] is not None for cell in cells)
-        if least == len(place.seeds) or (counted and known):
+        if least == len(shared.seeds) or (counted and known):
             state = "finished"
     first = finished[0].wanted if finished else None
     recipe = first.recipe if first else None
-    main = place.table.ours[place.table.main]
-    ours = main if control else place.table.ours.get(name)
+    main = shared.table.ours[shared.table.main]
+    ours = main if control else shared.table.ours.get(name)
     return {
         "name": name,
         "kind": kind,
         "method": ours.method if ours and finished else "",
         "state": state,
         "why": next((e.why for e in finished if e.why), ""),
-        "wanted": list(place.seeds) if finished else [],
+        "wanted": list(shared.seeds) if finished else [],
         "seeds": sorted({seed for e in finished for seed in e.runs}),
         "folders": sorted({str(r.folder) for e in finished for r in e.each()}),
         "differs": list(recipe.differs) if recipe else [],
         "changes": dict(ours.changes) if ours and recipe else {},
-        "uses_audio_vision": _uses(place, finished),
+        "uses_audio_vision": _uses(shared, finished),
         "cells": cells,
     }
 
@@ -228,23 +230,23 @@ def _learning(by_row: dict[str, dict[str, RowRuns]]) -> Learning:
 
     Of rows of several tasks the first: losses of different tasks have no common scale.
     """
-    found = {}
+    curves_of = {}
     for row, of_tasks in by_row.items():
         one = next(iter(of_tasks.values()))
         curves = {str(seed): run.curve(seed) for seed, run in one.runs.items()}
         if any(curves.values()):
-            found[row] = {seed: curve for seed, curve in curves.items() if curve}
-    return found
+            curves_of[row] = {seed: curve for seed, curve in curves.items() if curve}
+    return curves_of
 
 
-def _uses(place: _Place, finished: Sequence[RowRuns]) -> dict[str, Any]:
+def _uses(shared: _Shared, finished: Sequence[RowRuns]) -> dict[str, Any]:
     """What each metric loses when test's audio and vision belong to other samples.
 
     Above 0: it is worse with them.
     """
     lost: dict[str, list[float | None]] = {}
     for one in finished:
-        kind = place.kinds[one.wanted.task]
+        kind = shared.kinds[one.wanted.task]
         for seed, run in one.runs.items():
             controls = run.results.get("controls") or {}
             control = next(
@@ -267,15 +269,15 @@ def _baselines(
     columns: Sequence[Measure], main: Mapping[str, RowRuns]
 ) -> list[Baseline]:
     """Trivial baselines, as the main row's runs have scored them."""
-    found: dict[str, dict[str, Any]] = {}
+    values_of: dict[str, dict[str, Any]] = {}
     for column in columns:
         one = main.get(column.task)
         if one is None or column.reading != "mean":
             continue
         for run in one.each()[:1]:
             for name, values in (run.results.get("baselines") or {}).items():
-                found.setdefault(name, {})[column.key] = values.get(column.key)
-    return [{"name": name, "values": values} for name, values in found.items()]
+                values_of.setdefault(name, {})[column.key] = values.get(column.key)
+    return [{"name": name, "values": values} for name, values in values_of.items()]
 
 
 def _figures(asked: PaperTable, finished: Sequence[RowRuns]) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ def plan(
         controls: also the main row without audio and vision, and with them shuffled.
         change: what the user sets on top of every configuration.
     """
-    found = []
+    wanted = []
     for index, part, dataset in parts:
         card = cards[dataset]
         make = partial(
@@ -119,13 +119,13 @@ def plan(
             tasks.setdefault(column.task, set()).add(column.reading)
         for row, ours, control in rows:
             for task, columns_read in tasks.items():
-                place = (row, index, task, frozenset(columns_read))
-                found.append(_want(place, ours, control, make, card, root))
-    return found
+                asked = (row, index, task, frozenset(columns_read))
+                wanted.append(_want(asked, ours, control, make, card, root))
+    return wanted
 
 
 def _want(
-    place: tuple[str, int, str, frozenset[str]],
+    asked: tuple[str, int, str, frozenset[str]],
     ours: Ours,
     control: str,
     make: Callable[..., Recipe],
@@ -133,11 +133,11 @@ def _want(
     root: Path,
 ) -> Wanted:
     try:
-        made = make(ours, task=place[2])
+        how = make(ours, task=asked[2])
     except UserError as error:
-        return Wanted(*place, None, control, None, str(error))
-    folder = root / card["name"] / name_of(made.settings, card, control)
-    return Wanted(*place, made, control, folder)
+        return Wanted(*asked, None, control, None, str(error))
+    folder = root / card["name"] / name_of(how.settings, card, control)
+    return Wanted(*asked, how, control, folder)
 
 
 def name_of(settings: ConfigDict, card: Mapping[str, Any], control: str = "") -> str:
@@ -166,19 +166,19 @@ def finished_seeds(folder: Path) -> dict[int, Run]:
     Raises:
         UserError: results of one cannot be read.
     """
-    found: dict[int, Run] = {}
+    run_of: dict[int, Run] = {}
     for results in sorted(folder.glob(f"seeds_*/{workdir.RESULTS}")):
         run = open_folder(results.parent)
         for seed in run.results["seeds"]:
-            found.setdefault(seed, run)
-    return found
+            run_of.setdefault(seed, run)
+    return run_of
 
 
 def missing_seeds(wanted: Wanted, seeds: Sequence[int]) -> tuple[int, ...]:
     """Return the seeds of a configuration that are not finished, in order."""
     assert wanted.folder is not None  # it can be run
-    there = finished_seeds(wanted.folder)
-    return tuple(seed for seed in seeds if seed not in there)
+    finished = finished_seeds(wanted.folder)
+    return tuple(seed for seed in seeds if seed not in finished)
 
 
 def workdir_of(folder: Path, seeds: Sequence[int]) -> Path:
@@ -202,12 +202,12 @@ def rows_named(table: Table, said: str | None) -> list[str] | None:
     if said is None:
         return None
     known = {_plain(name): name for name in table.ours}
-    pieces, found = said.split(","), []
+    pieces, names = said.split(","), []
     while pieces:
         for stop in range(len(pieces), 0, -1):
             name = known.get(_plain(",".join(pieces[:stop])))
             if name is not None:
-                found.append(name)
+                names.append(name)
                 pieces = pieces[stop:]
                 break
         else:
@@ -216,7 +216,7 @@ def rows_named(table: Table, said: str | None) -> list[str] | None:
                 f"--only {said}: {table.name} has no row {pieces[0].strip()!r} of "
                 f"ours; it has: {listed}"
             )
-    return found
+    return names
 
 
 def _plain(name: str) -> str:

@@ -17,7 +17,6 @@ from msa_jax.runs.reopened import ReopenedRun, reopen
 from msa_jax.studies.robustness import page, passes, reduced, tables
 from msa_jax.studies.robustness.passes import Pass, Passes
 from msa_jax.training import step
-from msa_jax.training.epoch_program import layout_of_seeds
 from msa_jax.training.train_state import split_sharding, state_sharding
 
 ROWS_A_CALL = 8  # passes that one call of the program takes
@@ -79,8 +78,8 @@ def predictions(
     """
     table = passes.tabulate(rows, reads(run.files.settings))
     program = make_program(run, replacement)
-    variables = jax.device_put(run.variables, state_sharding(run.mesh))
-    test = jax.device_put(run.test, split_sharding(run.mesh))
+    variables = jax.device_put(run.variables, state_sharding(run.devices.mesh))
+    test = jax.device_put(run.test, split_sharding(run.devices.mesh))
     for start in range(0, len(rows), ROWS_A_CALL):
         # The last call has as many rows as the others; those too many are dropped.
         index = np.minimum(np.arange(start, start + ROWS_A_CALL), len(rows) - 1)
@@ -94,9 +93,10 @@ def make_program(run: ReopenedRun, replacement: int) -> Callable[..., jax.Array]
     What is done to the split is data; the prediction is the one that a run's own test
     result comes from.
     """
-    over_seeds = layout_of_seeds(run.files.settings.mesh.over_seeds, run.mesh)
-    size = run.files.settings.optim.batch_size
-    predict = step.make_predict(run.method, size, run.mesh, over_seeds=over_seeds)
+    size, devices = run.files.settings.optim.batch_size, run.devices
+    predict = step.make_predict(
+        run.method, size, devices.mesh, over_seeds=devices.over_seeds
+    )
 
     @jax.jit
     def program(variables, split, table: Passes):

@@ -196,7 +196,8 @@ def _method(weights: Arrays, rules: ulgm.Rules) -> Method:
         model[f"{t}_head_dropout"] = 0.0
     encoder = StubEncoder(*weights["text_model.emb.weight"].shape)
     network = self_mm.SelfMM(encoder, "first", **model)
-    return self_mm.assemble(network, label_rules.relative(rules, network.widths()))
+    rule = label_rules.relative(rules, network.widths())
+    return label_rules.method(network, rule, multitask.loss, self_mm.group)
 
 
 def labels_only(index: jax.Array, valid: jax.Array, label: jax.Array) -> Batch:

@@ -315,7 +315,7 @@ def _method(
             return ulgm_distance.init_tables(*args)
 
         rule = rule._replace(init=init)
-    return sugrm.assemble(network, rule, multitask.loss)
+    return label_rules.method(network, rule, multitask.loss, sugrm.group)
 
 
 def _readings(mode: str, embed: int, heads: int) -> Readings:
