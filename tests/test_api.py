@@ -237,7 +237,10 @@ def test_comparing_names_what_differs(run, other):
     [
         (lambda: msa.config("demoo"), "not found; did you mean demo?"),
         (lambda: msa.config("demo", **{"optim.batch": 1}), "mean optim.batch_size"),
-        (lambda: msa.config("demo", **{"optim.batch_size": "a"}), "of another type"),
+        (
+            lambda: msa.config("demo", **{"optim.batch_size": "a"}),
+            "not a value of type int",
+        ),
         (lambda: msa.config("demo", seeds=3), "give whole numbers"),
         (lambda: msa.train("demo"), "takes a configuration"),
         (

@@ -175,22 +175,21 @@ def change(config: ConfigDict, changes: Mapping[str, Any]) -> None:
     """
     for path, value in changes.items():
         *sections, name = path.split(".")
-        around = config
+        around, said = config, f"config.{path} = {value!r}"
         try:
             for section in sections:
                 around = around[section]
-            if name not in around:
-                raise KeyError(name)
-            if value is None:
-                with around.ignore_type():
-                    around[name] = placeholder(around.get_type(name))
-            else:
-                around[name] = value
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"config.{path} = {value!r}: {config.method} has no such field, or it "
-                "is of another type"
-            ) from error
+            kind = around.get_type(name)
+        except (KeyError, TypeError, AttributeError):
+            raise UserError(f"{said}: {config.method} has no such field") from None
+        if value is None:
+            with around.ignore_type():
+                around[name] = placeholder(kind)
+            continue
+        try:
+            around[name] = value
+        except TypeError:
+            raise UserError(f"{said}: not a value of type {kind.__name__}") from None
 
 
 def refuse(config: Any, fields: tuple[Field, ...]) -> None:

@@ -1,8 +1,10 @@
-"""Small files, written in one stroke: a kill or a full disk leaves the old one."""
+"""Files and folders in one stroke: a kill or a full disk leaves what was there."""
 
 import contextlib
 import math
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +36,24 @@ def write(path: Path, content: bytes) -> None:
     """Write a file in one stroke."""
     with replacing(path) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder that becomes `folder` if all goes well, else nothing.
+
+    Args:
+        folder: must not be there, or be empty.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp's is for its owner alone
+        os.rename(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -94,14 +94,14 @@ class Paper:
     def fields(self) -> tuple[Field, ...]:
         """Return every field of its configuration."""
         declared = (*COMMON, *self.sections.items())
-        found = [f for name, owner in declared for f in fields.of(owner, name)]
+        every = [f for name, owner in declared for f in fields.of(owner, name)]
         for group, pair in self.rates.items():
             for name, value in zip(("rate", "decay"), pair, strict=True):
                 path = f"optim.groups.{group}.{name}"
-                found.append(
+                every.append(
                     Field(path, float, value, False, (), (), Traced(), "of Adam")
                 )
-        return tuple(found)
+        return tuple(every)
 
     def datasets(self) -> tuple[str, ...]:
         """Return the data sets that it has values for."""
@@ -151,10 +151,10 @@ class Paper:
         known = {field.path: field for field in self.fields()}
 
         def same(changes: Changes) -> dict[str, bool]:
-            found = {path: fields.get(settings, path) for path in changes}
             # What JSON made a list was a tuple.
             return {
-                path: _plain(x) == _plain(changes[path]) for path, x in found.items()
+                path: _plain(fields.get(settings, path)) == _plain(wanted)
+                for path, wanted in changes.items()
             }
 
         own = {

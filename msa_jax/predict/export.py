@@ -1,8 +1,6 @@
 """A finished run as StableHLO and safetensors: what is needed to answer elsewhere."""
 
 import contextlib
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors.numpy import save
 from msa_jax.data import preparation
 from msa_jax.data.batches import gather
 from msa_jax.data.preparation import FEATURES, Preparation
+from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import PyTree
 from msa_jax.methods import network
@@ -45,23 +44,17 @@ def export(live: Live, folder: Path) -> float:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"--export {folder}: is there already; give an empty folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = folder.parent / f".{folder.name}.{os.getpid()}"
-    made.mkdir()
-    try:
-        described = _write(live, made)
-        gap = _difference(live, made)
+    with files.new_folder(folder) as partial:
+        described = _write(live, partial)
+        gap = _difference(live, partial)
         if not gap <= TOLERANCE:
             raise UserError(
                 f"the export's answers differ by {gap:.1e} from the run's, more than "
                 f"{TOLERANCE:g}; nothing was written"
             )
         described["check"] |= {"largest_difference": gap}
-        workdir.write_json(made / workdir.MODEL, described)
-        (made / "README.md").write_text(rendering.render("export.md.j2", described))
-        os.rename(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        workdir.write_json(partial / workdir.MODEL, described)
+        (partial / "README.md").write_text(rendering.render("export.md.j2", described))
     return gap
 
 
@@ -77,16 +70,16 @@ def _write(live: Live, folder: Path) -> dict[str, Any]:
         files[str(seed)] = seed_file(seed)
         (folder / seed_file(seed)).write_bytes(save(params))
     arrays = blank(live.preparation)
-    made = program(live, params | encoder, arrays)
-    (folder / PROGRAM).write_bytes(made.serialize())
+    exported = program(live, params | encoder, arrays)
+    (folder / PROGRAM).write_bytes(exported.serialize())
     if live.preparation.tokenizer is not None:
         workdir.write_json(folder / workdir.TOKENIZER, live.preparation.tokenizer)
     described = preparation.to_json(live.preparation._replace(seeds=live.seeds)) | {
         "program": {
             "file": PROGRAM,
-            "platforms": list(made.platforms),
+            "platforms": list(exported.platforms),
             "jax": jax.__version__,
-            "output": _shape(made.out_avals[0]),
+            "output": _shape(exported.out_avals[0]),
         },
         "inputs": {name: _shape(x) for name, x in arrays.items()},
         "parameters": files,

@@ -347,18 +347,19 @@ def _require_files(folder: Path, weights: str) -> None:
         advice = f"give a folder with {whole}tokenizer files of one BERT"
         if names[0] == "model.safetensors":
             advice = _conversion(folder) or advice
-        there = sorted(path.name for path in folder.iterdir())
-        found = f"found: {listed(there) or 'nothing'}"
-        raise UserError(f"{said}: no {' or '.join(names)} in there ({found}); {advice}")
+        present = listed(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise UserError(
+            f"{said}: no {' or '.join(names)} in there (found: {present}); {advice}"
+        )
 
 
 def _conversion(folder: Path) -> str:
     """Say how weights that are there become model.safetensors; "" if none are."""
     for pattern, what, command in _CONVERSIONS:
-        there = sorted(path.name for path in folder.glob(pattern))
-        if there:
+        weights = sorted(path.name for path in folder.glob(pattern))
+        if weights:
             return (
-                f'{there[0]} {what}; convert it in that folder: python -c "{command}"'
+                f'{weights[0]} {what}; convert it in that folder: python -c "{command}"'
             )
     return ""
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from msa_jax import methods
+from msa_jax.config import fields
 from msa_jax.config.sections import ADDED
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Batch
@@ -304,6 +305,19 @@ def test_bad_values_are_refused_by_name(path, value):
     message = str(caught.value)
     assert message.startswith(f"config.{'.'.join(sections) or field}")
     assert "\n" not in message and field in message
+
+
+@pytest.mark.parametrize(
+    "path, value, said",
+    [
+        ("optim.batchsize", 8, "= 8: linear has no such field"),
+        ("optim.batch_size.more", 8, "linear has no such field"),
+        ("optim.batch_size", "8", "= '8': not a value of type int"),
+    ],
+)
+def test_a_change_that_cannot_be_made_says_why(path, value, said):
+    with pytest.raises(UserError, match=f"config.{path} .*{said}"):
+        fields.change(PAPERS["linear"].config(), {path: value})
 
 
 def test_aligned_lengths_exclude_front_padding():

@@ -17,7 +17,7 @@ import torch_files
 from ml_collections import FrozenConfigDict
 
 from msa_jax import from_mmsa, methods, prepare, report
-from msa_jax.ground import backend
+from msa_jax.ground import backend, files
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.names import MODALITIES
 from msa_jax.methods import PAPERS
@@ -204,12 +204,12 @@ def test_a_folder_that_is_there_stays(run, folder, given):
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     target = tmp_path / "runs" / "new"
-    with pytest.raises(KeyboardInterrupt), weights.whole(target) as partial:
+    with pytest.raises(KeyboardInterrupt), files.new_folder(target) as partial:
         (partial / "results.json").write_text("{}")
         assert not target.exists()
         raise KeyboardInterrupt
     assert list(target.parent.iterdir()) == []
-    with weights.whole(target) as partial:
+    with files.new_folder(target) as partial:
         (partial / "results.json").write_text("{}")
     assert list(target.parent.iterdir()) == [target]
     assert (target / "results.json").read_text() == "{}"

@@ -1,12 +1,8 @@
 """A network that MMSA trained, as a finished run of ours."""
 
-import contextlib
-import os
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ import msa_jax.methods as methods
 from msa_jax.data import store
 from msa_jax.data.read import sandbox, sources
 from msa_jax.data.sealed_test import adopt
+from msa_jax.ground import files
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Split
 from msa_jax.methods.torch_names import from_torch
@@ -84,7 +81,7 @@ def convert(file: Path, settings: FrozenConfigDict, folder: Path) -> dict[str, A
         "No epoch was run here, so there are no losses and times. MMSA keeps the "
         f"weights of the last of its seeds; that it was {settings.seeds[0]} is assumed."
     )
-    with whole(folder) as partial:
+    with files.new_folder(folder) as partial:
         writer = Writer(partial, settings, ready.dataset, ready.inputs, provenance)
         times = {
             "started": started,
@@ -148,17 +145,3 @@ def _answers(
         method, size, devices.mesh, over_seeds=devices.over_seeds
     )
     return np.asarray(predict(variables, ready.inputs.splits["valid"]))
-
-
-@contextlib.contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder that becomes `folder` if all goes well, else nothing."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)  # mkdtemp's is for its owner alone
-        os.rename(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
