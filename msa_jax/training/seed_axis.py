@@ -96,6 +96,16 @@ def over_groups(
     return all_seeds
 
 
+def with_mesh(program: Callable, mesh: Mesh) -> Callable:
+    """Let a program's layers see the mesh (`jax.sharding.get_abstract_mesh`)."""
+
+    def traced(*given):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return program(*given)
+
+    return traced
+
+
 def division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
     """How batches divide over the "data" axis, and their padded width."""
     devices = mesh.shape["data"]
