@@ -1,6 +1,7 @@
 """How jax computes and compiles: precision, options, where programs are kept."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ def compiler_options(platform: str, *, quick: bool) -> dict[str, Any] | None:
         quick: compile quickly rather than to fast code.
     """
     return compiler.quickest() if quick and platform == "cpu" else None
+
+
+def by_platform(*given: Any, cpu: Callable, default: Callable) -> Any:
+    """Call one of two functions that compute the same: `cpu` on a CPU, else `default`.
+
+    As `jax.lax.platform_dependent`, which traces both and leaves the choice to the
+    compiler; where a program says what devices it is for (`use_abstract_mesh`), only
+    the one that is wanted is traced.
+    """
+    import jax
+
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    if device is None:
+        return jax.lax.platform_dependent(*given, cpu=cpu, default=default)
+    return (cpu if device.device_kind == "cpu" else default)(*given)
 
 
 def set_up_jax(precision: str) -> None:

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from msa_jax.ground.backend import by_platform
+
 BLOCK = 128  # queries at most
 _HIDDEN = -1e30  # a score whose weight is 0
 
@@ -82,7 +84,7 @@ attend.defvjp(_forward, _backward)
 
 def _over_samples(function, given):
     """In turn on a CPU, where one sample fits the cache; else all at once."""
-    return jax.lax.platform_dependent(
+    return by_platform(
         given,
         cpu=lambda given: jax.lax.map(function, given),
         default=jax.vmap(function),

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from msa_jax.ground.array_rules import largest, move
+from msa_jax.ground.backend import by_platform
 from msa_jax.layers.channels import Affine, Drop, dropping, normalise
 from msa_jax.layers.dense import uniform
 
@@ -100,7 +101,7 @@ class EncoderStack(nn.Module):
 
             # Elsewhere a product over padding costs less than the gathers, which would
             # also cross the devices that share a batch.
-            x = jax.lax.platform_dependent(x, cpu=shorter, default=padded)
+            x = by_platform(x, cpu=shorter, default=padded)
         else:
             x = padded(x)
         return jnp.where(valid[:, :, None], x, 0)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from msa_jax.ground.array_rules import largest
+from msa_jax.ground.backend import by_platform
 
 CHUNK = 32  # steps at most; measured: docs/performance.md
 WIDE = 256  # inputs or states whose gates are kept: to make them again costs more
@@ -63,7 +64,7 @@ def run(
 
     Source: torch.nn.LSTM on packed sequences (gates, order, initial zeros).
     """
-    return jax.lax.platform_dependent(
+    return by_platform(
         sequences,
         weights,
         cpu=partial(_in_turn, with_cells=with_cells),

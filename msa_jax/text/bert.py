@@ -16,6 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.random import threefry2x32_p
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from msa_jax.ground.backend import by_platform
 from msa_jax.text.packing import Packed, unpack
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -159,7 +160,10 @@ class Named(nn.Module):
             if isinstance(what, Mapping):
                 found[name] = Named(what, name=name)(train=train)
             elif isinstance(what, tuple):
-                found[name] = self.param(name, *what, jnp.float32)
+                # `param` would trace the initialiser again, to compare shapes.
+                stored = self.get_variable("params", name)
+                drawn = stored is None
+                found[name] = self.param(name, *what, jnp.float32) if drawn else stored
             else:
                 found[name] = self.make_rng("dropout") if train and what else None
         return found
@@ -254,7 +258,7 @@ def _encode(
     if between is not None:
         x = one_by_one(x, layers)
     else:
-        x = jax.lax.platform_dependent(x, layers, cpu=one_by_one, default=in_a_loop)
+        x = by_platform(x, layers, cpu=one_by_one, default=in_a_loop)
     return x.reshape(*rows.ids.shape, -1)
 
 
@@ -337,9 +341,8 @@ def _map(x: Array, w: Mapping[str, Array], s: Shape) -> Array:
     What is multiplied is computed before: with it inside of the product (an activation,
     a norm), a TPU's compiler takes half as long again.
     """
-    dense = nn.Dense(w["bias"].shape[0], dtype=s.compute, parent=None)
-    mapped: Any = dense.apply({"params": w}, jax.lax.optimization_barrier(x))
-    return mapped
+    mapped = jax.lax.dot(jax.lax.optimization_barrier(x), _cast(w["kernel"], s))
+    return mapped + _cast(w["bias"], s)[None]
 
 
 def _norm(x: Array, w: Mapping[str, Array], s: Shape) -> Array:

@@ -1,6 +1,7 @@
 """Programs of one seed, laid over the seed axis, and batches over devices."""
 
 from collections.abc import Callable
+from functools import wraps
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +95,17 @@ def over_groups(
         return state, jax.tree.map(in_order, logs)
 
     return all_seeds
+
+
+def with_mesh(program: Callable, mesh: Mesh) -> Callable:
+    """Let a program's layers see the mesh (`jax.sharding.get_abstract_mesh`)."""
+
+    @wraps(program)  # jax's logs and caches say its name
+    def traced(*given):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return program(*given)
+
+    return traced
 
 
 def division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:

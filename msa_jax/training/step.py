@@ -36,7 +36,13 @@ from msa_jax.ground.types import (
 )
 from msa_jax.methods import losses, network
 from msa_jax.training import optim, phases
-from msa_jax.training.seed_axis import Divide, division, over_groups, over_seed_axis
+from msa_jax.training.seed_axis import (
+    Divide,
+    division,
+    over_groups,
+    over_seed_axis,
+    with_mesh,
+)
 from msa_jax.training.train_state import split_sharding, state_sharding
 
 Read = Callable[
@@ -517,12 +523,8 @@ def make_epoch(
 
     program = over_groups(run, ended, over_seeds, at_once, mesh.shape["seed"])
 
-    def all_seeds(state, train, valid):
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # what layers see
-            return program(state, train, valid)
-
     return jax.jit(
-        all_seeds,
+        with_mesh(program, mesh),
         donate_argnums=0,
         in_shardings=(of_state, split_sharding(mesh), split_sharding(mesh)),
         out_shardings=(of_state, state_sharding(mesh)),
@@ -564,7 +566,7 @@ def make_predict(
         return jax.tree.map(of_split, splits, is_leaf=lambda x: isinstance(x, Split))
 
     return jax.jit(
-        over_seed_axis(one_seed, over_seeds),
+        with_mesh(over_seed_axis(one_seed, over_seeds), mesh),
         in_shardings=(lie or state_sharding(mesh), split_sharding(mesh)),
         out_shardings=state_sharding(mesh),
         compiler_options=options,

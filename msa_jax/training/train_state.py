@@ -19,6 +19,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Selection, Split, TrainState
 from msa_jax.methods import network
 from msa_jax.training import phases
+from msa_jax.training.seed_axis import with_mesh
 
 
 def make_mesh(
@@ -253,7 +254,7 @@ def start_shapes(
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lies)
 
     given = jax.tree.map(shape, (split, jax.random.key(0)))
-    variables = jax.eval_shape(draw, *given)
+    variables = jax.eval_shape(with_mesh(draw, mesh), *given)
     return jax.eval_shape(partial(new_state, method, optimizer), variables, *given)
 
 
@@ -286,7 +287,7 @@ def make_start(
     replicated = split_sharding(mesh)
     # Random draws are slow to compile on CPU and run once: leave them unoptimised.
     program = jax.jit(
-        jax.vmap(init, in_axes=(None, 0, None)),
+        with_mesh(jax.vmap(init, in_axes=(None, 0, None)), mesh),
         out_shardings=lie or state_sharding(mesh),
         compiler_options=compiler_options(jax.default_backend(), quick=True),
     )

@@ -4,6 +4,7 @@ import re
 
 import matplotlib
 import pytest
+from matplotlib.text import Text
 
 from msa_jax.report import drawing
 
@@ -16,12 +17,17 @@ def figure():
             place.plot([0, 1], [1e6, 2e6], label="seed 1")
             place.set_ylabel("a label that needs\ntwo lines of room")
             place.set_xlabel("epoch")
+            place.set_title("train loss")
         drawing.legend_below(figure, axes[0])
         yield figure
 
 
 def places(figure):
     return [axes.get_position().bounds for axes in figure.axes]
+
+
+def titles(figure_axes):
+    return [x for x in figure_axes.findobj(Text) if x.get_text() == "train loss"]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +42,12 @@ def test_a_figure_is_laid_out_once_so_that_nothing_overlaps(figure, first):
     drawing.to_png(figure)
     assert places(figure) == after
     left, right = (axes.get_tightbbox() for axes in figure.axes)
+    for axes in figure.axes:
+        factor = axes.yaxis.get_offset_text()
+        assert factor.get_text() == "1e6"
+        words = (*axes.get_yticklabels(), axes.yaxis.label, *axes.texts)
+        boxes = [word.get_window_extent() for word in (*words, *titles(axes))]
+        assert not factor.get_window_extent().count_overlaps(boxes)
     legend = figure.legends[0].get_tightbbox()
     assert left.x0 >= 0 and left.x1 <= right.x0 and right.x1 <= figure.bbox.width
     assert legend.y1 <= min(left.y0, right.y0)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from msa_jax.ground.backend import by_platform
 from msa_jax.ground.types import Selection, TrainState
 from msa_jax.training import seed_axis
 from msa_jax.training.train_state import make_mesh, state_sharding
@@ -117,3 +118,18 @@ def test_a_group_has_seeds_of_every_device():
     expected = np.where(np.asarray(active)[:, None], 3 * before, before)
     np.testing.assert_array_equal(found.params, expected)
     np.testing.assert_array_equal(log, before[:, 0])
+
+
+def test_a_program_that_knows_its_devices_is_traced_for_them_alone():
+    traced = []
+
+    def form(name):
+        return lambda x: traced.append(name) or x + 1
+
+    def program(x):
+        return by_platform(x, cpu=form("cpu"), default=form("default"))
+
+    with_mesh = seed_axis.with_mesh(program, make_mesh(1, 1, 1))
+    assert jax.jit(with_mesh)(1) == 2 and traced == ["cpu"]
+    traced.clear()
+    assert jax.jit(program)(1) == 2 and traced == ["cpu", "default"]
