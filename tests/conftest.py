@@ -184,6 +184,17 @@ def refused(monkeypatch, capsys):
     return call
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the figures of a data card out: they take four times what `prepare` does.
+
+    tests/data/test_card_page.py draws them.
+    """
+    from msa_jax.report import card_page
+
+    monkeypatch.setattr(card_page, "_figures", lambda card: ())
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Return the folder of reference arrays and real data beside the checkout."""
