@@ -19,6 +19,8 @@ TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile
 # half the time and runs slower; exact and slow tests take the code that users run.
 QUICK := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
   --xla_cpu_parallel_codegen_split_count=1"
+# Child processes share what Python has compiled, with workers and each other.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests that need the code that users run; `make test` runs them in a second call.
 EXACT = $$(grep -rl --include="*.py" "mark.exact" tests) -m "exact and not slow"
 READY := $(VENV)/.ready

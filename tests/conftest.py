@@ -5,6 +5,7 @@ keeps what every file takes. It counts CPU seconds, those of its child processes
 a busy machine a test waits long and computes no more than on a quiet one.
 """
 
+import functools
 import gc
 import importlib.metadata
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import jax
 import pytest
 from beartype import beartype
+from jax._src.interpreters import mlir
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 20  # CPU seconds of a test that is not marked slow, with what it sets up
@@ -24,6 +26,10 @@ REFERENCE = 0.27  # of `slowness`'s loop, on the machine that these are seconds 
 # Traced programs are many small objects that live: the collector went through all of
 # them again and again, a fifth of what compiling a small program took.
 gc.set_threshold(100_000, 20, 20)
+
+# A context of the compiler's language loads all its dialects, a fifth of what compiling
+# a small program took: programs share one.
+mlir.make_ir_context = functools.cache(mlir.make_ir_context)
 
 # Workers keep to processors of their own: libraries start as many threads as there are
 # processors, and those of several workers waited for each other.
@@ -40,6 +46,16 @@ jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache" / "tests"
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 _STARTED = pytest.StashKey[float]()
+_EVERY_PLATFORM = jax.lax.platform_dependent
+
+
+def on_a_cpu(*given, default=None, **forms):
+    """Take what runs on a CPU, where `platform_dependent` traces the rest, too.
+
+    A test that compiles sees no more than this; those that are marked `platforms`,
+    `exact` or `slow` trace what users trace.
+    """
+    return forms.get("cpu", default)(*given)
 
 
 def annotated(function):
@@ -72,6 +88,8 @@ def pytest_collection_finish(session):
 def pytest_runtest_setup(item):
     """Start the clock."""
     item.stash[_STARTED] = cpu_seconds()
+    every = any(map(item.get_closest_marker, ("platforms", "exact", "slow")))
+    jax.lax.platform_dependent = _EVERY_PLATFORM if every else on_a_cpu
     return (yield)
 
 
@@ -164,6 +182,17 @@ def refused(monkeypatch, capsys):
         return said.err
 
     return call
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the figures of a data card out: they take four times what `prepare` does.
+
+    tests/data/test_card_page.py draws them.
+    """
+    from msa_jax.report import card_page
+
+    monkeypatch.setattr(card_page, "_figures", lambda card: ())
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from test_data_plain import N, save, small
-from test_data_store import command, prepare_small
+from test_data_store import command, feature_arrays, prepare_small, token_arrays
 
 from msa_jax.data import load_dataset, store
 from msa_jax.ground.errors import UserError
@@ -59,6 +59,18 @@ def test_the_page_needs_nothing_else_and_draws_four_figures(built_in):
     assert page.count('role="img"') == 4 and "mathdefault" not in page
 
 
+@pytest.mark.parametrize(
+    "arrays, figures", [(token_arrays(), 4), (feature_arrays(), 3), (small(), 3)]
+)
+def test_token_ids_features_and_extreme_values_are_drawn(tmp_path, arrays, figures):
+    """Of unimodal labels, where they are there; lengths and columns of any modality."""
+    if "vision" in arrays:
+        arrays["vision"][0, 0] = [1e-42, -0.0, 3e38, 0.1, -1 / 3]
+    assert prepare_small(tmp_path, arrays=arrays) == 0
+    page = (tmp_path / "d" / "small" / "1.0.0" / "card.html").read_text()
+    assert page.count("<figure>") == page.count('role="img"') == figures
+
+
 def test_names_from_a_file_are_text_and_not_markup(tmp_path, capsys):
     arrays = small() | {"<script>alert(1)</script>": np.zeros(3)}
     file = tmp_path / "<b>x.npz"
@@ -69,6 +81,7 @@ def test_names_from_a_file_are_text_and_not_markup(tmp_path, capsys):
     assert "<script>alert(1)</script>" in text_of(page)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_warnings_of_reading_stand_beside_the_checks(tmp_path, capsys):
     arrays = small()
     arrays["transcript"][3] = ""
@@ -77,6 +90,7 @@ def test_warnings_of_reading_stand_beside_the_checks(tmp_path, capsys):
     assert "warning reading text: 1 transcripts are empty" in text_of(page)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_normaliser_statistics_are_those_of_train(tmp_path, capsys):
     assert prepare_small(tmp_path) == 0
     data = load_dataset("small", tmp_path / "d")
@@ -101,6 +115,7 @@ def test_length_histograms_count_every_sample(built_in):
         assert max(most for _, _, most in lengths.values()) <= histogram["edges"][-1]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("steps, high", [(5, 3), (3, 3), (5, 1)])
 def test_label_bins_are_even_for_the_grids_of_the_field(tmp_path, steps, high):
     grid = np.arange(-high * steps, high * steps + 1) / steps

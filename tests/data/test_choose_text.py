@@ -14,6 +14,8 @@ from msa_jax.data import load_dataset
 from msa_jax.data.read import plain
 from msa_jax.ground.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 WIDTH = 4
 COUNTS = {"train": [2, 3, 1, 6, 6, 2], "valid": [1, 2, 3], "test": [6, 5, 4, 3]}
 

@@ -17,6 +17,8 @@ from msa_jax.ground import lock
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def command(*argv: str) -> int:
     """Run prepare as the command line does; return its exit code."""

@@ -26,6 +26,8 @@ from msa_jax.data import load_dataset
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Examples
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def dump(path: Path, tree: Any, protocol: int = 4) -> Path:
     path.write_bytes(pickle.dumps(tree, protocol))

@@ -24,6 +24,8 @@ ROWS = (
     ("b_1", "valid", "0", "é\u2028ü\nnew line"),
     ("c_1", "test", "3", "one\u2028line"),
 )
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 LENGTHS = {"a_1": 3, "a_2": 1, "b_1": 4, "c_1": 2}
 
 

@@ -173,6 +173,7 @@ def test_devices_that_share_a_batch_gather_nothing(form):
     assert "all-gather" not in text and "all-to-all" not in text
 
 
+@pytest.mark.platforms
 @pytest.mark.parametrize(
     ("platform", "more"), [("cuda", 0), ("tpu", 0), ("cpu", 1)], ids=str
 )

@@ -1,9 +1,9 @@
 """What holds of every method: each paper, data set, variant and choice, none by name.
 
-What need not run is only traced: shapes, fields, groups, what is read (whole epochs:
-tests/training/test_lowered.py). Every network
-with parameters that no earlier variant of its paper has is compiled once, with its
-gradients, and asked everything. A new paper gets all of this from `methods.PAPERS`.
+What need not run is only traced, for all platforms: shapes, fields, groups, what is
+read (whole epochs: tests/training/test_lowered.py). Every network with parameters that
+no earlier variant of its paper has is compiled once, with its gradients, and asked
+everything. A new paper gets all of this from `methods.PAPERS`.
 """
 
 import dataclasses
@@ -150,6 +150,7 @@ def test_parameters_are_as_many_as_published(name, words):
     assert sum(jax.tree.leaves(trained)) == PAPERS[name].parameters[words]
 
 
+@pytest.mark.platforms
 @paper
 def test_what_is_read_is_what_the_configuration_says(name):
     """A data set may lack the others; every parameter has a part in what comes out."""
@@ -187,6 +188,7 @@ def test_what_is_read_is_what_the_configuration_says(name):
     assert {*PAPERS[name].rates} - {"spt"} <= moved
 
 
+@pytest.mark.platforms
 @paper
 def test_every_choice_of_every_field_is_built(name):
     """What `--help` lists: network, loss, label tables and answers of the task."""

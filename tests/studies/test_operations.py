@@ -8,6 +8,8 @@ from msa_jax.layers import recurrence
 from msa_jax.studies.bench.operations import count
 from msa_jax.text import bert
 
+pytestmark = pytest.mark.platforms
+
 
 def counted(function, *shapes, platform="cpu"):
     given = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]

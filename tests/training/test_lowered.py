@@ -70,7 +70,14 @@ def epoch(name: str, seeds: int, devices: int = 1, data: int = 1) -> Epoch:
 def traced(name):
     """Return the program of an epoch of five seeds, traced, and what it is given."""
     found = epoch(name, 5)
-    return found.program.trace(*found.given), found.given
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.lax, "platform_dependent", elsewhere)
+        return found.program.trace(*found.given), found.given
+
+
+def elsewhere(*given, default, **forms):
+    """Take what does not run on a CPU: nothing else is lowered."""
+    return default(*given)
 
 
 @cache
@@ -143,6 +150,7 @@ def test_few_channels_are_never_the_last_axis_of_what_is_drawn(name):
     assert drawn and {str(n) for n in few} & drawn == set()
 
 
+@pytest.mark.platforms
 def test_attention_goes_sample_by_sample_on_a_cpu_only():
     x = jnp.ones((3, 2, 8, 4))
     seen = jnp.ones((3, 1, 8), bool)
@@ -162,6 +170,7 @@ def test_attention_goes_sample_by_sample_on_a_cpu_only():
     }
 
 
+@pytest.mark.platforms
 def test_padding_stays_in_the_products_elsewhere_than_on_a_cpu():
     """Leaving it out is a choice at run time, and gathers rows."""
     net = EncoderStack(layers=1, heads=2, dropout=0.1)
@@ -181,6 +190,7 @@ def test_padding_stays_in_the_products_elsewhere_than_on_a_cpu():
     assert gathers == {"cpu": True, "cuda": False, "tpu": False}
 
 
+@pytest.mark.platforms
 def test_berts_layers_are_a_loop_elsewhere_than_on_a_cpu():
     """Compilers of accelerators take minutes a layer: they meet one, there and back.
 
