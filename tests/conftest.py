@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -46,16 +47,7 @@ jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache" / "tests"
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 _STARTED = pytest.StashKey[float]()
-_EVERY_PLATFORM = jax.lax.platform_dependent
-
-
-def on_a_cpu(*given, default=None, **forms):
-    """Take what runs on a CPU, where `platform_dependent` traces the rest, too.
-
-    A test that compiles sees no more than this; those that are marked `platforms`,
-    `exact` or `slow` trace what users trace.
-    """
-    return forms.get("cpu", default)(*given)
+_SAID = pytest.StashKey[Callable]()  # what a program itself says
 
 
 def annotated(function):
@@ -86,10 +78,17 @@ def pytest_collection_finish(session):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    """Start the clock."""
+    """Start the clock; say what the test's programs are for.
+
+    A test that compiles sees no more than a CPU's form of a layer; those that are
+    marked `platforms`, `exact` or `slow` trace what users trace.
+    """
+    from msa_jax.ground import backend
+
     item.stash[_STARTED] = cpu_seconds()
     every = any(map(item.get_closest_marker, ("platforms", "exact", "slow")))
-    jax.lax.platform_dependent = _EVERY_PLATFORM if every else on_a_cpu
+    said = item.session.stash.setdefault(_SAID, backend.device_kind)
+    backend.device_kind = said if every else lambda: "cpu"
     return (yield)
 
 
@@ -217,9 +216,7 @@ def minilm() -> Path:
 @pytest.fixture(params=["cpu", "default"])
 def form(request, monkeypatch):
     """Trace what runs on a CPU, then what runs elsewhere, where the two differ."""
+    from msa_jax.ground import backend
 
-    def choose(*given, **forms):
-        return forms[request.param](*given)
-
-    monkeypatch.setattr(jax.lax, "platform_dependent", choose)
+    monkeypatch.setattr(backend, "device_kind", lambda: request.param)
     return request.param

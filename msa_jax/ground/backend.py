@@ -23,15 +23,23 @@ def by_platform(*given: Any, cpu: Callable, default: Callable) -> Any:
     """Call one of two functions that compute the same: `cpu` on a CPU, else `default`.
 
     As `jax.lax.platform_dependent`, which traces both and leaves the choice to the
-    compiler; where a program says what devices it is for (`use_abstract_mesh`), only
-    the one that is wanted is traced.
+    compiler; where a program says what devices it is for, only the one that is wanted
+    is traced.
     """
     import jax
 
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    if device is None:
+    kind = device_kind()
+    if kind is None:
         return jax.lax.platform_dependent(*given, cpu=cpu, default=default)
-    return (cpu if device.device_kind == "cpu" else default)(*given)
+    return (cpu if kind == "cpu" else default)(*given)
+
+
+def device_kind() -> str | None:
+    """Return what the program that is traced is for (`use_abstract_mesh`), if known."""
+    import jax
+
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device and device.device_kind
 
 
 def set_up_jax(precision: str) -> None:

@@ -120,6 +120,7 @@ def test_a_group_has_seeds_of_every_device():
     np.testing.assert_array_equal(log, before[:, 0])
 
 
+@pytest.mark.platforms
 def test_a_program_that_knows_its_devices_is_traced_for_them_alone():
     traced = []
 
