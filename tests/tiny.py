@@ -55,7 +55,7 @@ def make_split(n: int, seed: int = 0) -> Split:
     label = 2 * text[0][:, 0, 0] + 0.3 * rng.normal(size=n)
     label = np.clip(label, -3, 3).astype(np.float32)
     unimodal = np.full((n, 3), np.nan, np.float32)
-    return Split(*map(jnp.asarray, (*text, *audio, *vision, label, unimodal)))
+    return jax.device_put(Split(*text, *audio, *vision, label, unimodal))
 
 
 def make_self_mm(encoder: nn.Module | None = None, dropout: float = 0.1) -> Method:
@@ -122,14 +122,18 @@ def make_proof(params=None) -> Frozen:
 
 
 def make_params(method: Method, split: Split, seed: int = 0):
-    """Draw parameters with NumPy: compiling jax's initialisers takes seconds."""
+    """Draw parameters with NumPy: compiling jax's initialisers takes seconds.
+
+    So does `jnp.asarray`, a program for each shape; `jax.device_put` needs none.
+    """
     rng = np.random.default_rng(seed)
     batch = gather(split, jnp.arange(2))
     init = partial(method.model.init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), batch)["params"]
-    return jax.tree.map(
-        lambda s: jnp.asarray(rng.uniform(-0.4, 0.4, s.shape), s.dtype), shapes
+    drawn = jax.tree.map(
+        lambda s: rng.uniform(-0.4, 0.4, s.shape).astype(s.dtype), shapes
     )
+    return jax.device_put(drawn)
 
 
 def make_optimizer(method: Method):

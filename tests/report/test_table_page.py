@@ -14,7 +14,7 @@ from msa_jax import report
 from msa_jax.evaluation import wording
 from msa_jax.evaluation.results_table import Measure
 from msa_jax.ground.errors import UserError
-from msa_jax.report import latex, table_page, table_rows, table_sentences
+from msa_jax.report import latex, rendering, table_page, table_rows, table_sentences
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,16 @@ def written(six, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ten(tmp_path_factory):
-    """Two parts, other data than the paper's, enough seeds for significance."""
+    """Two parts, other data than the paper's, enough seeds for significance.
+
+    Without figures: those of such a table are drawn for test_table_files.py.
+    """
     found = made_up(seeds=TEN, datasets=("mosi", "mosei"), comparable=False)
     folder = tmp_path_factory.mktemp("ten")
-    report.write_table(folder, found)
+    with pytest.MonkeyPatch.context() as patch:
+        nothing = rendering.Printed([], {}, {})
+        patch.setattr(rendering, "printed", lambda figures: nothing)
+        report.write_table(folder, found)
     return found, folder
 
 

@@ -10,6 +10,7 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import pytest
 import tiny
 
@@ -73,6 +74,8 @@ def traced(name):
     found = epoch(name, 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "device_kind", lambda: "tpu")
+        # Signatures are checked where networks alone are traced: test_every_method.py.
+        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         return found.program.trace(*found.given), found.given
 
 
