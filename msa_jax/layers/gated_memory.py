@@ -60,9 +60,7 @@ def lstms(
         widths: of the states.
         length: steps after which states stay as they are; None: none.
     """
-    samples, steps, _ = next(iter(x.values())).shape
-    count = jnp.full(samples, steps) if length is None else length
-    sequences = [Sequence(x[name], count) for name in widths]
+    sequences = [Sequence(x[name], length) for name in widths]
     weights = [
         LstmWeights(width, name=f"{name}_lstm")(x[name].shape[-1])
         for name, width in widths.items()

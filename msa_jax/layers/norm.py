@@ -32,11 +32,21 @@ class BatchNorm(nn.Module):
 
     axis: int = -1
 
-    @nn.compact
     def __call__(
         self, x: Float[Array, "b *t d"], valid: Bool[Array, " b"], *, train: bool
     ) -> Float[Array, "b *t d"]:
         """Normalise; with `train`, "batch_stats" must be mutable (not so in `init`)."""
+        normed, scale, bias = self.parts(x, valid, train=train)
+        return normed * scale + bias
+
+    @nn.compact
+    def parts(
+        self, x: Float[Array, "b *t d"], valid: Bool[Array, " b"], *, train: bool
+    ) -> tuple[Float[Array, "b *t d"], Array, Array]:
+        """Return what is normed, and the scale and the bias that it lacks.
+
+        Where intermediates are kept, this counts as a call: all three together.
+        """
         channels = (x.shape[self.axis],)
         scale = self.param("scale", nn.initializers.ones, channels)
         bias = self.param("bias", nn.initializers.zeros, channels)
@@ -66,4 +76,6 @@ class BatchNorm(nn.Module):
                     moved = (1 - _MOMENTUM) * r.value + _MOMENTUM * now
                     r.value = jnp.where(count > 1, moved, r.value)
         normed = (x - spread(mean)) * jax.lax.rsqrt(spread(variance) + _EPSILON)
-        return normed * spread(scale) + spread(bias)
+        scale, bias = spread(scale), spread(bias)
+        self.sow("intermediates", "__call__", normed * scale + bias)
+        return normed, scale, bias

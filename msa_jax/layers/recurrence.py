@@ -5,7 +5,7 @@ projected before its steps, weight gradients are formed after them. The backward
 our own: it keeps states only (and gates where to make them again costs more: of wide
 inputs, as text is, or wide states), makes the gates of a chunk again with one product,
 and reads no step that the forward pass did not. Both passes cost what the longest true
-length costs, not what the padding costs.
+length costs, not what the padding costs. Where it is read, all steps are one chunk.
 """
 
 from functools import partial
@@ -13,29 +13,48 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from msa_jax.ground.array_rules import largest
 from msa_jax.ground.backend import by_platform
 
-CHUNK = 32  # steps at most; measured: docs/performance.md
-WIDE = 256  # inputs or states whose gates are kept: to make them again costs more
-UNROLL = 8  # steps that an accelerator runs without a loop; measured there, too
+
+class Form(NamedTuple):
+    """How a kind of device likes its loops.
+
+    time: the axis of steps: 0, before the samples, or 1.
+    unroll: steps that are written out in a row.
+    wide: inputs or states whose gates are kept: to make them again costs more.
+    """
+
+    time: int
+    unroll: int
+    wide: int
+
+
+# Measured: docs/performance.md.
+CHUNK = 32  # steps at most
+CPU = Form(time=1, unroll=1, wide=128)
+ACCELERATOR = Form(time=0, unroll=8, wide=256)
 
 
 class Weights(NamedTuple):
-    """An LSTM's parameters; gates stand in the order i, f, g, o."""
+    """An LSTM's parameters; gates stand in the order i, f, g, o.
 
-    input_kernel: Float[Array, "d g"]
+    input_kernel: [d, g]; None: what is read has been projected, [b, t, g].
+    """
+
+    input_kernel: Any
     state_kernel: Float[Array, "h g"]
     bias: Float[Array, " g"]
 
 
 class Sequence(NamedTuple):
-    """What an LSTM reads; steps beyond the length are never read."""
+    """What an LSTM reads; steps beyond the length are never read, None: all are."""
 
     x: Float[Array, "b t d"]
-    length: Int[Array, " b"]
+    length: Int[Array, " b"] | None
 
 
 class States(NamedTuple):
@@ -59,7 +78,7 @@ def run(
 
     Args:
         sequences: one per LSTM, all of one batch; lengths are in 0..t.
-        weights: one per LSTM.
+        weights: one per LSTM; all have a kernel over the input, or none has.
         with_cells: return the cells of every step, too.
 
     Source: torch.nn.LSTM on packed sequences (gates, order, initial zeros).
@@ -75,7 +94,7 @@ def run(
 def _in_turn(sequences, weights, with_cells=False):
     """Run one after another, which a CPU likes best: nothing is padded."""
     both = zip(sequences, weights, strict=True)
-    return [_run(s, w, 1, with_cells) for s, w in both]
+    return [_run(s, w, CPU, with_cells) for s, w in both]
 
 
 def _together(sequences, weights, with_cells=False):
@@ -85,14 +104,16 @@ def _together(sequences, weights, with_cells=False):
     one size. The states that this adds stay 0 and reach nothing.
     """
     steps = max(s.x.shape[1] for s in sequences)
-    read = max(s.x.shape[2] for s in sequences)
     width = max(w.state_kernel.shape[0] for w in weights)
+    if weights[0].input_kernel is None:
+        sequences = [s._replace(x=_widen(s.x, width)) for s in sequences]
+    read = max(s.x.shape[2] for s in sequences)
     padded = (
-        [Sequence(_pad(s.x, steps, read), s.length) for s in sequences],
-        [_widen(w, read, width) for w in weights],
+        [Sequence(_pad(s.x, steps, read), _lengths(s)) for s in sequences],
+        [_widen_all(w, read, width) for w in weights],
     )
     stacked = (jax.tree.map(lambda *x: jnp.stack(x), *each) for each in padded)
-    one = partial(_run, unroll=UNROLL, with_cells=with_cells)
+    one = partial(_run, form=ACCELERATOR, with_cells=with_cells)
     output, hidden, cell, cells = jax.vmap(one)(*stacked)
     found = []
     for k, (s, w) in enumerate(zip(sequences, weights, strict=True)):
@@ -103,15 +124,23 @@ def _together(sequences, weights, with_cells=False):
     return found
 
 
-def _widen(weights, read, width):
+def _lengths(sequence):
+    x, length = sequence
+    return jnp.full(x.shape[0], x.shape[1]) if length is None else length
+
+
+def _widen_all(weights, read, width):
     """Give an LSTM more inputs and states, all of which have weights of 0."""
+    kernel, state_kernel, bias = weights
+    kernel = None if kernel is None else _pad(_widen(kernel, width), read, 4 * width)
+    state_kernel = _pad(_widen(state_kernel, width), width, 4 * width)
+    return Weights(kernel, state_kernel, _widen(bias, width))
 
-    def pad(x, *sizes):
-        gates = x.reshape(*x.shape[:-1], 4, x.shape[-1] // 4)
-        return _pad(gates, *sizes, 4, width).reshape(*sizes, 4 * width)
 
-    input_kernel, state_kernel, bias = weights
-    return Weights(pad(input_kernel, read), pad(state_kernel, width), pad(bias))
+def _widen(x, width):
+    """Give each of the four gates that x holds side by side more states."""
+    gates = x.reshape(*x.shape[:-1], 4, x.shape[-1] // 4)
+    return _pad(gates, width).reshape(*x.shape[:-1], 4 * width)
 
 
 def _pad(x, *sizes):
@@ -121,24 +150,26 @@ def _pad(x, *sizes):
     return jnp.pad(x, [(0, 0)] * (x.ndim - len(sizes)) + more)
 
 
-def _run(sequence, weights, unroll, with_cells):
+def _run(sequence, weights, form, with_cells):
     x, length = sequence
-    steps = x.shape[1]
-    chunks = -(-steps // CHUNK)
+    steps, trips = x.shape[1], 1
+    chunks = 1 if length is None else -(-steps // CHUNK)
     size = -(-steps // chunks)
-    # Zeros in place of padding: a NaN there would come back in the gradient.
-    valid = jnp.arange(steps)[None] < length[:, None]
-    x = _pad(jnp.where(valid[:, :, None], x, 0), chunks * size, x.shape[2])
-    trips = largest(-(-length.max() // size))
-    shape = size, unroll, with_cells
-    found: Any = _lstm(shape, jnp.swapaxes(x, 0, 1), weights, length, trips)
+    if length is not None:
+        # Zeros in place of padding: a NaN there would come back in the gradient.
+        valid = jnp.arange(steps)[None] < length[:, None]
+        x = _pad(jnp.where(valid[:, :, None], x, 0), chunks * size, x.shape[2])
+        trips = largest(-(-length.max() // size))
+    x = jnp.moveaxis(x, 1, form.time)
+    shape = size, form, with_cells
+    found: Any = _lstm(shape, x, weights, length, trips)
     every, last = ([jnp.swapaxes(x[:steps], 0, 1) for x in found[0]], found[1])
     return States(every[0], *last, *every[1:])
 
 
-def reverse(x: Float[Array, "b t d"], length: Int[Array, " b"]) -> Array:
+def reverse(x: Float[Array, "b t d"], length: Int[Array, " b"] | None) -> Array:
     """Turn each sequence around within its length; beyond it are zeros."""
-    return _reverse(x, length)
+    return jnp.flip(x, axis=1) if length is None else _reverse(x, length)
 
 
 @jax.custom_vjp
@@ -163,81 +194,94 @@ def _lstm(shape, x, weights, length, trips):
 def _forward(shape, x, weights, length, trips):
     """Return ((output, cells), (hidden, cell)), and what `_backward` needs.
 
-    States are kept one place later than their step, so that [k] is what step k starts
-    from; output and cells [t b h] are views of them.
-
     Args:
-        shape: steps of a chunk, how many of them are written out in its loop, and
-            whether cells are returned.
-        x: [t b d], t a multiple of the chunk's steps; 0 beyond the length.
+        shape: steps of a chunk, the form, and whether cells are returned.
+        x: time where the form has it, a multiple of the chunk's steps; 0 beyond the
+            length.
         trips: chunks that have a valid step.
     """
-    size, unroll, with_cells = shape
+    size, form, with_cells = shape
+    time = form.time
 
     def chunk(number, carry):
         start = number * size
+        drive = _projected(_cut(x, start, size, time), weights)
 
-        def step(state, inputs):
-            t, drive = inputs
-            runs = (t < length)[:, None]
-            gates = _gates(drive, state[0], weights)
-            new = _step(state, gates, runs)
-            return new, (new, None if gated is None else jnp.concatenate(gates, -1))
+        def step(k, carry):
+            state, kept, gated = carry
+            gates = _gates(_at(drive, k, time), state[0], weights)
+            state = _step(state, gates, _runs(start + k, length))
+            put = partial(_put_at, step=start + k)
+            hidden = put(kept[0], state[0], time=time)
+            cell = put(kept[1], state[1])
+            if gated is not None:
+                gated = tuple(map(put, gated, gates))
+            return state, (hidden, cell), gated
 
-        state, kept, gated = carry
-        driven = _cut(x, start, size) @ weights.input_kernel
-        inputs = start + jnp.arange(size), driven
-        state, (new, gates) = jax.lax.scan(step, state, inputs, unroll=unroll)
-        kept = jax.tree.map(partial(_put, start=start + 1), kept, new)
-        return state, kept, jax.tree.map(partial(_put, start=start), gated, gates)
+        return jax.lax.fori_loop(0, size, step, carry, unroll=form.unroll)
 
-    one = x.shape[1], weights.state_kernel.shape[0]
-    state = (jnp.zeros(one, x.dtype),) * 2
-    kept = (jnp.zeros((len(x) + 1, *one), x.dtype),) * 2
+    steps, samples = x.shape[time], x.shape[1 - time]
+    width = weights.state_kernel.shape[0]
+    state = (jnp.zeros((samples, width), x.dtype),) * 2
+    cells = jnp.zeros((steps, samples, width), x.dtype)
+    kept = jnp.zeros((*x.shape[:2], width), x.dtype), cells
     gated = None
-    if max(x.shape[2], one[1]) >= WIDE:
-        gated = jnp.zeros((*x.shape[:2], len(weights.bias)), x.dtype)
+    if max(x.shape[2], width) >= form.wide:
+        gated = (cells,) * 4  # each its own array, which a CPU reads faster
     last, kept, gated = jax.lax.fori_loop(0, trips, chunk, (state, kept, gated))
-    valid = jnp.arange(len(x))[:, None] < length[None]
-    every = tuple(
-        jnp.where(valid[:, :, None], whole[1:], 0) for whole in kept[: 1 + with_cells]
-    )
+    every = jnp.moveaxis(kept[0], time, 0), kept[1]
+    every = every[: 1 + with_cells]
+    if length is not None:
+        valid = jnp.arange(steps)[:, None] < length[None]
+        every = tuple(jnp.where(valid[:, :, None], x, 0) for x in every)
     return (every, last), (x, weights, length, trips, kept, gated)
 
 
 def _backward(shape, saved, gradients):
     x, weights, length, trips, kept, gated = saved
     by_every, by_state = gradients
-    size, unroll, _ = shape
+    size, form, _ = shape
+    time = form.time
+    hiddens, cells = map(_delayed, kept, (time, 0))
     back = weights.state_kernel.T
 
     def chunk(turn, carry):
         start = (trips - 1 - turn) * size
-        read, hidden, cell, *by_steps = (
-            _cut(whole, start, size) for whole in (x, *kept, *by_every)
-        )
+        read, hidden = (_cut(whole, start, size, time) for whole in (x, hiddens))
+        again = None
         if gated is None:
-            gates = _gates(read @ weights.input_kernel, hidden, weights)
-        else:
-            gates = tuple(jnp.split(_cut(gated, start, size), 4, axis=-1))
+            again = _gates(_projected(read, weights), hidden, weights)
 
-        def step(by_state, inputs):
-            t, gate, before, by = inputs
-            runs = (t < length)[:, None]
-            return _step_back(by_state, gate, before, by, back, runs)
+        def step(turn, carry):
+            by_state, by_gates = carry
+            k = size - 1 - turn
+            at = partial(_at, step=start + k)
+            if again is None:
+                gates = tuple(map(at, gated))
+            else:
+                gates = tuple(_at(gate, k, time) for gate in again)
+            by_step = list(map(at, by_every))
+            runs = _runs(start + k, length)
+            by_state, by = _step_back(by_state, gates, at(cells), by_step, back, runs)
+            return by_state, _put_at(by_gates, by, k, time)
 
         by_state, total, by_x = carry
-        inputs = start + jnp.arange(size), gates, cell, by_steps
-        by_state, by_gates = jax.lax.scan(
-            step, by_state, inputs, reverse=True, unroll=unroll
+        by_gates = jnp.zeros((*read.shape[:2], len(weights.bias)), x.dtype)
+        by_state, by_gates = jax.lax.fori_loop(
+            0, size, step, (by_state, by_gates), unroll=form.unroll
         )
+        by_kernel, by_read = None, by_gates
+        if time == 1:
+            read, hidden, by_gates = map(_joined, (read, hidden, by_gates))
+        if weights.input_kernel is not None:
+            by_kernel = total.input_kernel + summed_product(read, by_gates)
+            by_read = by_read @ weights.input_kernel.T
         total = Weights(
-            total.input_kernel + summed_product(read, by_gates),
+            by_kernel,
             total.state_kernel + summed_product(hidden, by_gates),
             total.bias + summed(by_gates),
         )
-        by_x = _put(by_x, by_gates @ weights.input_kernel.T, start)
-        return by_state, total, by_x
+        return by_state, total, _put(by_x, by_read, start, time)
 
     carry = tuple(by_state), jax.tree.map(jnp.zeros_like, weights), jnp.zeros_like(x)
     _, total, by_x = jax.lax.fori_loop(0, trips, chunk, carry)
@@ -247,12 +291,31 @@ def _backward(shape, saved, gradients):
 _lstm.defvjp(_forward, _backward)
 
 
+def _runs(step, length):
+    """Return which samples have this step; None: all."""
+    return None if length is None else (step < length)[:, None]
+
+
+def _where(runs, x, otherwise):
+    return x if runs is None else jnp.where(runs, x, otherwise)
+
+
+def _projected(x, weights):
+    """Return what the input adds to the gates."""
+    return x if weights.input_kernel is None else x @ weights.input_kernel
+
+
 def _gates(drive, hidden, weights):
-    """Return i, f, g, o of what the input adds to them and the state before."""
+    """Return i, f, g, o of what the input adds to them and the state before.
+
+    All are one tanh, which takes a CPU less than four functions of four arrays:
+    sigmoid(x) = tanh(x / 2) / 2 + 1 / 2.
+    """
     gates = drive + hidden @ weights.state_kernel
     gates = gates + jnp.broadcast_to(weights.bias, gates.shape)
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+    scale = np.repeat([0.5, 0.5, 1, 0.5], gates.shape[-1] // 4).astype(gates.dtype)
+    scale = jnp.broadcast_to(scale, gates.shape)
+    return tuple(jnp.split(jnp.tanh(gates * scale) * scale + (1 - scale), 4, axis=-1))
 
 
 def _step(state, gates, runs):
@@ -260,7 +323,7 @@ def _step(state, gates, runs):
     i, f, g, o = gates
     new_cell = f * cell + i * g
     new_hidden = o * jnp.tanh(new_cell)
-    return jnp.where(runs, new_hidden, hidden), jnp.where(runs, new_cell, cell)
+    return _where(runs, new_hidden, hidden), _where(runs, new_cell, cell)
 
 
 def _step_back(by_state, gates, cell, by_step, kernel, runs):
@@ -269,7 +332,7 @@ def _step_back(by_state, gates, cell, by_step, kernel, runs):
     by_step: by what the step itself gives, its output and maybe its cell.
     """
     i, f, g, o = gates
-    given = [jnp.where(runs, by, 0) for by in by_step]
+    given = [_where(runs, by, 0) for by in by_step]
     added = [by + now for by, now in zip(by_state, given, strict=False)]
     by_hidden, by_cell = *added, *by_state[len(added) :]
     squashed = jnp.tanh(f * cell + i * g)
@@ -283,19 +346,41 @@ def _step_back(by_state, gates, cell, by_step, kernel, runs):
         ],
         axis=-1,
     )
-    by_gates = jnp.where(runs, by_gates, 0)
+    by_gates = _where(runs, by_gates, 0)
     before = (
-        jnp.where(runs, by_gates @ kernel, by_hidden),
-        jnp.where(runs, total * f, by_cell),
+        _where(runs, by_gates @ kernel, by_hidden),
+        _where(runs, total * f, by_cell),
     )
     return before, by_gates
 
 
-def _cut(x, start, size):
-    return jax.lax.dynamic_slice_in_dim(x, start, size, axis=0)
+def _delayed(x, time):
+    """Return what every step starts from: the states of the step before, and 0."""
+    first = jnp.zeros_like(jax.lax.slice_in_dim(x, 0, 1, axis=time))
+    rest = jax.lax.slice_in_dim(x, 0, x.shape[time] - 1, axis=time)
+    return jnp.concatenate([first, rest], axis=time)
 
 
-def _put(x, part, start, axis=0):
+def _cut(x, start, size, time):
+    return jax.lax.dynamic_slice_in_dim(x, start, size, axis=time)
+
+
+def _at(x, step, time=0):
+    """Return a step of x, for many at once (vmap) in one go, too, as `_put` does."""
+
+    @jax.custom_batching.custom_vmap
+    def at(x, step):
+        return jax.lax.dynamic_index_in_dim(x, step, time, keepdims=False)
+
+    @at.def_vmap
+    def _(count, batched, x, step):
+        del count, batched  # all at the same step
+        return _at(x, step, time + 1), True
+
+    return at(x, step)
+
+
+def _put(x, part, start, time):
     """Return x with a part of it replaced, for many at once (vmap) in one go, too.
 
     JAX's own rule for many makes a scatter of it, even where all start at one place.
@@ -303,7 +388,7 @@ def _put(x, part, start, axis=0):
 
     @jax.custom_batching.custom_vmap
     def put(x, part, start):
-        return jax.lax.dynamic_update_slice_in_dim(x, part, start, axis)
+        return jax.lax.dynamic_update_slice_in_dim(x, part, start, time)
 
     @put.def_vmap
     def _(count, batched, x, part, start):
@@ -311,23 +396,37 @@ def _put(x, part, start, axis=0):
             one if many else jnp.broadcast_to(one, (count, *one.shape))
             for one, many in zip((x, part), batched[:2], strict=True)
         )
-        return _put(x, part, start, axis + 1), True
+        return _put(x, part, start, time + 1), True
 
     return put(x, part, start)
 
 
-def summed_product(a, b):
-    """Return the sum over steps and samples of a's row times b's.
+def _put_at(x, part, step, time=0):
+    return _put(x, jnp.expand_dims(part, time), step, time)
 
-    Both axes are summed as they are: joined into one, samples that lie on several
-    devices would be gathered first.
+
+def _joined(x):
+    """Make one axis of samples, which are first here, and steps.
+
+    Samples on several devices stay there, and a CPU need not turn an array around
+    before a product that sums over both.
     """
-    return jnp.einsum("tbi,tbj->ij", a, b)
+    return x.reshape(-1, x.shape[-1])
+
+
+def summed_product(a, b):
+    """Return the sum over all axes but the last of a's row times b's.
+
+    Axes are summed as they are: with steps in front of samples and both joined into
+    one, samples that lie on several devices would be gathered first.
+    """
+    axes = tuple(range(a.ndim - 1))
+    return jax.lax.dot_general(a, b, ((axes, axes), ((), ())))
 
 
 def summed(x):
-    """Return the sum over steps and samples, as a product.
+    """Return the sum over all axes but the last, as a product.
 
     XLA's own sums over rows take a CPU as long as a product of some width.
     """
-    return jnp.einsum("tb,tbj->j", jnp.ones(x.shape[:2], x.dtype), x)
+    return summed_product(jnp.ones((*x.shape[:-1], 1), x.dtype), x)[0]

@@ -75,7 +75,7 @@ class SequenceLstm(nn.Module):
         own = LstmWeights(self.width)
         nn.share_scope(self, own)  # the parameters are this module's
         weights = own(x.shape[-1])
-        return recurrence.run([_sequence(x, length)], [weights])[0]
+        return recurrence.run([Sequence(x, length)], [weights])[0]
 
 
 class BothWays(NamedTuple):
@@ -105,8 +105,8 @@ class BidirectionalLstm(nn.Module):
         self, x: Float[Array, "b t d"], length: Int[Array, " b"] | None = None
     ) -> BothWays:
         """Prepare a run; `length` is in 1..t, None: all t steps are valid."""
-        ahead = _sequence(x, length)
-        back = Sequence(recurrence.reverse(*ahead), ahead.length)
+        ahead = Sequence(x, length)
+        back = Sequence(recurrence.reverse(x, length), length)
         weights = [
             LstmWeights(self.width, name=name)(x.shape[-1])
             for name in ("forward", "backward")
@@ -135,7 +135,3 @@ def run_both_ways(lstms: list[BothWays]) -> list[States]:
         )
         found.append(States(*(jnp.concatenate(pair, axis=-1) for pair in pairs)))
     return found
-
-
-def _sequence(x: Array, length: Array | None) -> Sequence:
-    return Sequence(x, jnp.full(x.shape[0], x.shape[1]) if length is None else length)

@@ -12,9 +12,11 @@ from jaxtyping import Array, Float
 from msa_jax.config.fields import Share, Size
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Batch, Outputs
+from msa_jax.layers import recurrence
 from msa_jax.layers.dense import TwoLayerHead
 from msa_jax.layers.norm import BatchNorm
-from msa_jax.layers.recurrent import SequenceLstm
+from msa_jax.layers.recurrence import Sequence, Weights
+from msa_jax.layers.recurrent import LstmWeights
 from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses
 from msa_jax.methods.mfn import COMMON, REAL, SANE
@@ -54,10 +56,12 @@ class EfLstm(nn.Module):
         sequences = side_by_side(self, batch, text, self.align)
         x = jnp.concatenate([sequences[m] for m in MODALITIES], axis=-1)
         length = batch.text_length if self.text_state == "last_valid" else None
-        x = self._normed(x, batch, length, train)
         last = []
         for layer in range(self.layers):
-            states = SequenceLstm(self.hidden, name=f"lstm_{layer}")(x, length)
+            weights = LstmWeights(self.hidden, name=f"lstm_{layer}")(x.shape[-1])
+            if layer == 0:
+                x, weights = self._normed(x, weights, batch, length, train)
+            (states,) = recurrence.run([Sequence(x, length)], [weights])
             last.append(states.hidden)
             x = states.output
             if layer + 1 < self.layers:
@@ -70,15 +74,31 @@ class EfLstm(nn.Module):
         return Outputs(score.T, {"fusion": last[-1]})
 
     def _normed(
-        self, x: Float[Array, "b t d"], batch: Batch, length: Array | None, train: bool
-    ) -> Float[Array, "b t d"]:
+        self,
+        x: Float[Array, "b t d"],
+        weights: Weights,
+        batch: Batch,
+        length: Array | None,
+        train: bool,
+    ) -> tuple[Float[Array, "b t d"], Weights]:
+        """Return what the first LSTM reads, and its parameters.
+
+        A step's scale and bias are numbers: they come after the projection, where their
+        gradients need none by the input, a third of the products with its kernel.
+        """
         if self.norm == "time_steps":
-            return BatchNorm(axis=1, name="norm")(x, batch.valid, train=train)
+            norm = BatchNorm(axis=1, name="norm")
+            x, scale, bias = norm.parts(x, batch.valid, train=train)
+            kernel = weights.input_kernel
+            projected = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:2], -1)
+            drive = projected * scale + bias * kernel.sum(axis=0)
+            return drive, weights._replace(input_kernel=None)
         valid = jnp.broadcast_to(batch.valid[:, None], x.shape[:2])
         if length is not None:
             valid &= jnp.arange(x.shape[1])[None] < length[:, None]
         flat = x.reshape(-1, x.shape[-1]), valid.reshape(-1)
-        return BatchNorm(name="norm")(*flat, train=train).reshape(x.shape)
+        norm = BatchNorm(name="norm")
+        return norm(*flat, train=train).reshape(x.shape), weights
 
 
 # Source: parameter names of MMSA a94e65d.

@@ -19,7 +19,7 @@ from msa_jax.ground.types import Batch, Method, Outputs
 from msa_jax.layers import draws, recurrence
 from msa_jax.layers.dense import Linear, TwoLayerHead
 from msa_jax.layers.gated_memory import MemoryFusion, lstms, small
-from msa_jax.layers.recurrence import Sequence
+from msa_jax.layers.recurrence import Sequence, Weights
 from msa_jax.layers.recurrent import LstmWeights
 from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses, tasks
@@ -126,18 +126,20 @@ class Mfm(nn.Module):
 
         A decoder is an LSTM that reads factors at its first step and its own state at
         all others: one whose kernel over the state is the sum of both, and which reads
-        zeros after the first step.
+        nothing after the first step.
         """
-        samples, steps, _ = x["text"].shape
-        count = jnp.full(samples, steps) if length is None else length
+        steps = x["text"].shape[1]
         sequences, weights = [], []
         for m in MODALITIES:
             both = jnp.concatenate([factor["fusion"], factor[m]], axis=-1)
-            rest = jnp.zeros((samples, steps - 1, both.shape[-1]), both.dtype)
-            read = jnp.concatenate([both[:, None], rest], axis=1)
-            sequences.append(Sequence(read, count))
-            w = LstmWeights(both.shape[-1], name=f"{m}_decoder")(both.shape[-1])
-            weights.append(w._replace(state_kernel=w.state_kernel + w.input_kernel))
+            kernel, state_kernel, bias = LstmWeights(
+                both.shape[-1], name=f"{m}_decoder"
+            )(both.shape[-1])
+            first = (both @ kernel)[:, None]
+            drive = jnp.pad(first, ((0, 0), (0, steps - 1), (0, 0)))
+            sequences.append(Sequence(drive, length))
+            weights.append(Weights(None, state_kernel + kernel, bias))
+        count = jnp.full(len(x["text"]), steps) if length is None else length
         valid = jnp.arange(steps)[None] < count[:, None]
         errors = []
         states = recurrence.run(sequences, weights)

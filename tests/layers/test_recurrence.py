@@ -20,7 +20,8 @@ FORMS = {"cpu": recurrence._in_turn, "accelerator": recurrence._together}
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Write out fewer steps of a loop: each takes time to compile."""
-    monkeypatch.setattr(recurrence, "UNROLL", 2)
+    short = recurrence.ACCELERATOR._replace(unroll=2)
+    monkeypatch.setattr(recurrence, "ACCELERATOR", short)
 
 
 def make(batch=5, seed=0, dtype=np.float64):
@@ -88,7 +89,9 @@ def test_equals_the_plain_recurrence(monkeypatch, form, chunk):
     """
     monkeypatch.setattr(recurrence, "CHUNK", chunk)
     if chunk < 32:
-        monkeypatch.setattr(recurrence, "WIDE", 3)
+        for name in ("CPU", "ACCELERATOR"):
+            wide = getattr(recurrence, name)._replace(wide=3)
+            monkeypatch.setattr(recurrence, name, wide)
     ours, theirs = (
         partial(run, with_cells=chunk == 4) for run in (FORMS[form], run_plain)
     )
@@ -99,6 +102,22 @@ def test_equals_the_plain_recurrence(monkeypatch, form, chunk):
         expected = values_and_gradients(theirs, *given)
         for a, b in zip(*map(jax.tree.leaves, (states[0], states[1])), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+        for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_without_lengths_all_steps_are_read_here_projected_before(form):
+    def projected(sequences, weights):
+        both = list(zip(sequences, weights, strict=True))
+        drives = [Sequence(s.x @ w.input_kernel, None) for s, w in both]
+        return FORMS[form](drives, [w._replace(input_kernel=None) for w in weights])
+
+    with jax.enable_x64(True):
+        sequences, weights = make()
+        full = [Sequence(x, jnp.full(len(x), x.shape[1])) for x, _ in sequences]
+        found = values_and_gradients(projected, full, weights)
+        expected = values_and_gradients(run_plain, full, weights)
         for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
