@@ -91,7 +91,7 @@ class EfLstm(nn.Module):
             x, scale, bias = norm.parts(x, batch.valid, train=train)
             kernel = weights.input_kernel
             projected = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:2], -1)
-            drive = projected * scale + bias * kernel.sum(axis=0)
+            drive = projected * scale + bias * kernel.sum(axis=0)[None, None]
             return drive, weights._replace(input_kernel=None)
         valid = jnp.broadcast_to(batch.valid[:, None], x.shape[:2])
         if length is not None:

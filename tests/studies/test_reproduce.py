@@ -111,7 +111,7 @@ def test_aligned_only_on_the_papers_own_data():
 def test_a_field_that_a_method_lacks_is_one_line():
     with pytest.raises(UserError, match="config.ulgm.rule = 'human': ucrn has no such"):
         recipe(Ours("ucrn", {"ulgm.rule": "human"}), CARD)
-    with pytest.raises(UserError, match="of another type"):
+    with pytest.raises(UserError, match="not a value of type int"):
         recipe(Ours("ucrn", {"model.heads": "three"}), CARD)
 
 
