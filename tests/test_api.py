@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -90,6 +91,16 @@ def other(run):
 def test_a_finished_run_is_read(here, run, capsys):
     assert msa.train(configuration(), "runs/tiny").table().equals(run.table())
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_run_without_its_report_gets_it_and_trains_nothing(run, tmp_path, capsys):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    (folder / "report.html").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("msa_jax.runs.run.make_program", None)
+        again = msa.train(configuration(), folder, progress=False)
+    assert (folder / "report.html").exists() and again.table().equals(run.table())
+    assert not capsys.readouterr().out
 
 
 def test_a_run_without_a_folder_gets_its_own(here, run, other, capsys):
