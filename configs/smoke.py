@@ -3,8 +3,8 @@
     python -m msa_jax.main --config configs/smoke.py
 
 Data: the built-in set, 96 / 32 / 32 samples. Text: a random two-layer BERT, no weights
-needed. About 32 s of CPU time the first time, 18 s once its programs are in the
-compile cache (on a busy machine). Its numbers mean nothing.
+needed. About 23 s of CPU time the first time, 15 s once its programs are in the
+compile cache. Its numbers mean nothing.
 """
 
 from msa_jax.methods.self_mm import PAPER
