@@ -207,18 +207,22 @@ def _forward(shape, x, weights, length, trips):
         start = number * size
         drive = _projected(_cut(x, start, size, time), weights)
 
-        def step(k, carry):
+        def row(first, count, carry):
             state, kept, gated = carry
-            gates = _gates(_at(drive, k, time), state[0], weights)
-            state = _step(state, gates, _runs(start + k, length))
-            put = partial(_put_at, step=start + k)
-            hidden = put(kept[0], state[0], time=time)
-            cell = put(kept[1], state[1])
+            hiddens, cells, every = [], [], []
+            for k in range(count):
+                gates = _gates(_at(drive, first + k, time), state[0], weights)
+                state = _step(state, gates, _runs(start + first + k, length))
+                hiddens.append(state[0])
+                cells.append(state[1])
+                every.append(gates)
+            put = partial(_put_row, start=start + first)
+            kept = put(kept[0], hiddens, time=time), put(kept[1], cells)
             if gated is not None:
-                gated = tuple(map(put, gated, gates))
-            return state, (hidden, cell), gated
+                gated = tuple(map(put, gated, zip(*every, strict=True)))
+            return state, kept, gated
 
-        return jax.lax.fori_loop(0, size, step, carry, unroll=form.unroll)
+        return _in_rows(size, form.unroll, row, carry)
 
     steps, samples = x.shape[time], x.shape[1 - time]
     width = weights.state_kernel.shape[0]
@@ -252,24 +256,25 @@ def _backward(shape, saved, gradients):
         if gated is None:
             again = _gates(_projected(read, weights), hidden, weights)
 
-        def step(turn, carry):
+        def row(first, count, carry):
             by_state, by_gates = carry
-            k = size - 1 - turn
-            at = partial(_at, step=start + k)
-            if again is None:
-                gates = tuple(map(at, gated))
-            else:
-                gates = tuple(_at(gate, k, time) for gate in again)
-            by_step = list(map(at, by_every))
-            runs = _runs(start + k, length)
-            by_state, by = _step_back(by_state, gates, at(cells), by_step, back, runs)
-            return by_state, _put_at(by_gates, by, k, time)
+            found = []
+            for k in reversed(range(count)):
+                at = partial(_at, step=start + first + k)
+                if again is None:
+                    gates = tuple(map(at, gated))
+                else:
+                    gates = tuple(_at(gate, first + k, time) for gate in again)
+                given = gates, at(cells), list(map(at, by_every))
+                runs = _runs(start + first + k, length)
+                by_state, by = _step_back(by_state, *given, back, runs)
+                found.append(by)
+            return by_state, _put_row(by_gates, found[::-1], first, time)
 
         by_state, total, by_x = carry
         by_gates = jnp.zeros((*read.shape[:2], len(weights.bias)), x.dtype)
-        by_state, by_gates = jax.lax.fori_loop(
-            0, size, step, (by_state, by_gates), unroll=form.unroll
-        )
+        carry = by_state, by_gates
+        by_state, by_gates = _in_rows(size, form.unroll, row, carry, back=True)
         by_kernel, by_read = None, by_gates
         if time == 1:
             read, hidden, by_gates = map(_joined, (read, hidden, by_gates))
@@ -401,8 +406,27 @@ def _put(x, part, start, time):
     return put(x, part, start)
 
 
-def _put_at(x, part, step, time=0):
-    return _put(x, jnp.expand_dims(part, time), step, time)
+def _put_row(x, parts, start, time=0):
+    """Replace steps in a row, written at once: an accelerator's kernel writes once."""
+    return _put(x, jnp.stack(list(parts), axis=time), start, time)
+
+
+def _in_rows(size, unroll, row, carry, back=False):
+    """Run rows of so many steps in a loop, and one with what is left.
+
+    Args:
+        row: (its first step, how many it has, carry) -> carry.
+        back: the last step is the first.
+    """
+    rows, rest = divmod(size, unroll)
+
+    def one(turn, carry):
+        number = rows - 1 - turn if back else turn
+        return row(rest * back + number * unroll, unroll, carry)
+
+    if rows:  # a loop without trips is traced, too, and cuts more than there is
+        carry = jax.lax.fori_loop(0, rows, one, carry)
+    return row(0 if back else rows * unroll, rest, carry) if rest else carry
 
 
 def _joined(x):
