@@ -7,13 +7,14 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from msa_jax import methods
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Batch, Method, PyTree
-from msa_jax.methods import PAPERS
 from msa_jax.studies.bench.measure import Side, repeated
 from msa_jax.studies.bench.shapes import Shape
 from msa_jax.text import bert
@@ -22,13 +23,13 @@ CHECKOUT = Path(__file__).parents[3]
 FOLDER = "benchmarks/torch_sides"
 
 
-def require(methods: Sequence[str], threads: int) -> None:
+def require(names: Sequence[str], threads: int) -> None:
     """Let PyTorch use so many threads.
 
     Raises:
         UserError: it is not installed, or a method is not written in it.
     """
-    for name in methods:
+    for name in names:
         _file(name)
     try:
         import torch  # pyright: ignore[reportMissingImports]
@@ -106,8 +107,13 @@ def _file(name: str) -> str:
             f"--against torch: no folder {FOLDER} beside the package; it comes with a "
             "checkout: run the command from one"
         )
-    make: Any = PAPERS[name].make
-    file = getattr(make, "func", make).__module__.rsplit(".", 1)[1]
+    paper = methods.PAPERS[name]
+    file = next(
+        file
+        for file, module in vars(methods).items()
+        if isinstance(module, ModuleType)
+        and any(value is paper for value in vars(module).values())
+    )
     if not (folder / f"{file}.py").is_file():
         raise UserError(
             f"--against torch: {name} is not written in PyTorch (no {FOLDER}/{file}.py)"
