@@ -171,7 +171,7 @@ class Mesh(NamedTuple):
         devices that share a batch, too.
     seeds_at_once: seeds of a device that step side by side with vmap, a divisor of
         their number; the others wait. 0: as many as fit into its memory.
-    over_seeds: auto: map on one CPU device, else vmap.
+    over_seeds: of a device: auto: map on a CPU, else vmap.
     """
 
     devices: Annotated[Count, "0: all there are"] = 0

@@ -227,7 +227,7 @@ def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
     words = dropout_bits.words(key, -(-sum(sizes) // 2))
     # Not a bitcast: its last axis of 2 would be padded to 128 lanes on a TPU.
     halves = jnp.concatenate([words & 0xFFFF, words >> 16]).astype(jnp.uint16)
-    several = jax.sharding.get_abstract_mesh().size > 1
+    several = jax.sharding.get_abstract_mesh().shape.get("data", 1) > 1
     starts = iter(np.cumsum([0, *sizes]).tolist())
 
     def drop(x: Array, rate: float) -> Array:

@@ -210,13 +210,14 @@ def build(plan: Plan, room: int | None, config: Any) -> Compiled:
 
 def text_layout(config: Any, splits: dict[str, Split], devices: Devices) -> TextLayout:
     """Choose how text lies in batches of these splits, "train" among them."""
+    seeds = len(config.seeds) // devices.mesh.shape["seed"]
     return layout.of_batches(
         config,
         splits,
         methods.of(config).reads_padding(config),
         platform=devices.platform,
         shards=devices.mesh.shape["data"],
-        together=len(config.seeds) if devices.over_seeds == "vmap" else 1,
+        together=seeds if devices.over_seeds == "vmap" else 1,
     )
 
 

@@ -6,7 +6,7 @@ from functools import wraps
 import jax
 import jax.numpy as jnp
 from jax.lax import dynamic_slice_in_dim, dynamic_update_slice_in_dim
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from msa_jax.ground.types import PyTree
@@ -26,12 +26,12 @@ def over_seed_axis(one_seed: Callable, how: str) -> Callable:
             lambda one: one_seed(one, *shared), state
         )
     return lambda state, *shared: jax.vmap(
-        one_seed, in_axes=(0,) + (None,) * len(shared), spmd_axis_name="seed"
+        one_seed, in_axes=(0,) + (None,) * len(shared)
     )(state, *shared)
 
 
 def over_groups(
-    one_seed: Callable, ended: Callable, how: str, at_once: int = 0, devices: int = 1
+    one_seed: Callable, ended: Callable, how: str, at_once: int = 0
 ) -> Callable:
     """Turn a training program of one seed into one that goes on with every seed.
 
@@ -45,14 +45,11 @@ def over_groups(
             it also meets seeds that have ended, and has to leave them as they are.
         ended: (state of one seed, *shared) -> the log of a seed that has ended.
         how: "map" (groups of one) or "vmap" (side by side).
-        at_once: with "vmap", seeds of a device in a group, a divisor of their number;
+        at_once: with "vmap", how many seeds are in a group, a divisor of their number;
             0: all.
-        devices: with "vmap", over how many the seeds are divided. A group has seeds of
-            every device: none is moved to another one.
     """
 
     alone = how == "map"
-    devices = 1 if alone else devices
 
     def rest(state, *shared):
         return state, ended(state, *shared)
@@ -66,18 +63,17 @@ def over_groups(
 
     def all_seeds(state, *shared):
         seeds = len(jax.tree.leaves(state)[0])
-        each = seeds // devices  # of a device; they lie one after another
-        size = 1 if alone else at_once or each
-        if not alone and size == each:
+        size = 1 if alone else at_once or seeds
+        if not alone and size == seeds:
             return over_seed_axis(one_seed, "vmap")(state, *shared)
 
         def take(x, start):
-            part = dynamic_slice_in_dim(x, start, size, axis=1)
-            return part[0, 0] if alone else part.reshape(devices * size, *x.shape[2:])
+            part = dynamic_slice_in_dim(x, start, size)
+            return part[0] if alone else part
 
         def put(x, part, start):
-            part = part.reshape(devices, size, *x.shape[2:])
-            return dynamic_update_slice_in_dim(x, part, start, axis=1)
+            part = part[None] if alone else part
+            return dynamic_update_slice_in_dim(x, part, start, axis=0)
 
         def step(whole, start):
             group = jax.tree.map(lambda x: take(x, start), whole)
@@ -86,12 +82,9 @@ def over_groups(
 
         def in_order(x):
             # Counted, not -1: an epoch of no optimiser step has logs of no entries.
-            x = x.reshape(each // size, devices, size, *x.shape[1 if alone else 2 :])
-            return x.swapaxes(0, 1).reshape(seeds, *x.shape[3:])
+            return x if alone else x.reshape(seeds, *x.shape[2:])
 
-        divided = jax.tree.map(lambda x: x.reshape(devices, each, *x.shape[1:]), state)
-        divided, logs = jax.lax.scan(step, divided, jnp.arange(0, each, size))
-        state = jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), divided)
+        state, logs = jax.lax.scan(step, state, jnp.arange(0, seeds, size))
         return state, jax.tree.map(in_order, logs)
 
     return all_seeds
@@ -108,15 +101,35 @@ def with_mesh(program: Callable, mesh: Mesh) -> Callable:
     return traced
 
 
+def on_devices(program: Callable, mesh: Mesh) -> Callable:
+    """Let every device of the "seed" axis run a program (state, *shared) of its seeds.
+
+    Nothing passes between them, and none waits for another: where its seeds have read
+    shorter sequences or have ended, a device is done earlier. Within "data" the
+    compiler divides what the program does.
+    """
+
+    @wraps(program)
+    def divided(state, *shared):
+        return jax.shard_map(
+            program,
+            in_specs=(P("seed"),) + (P(),) * len(shared),
+            out_specs=P("seed"),
+            axis_names={"seed"},
+            check_vma=False,
+        )(state, *shared)
+
+    return with_mesh(divided if mesh.shape["seed"] > 1 else program, mesh)
+
+
 def division(mesh: Mesh, batch_size: int) -> tuple[Divide, int]:
     """How batches divide over the "data" axis, and their padded width."""
     devices = mesh.shape["data"]
     columns = -(-batch_size // devices) * devices
     if devices == 1:
         return lambda batch: batch, columns
-    sharding = NamedSharding(mesh, P("data"))
 
     def divide(batch: PyTree) -> PyTree:
-        return jax.lax.with_sharding_constraint(batch, sharding)
+        return jax.lax.with_sharding_constraint(batch, P("data"))
 
     return divide, columns

@@ -39,9 +39,9 @@ from msa_jax.training import optim, phases
 from msa_jax.training.seed_axis import (
     Divide,
     division,
+    on_devices,
     over_groups,
     over_seed_axis,
-    with_mesh,
 )
 from msa_jax.training.train_state import split_sharding, state_sharding
 
@@ -521,10 +521,9 @@ def make_epoch(
         log = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return log._replace(recorded=method.label_values(state.labels))
 
-    program = over_groups(run, ended, over_seeds, at_once, mesh.shape["seed"])
-
+    program = over_groups(run, ended, over_seeds, at_once)
     return jax.jit(
-        with_mesh(program, mesh),
+        on_devices(program, mesh),
         donate_argnums=0,
         in_shardings=(of_state, split_sharding(mesh), split_sharding(mesh)),
         out_shardings=(of_state, state_sharding(mesh)),
@@ -566,7 +565,7 @@ def make_predict(
         return jax.tree.map(of_split, splits, is_leaf=lambda x: isinstance(x, Split))
 
     return jax.jit(
-        with_mesh(over_seed_axis(one_seed, over_seeds), mesh),
+        on_devices(over_seed_axis(one_seed, over_seeds), mesh),
         in_shardings=(lie or state_sharding(mesh), split_sharding(mesh)),
         out_shardings=state_sharding(mesh),
         compiler_options=options,

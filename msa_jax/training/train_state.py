@@ -114,7 +114,7 @@ class Devices(NamedTuple):
 def devices_of(config: Any, mesh: Mesh | None = None) -> Devices:
     """Read how programs use devices.
 
-    Seeds in turn on one CPU device (measured faster there), else in parallel.
+    Seeds of a device in turn on a CPU (measured faster there), else in parallel.
 
     Args:
         config: see `config.sections`.
@@ -128,8 +128,7 @@ def devices_of(config: Any, mesh: Mesh | None = None) -> Devices:
         mesh = make_mesh(asked.devices, asked.data, len(config.seeds))
     platform, over_seeds = mesh.devices.flat[0].platform, asked.over_seeds
     if over_seeds == "auto":
-        one_cpu = platform == "cpu" and mesh.shape["seed"] == 1
-        over_seeds = "map" if one_cpu else "vmap"
+        over_seeds = "map" if platform == "cpu" else "vmap"
     options = compiler_options(platform, quick=config.compilation == "quick")
     return Devices(mesh, platform, over_seeds, options)
 

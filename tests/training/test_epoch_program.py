@@ -178,5 +178,5 @@ def test_seeds_run_in_turn_on_one_cpu_device_alone():
     auto = {"mesh.over_seeds": "auto"}
     assert on_one("cpu", **auto).over_seeds == "map"
     assert on_one("gpu", **auto).over_seeds == "vmap"
-    assert devices_of(settings(**auto), make_mesh(2, 1, 2)).over_seeds == "vmap"
+    assert devices_of(settings(**auto), make_mesh(2, 1, 2)).over_seeds == "map"
     assert on_one("cpu").over_seeds == "vmap"  # as the settings say

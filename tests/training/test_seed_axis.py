@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from msa_jax.ground.array_rules import largest
 from msa_jax.ground.backend import by_platform
 from msa_jax.ground.types import Selection, TrainState
 from msa_jax.training import seed_axis
@@ -96,28 +97,36 @@ def test_in_turn_states_are_there_once():
     np.testing.assert_array_equal(log, largest)
 
 
-def test_a_group_has_seeds_of_every_device():
-    """Groups (0, 4), (1, 5), ...: each device steps in every group, nothing is sent."""
-    mesh = make_mesh(2, 1, 8)
+@pytest.mark.parametrize("how, at_once", [("vmap", 0), ("vmap", 1), ("map", 0)])
+def test_a_device_does_its_own_seeds_and_waits_for_no_other(how, at_once):
+    """Nothing is sent, though a loop is as long as the longest seed of its device."""
+    mesh = make_mesh(2, 1, 4)
 
     def work(state, more):
-        moved = jnp.where(state.selection.active, state.params * more, state.params)
-        return dataclasses.replace(state, params=moved), state.params[0]
+        steps = largest(state.params[0].astype(int))
+        moved = jax.lax.fori_loop(0, steps, lambda _, x: x * more, state.params)
+        moved = jnp.where(state.selection.active, moved, state.params)
+        return dataclasses.replace(state, params=moved), steps
+
+    def ended(state, more):
+        return jnp.zeros((), int)
 
     program = jax.jit(
-        seed_axis.over_groups(work, lambda state, more: state.params[0], "vmap", 1, 2),
+        seed_axis.on_devices(seed_axis.over_groups(work, ended, how, at_once), mesh),
         in_shardings=(state_sharding(mesh), None),
         out_shardings=state_sharding(mesh),
     )
-    active = jnp.array([True, False, False, True, True, False, True, True])
+    active = jnp.array([True, True, False, True])
     given = jax.device_put(states(active), state_sharding(mesh))
     text = program.lower(given, 3.0).compile().as_text()
-    assert re.findall(r"all-gather|all-to-all|collective-permute", text) == []
+    assert re.findall(r"all-|collective-", text) == []
     found, log = program(given, 3.0)
-    before = np.arange(16.0).reshape(8, 2)
-    expected = np.where(np.asarray(active)[:, None], 3 * before, before)
-    np.testing.assert_array_equal(found.params, expected)
-    np.testing.assert_array_equal(log, before[:, 0])
+    together = how == "vmap" and not at_once
+    steps = [2, 2, 6, 6] if together else [0, 2, 0, 6]  # their first numbers are 0 2 4 6
+    assert log.tolist() == steps
+    before = np.arange(8.0).reshape(4, 2)
+    times = np.where(active, 3.0 ** np.array(steps), 1)
+    np.testing.assert_array_equal(found.params, times[:, None] * before)
 
 
 @pytest.mark.platforms
