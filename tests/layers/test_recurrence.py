@@ -211,6 +211,22 @@ def test_an_accelerator_takes_one_product_for_all(platform, more):
     assert products(3) == products(1) * (1 + 2 * more)
 
 
+def test_an_accelerator_writes_the_steps_of_a_row_at_once(monkeypatch):
+    """However many they are: every write is a kernel, and waits for the one before."""
+
+    def writes(unroll):
+        form = recurrence.ACCELERATOR._replace(unroll=unroll, wide=wide)
+        monkeypatch.setattr(recurrence, "ACCELERATOR", form)
+        run = partial(number, recurrence._together)
+        program = jax.jit(jax.grad(run, argnums=(0, 1))).lower(xs, weights, (None,))
+        return program.as_text().count("stablehlo.dynamic_update_slice")
+
+    sequences, weights = make(dtype=np.float32)
+    xs, weights = (sequences[0].x[:, :8],), weights[:1]
+    for wide in (1, 256):  # gates kept, and made again
+        assert writes(2) == writes(4)
+
+
 def test_turning_around_is_its_own_transpose():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, 2)), jnp.float32)
     length = jnp.array([5, 0, 3])
