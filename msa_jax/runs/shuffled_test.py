@@ -158,7 +158,7 @@ def make_program(
 
     shared = split_sharding(mesh)
     return jax.jit(
-        seed_axis.on_devices(seed_axis.over_seed_axis(one_seed, over_seeds), mesh),
+        seed_axis.per_device(seed_axis.over_seed_axis(one_seed, over_seeds), mesh),
         in_shardings=(lie or state_sharding(mesh), shared, shared, shared),
         out_shardings=state_sharding(mesh),
         compiler_options=options,

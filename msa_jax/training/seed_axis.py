@@ -101,7 +101,7 @@ def with_mesh(program: Callable, mesh: Mesh) -> Callable:
     return traced
 
 
-def on_devices(program: Callable, mesh: Mesh) -> Callable:
+def per_device(program: Callable, mesh: Mesh) -> Callable:
     """Let every device of the "seed" axis run a program (state, *shared) of its seeds.
 
     Nothing passes between them, and none waits for another: where its seeds have read

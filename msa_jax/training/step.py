@@ -39,9 +39,9 @@ from msa_jax.training import optim, phases
 from msa_jax.training.seed_axis import (
     Divide,
     division,
-    on_devices,
     over_groups,
     over_seed_axis,
+    per_device,
 )
 from msa_jax.training.train_state import split_sharding, state_sharding
 
@@ -523,7 +523,7 @@ def make_epoch(
 
     program = over_groups(run, ended, over_seeds, at_once)
     return jax.jit(
-        on_devices(program, mesh),
+        per_device(program, mesh),
         donate_argnums=0,
         in_shardings=(of_state, split_sharding(mesh), split_sharding(mesh)),
         out_shardings=(of_state, state_sharding(mesh)),
@@ -565,7 +565,7 @@ def make_predict(
         return jax.tree.map(of_split, splits, is_leaf=lambda x: isinstance(x, Split))
 
     return jax.jit(
-        on_devices(over_seed_axis(one_seed, over_seeds), mesh),
+        per_device(over_seed_axis(one_seed, over_seeds), mesh),
         in_shardings=(lie or state_sharding(mesh), split_sharding(mesh)),
         out_shardings=state_sharding(mesh),
         compiler_options=options,

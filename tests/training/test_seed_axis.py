@@ -112,7 +112,7 @@ def test_a_device_does_its_own_seeds_and_waits_for_no_other(how, at_once):
         return jnp.zeros((), int)
 
     program = jax.jit(
-        seed_axis.on_devices(seed_axis.over_groups(work, ended, how, at_once), mesh),
+        seed_axis.per_device(seed_axis.over_groups(work, ended, how, at_once), mesh),
         in_shardings=(state_sharding(mesh), None),
         out_shardings=state_sharding(mesh),
     )
