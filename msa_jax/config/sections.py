@@ -171,7 +171,7 @@ class Mesh(NamedTuple):
         devices that share a batch, too.
     seeds_at_once: seeds of a device that step side by side with vmap, a divisor of
         their number; the others wait. 0: as many as fit into its memory.
-    over_seeds: of a device: auto: map on a CPU, else vmap.
+    over_seeds: auto: map on CPU devices that share no batch, else vmap.
     """
 
     devices: Annotated[Count, "0: all there are"] = 0

@@ -23,7 +23,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, Split, TrainState
 from msa_jax.text import layout
 from msa_jax.text.layout import TextLayout
-from msa_jax.training import memory, optim, step
+from msa_jax.training import memory, optim, seed_axis, step
 from msa_jax.training.train_state import (
     Devices,
     Draw,
@@ -210,14 +210,15 @@ def build(plan: Plan, room: int | None, config: Any) -> Compiled:
 
 def text_layout(config: Any, splits: dict[str, Split], devices: Devices) -> TextLayout:
     """Choose how text lies in batches of these splits, "train" among them."""
-    seeds = len(config.seeds) // devices.mesh.shape["seed"]
+    mesh = devices.mesh
+    apart = mesh.shape["seed"] // seed_axis.devices_of_a_program(mesh)
     return layout.of_batches(
         config,
         splits,
         methods.of(config).reads_padding(config),
         platform=devices.platform,
-        shards=devices.mesh.shape["data"],
-        together=seeds if devices.over_seeds == "vmap" else 1,
+        shards=mesh.shape["data"],
+        together=len(config.seeds) // apart if devices.over_seeds == "vmap" else 1,
     )
 
 

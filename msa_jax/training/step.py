@@ -38,6 +38,7 @@ from msa_jax.methods import losses, network
 from msa_jax.training import optim, phases
 from msa_jax.training.seed_axis import (
     Divide,
+    devices_of_a_program,
     division,
     over_groups,
     over_seed_axis,
@@ -521,7 +522,8 @@ def make_epoch(
         log = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return log._replace(recorded=method.label_values(state.labels))
 
-    program = over_groups(run, ended, over_seeds, at_once)
+    devices = devices_of_a_program(mesh)
+    program = over_groups(run, ended, over_seeds, at_once, devices)
     return jax.jit(
         per_device(program, mesh),
         donate_argnums=0,

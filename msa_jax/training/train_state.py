@@ -19,7 +19,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import Method, PyTree, Selection, Split, TrainState
 from msa_jax.methods import network
 from msa_jax.training import phases
-from msa_jax.training.seed_axis import with_mesh
+from msa_jax.training.seed_axis import devices_of_a_program, with_mesh
 
 
 def make_mesh(
@@ -114,7 +114,7 @@ class Devices(NamedTuple):
 def devices_of(config: Any, mesh: Mesh | None = None) -> Devices:
     """Read how programs use devices.
 
-    Seeds of a device in turn on a CPU (measured faster there), else in parallel.
+    Seeds of a CPU device in turn (measured faster there), else in parallel.
 
     Args:
         config: see `config.sections`.
@@ -128,7 +128,8 @@ def devices_of(config: Any, mesh: Mesh | None = None) -> Devices:
         mesh = make_mesh(asked.devices, asked.data, len(config.seeds))
     platform, over_seeds = mesh.devices.flat[0].platform, asked.over_seeds
     if over_seeds == "auto":
-        over_seeds = "map" if platform == "cpu" else "vmap"
+        apart = platform == "cpu" and devices_of_a_program(mesh) == 1
+        over_seeds = "map" if apart else "vmap"
     options = compiler_options(platform, quick=config.compilation == "quick")
     return Devices(mesh, platform, over_seeds, options)
 

@@ -151,7 +151,7 @@ def test_which_groups_are_tried(monkeypatch):
 def on_one(kind, **changes):
     """Return how a configuration uses one device of a kind that need not be here."""
     one = np.array([SimpleNamespace(platform=kind)])
-    mesh: Any = SimpleNamespace(devices=one, shape={"seed": 1})
+    mesh: Any = SimpleNamespace(devices=one, shape={"seed": 1, "data": 1})
     return devices_of(settings(**changes), mesh)
 
 
@@ -174,9 +174,10 @@ def test_a_quick_compilation_is_a_cpus_alone(compilation, kind, expected):
     assert given == [expected]
 
 
-def test_seeds_run_in_turn_on_one_cpu_device_alone():
+def test_seeds_run_in_turn_on_cpu_devices_that_share_no_batch():
     auto = {"mesh.over_seeds": "auto"}
     assert on_one("cpu", **auto).over_seeds == "map"
     assert on_one("gpu", **auto).over_seeds == "vmap"
     assert devices_of(settings(**auto), make_mesh(2, 1, 2)).over_seeds == "map"
+    assert devices_of(settings(**auto), make_mesh(4, 2, 2)).over_seeds == "vmap"
     assert on_one("cpu").over_seeds == "vmap"  # as the settings say

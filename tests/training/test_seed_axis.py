@@ -130,6 +130,30 @@ def test_a_device_does_its_own_seeds_and_waits_for_no_other(how, at_once):
     np.testing.assert_array_equal(found.params, times[:, None] * before)
 
 
+def test_a_group_has_seeds_of_every_device():
+    """Of devices that share batches: groups (0, 4), (1, 5), ...; no state is sent."""
+    mesh = make_mesh(4, 2, 8)
+
+    def work(state, more):
+        moved = jnp.where(state.selection.active, state.params * more, state.params)
+        return dataclasses.replace(state, params=moved), state.params[0]
+
+    program = jax.jit(
+        seed_axis.over_groups(work, lambda state, more: state.params[0], "vmap", 1, 2),
+        in_shardings=(state_sharding(mesh), None),
+        out_shardings=state_sharding(mesh),
+    )
+    active = jnp.array([True, False, False, True, True, False, True, True])
+    given = jax.device_put(states(active), state_sharding(mesh))
+    text = program.lower(given, 3.0).compile().as_text()
+    assert re.findall(r"all-gather|all-to-all|collective-permute", text) == []
+    found, log = program(given, 3.0)
+    before = np.arange(16.0).reshape(8, 2)
+    expected = np.where(np.asarray(active)[:, None], 3 * before, before)
+    np.testing.assert_array_equal(found.params, expected)
+    np.testing.assert_array_equal(log, before[:, 0])
+
+
 @pytest.mark.platforms
 def test_a_program_that_knows_its_devices_is_traced_for_them_alone():
     traced = []
