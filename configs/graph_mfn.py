@@ -27,6 +27,7 @@ Where they differ, MMSA's way runs, by these fields:
     states        MMSA: behind the padding                        model.text_state
     steps         MMSA: padding included; SIMS: means of blocks        model.align
     text          paper: GloVe; MMSA: frozen BERT                     text.encoder
+    answers       MMSA: a score; paper: emotions, too; here by the same head       task
 
 Published by MMSA (v1; Acc-2 and F1 has0/non0): MOSI 77.14/78.35, F1 77.08/78.35, Acc-5
 38.63, Acc-7 34.64, MAE .9557, Corr .6486; MOSEI 81.28/83.48, 81.48/83.23, 52.69, 51.37,

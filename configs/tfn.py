@@ -25,6 +25,7 @@ Where they differ, MMSA's way runs, by these fields:
     optimiser     paper: Adam 5e-4, L2 .01; Keras: Adamax .01; PyTorch: Adam 1e-3
                                                                   optim.optimiser
     vision        paper and authors: divided by train's maximum; MMSA: as it is
+    answers       MMSA: a score; classes, emotions: ours, unbounded logits         task
 
 Published by MMSA (v1; Acc-2 and F1 has0/non0): MOSI 77.99/79.08, F1 77.95/79.11, Acc-5
 39.39, Acc-7 34.46, MAE .9473, Corr .6733; MOSEI 78.50/81.89, 78.96/81.74, 53.10, 51.60,

@@ -172,25 +172,31 @@ class OuterLinear(nn.Module):
 
 
 class LowRank(nn.Module):
-    """Products of maps of several vectors, each after a 1, to `rank` numbers.
+    """Products of maps of several vectors, each after a 1, to `rank` numbers an output.
 
     Entry r is a linear map of the outer product (see `outer`) whose weights are an
-    outer product themselves, of column r of each factor; it is never formed.
+    outer product themselves, of column r of each factor; it is never formed. The
+    entries of an output stand side by side.
 
     Source: LMF, section 3.2; factors start as its public code's xavier_normal of
-        [rank, 1 + d, 1] has them, deviation sqrt(2 / (1 + d + rank)), nothing cut off.
+        [rank, 1 + d, outputs] has them, deviation sqrt(2 / (1 + d + rank)) for one
+        output, and for several that over the root of their number; nothing cut off.
     """
 
     rank: int
+    outputs: int = 1
 
     @nn.compact
-    def __call__(self, **x: Float[Array, "b _"]) -> Float[Array, "b {self.rank}"]:
+    def __call__(
+        self, **x: Float[Array, "b _"]
+    ) -> Float[Array, "b {self.rank*self.outputs}"]:
         """Apply it; the factor of argument `name` is the parameter "name_factor"."""
-        maps = []
+        maps, columns = [], self.rank * self.outputs
         for name, vector in x.items():
             entries = 1 + vector.shape[1]
-            start = nn.initializers.normal(math.sqrt(2 / (entries + self.rank)))
-            factor = self.param(f"{name}_factor", start, (entries, self.rank))
+            deviation = math.sqrt(2 / ((entries + self.rank) * self.outputs))
+            start = nn.initializers.normal(deviation)
+            factor = self.param(f"{name}_factor", start, (entries, columns))
             maps.append(_after_one(vector) @ factor)
         return math.prod(maps[1:], start=maps[0])
 

@@ -5,7 +5,6 @@ weighed anew by the modalities themselves. What the graph says goes into a gated
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import jax
@@ -13,9 +12,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import PRNGKeyArray
 
-from msa_jax.config.fields import Share, Size
+from msa_jax.config.fields import GIVEN, Share, Size
 from msa_jax.ground.names import MODALITIES
-from msa_jax.ground.types import Batch, Method, Outputs
+from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.dense import Linear, TwoLayerHead, uniform
 from msa_jax.layers.gated_memory import (
     GatedMemory,
@@ -29,7 +28,7 @@ from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mfn import COMMON, REAL, SANE, column, named
 from msa_jax.methods.mmsa_fields import MEMORY, SEQUENCES, Mmsa, nets, to
-from msa_jax.methods.paper import BERT, Paper
+from msa_jax.methods.paper import BERT, Paper, refuse_error, regression
 from msa_jax.methods.torch_names import LSTM_CELL, TEXT, Names
 
 # What each vertex reads, in the order in which the edges are numbered.
@@ -107,6 +106,7 @@ class GraphMfn(nn.Module):
     """
 
     text_encoder: nn.Module
+    outputs: Annotated[int, GIVEN] = 1
     text_hidden: Annotated[Size, "of the text's LSTM"] = 256
     audio_hidden: Size = 32
     vision_hidden: Size = 256
@@ -139,7 +139,7 @@ class GraphMfn(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
-        """Return one row of scores, and what is scored as feature "fusion"."""
+        """Return a row for each output, and what is scored as feature "fusion"."""
         text = self.text_encoder(batch.text, train=train)
         x = side_by_side(self, batch, text, self.align)
         length = batch.text_length if self.text_state == "last_valid" else None
@@ -158,8 +158,22 @@ class GraphMfn(nn.Module):
         memory = GatedMemory(self.memory, *gates, name="memory")
         kept = memory(graph(vertices), length, train=train)
         fusion = last_states(self, states, kept)
-        head = TwoLayerHead(1, self.head_dropout, self.head_hidden, name="head")
+        sizes = self.outputs, self.head_dropout, self.head_hidden
+        head = TwoLayerHead(*sizes, name="head")
         return Outputs(head(fusion, train=train).T, {"fusion": fusion})
+
+    def group(self, path: str) -> str:
+        """Name the optimiser group of a parameter path.
+
+        Source: MMSA and the authors keep the vertices of several modalities in a plain
+            dictionary, which no optimiser and no state dict sees.
+        """
+        node = path.startswith("graph/") and not path.startswith(
+            ("graph/efficacy", "graph/tau")
+        )
+        if node and self.graph_nodes == "frozen":
+            return "frozen"
+        return groups.shared(path) or "other"
 
 
 # Source: parameter names of MMSA a94e65d; the vertices' are those of the reference
@@ -187,33 +201,6 @@ TORCH = Names(
 )
 
 
-def group(graph_nodes: str, path: str) -> str:
-    """Name the optimiser group of a parameter path.
-
-    Source: MMSA and the authors keep the vertices of several modalities in a plain
-        dictionary, which no optimiser and no state dict sees.
-    """
-    node = path.startswith("graph/") and not path.startswith(
-        ("graph/efficacy", "graph/tau")
-    )
-    if node and graph_nodes == "frozen":
-        return "frozen"
-    return groups.shared(path) or "other"
-
-
-def make(
-    settings: Any, text_encoder: nn.Module, label_range: tuple[float, float]
-) -> Method:
-    """Assemble the method; see `Paper.make`."""
-    del label_range
-    return Method(
-        task=tasks.SENTIMENT,
-        model=GraphMfn(text_encoder, **{**settings.model}),
-        loss=partial(losses.fusion, **{**settings.loss}),
-        groups=partial(group, settings.model.graph_nodes),
-    )
-
-
 def _column(
     hidden: tuple[int, int, int],
     memory: int,
@@ -232,6 +219,10 @@ _MOSI = _column(
     *((256, 32, 256), 300, 64, (32, 2e-3, 0.005)),
     *((32, 0.0), (128, 0.5), (64, 0.5), (256, 0.0)),
 )
+_MOSEI = _column(
+    *((64, 16, 64), 300, 128, (64, 2e-3, 0.001)),
+    *((32, 0.5), (64, 0.0), (256, 0.7), (128, 0.7)),
+)
 
 # Source: MMSA a94e65d, its configuration; v1: that of January 2021, to which its
 #     results table belongs (SIMS: the same).
@@ -239,7 +230,7 @@ PAPER = Paper(
     name="graph_mfn",
     title="Graph-MFN",
     cite="Zadeh et al., ACL 2018",
-    make=make,
+    make=regression(GraphMfn, GraphMfn.group),
     sections={"model": GraphMfn, "loss": losses.fusion},
     rates=BERT | {"other": (2e-3, 0.005)},
     common=COMMON,
@@ -249,14 +240,12 @@ PAPER = Paper(
             *((64, 32, 64), 128, 32, (32, 1e-3, 0.0)),
             *((128, 0.0), (32, 0.7), (64, 0.7), (32, 0.7)),
         ),
-        "mosei": _column(
-            *((64, 16, 64), 300, 128, (64, 2e-3, 0.001)),
-            *((32, 0.5), (64, 0.0), (256, 0.7), (128, 0.7)),
-        ),
+        "mosei": _MOSEI,
         "mosei+v1": _column(
             *((64, 32, 64), 400, 20, (64, 1e-3, 0.0)),
             *((64, 0.7), (32, 0.2), (64, 0.5), (64, 0.5)),
         ),
+        "mosei_emotion": _MOSEI | {"task": "emotion"},
         "sims": _column(
             *((256, 32, 256), 64, 128, (64, 5e-4, 0.001)),
             *((256, 0.5), (32, 0.2), (32, 0.7), (256, 0.2)),
@@ -269,6 +258,8 @@ PAPER = Paper(
         "sane": _SANE,
         "paper": {"model.efficacy": "sigmoid", "model.singleton_input": "c"},
     },
+    tasks=tasks.EVERY,
+    check=refuse_error,
     reads_padding=groups.reads_padded_text,
     torch=TORCH,
     mmsa=Mmsa(

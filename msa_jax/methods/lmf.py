@@ -8,12 +8,19 @@ from typing import Annotated, Any, Literal
 
 from flax import linen as nn
 
-from msa_jax.config.fields import Share, Size
+from msa_jax.config.fields import GIVEN, Share, Size
 from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.subnets import LowRank, vectors
-from msa_jax.methods import groups, losses
+from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mmsa_fields import LOW_RANK, MEANS, Mmsa, to, void
-from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper, regression
+from msa_jax.methods.paper import (
+    BERT,
+    FEATURES,
+    PLAIN_TEXT,
+    Paper,
+    refuse_error,
+    regression,
+)
 from msa_jax.methods.torch_names import SUBNETS, Leaf, Names, same
 
 
@@ -22,10 +29,11 @@ class Lmf(nn.Module):
 
     Source: MMSA a94e65d, its model LMF; LMF, section 3 (ranks are summed, see
         `fusion_scalars`); the authors' code, which has the dropout of text and learns
-        the ranks' weights.
+        the ranks' weights and has several outputs.
     """
 
     text_encoder: nn.Module
+    outputs: Annotated[int, GIVEN] = 1
     text_hidden: Annotated[Size, "of the text's LSTM; its vector is half as wide"] = 128
     audio_hidden: Size = 16
     vision_hidden: Size = 128
@@ -46,16 +54,20 @@ class Lmf(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
-        """Return one row of scores; features: each modality's, and the ranks'."""
+        """Return a row for each output; features: each modality's, and the ranks'."""
         feature = vectors(self, batch, self.text_hidden // 2, train=train)
-        ranks = LowRank(self.rank, name="low_rank")(**feature)
+        ranks = LowRank(self.rank, self.outputs, name="low_rank")(**feature)
+        each = ranks.reshape(-1, self.rank)  # of a sample's output after another
         if self.fusion_scalars == "none":
-            score = ranks.sum(axis=1)[None]
+            score = each.sum(axis=1)[None]
         else:
             start = nn.initializers.normal((2 / (self.rank + 1)) ** 0.5)
             weights = self.param("fusion_weights", start, (1, self.rank))
-            bias = self.param("fusion_bias", nn.initializers.zeros, (1, 1))
-            score = weights @ ranks.T + bias
+            score = weights @ each.T
+        score = score.reshape(-1, self.outputs).T
+        if self.fusion_scalars != "none":
+            zeros = nn.initializers.zeros
+            score += self.param("fusion_bias", zeros, (1, self.outputs)).T
         return Outputs(score, feature | {"fusion": ranks})
 
     def group(self, path: str) -> str:
@@ -142,6 +154,8 @@ PAPER = Paper(
         "mosi_real": _MOSI | _SANE | PLAIN_TEXT,
     },
     variants={"v1": {}, "sane": _SANE},
+    tasks=tasks.EVERY,
+    check=refuse_error,
     reads_padding=groups.reads_padded_text,
     torch=TORCH,
     mmsa=Mmsa(

@@ -236,20 +236,39 @@ def regression(
     network: Callable[..., nn.Module],
     group: Callable[..., str] = lambda network, path: groups.shared(path) or "other",
 ) -> Callable[[Any, nn.Module, tuple[float, float]], Method]:
-    """Return the `Paper.make` of a network that learns scores by `losses.fusion`.
+    """Return the `Paper.make` of a network that learns an answer and nothing beside.
+
+    Scores are learned by `losses.fusion`, other tasks' answers by their own loss.
 
     Args:
-        network: (text encoder, every field of `config.model`) -> module.
+        network: (text encoder, every field of `config.model`) -> module; for other
+            tasks than scores it also takes `outputs`, how many rows it answers.
         group: (module, parameter path) -> name of its optimiser group.
     """
 
     def make(settings, text_encoder, label_range):
         del label_range
-        module = network(text_encoder, **{**settings.model})
+        task, fields = tasks.make(settings.task), {**settings.model}
         loss = partial(losses.fusion, **{**settings.loss})
-        return Method(tasks.SENTIMENT, module, loss, partial(group, module))
+        if task.outputs > 1:
+            fields["outputs"], loss = task.outputs, partial(tasks.loss, task=task)
+        module = network(text_encoder, **fields)
+        return Method(task, module, loss, partial(group, module))
 
     return make
+
+
+def refuse_error(settings: Any) -> None:
+    """Refuse an error between scores where no score is asked.
+
+    Raises:
+        UserError: naming both fields.
+    """
+    if settings.task != tasks.SENTIMENT.name and settings.loss.error != "l1":
+        raise UserError(
+            f"config.loss.error = {settings.loss.error!r} says nothing with config.task"
+            f" = {settings.task!r}, which is learned by cross-entropy; leave it out"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -42,6 +42,15 @@ def make(name: str) -> Task:
     raise ValueError(f"unknown task {name!r}")
 
 
+def loss(
+    outputs: Outputs, batch: Batch, labels: Any, *, task: Task
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Return the mean of a task's loss over valid samples, and it as "loss_task"."""
+    del labels
+    mean = losses.masked_mean(task.error(task.read(outputs), batch), batch.valid)
+    return mean, {"loss_task": mean}
+
+
 def metrics_kind(name: str, of_data: str) -> str:
     """Return what `metrics.score` is to compute; `of_data`: the data set's kind."""
     return of_data if name == SENTIMENT.name else name
@@ -82,6 +91,8 @@ def _classes(name: str, count: int, class_of: Any) -> Task:
     return Task(name, count, "label", _logits, error, "cross-entropy")
 
 
+# What a network with a row for each class or emotion can be asked.
+EVERY = ("sentiment", "two_class", "seven_class", "seven_class_sdk", "emotion")
 SENTIMENT = Task(
     "sentiment", 1, "label", _score, _sentiment_error, "L1 of the fusion task"
 )

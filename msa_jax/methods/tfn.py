@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import jax
 from flax import linen as nn
 
-from msa_jax.config.fields import Positive, Share, Size
+from msa_jax.config.fields import GIVEN, Positive, Share, Size
 from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.dense import Linear
 from msa_jax.layers.subnets import (
@@ -17,9 +17,16 @@ from msa_jax.layers.subnets import (
     outer,
     vectors,
 )
-from msa_jax.methods import groups, losses
+from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mmsa_fields import MEANS, WIDTHS, Mmsa, to
-from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper, regression
+from msa_jax.methods.paper import (
+    BERT,
+    FEATURES,
+    PLAIN_TEXT,
+    Paper,
+    refuse_error,
+    regression,
+)
 from msa_jax.methods.torch_names import SUBNETS, Names, same
 
 
@@ -27,10 +34,12 @@ class Tfn(nn.Module):
     """The network, as MMSA has it.
 
     Source: MMSA a94e65d, its model TFN; TFN, section 3 (text from GloVe vectors there).
-    Differs: no product is formed where a contraction does, see `OuterLinear`.
+    Differs: no product is formed where a contraction does, see `OuterLinear`. With
+        several outputs (logits of classes or emotions; ours) nothing bounds them.
     """
 
     text_encoder: nn.Module
+    outputs: Annotated[int, GIVEN] = 1
     text_hidden: Annotated[Size, "of the text's LSTM"] = 128
     audio_hidden: Size = 32
     vision_hidden: Size = 128
@@ -50,7 +59,7 @@ class Tfn(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
-        """Return one row of scores; features: each modality's, and what is scored.
+        """Return a row for each output; features: each modality's, what is scored.
 
         Where intermediates are kept, "feature_fusion" is the outer product.
         """
@@ -60,7 +69,10 @@ class Tfn(nn.Module):
         first = OuterLinear(self.fusion_head, self.fusion_head_dropout, name="fusion_1")
         x = nn.relu(first(*feature.values(), train=train))
         x = nn.relu(Linear(self.fusion_head, name="fusion_2")(x))
-        score = Linear(1, name="fusion_3")(x)
+        score = Linear(self.outputs, name="fusion_3")(x)
+        feature |= {"fusion": x}
+        if self.outputs > 1:
+            return Outputs(score.T, feature)
         span, shift = (
             jax.lax.stop_gradient(self.param(name, nn.initializers.constant(v), (1,)))
             for name, v in (
@@ -69,7 +81,7 @@ class Tfn(nn.Module):
             )
         )
         score = nn.sigmoid(score) * span[None] + shift[None]
-        return Outputs(score.T, feature | {"fusion": x})
+        return Outputs(score.T, feature)
 
     def group(self, path: str) -> str:
         """Name the optimiser group of a parameter path; the scores' range is fixed."""
@@ -132,6 +144,8 @@ PAPER = Paper(
         "mosi_real": _MOSI | _SANE | PLAIN_TEXT,
     },
     variants={"v1": {}, "sane": _SANE},
+    tasks=tasks.EVERY,
+    check=refuse_error,
     reads_padding=groups.reads_padded_text,
     torch=TORCH,
     mmsa=Mmsa(

@@ -247,9 +247,8 @@ def loss(
 
     Source: UCRN, Eq. 9 and 11 (both weights 1).
     """
-    del labels
-    answer = losses.masked_mean(task.error(task.read(outputs), batch), batch.valid)
-    total, parts = task_weight * answer, {"loss_task": answer}
+    answer, parts = tasks.loss(outputs, batch, labels, task=task)
+    total = task_weight * answer
     features = {m: outputs.feature[m] for m in MODALITIES if m in outputs.feature}
     if losses.counts(divergence_weight) and len(features) > 1:
         apart = multimodal(features, batch.valid, divergence)
@@ -335,7 +334,7 @@ PAPER = Paper(
         "tv": {"model.modalities": ("text", "vision")},
         "av": {"model.modalities": ("audio", "vision")},
     },
-    tasks=("sentiment", "two_class", "seven_class", "seven_class_sdk", "emotion"),
+    tasks=tasks.EVERY,
     reads_padding=reads_padding,
     check=lambda settings: checks.divisible(settings, "model.width", "model.heads"),
     torch=TORCH,

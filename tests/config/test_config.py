@@ -307,6 +307,16 @@ def test_bad_values_are_refused_by_name(path, value):
     assert "\n" not in message and field in message
 
 
+@pytest.mark.parametrize("name", ["tfn", "lmf", "graph_mfn"])
+def test_an_error_between_scores_is_refused_where_none_is_asked(name):
+    c = PAPERS[name].config("mosei")
+    c.loss.error = "huber"
+    methods.check(c)
+    c.task = "two_class"
+    with pytest.raises(UserError, match="^config.loss.error = 'huber' says nothing"):
+        methods.check(c)
+
+
 @pytest.mark.parametrize(
     "path, value, said",
     [

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from tiny import quick
 
 from msa_jax.layers.subnets import LowRank, OuterLinear, TextNet, outer, time_mean
@@ -83,12 +84,14 @@ def test_low_rank_is_a_map_of_the_outer_product():
     np.testing.assert_allclose(module.apply(params, **x), expected, rtol=1e-5)
 
 
-def test_factors_start_as_xavier_normal_of_pytorch():
-    """Fan-in and fan-out are 1 + d and the rank; nothing is cut off."""
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_factors_start_as_xavier_normal_of_pytorch(outputs):
+    """Fan-in and fan-out are 1 + d and the rank, of an output; nothing is cut off."""
     x: Any = {"a": jnp.zeros((1, 999))}
-    (factor,) = jax.tree.leaves(LowRank(1000).init(jax.random.key(0), **x))
-    assert factor.shape == (1000, 1000)
-    np.testing.assert_allclose(factor.std(), (2 / 2000) ** 0.5, rtol=1e-2)
+    (factor,) = jax.tree.leaves(LowRank(500, outputs).init(jax.random.key(0), **x))
+    assert factor.shape == (1000, 500 * outputs)
+    deviation = (2 / (1500 * outputs)) ** 0.5
+    np.testing.assert_allclose(factor.std(), deviation, rtol=1e-2)
     assert np.abs(factor).max() > 4 * factor.std()
 
 

@@ -9,7 +9,8 @@ import pytest
 from tiny import quick
 
 from msa_jax.ground.names import MODALITIES
-from msa_jax.methods.graph_mfn import FusionGraph, group
+from msa_jax.methods.graph_mfn import FusionGraph, GraphMfn
+from msa_jax.text.encoders import FeatureEncoder
 
 WIDTHS = {"text": 3, "audio": 1, "vision": 2}
 
@@ -62,6 +63,9 @@ def test_second_maps_start_as_copies_and_first_ones_do_not():
 
 
 def test_vertices_of_several_modalities_are_frozen_where_asked():
+    def group(graph_nodes, path):
+        return GraphMfn(FeatureEncoder(), graph_nodes=graph_nodes).group(path)
+
     for name, frozen in (("all_1", True), ("tau_2", False), ("efficacy_1", False)):
         path = f"graph/{name}/kernel"
         assert group("frozen", path) == ("frozen" if frozen else "other")
