@@ -39,6 +39,14 @@ def unit(x: Vectors, valid: Valid) -> Vectors:
     return jnp.where(long, x * jax.lax.rsqrt(jnp.where(long, square, 1)), 0)
 
 
+def in_turn(a: Vectors, b: Vectors) -> Float[Array, "2*b h"]:
+    """Return both rows of a sample, one after the other: a[0], b[0], a[1], b[1], ...
+
+    One set behind the other would send rows between devices that share the batch.
+    """
+    return jnp.stack([a, b], axis=1).reshape(-1, a.shape[1])
+
+
 def info_nce(
     query: Vectors,
     key: Vectors,
@@ -186,8 +194,8 @@ def uniformity(
             apart = alignment(predicted, target, valid)
             return _log_mean(-kappa * apart, valid)
         case "union":
-            both = jnp.concatenate([predicted, target])
-            return _spread(both, jnp.concatenate([valid, valid]), kappa)
+            both = in_turn(predicted, target)
+            return _spread(both, jnp.repeat(valid, 2), kappa)
         case "all_pairs":
             apart = _square_distances(_only(predicted, valid), _only(target, valid))
             return _log_mean(-kappa * apart, valid[:, None] & valid[None])

@@ -98,8 +98,8 @@ def _parts(
         query, key = contrastive.unit(query, valid), contrastive.unit(key, valid)
     pool, labels, rows = target, label, valid
     if r.sentiment_pool == "both":
-        pool = jnp.concatenate([target, predicted])
-        labels, rows = jnp.concatenate([label] * 2), jnp.concatenate([valid] * 2)
+        pool = contrastive.in_turn(target, predicted)
+        labels, rows = jnp.repeat(label, 2), jnp.repeat(valid, 2)
     elif r.sentiment_pool != "target":
         raise ValueError(f"unknown pool {r.sentiment_pool!r}")
     mean = losses.masked_mean
