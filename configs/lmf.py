@@ -25,7 +25,7 @@ Where they differ, MMSA's way runs, by these fields:
     loss          authors: L1 summed over the batch, so that decay is weaker; MMSA: L1
     selection     authors: patience 20, validation as one batch; MMSA: 8, batch means
                                           selection.early_stop, selection.valid_mean
-    answers       MMSA: a score; authors: emotions, too; classes: ours as those    task
+    answers       MMSA: a score; authors (POM, IEMOCAP): several, as here           task
 
 Published by MMSA (v1; Acc-2 and F1 has0/non0): MOSI 77.90/79.18, F1 77.80/79.15, Acc-5
 38.13, Acc-7 33.82, MAE .9504, Corr .6510; MOSEI 80.54/83.48, 80.94/83.36, 52.99, 51.59,

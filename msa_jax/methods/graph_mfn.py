@@ -28,7 +28,7 @@ from msa_jax.layers.resample import Align, side_by_side
 from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mfn import COMMON, REAL, SANE, column, named
 from msa_jax.methods.mmsa_fields import MEMORY, SEQUENCES, Mmsa, nets, to
-from msa_jax.methods.paper import BERT, Paper, refuse_error, regression
+from msa_jax.methods.paper import BERT, Paper, regression
 from msa_jax.methods.torch_names import LSTM_CELL, TEXT, Names
 
 # What each vertex reads, in the order in which the edges are numbered.
@@ -158,8 +158,9 @@ class GraphMfn(nn.Module):
         memory = GatedMemory(self.memory, *gates, name="memory")
         kept = memory(graph(vertices), length, train=train)
         fusion = last_states(self, states, kept)
-        sizes = self.outputs, self.head_dropout, self.head_hidden
-        head = TwoLayerHead(*sizes, name="head")
+        head = TwoLayerHead(
+            self.outputs, self.head_dropout, self.head_hidden, name="head"
+        )
         return Outputs(head(fusion, train=train).T, {"fusion": fusion})
 
     def group(self, path: str) -> str:
@@ -259,7 +260,6 @@ PAPER = Paper(
         "paper": {"model.efficacy": "sigmoid", "model.singleton_input": "c"},
     },
     tasks=tasks.EVERY,
-    check=refuse_error,
     reads_padding=groups.reads_padded_text,
     torch=TORCH,
     mmsa=Mmsa(

@@ -13,14 +13,7 @@ from msa_jax.ground.types import Batch, Outputs
 from msa_jax.layers.subnets import LowRank, vectors
 from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mmsa_fields import LOW_RANK, MEANS, Mmsa, to, void
-from msa_jax.methods.paper import (
-    BERT,
-    FEATURES,
-    PLAIN_TEXT,
-    Paper,
-    refuse_error,
-    regression,
-)
+from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper, regression
 from msa_jax.methods.torch_names import SUBNETS, Leaf, Names, same
 
 
@@ -59,16 +52,14 @@ class Lmf(nn.Module):
         ranks = LowRank(self.rank, self.outputs, name="low_rank")(**feature)
         each = ranks.reshape(-1, self.rank)  # of a sample's output after another
         if self.fusion_scalars == "none":
-            score = each.sum(axis=1)[None]
+            score = each.sum(axis=1).reshape(-1, self.outputs)
         else:
             start = nn.initializers.normal((2 / (self.rank + 1)) ** 0.5)
             weights = self.param("fusion_weights", start, (1, self.rank))
-            score = weights @ each.T
-        score = score.reshape(-1, self.outputs).T
-        if self.fusion_scalars != "none":
             zeros = nn.initializers.zeros
-            score += self.param("fusion_bias", zeros, (1, self.outputs)).T
-        return Outputs(score, feature | {"fusion": ranks})
+            bias = self.param("fusion_bias", zeros, (1, self.outputs))
+            score = (weights @ each.T).reshape(-1, self.outputs) + bias
+        return Outputs(score.T, feature | {"fusion": ranks})
 
     def group(self, path: str) -> str:
         """Name the optimiser group of a parameter path."""
@@ -155,7 +146,6 @@ PAPER = Paper(
     },
     variants={"v1": {}, "sane": _SANE},
     tasks=tasks.EVERY,
-    check=refuse_error,
     reads_padding=groups.reads_padded_text,
     torch=TORCH,
     mmsa=Mmsa(

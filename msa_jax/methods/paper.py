@@ -191,6 +191,12 @@ class Paper:
                 f"config.method = {self.name!r}: this configuration is another "
                 f"method's ({', '.join(sorted(missing))}); use configs/{self.name}.py"
             )
+        error = settings.loss.get("error", "l1")
+        if settings.task != tasks.SENTIMENT.name and error != "l1":
+            raise UserError(
+                f"config.loss.error = {error!r} says nothing with config.task = "
+                f"{settings.task!r}, which is learned by cross-entropy; leave it out"
+            )
         fields.refuse(settings, self.fields())
         checks.check(settings)
         layout.check(settings, self.reads_padding(settings))
@@ -256,19 +262,6 @@ def regression(
         return Method(task, module, loss, partial(group, module))
 
     return make
-
-
-def refuse_error(settings: Any) -> None:
-    """Refuse an error between scores where no score is asked.
-
-    Raises:
-        UserError: naming both fields.
-    """
-    if settings.task != tasks.SENTIMENT.name and settings.loss.error != "l1":
-        raise UserError(
-            f"config.loss.error = {settings.loss.error!r} says nothing with config.task"
-            f" = {settings.task!r}, which is learned by cross-entropy; leave it out"
-        )
 
 
 def _plain(value: Any) -> Any:

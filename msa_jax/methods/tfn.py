@@ -19,14 +19,7 @@ from msa_jax.layers.subnets import (
 )
 from msa_jax.methods import groups, losses, tasks
 from msa_jax.methods.mmsa_fields import MEANS, WIDTHS, Mmsa, to
-from msa_jax.methods.paper import (
-    BERT,
-    FEATURES,
-    PLAIN_TEXT,
-    Paper,
-    refuse_error,
-    regression,
-)
+from msa_jax.methods.paper import BERT, FEATURES, PLAIN_TEXT, Paper, regression
 from msa_jax.methods.torch_names import SUBNETS, Names, same
 
 
@@ -145,7 +138,6 @@ PAPER = Paper(
     },
     variants={"v1": {}, "sane": _SANE},
     tasks=tasks.EVERY,
-    check=refuse_error,
     reads_padding=groups.reads_padded_text,
     torch=TORCH,
     mmsa=Mmsa(
