@@ -15,6 +15,7 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from msa_jax.ground.backend import by_platform
 from msa_jax.ground.types import PyTree
 from msa_jax.layers import block_attention, dropout_bits
 from msa_jax.layers.dense import uniform
@@ -204,6 +205,15 @@ def position_table(steps: int, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - 2 * half)))
 
 
+def laid_out(x: Array) -> Array:
+    """Return x; on a CPU it is written to memory, not made again where it is read.
+
+    A CPU's compiler fuses a transposition or words of which halves are read into each
+    reader, whose loop it then does not vectorise (docs/performance.md).
+    """
+    return by_platform(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
+
+
 def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
     """Run a function that drops entries at several places, all from one draw.
 
@@ -226,7 +236,9 @@ def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
     jax.eval_shape(lambda: run(count))
     words = dropout_bits.words(key, -(-sum(sizes) // 2))
     # Not a bitcast: its last axis of 2 would be padded to 128 lanes on a TPU.
-    halves = jnp.concatenate([words & 0xFFFF, words >> 16]).astype(jnp.uint16)
+    # Narrowed first: a CPU concatenates and narrows in one slow loop.
+    low, high = words.astype(jnp.uint16), (words >> 16).astype(jnp.uint16)
+    halves = laid_out(jnp.concatenate([low, high]))
     several = jax.sharding.get_abstract_mesh().shape.get("data", 1) > 1
     starts = iter(np.cumsum([0, *sizes]).tolist())
 

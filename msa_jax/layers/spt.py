@@ -214,7 +214,7 @@ def _coded(x: Float[Array, "b t d"], drop: Drop, r: Readings) -> Float[Array, "d
     # Turned before entries are dropped: few channels as the last axis of what is drawn
     # would be padded to 128 lanes on a TPU.
     x = jnp.transpose(x + channels.position_code(x), (2, 1, 0))
-    return drop(x, r.embed_dropout)
+    return drop(channels.laid_out(x), r.embed_dropout)
 
 
 def _shifts(

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax.layers import channels
+from msa_jax.layers import channels, dropout_bits
 from msa_jax.training.train_state import make_mesh
 
 
@@ -43,6 +43,27 @@ def test_places_and_keys_drop_apart():
     for a, b in ((first, second[:2]), (first, second[2:]), (first, other)):
         assert abs((a == b).mean() - 0.5) < 0.03  # independent
     assert abs((first[:, 1:] == first[:, :-1]).mean() - 0.5) < 0.03  # neighbours, too
+
+
+@pytest.mark.parametrize("size", [999, 1_000])
+def test_words_are_read_by_their_lower_then_by_their_upper_halves(size):
+    """A run of before draws the same entries again, on every platform."""
+    key, rate = jax.random.key(5), 0.3
+    words = np.asarray(dropout_bits.words(key, -(-size // 2)))
+    halves = np.concatenate([words % 2**16, words // 2**16])[:size]
+    out = channels.dropping(lambda drop: drop(jnp.ones(size), rate), key)
+    kept = round((1 - rate) * 2**16)
+    np.testing.assert_array_equal(np.asarray(out) != 0, halves < kept)
+
+
+@pytest.mark.platforms
+@pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
+def test_only_a_cpu_writes_the_random_bits_out(platform):
+    traced = jax.jit(
+        lambda x, key: channels.dropping(lambda drop: drop(x, 0.5), key)
+    ).trace(jnp.ones((32, 8)), jax.random.key(0))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert ("optimization_barrier" in text) == (platform == "cpu")
 
 
 @pytest.mark.parametrize("key, rates", [(None, (0.5, 0.5)), (0, (0.0, 0.0))])
