@@ -65,7 +65,7 @@ def command() -> None:
     mine, overrides = cli.split_overrides(sys.argv[1:])
     given = parser.parse_args(mine)
     from msa_jax.data import store
-    from msa_jax.studies import catalogue
+    from msa_jax.studies import table_catalogue
     from msa_jax.studies.reproduce import run
 
     configs = given.configs or cli.own_configs()
@@ -80,7 +80,7 @@ def command() -> None:
 
     asked = run.Asked(
         name=given.table,
-        table=catalogue.find_table(configs, given.table),
+        table=table_catalogue.find_table(configs, given.table),
         dataset=ALIASES.get(given.dataset, given.dataset),
         seeds=seeds_of(given.seeds),
         only=given.only,

@@ -25,7 +25,7 @@ from tiny_runs import heads, settings, tiny_main
 
 from msa_jax.data import Dataset
 from msa_jax.ground.types import Method
-from msa_jax.runs import checkpoint, run, saver, shuffled_test
+from msa_jax.runs import checkpoint, run, saver, shuffled_modalities
 from msa_jax.training import loop
 from msa_jax.training import train as training
 
@@ -77,7 +77,7 @@ def _share(patch: pytest.MonkeyPatch, known: dict[Any, Any]) -> None:
     make_program, evaluate, answers = (
         run.make_program,
         training.evaluate,
-        shuffled_test.answers,
+        shuffled_modalities.answers,
     )
 
     def evaluated(settings, fitted, *rest):
@@ -92,7 +92,7 @@ def _share(patch: pytest.MonkeyPatch, known: dict[Any, Any]) -> None:
     compiled = partial(once, "program")
     patch.setattr(run, "make_program", lambda *x: compiled(lambda: make_program(*x)))
     patch.setattr(training, "evaluate", evaluated)
-    patch.setattr(shuffled_test, "answers", answered)
+    patch.setattr(shuffled_modalities, "answers", answered)
 
 
 def stop(folder: Path, at: int, **how: Any) -> None:

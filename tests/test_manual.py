@@ -25,7 +25,7 @@ from msa_jax import load_dataset, methods
 from msa_jax.config import cli
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS
-from msa_jax.studies import catalogue
+from msa_jax.studies import table_catalogue
 from msa_jax.studies.reproduce import wanted_runs
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +120,7 @@ def read(command: Typed, monkeypatch) -> None:
         getattr(module, "command" if hasattr(module, "command") else "main")()
     (options,) = parsed.value.args
     if command.name == "reproduce" and options.table:
-        table = catalogue.find_table(ROOT / "configs", options.table)
+        table = table_catalogue.find_table(ROOT / "configs", options.table)
         wanted_runs.rows_named(table, options.only)
     if name not in ("main", "tune") or options.config in (None, "configs/mine.py"):
         return  # what from_mmsa writes is not there
@@ -260,7 +260,7 @@ def small(command: Typed) -> list[str]:
             del fields["data.name"]
         more = ["--trials=2"] if name == "tune" else []
     elif name == "reproduce" and "--list" not in words:
-        (row, *_) = catalogue.find_table(ROOT / "configs", words[0]).ours
+        (row, *_) = table_catalogue.find_table(ROOT / "configs", words[0]).ours
         more = ["--dataset=synthetic_tiny", "--budget=full", "--seeds=1"]
         more += [f"--only={row}", "--no-controls"]
         del fields["data.name"], fields["seeds"]

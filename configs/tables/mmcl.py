@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msa_jax.methods.mmcl import PAPER
 from msa_jax.studies import mmsa
-from msa_jax.studies.spec import ACC2, ACC7, CORR, F1, MAE, Ours, Table, parts
+from msa_jax.studies.table_spec import ACC2, ACC7, CORR, F1, MAE, Ours, Table, parts
 
 MMSA = mmsa.read_values(Path(__file__).with_name("mmsa.csv"))
 

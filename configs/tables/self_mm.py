@@ -6,7 +6,7 @@ python -m msa_jax.reproduce self_mm/table4
 from pathlib import Path
 
 from msa_jax.studies import mmsa
-from msa_jax.studies.spec import ACC2, CORR, F1, MAE, Ours, Table, one, parts
+from msa_jax.studies.table_spec import ACC2, CORR, F1, MAE, Ours, Table, one, parts
 
 MMSA = mmsa.read_values(Path(__file__).with_name("mmsa.csv"))
 

@@ -8,7 +8,7 @@ Table 5 shows samples, Tables 6 and 7 sizes of data sets and hyper-parameters.
 from pathlib import Path
 
 from msa_jax.studies import mmsa
-from msa_jax.studies.spec import ACC2, CORR, F1, MAE, Ours, Table, parts
+from msa_jax.studies.table_spec import ACC2, CORR, F1, MAE, Ours, Table, parts
 
 MMSA = mmsa.read_values(Path(__file__).with_name("mmsa.csv"))
 

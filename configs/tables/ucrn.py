@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msa_jax.methods.ucrn import PAPER
 from msa_jax.studies import mmsa
-from msa_jax.studies.spec import Column, Head, Ours, Part, Table, one, parts
+from msa_jax.studies.table_spec import Column, Head, Ours, Part, Table, one, parts
 
 MMSA = mmsa.read_values(Path(__file__).with_name("mmsa.csv"))
 

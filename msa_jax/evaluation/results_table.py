@@ -26,7 +26,7 @@ class Measure(NamedTuple):
     percent: values are shares, written in percent.
     decimals: as the paper prints it.
     task: `config.task` of the runs; "" in a comparison.
-    reading: what is read of the runs (`spec.Column.reading`).
+    reading: what is read of the runs (`table_spec.Column.reading`).
     metrics_kind: of the metric, "" if there is none.
     """
 

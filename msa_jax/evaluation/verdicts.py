@@ -134,7 +134,7 @@ def printed_range(printed: str, percent: bool) -> tuple[float, float]:
     """
     value = Decimal(printed)
     exponent = value.as_tuple().exponent
-    assert isinstance(exponent, int)  # `spec` takes finite numbers only
+    assert isinstance(exponent, int)  # `table_spec` takes finite numbers only
     half, unit = Decimal(5).scaleb(exponent - 1), 100 if percent else 1
     return float((value - half) / unit), float((value + half) / unit)
 

@@ -8,7 +8,7 @@ from msa_jax.evaluation.metric_names import HEADLINE, Metric, primary
 from msa_jax.evaluation.wording import change, form, form_interval, number
 from msa_jax.report.run_tables import metrics_of
 from msa_jax.runs.finished import Results
-from msa_jax.runs.shuffled_test import AUDIO, DRAWS, SHUFFLED, VISION
+from msa_jax.runs.shuffled_modalities import AUDIO, DRAWS, SHUFFLED, VISION
 
 _ROUNDING = 1e-6  # of sums in another order
 CAPTION = (

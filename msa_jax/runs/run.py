@@ -23,7 +23,7 @@ from msa_jax.ground.backend import set_up_jax
 from msa_jax.ground.errors import UserError
 from msa_jax.ground.types import TrainState
 from msa_jax.methods import tasks
-from msa_jax.runs import records, resume, saver, shuffled_test, workdir
+from msa_jax.runs import records, resume, saver, shuffled_modalities, workdir
 from msa_jax.runs.progress import TrainingProgress
 from msa_jax.runs.writer import Writer
 from msa_jax.training import loop, train
@@ -102,11 +102,11 @@ def load(settings: FrozenConfigDict, change: Callable[[Inputs], Inputs]) -> Read
 
 def evaluate(
     settings: FrozenConfigDict, ready: Ready, fitted: Fitted
-) -> tuple[Trained, shuffled_test.Answers]:
+) -> tuple[Trained, shuffled_modalities.Answers]:
     """Answer test with the selected parameters, as it is and with others' inputs."""
     inputs, devices = ready.inputs, ready.devices
     trained = train.evaluate(settings, fitted, inputs, devices)
-    return trained, shuffled_test.answers(settings, fitted, inputs.test, devices)
+    return trained, shuffled_modalities.answers(settings, fitted, inputs.test, devices)
 
 
 def _run(

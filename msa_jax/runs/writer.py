@@ -17,7 +17,7 @@ from msa_jax.ground.files import json_safe
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Examples
 from msa_jax.methods import tasks
-from msa_jax.runs import checkpoint, shuffled_test, workdir
+from msa_jax.runs import checkpoint, shuffled_modalities, workdir
 from msa_jax.runs.events import Events
 from msa_jax.text.encoders import Encoder
 from msa_jax.training import memory, nonfinite
@@ -125,7 +125,7 @@ class Writer:
     def finish(
         self,
         trained: Trained,
-        shuffled: shuffled_test.Answers,
+        shuffled: shuffled_modalities.Answers,
         times: dict[str, Any],
         notes: Sequence[str] = (),
     ) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Writer:
 
         Args:
             trained: from `train.evaluate`.
-            shuffled: from `shuffled_test.answers`.
+            shuffled: from `shuffled_modalities.answers`.
             times: what goes into the results as "time".
             notes: what else a reader should know.
 
@@ -173,7 +173,7 @@ class Writer:
             "epochs_run": dict(zip(seeds, fitted.epochs_run, strict=True)),
             "valid": self._scores(valid_truth, fitted.valid_prediction),
             "test": self._scores(test_truth, trained.test_prediction),
-            "controls": shuffled_test.summaries(self._kind, test_truth, shuffled),
+            "controls": shuffled_modalities.summaries(self._kind, test_truth, shuffled),
             "baselines": self._baselines(splits, test_truth, frozen),
             "state_sha256": dict(zip(seeds, frozen.sha256, strict=True)),
             "notes": [

@@ -17,7 +17,7 @@ from msa_jax.data import corruptions
 from msa_jax.data.batches import gather
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Split
-from msa_jax.runs.shuffled_test import partners
+from msa_jax.runs.shuffled_modalities import partners
 from msa_jax.runs.workdir import TRAINED_SHUFFLED, TRAINED_WITHOUT
 from msa_jax.training.splits import Inputs, changed
 

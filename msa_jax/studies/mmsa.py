@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from msa_jax.studies.spec import Part
+from msa_jax.studies.table_spec import Part
 
 # Of tables whose accuracies come from a classifier, too: MMSA's come from the sign of
 # the score, and are the same quantity.
@@ -52,7 +52,7 @@ def reproduced(
             for at least one part's data set.
 
     Returns:
-        `spec.Table.mmsa`: MAE and Corr in natural units, shares in percent.
+        `table_spec.Table.mmsa`: MAE and Corr in natural units, shares in percent.
     """
     found: dict[str, dict[str, tuple[str | None, ...]]] = {}
     for part in parts:

@@ -9,13 +9,13 @@ from msa_jax.config import cli
 from msa_jax.evaluation import metrics
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import tasks
-from msa_jax.studies import catalogue
-from msa_jax.studies.reproduce import columns, wanted_runs
-from msa_jax.studies.spec import ACC2, ACC7, MAE, Column, Part, parts
+from msa_jax.studies import table_catalogue
+from msa_jax.studies.reproduce import fitted_columns, wanted_runs
+from msa_jax.studies.table_spec import ACC2, ACC7, MAE, Column, Part, parts
 
 TABLES = {
     f"{paper}/{name}": table
-    for paper, tables in catalogue.load_tables(cli.own_configs()).items()
+    for paper, tables in table_catalogue.load_tables(cli.own_configs()).items()
     for name, table in tables.items()
 }
 WIDTH = {"two_class": 2, "seven_class": 7, "seven_class_sdk": 7, "emotion": 6}
@@ -29,7 +29,7 @@ def card(kind, **more):
 
 def fit(table, kind, dataset="films", **more):
     chosen = wanted_runs.choose_parts(table, dataset)
-    return columns.fitting(table, chosen, {dataset: card(kind, **more)})
+    return fitted_columns.fitting(table, chosen, {dataset: card(kind, **more)})
 
 
 @functools.cache

@@ -14,8 +14,8 @@ from ml_collections import FrozenConfigDict
 from msa_jax.data.sealed_test import Sealed, StillSealed, seal
 from msa_jax.ground.types import Outputs
 from msa_jax.methods import PAPERS
-from msa_jax.runs import shuffled_test, workdir
-from msa_jax.runs.shuffled_test import AUDIO, AUDIO_VISION, DRAWS, TEXT, VISION
+from msa_jax.runs import shuffled_modalities, workdir
+from msa_jax.runs.shuffled_modalities import AUDIO, AUDIO_VISION, DRAWS, TEXT, VISION
 from msa_jax.studies import controls
 from msa_jax.text.encoders import Encoder, FeatureEncoder
 from msa_jax.training import step
@@ -31,7 +31,7 @@ PARAMS = jax.tree.map(
 
 @pytest.mark.parametrize("n", [2, 3, 7, 100])
 def test_everybody_gets_another_one(n):
-    drawn = [shuffled_test.partners(n, draw) for draw in range(4)]
+    drawn = [shuffled_modalities.partners(n, draw) for draw in range(4)]
     for partner in drawn:
         assert sorted(partner) == list(range(n))
         assert (partner != np.arange(n)).all()
@@ -41,12 +41,12 @@ def test_everybody_gets_another_one(n):
             at = int(partner[at])
         assert len(seen) == n
     assert n < 7 or len({p.tobytes() for p in drawn}) == 4
-    np.testing.assert_array_equal(drawn[2], shuffled_test.partners(n, 2))
+    np.testing.assert_array_equal(drawn[2], shuffled_modalities.partners(n, 2))
 
 
 def test_the_same_partners_in_every_version():
-    assert shuffled_test.partners(6, 0).tolist() == [4, 3, 1, 0, 5, 2]
-    assert shuffled_test.partners(1, 0).tolist() == [0]
+    assert shuffled_modalities.partners(6, 0).tolist() == [4, 3, 1, 0, 5, 2]
+    assert shuffled_modalities.partners(1, 0).tolist() == [0]
 
 
 def answers(
@@ -56,7 +56,7 @@ def answers(
     fitted = SimpleNamespace(method=method, frozen=tiny.make_proof(params))
     mesh, config = make_mesh(*devices, 2), settings(how, **model)
     devices = devices_of(config, mesh)
-    return shuffled_test.answers(config, fitted, seal(split), devices)
+    return shuffled_modalities.answers(config, fitted, seal(split), devices)
 
 
 def settings(how="map", **model):
@@ -95,7 +95,7 @@ def test_answers_are_those_to_a_split_shuffled_by_hand(found):
     own = predict(PARAMS, SPLIT)
     np.testing.assert_allclose(found.own, own, atol=1e-5)
     for draw in (0, DRAWS - 1):
-        rows = shuffled_test.partners(23, draw)
+        rows = shuffled_modalities.partners(23, draw)
         # For the text, the cycle is walked the other way.
         back = np.argsort(rows)
         for name, split in (
@@ -153,7 +153,7 @@ def test_who_reads_text_alone_changes_nothing_and_runs_it_once():
         expected = np.broadcast_to(text, (2, DRAWS, 23))
         np.testing.assert_array_equal(found.shuffled[name], expected)
     assert (np.abs(found.shuffled[TEXT] - text).max(axis=-1) > 0.1).all()
-    program = shuffled_test.make_program(
+    program = shuffled_modalities.make_program(
         method, 4, make_mesh(1, 1, 2), over_seeds="map"
     )
     rows = np.zeros((15, 23), np.int32)
@@ -167,9 +167,10 @@ def test_who_copies_audio_loses_what_the_permutation_says():
     method, params = listening("audio")
     said = np.clip(np.asarray(SPLIT.audio[:, 0, 0]), -3, 3)
     split = dataclasses.replace(SPLIT, audio=SPLIT.audio.at[:, 0, 0].set(said))
-    found = shuffled_test.summaries("mosi", said, answers(method, params, split))
+    found = shuffled_modalities.summaries("mosi", said, answers(method, params, split))
     distance = [
-        np.abs(said[shuffled_test.partners(23, d)] - said).mean() for d in range(DRAWS)
+        np.abs(said[shuffled_modalities.partners(23, d)] - said).mean()
+        for d in range(DRAWS)
     ]
     for name in (AUDIO_VISION, AUDIO):
         cell = found[name]["mae"]
@@ -187,8 +188,8 @@ def test_summaries_by_hand():
     lost = np.stack([truth, np.full(4, np.nan, np.float32)])
 
     def summed(*seeds):
-        found = shuffled_test.Answers(own, {"x": np.stack(seeds)})
-        return shuffled_test.summaries("mosi", truth, found)["x"]
+        found = shuffled_modalities.Answers(own, {"x": np.stack(seeds)})
+        return shuffled_modalities.summaries("mosi", truth, found)["x"]
 
     cells = summed(draws, lost)
     assert cells["mae"]["per_seed"] == [2, None] and cells["mae"]["mean"] is None
@@ -205,7 +206,7 @@ def test_test_stays_sealed_until_selection_is_frozen():
     unfinished = SimpleNamespace(method=METHOD, frozen=None)
     devices = devices_of(settings(), make_mesh(1, 1, 2))
     with pytest.raises(StillSealed):
-        shuffled_test.answers(settings(), unfinished, seal(SPLIT), devices)
+        shuffled_modalities.answers(settings(), unfinished, seal(SPLIT), devices)
 
 
 def make_inputs(seen: list) -> Inputs:

@@ -9,7 +9,7 @@ from msa_jax.evaluation import metrics
 from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.errors import UserError
 from msa_jax.report import table_page
-from msa_jax.runs import shuffled_test, workdir
+from msa_jax.runs import shuffled_modalities, workdir
 from msa_jax.studies.reproduce import (
     columns,
     gather,
@@ -17,7 +17,7 @@ from msa_jax.studies.reproduce import (
     special_cells,
     wanted_runs,
 )
-from msa_jax.studies.spec import ACC2, MAE, Column, Head, Ours, Table, one, parts
+from msa_jax.studies.table_spec import ACC2, MAE, Column, Head, Ours, Table, one, parts
 
 CARD = {
     "name": "mosi_real",
@@ -79,7 +79,7 @@ def pretend(folder, seeds, noise, label=LABEL, kind="mosi"):
         "seeds": list(seeds),
         "test": {k: summarise([s[k] for s in scores]) for k in scores[0]},
         "baselines": {"mean predictor": {"mae": 1.5, "acc2_has0": 0.5, "acc7": 0.2}},
-        "controls": {shuffled_test.AUDIO_VISION: change},
+        "controls": {shuffled_modalities.AUDIO_VISION: change},
         "selected_epoch": {str(s): 1 for s in seeds},
         "epochs_run": {str(s): 2 for s in seeds},
         "time": {"seconds": 3.0},

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from msa_jax.studies import catalogue, mmsa
+from msa_jax.studies import mmsa, table_catalogue
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-PAPERS = catalogue.load_tables(CONFIGS)
+PAPERS = table_catalogue.load_tables(CONFIGS)
 EVERY = [(paper, name) for paper, tables in PAPERS.items() for name in tables]
 
 # How many values each table prints, counted by hand: nothing is skipped in silence.

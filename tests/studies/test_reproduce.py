@@ -10,10 +10,10 @@ from msa_jax.config import cli
 from msa_jax.config.fields import change
 from msa_jax.ground.errors import UserError
 from msa_jax.runs import workdir
-from msa_jax.studies import catalogue
+from msa_jax.studies import table_catalogue
 from msa_jax.studies.reproduce import captions, run, wanted_runs
 from msa_jax.studies.reproduce.recipes import recipe
-from msa_jax.studies.spec import MAE, Ours, Table, parts
+from msa_jax.studies.table_spec import MAE, Ours, Table, parts
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CARD = {
@@ -323,7 +323,9 @@ def test_the_list_counts_finished_runs(tmp_path, capsys):
     run.list_tables(CONFIGS, tmp_path)
     shown = " ".join(capsys.readouterr().out.split())
     assert "on mosi_real, small budget: 1 of 2 runs finished, 2 seeds" in shown
-    every = [f"{p}/{t}" for p, ts in catalogue.load_tables(CONFIGS).items() for t in ts]
+    every = [
+        f"{p}/{t}" for p, ts in table_catalogue.load_tables(CONFIGS).items() for t in ts
+    ]
     assert len(every) == 22 and all(name in shown for name in every)
 
 
@@ -359,7 +361,7 @@ def test_a_wrong_field_or_value_is_one_line(field, value, said):
 def test_a_field_that_no_row_has_stops_before_anything_is_written(tmp_path):
     asked = run.Asked(
         name="self_mm/table4",
-        table=catalogue.find_table(CONFIGS, "self_mm/table4"),
+        table=table_catalogue.find_table(CONFIGS, "self_mm/table4"),
         dataset="synthetic_tiny",
         seeds=(1, 2),
         only=None,

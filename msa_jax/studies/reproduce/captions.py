@@ -7,7 +7,7 @@ from typing import Any
 from msa_jax.config import reads
 from msa_jax.evaluation import compare
 from msa_jax.studies.reproduce.wanted_runs import Wanted
-from msa_jax.studies.spec import Part
+from msa_jax.studies.table_spec import Part
 
 _COMPARABLE_ENCODER = "bert-base"
 

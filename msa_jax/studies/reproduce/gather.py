@@ -18,12 +18,12 @@ from msa_jax.evaluation.results_table import (
 from msa_jax.evaluation.statistics import summarise
 from msa_jax.ground.files import json_safe
 from msa_jax.methods import tasks
-from msa_jax.runs import shuffled_test
+from msa_jax.runs import shuffled_modalities
 from msa_jax.studies.reproduce import captions, special_cells, wanted_runs
 from msa_jax.studies.reproduce.row_runs import RowRuns, answers, runs_of
 from msa_jax.studies.reproduce.wanted_runs import Wanted
-from msa_jax.studies.spec import Part as PaperPart
-from msa_jax.studies.spec import Table as PaperTable
+from msa_jax.studies.table_spec import Part as PaperPart
+from msa_jax.studies.table_spec import Table as PaperTable
 
 
 def gather(
@@ -87,7 +87,11 @@ def gather(
 
 
 # What is read of both, or of the one that a run reads.
-SHUFFLED = (shuffled_test.AUDIO_VISION, shuffled_test.AUDIO, shuffled_test.VISION)
+SHUFFLED = (
+    shuffled_modalities.AUDIO_VISION,
+    shuffled_modalities.AUDIO,
+    shuffled_modalities.VISION,
+)
 
 
 class _Shared(NamedTuple):

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 import msa_jax.methods as methods
 from msa_jax.config import fields
 from msa_jax.ground.names import MODALITIES
-from msa_jax.studies.spec import Ours
+from msa_jax.studies.table_spec import Ours
 
 ALIASES = {"demo": "synthetic"}  # what people call the built-in set
 SMALL_EPOCHS, SMALL_STOP = 10, 3

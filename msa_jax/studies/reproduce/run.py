@@ -13,10 +13,10 @@ from msa_jax.data import store
 from msa_jax.data.made_up import synthetic
 from msa_jax.ground.errors import UserError
 from msa_jax.runs import workdir
-from msa_jax.studies import catalogue
-from msa_jax.studies.reproduce import columns, gather, special_cells, wanted_runs
+from msa_jax.studies import table_catalogue
+from msa_jax.studies.reproduce import fitted_columns, gather, special_cells, wanted_runs
 from msa_jax.studies.reproduce.wanted_runs import Wanted
-from msa_jax.studies.spec import Table
+from msa_jax.studies.table_spec import Table
 
 PLAN = "plan.json"  # of a page: what it needs
 RUNS = "runs"  # folder, beside the pages, of all runs of tables
@@ -63,7 +63,7 @@ def reproduce(asked: Asked, *, train: bool = True) -> Path:
     """
     rows = wanted_runs.rows_named(asked.table, asked.only)
     parts, cards = _available(asked)
-    table, parts = columns.fitting(asked.table, parts, cards)
+    table, parts = fitted_columns.fitting(asked.table, parts, cards)
     asked = asked._replace(table=table)
     workdir.open_workdir(asked.out)
     wanted = wanted_runs.plan(
@@ -258,7 +258,7 @@ def _plan(asked: Asked, wanted: Sequence[Wanted]) -> dict[str, Any]:
 def list_tables(configs: Path, out: Path) -> None:
     """Print all tables, with the pages begun under `out` and how far they are."""
     begun = list(_begun(out))
-    for paper, tables in catalogue.load_tables(configs).items():
+    for paper, tables in table_catalogue.load_tables(configs).items():
         for name, table in tables.items():
             rows = dict.fromkeys(row for part in table.parts for row in part.published)
             full, ours = f"{paper}/{name}", f"{len(table.ours)} of {len(rows)}"

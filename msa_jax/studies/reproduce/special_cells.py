@@ -15,7 +15,7 @@ from msa_jax.evaluation.results_table import Cell, Verdict, make_cell
 from msa_jax.runs import workdir
 from msa_jax.studies.reproduce.row_runs import RowRuns, runs_of
 from msa_jax.studies.reproduce.wanted_runs import Wanted
-from msa_jax.studies.spec import Column
+from msa_jax.studies.table_spec import Column
 
 REPEATS = 5  # draws of each random corruption
 PARAMETERS = "parameters.json"  # of a configuration: how many its network has

@@ -19,7 +19,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.runs import workdir
 from msa_jax.runs.finished import Run, open_folder
 from msa_jax.studies.reproduce.recipes import Recipe, recipe
-from msa_jax.studies.spec import Ours, Part, Table
+from msa_jax.studies.table_spec import Ours, Part, Table
 
 FAILED = "failed.json"  # of a configuration that could not be trained: why
 # Of a configuration, what numbers do not depend on.
@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
     row: its name; of a control, the main row's with the control behind it.
     part: index of the part.
     task: `config.task`; columns of a part may need several.
-    columns_read: what its columns read (`spec.Column.reading`).
+    columns_read: what its columns read (`table_spec.Column.reading`).
     recipe: None if it cannot be run.
     control: "" or a value of `CONTROLS`.
     folder: where its runs lie; None like `recipe`.

@@ -10,7 +10,7 @@ from typing import Any
 from msa_jax.evaluation import metric_names
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import tasks
-from msa_jax.studies.spec import Column, Part, Table
+from msa_jax.studies.table_spec import Column, Part, Table
 
 # The nearest metric of the other kind; of two columns with the same one the first.
 INSTEAD = {

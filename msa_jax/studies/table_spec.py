@@ -73,7 +73,7 @@ class Part(NamedTuple):
     published: row -> values as printed, None where the paper has none.
     aligned: whether the paper used the aligned files; None: it does not matter.
     differs: how its columns depart from the paper's, which they do on data with other
-        metrics (`reproduce.columns`).
+        metrics (`reproduce.fitted_columns`).
     """
 
     dataset: str

@@ -11,13 +11,13 @@ from msa_jax.data.check.known import KNOWN
 from msa_jax.evaluation import metrics
 from msa_jax.ground.errors import UserError
 from msa_jax.methods import PAPERS, tasks
-from msa_jax.studies import catalogue, mmsa
-from msa_jax.studies.spec import ACC2, CORR, MAE, Column, Head, Ours, Table, parts
+from msa_jax.studies import mmsa, table_catalogue
+from msa_jax.studies.table_spec import ACC2, CORR, MAE, Column, Head, Ours, Table, parts
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EVERY = [
     (f"{paper}/{name}", table)
-    for paper, tables in catalogue.load_tables(CONFIGS).items()
+    for paper, tables in table_catalogue.load_tables(CONFIGS).items()
     for name, table in tables.items()
 ]
 # Rows that are one setting on purpose: the paper repeats its own, or lists other
@@ -69,7 +69,7 @@ def fields(c):
 
 @every_table
 def test_every_row_can_be_run(name, table):
-    assert catalogue.problems(table) == []
+    assert table_catalogue.problems(table) == []
     for part in table.parts:
         rows = [ours for row, ours in table.ours.items() if row in part.published]
         if part is table.parts[0] and table.beside is not None:
@@ -252,8 +252,8 @@ def unsound(**changes):
     ],
 )
 def test_problems_are_found(table, said):
-    assert catalogue.problems(SOUND) == []
-    assert said in "; ".join(catalogue.problems(table))
+    assert table_catalogue.problems(SOUND) == []
+    assert said in "; ".join(table_catalogue.problems(table))
 
 
 @pytest.mark.parametrize(
@@ -268,13 +268,13 @@ def test_problems_are_found(table, said):
 )
 def test_readings_are_checked(column, said):
     found = parts({"mosi": (Head((column,)),)}, "A | 1\nB | 1")
-    assert said in "; ".join(catalogue.problems(unsound(parts=found)))
+    assert said in "; ".join(table_catalogue.problems(unsound(parts=found)))
 
 
 def test_a_table_is_found_by_name():
     for name in ("sugrm/table4", "SUGRM/Table 4", "sugrm/ table4"):
-        assert catalogue.find_table(CONFIGS, name).source.startswith("SUGRM")
-    assert catalogue.find_table(CONFIGS, "self-mm/table4").name == "table4"
+        assert table_catalogue.find_table(CONFIGS, name).source.startswith("SUGRM")
+    assert table_catalogue.find_table(CONFIGS, "self-mm/table4").name == "table4"
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_table_is_found_by_name():
 )
 def test_an_unknown_table_is_a_clear_line(name, said):
     with pytest.raises(UserError) as error:
-        catalogue.find_table(CONFIGS, name)
+        table_catalogue.find_table(CONFIGS, name)
     assert str(error.value).startswith(f"no table {name!r}") and said in str(
         error.value
     )
@@ -304,12 +304,12 @@ def test_an_unknown_table_is_a_clear_line(name, said):
         ("def get_tables(:", "line 1: SyntaxError"),
         ("def get_tables():\n    return 1 / 0", "line 2: ZeroDivisionError"),
         (
-            "from test_catalogue import SOUND\n"
+            "from test_table_catalogue import SOUND\n"
             "def get_tables():\n    return (SOUND, SOUND)",
             "table1 stands twice",
         ),
         (
-            "from test_catalogue import SOUND\n"
+            "from test_table_catalogue import SOUND\n"
             "def get_tables():\n    return (SOUND._replace(main='C'),)",
             "table1: main is 'C'",
         ),
@@ -319,13 +319,13 @@ def test_a_broken_table_file_is_a_clear_line(tmp_path, text, said):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "mine.py").write_text(text)
     with pytest.raises(UserError) as error:
-        catalogue.load_tables(tmp_path)
+        table_catalogue.load_tables(tmp_path)
     assert said in str(error.value) and "mine.py" in str(error.value)
 
 
 def test_a_folder_without_tables_is_a_clear_line(tmp_path):
     with pytest.raises(UserError, match="no tables in .*--configs"):
-        catalogue.load_tables(tmp_path)
+        table_catalogue.load_tables(tmp_path)
 
 
 def test_data_sets_are_those_that_prepare_knows():
@@ -340,7 +340,7 @@ def test_no_row_of_a_method_that_there_is_stays_as_published():
     for name, table in EVERY:
         for part in table.parts:
             for row in part.published.keys() - table.ours.keys():
-                method = titles.get(catalogue._MARKS.sub("", row).strip())
+                method = titles.get(table_catalogue._MARKS.sub("", row).strip())
                 made = {ours.method for ours in table.ours.values()}
                 if method is not None and method not in made:
                     grey.add((name, method))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msa_jax.methods as methods
 from msa_jax.ground.errors import UserError
-from msa_jax.studies.spec import Column, Ours, Part, Table
+from msa_jax.studies.table_spec import Column, Ours, Part, Table
 
 _MARKS = re.compile(r"\(B\)|[*†]")  # text from BERT; run again by the authors
 _BY_TITLE = {paper.title: name for name, paper in methods.PAPERS.items()}
