@@ -11,7 +11,7 @@ from msa_jax.ground.errors import UserError
 from msa_jax.report import table_page
 from msa_jax.runs import shuffled_modalities, workdir
 from msa_jax.studies.reproduce import (
-    columns,
+    fitted_columns,
     gather,
     row_runs,
     special_cells,
@@ -108,7 +108,7 @@ def pretend(folder, seeds, noise, label=LABEL, kind="mosi"):
 
 def plan(root, table=TABLE, card=CARD):
     cards = {"mosi_real": card}
-    table, chosen = columns.fitting(
+    table, chosen = fitted_columns.fitting(
         table, wanted_runs.choose_parts(table, "mosi_real"), cards
     )
     wanted = wanted_runs.plan(

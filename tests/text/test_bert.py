@@ -285,12 +285,17 @@ def test_states_between_layers_are_float32():
 @pytest.mark.exact
 @pytest.mark.usefixtures("form")
 def test_rematerialised_layers_compute_the_same():
-    """Dropout included; going back, less is kept."""
+    """Dropout included; going back, less is kept.
+
+    In float64: what float32 makes of the keys' biases' gradient differs by processor.
+    """
     tokens, found = make_tokens(), {}
-    for remat in (False, True):
-        module, params = bert.OwnBertEncoder(SHAPE._replace(remat=remat)), make_params()
-        found[remat] = states_and_gradient(module, params, tokens, train=True)
-    assert_relative(found[True], found[False], 1e-6)
+    with jax.enable_x64(True):
+        params = make_params(dtype=np.float64)
+        for remat in (False, True):
+            module = bert.OwnBertEncoder(SHAPE._replace(remat=remat))
+            found[remat] = states_and_gradient(module, params, tokens, train=True)
+        assert_relative(found[True], found[False], 1e-12)
 
     def kept(module):
         params = make_params()
