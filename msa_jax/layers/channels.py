@@ -208,8 +208,8 @@ def position_table(steps: int, width: int) -> np.ndarray:
 def laid_out(x: Array) -> Array:
     """Return x; on a CPU it is written to memory, not made again where it is read.
 
-    A CPU's compiler fuses a transposition or words of which halves are read into each
-    reader, whose loop it then does not vectorise (docs/performance.md).
+    A CPU's compiler fuses a transposition, or the choice of halves of words, into each
+    reader, which then takes longer than one pass over memory (docs/performance.md).
     """
     return by_platform(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
