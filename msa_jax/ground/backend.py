@@ -59,6 +59,8 @@ def set_up_jax(precision: str) -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path.home() / ".cache" / "msa_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        # jax keeps what took a second to compile: answering test is just below.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if not compiler.is_tried() and (wrong := compiler.wrong()):
         raise UserError(
             f"jaxlib {compiler.jaxlib()} computes wrong numbers here "
