@@ -42,6 +42,13 @@ def device_kind() -> str | None:
     return device and device.device_kind
 
 
+def divides_batches() -> bool:
+    """Say whether the program that is traced spreads each batch over devices."""
+    import jax
+
+    return jax.sharding.get_abstract_mesh().shape.get("data", 1) > 1
+
+
 def set_up_jax(precision: str) -> None:
     """Choose matmul precision and where compiled programs are kept.
 

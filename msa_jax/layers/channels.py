@@ -15,10 +15,10 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from msa_jax.ground.backend import by_platform
+from msa_jax.ground.backend import by_platform, divides_batches
 from msa_jax.ground.types import PyTree
 from msa_jax.layers import block_attention, dropout_bits
-from msa_jax.layers.dense import uniform
+from msa_jax.layers.dense import product, uniform
 
 Drop = Callable[[Array, float], Array]  # (x, rate) -> x with entries dropped
 
@@ -113,7 +113,7 @@ def project(
     pass over the sequence.
     """
     kernel, bias = folded(affine, norm)
-    return jnp.einsum("ctb,co->otb", x, kernel) + bias[:, None, None]
+    return product(x, kernel, 0) + bias[:, None, None]
 
 
 def folded(affine: Affine, norm: Affine | None) -> Affine:
@@ -239,7 +239,7 @@ def dropping(run: Callable[[Drop], PyTree], key: PRNGKeyArray | None) -> PyTree:
     # Narrowed first: a CPU concatenates and narrows in one slow loop.
     low, high = words.astype(jnp.uint16), (words >> 16).astype(jnp.uint16)
     halves = laid_out(jnp.concatenate([low, high]))
-    several = jax.sharding.get_abstract_mesh().shape.get("data", 1) > 1
+    several = divides_batches()
     starts = iter(np.cumsum([0, *sizes]).tolist())
 
     def drop(x: Array, rate: float) -> Array:

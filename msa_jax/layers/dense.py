@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from msa_jax.ground.backend import by_platform, divides_batches
+
 
 def uniform(bound: float) -> Callable[..., Array]:
     """Return an initialiser that draws from U(-bound, bound)."""
@@ -15,6 +17,34 @@ def uniform(bound: float) -> Callable[..., Array]:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return draw
+
+
+def product(x: Array, kernel: Float[Array, "d o"], axis: int = -1) -> Array:
+    """Multiply an axis of x by a matrix.
+
+    A CPU is given all other axes as one. Else its compiler turns the gradient of the
+    result around for that of the matrix, entry by entry, and makes it anew for it: a
+    quarter of a step of SUGRM (docs/performance.md). Not where devices share a batch,
+    whose samples would be gathered.
+
+    Args:
+        x: [..., d].
+        kernel: the matrix.
+        axis: -1, or 0: x and the result are [d, ...] and [o, ...].
+    """
+
+    def joined(x: Array, kernel: Array) -> Array:
+        shape = x.shape[1:] if axis == 0 else x.shape[:-1]
+        if axis == 0:
+            return (kernel.T @ x.reshape(len(x), -1)).reshape(-1, *shape)
+        return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*shape, -1)
+
+    def plain(x: Array, kernel: Array) -> Array:
+        return jnp.einsum("d...,do->o...", x, kernel) if axis == 0 else x @ kernel
+
+    if x.ndim == 2 or divides_batches():
+        return plain(x, kernel)
+    return by_platform(x, kernel, cpu=joined, default=plain)
 
 
 class Linear(nn.Module):
@@ -29,10 +59,9 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b {self.width}"]:
         """Apply the map to the last axis."""
-        start = uniform(x.shape[-1] ** -0.5)
-        return nn.Dense(self.width, kernel_init=start, bias_init=start, name="linear")(
-            x
-        )
+        kernel, bias = LinearWeights(self.width, name="linear")(x.shape[-1])
+        mapped = product(x, kernel)
+        return mapped + jnp.broadcast_to(bias, mapped.shape)
 
 
 class LinearWeights(nn.Module):

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from msa_jax.ground.array_rules import largest, move
 from msa_jax.ground.backend import by_platform
 from msa_jax.layers.channels import Affine, Drop, dropping, normalise
-from msa_jax.layers.dense import uniform
+from msa_jax.layers.dense import product, uniform
 
 Start = Callable[..., Array]
 Attend = Callable[..., Array]  # (query, key and value side by side, drop) -> mixed
@@ -205,7 +205,7 @@ def _attention(
 
 
 def _apply(x: Array, affine: Affine) -> Array:
-    return x @ affine.kernel + _broad(affine.bias, x)
+    return product(x, affine.kernel) + _broad(affine.bias, x)
 
 
 def _normed(x: Array, norm: Affine) -> Array:

@@ -17,7 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from msa_jax.layers import recurrence
-from msa_jax.layers.dense import LinearWeights, TwoLayerHead
+from msa_jax.layers.dense import LinearWeights, TwoLayerHead, product
 from msa_jax.layers.recurrence import Sequence, summed, summed_product
 from msa_jax.layers.recurrent import LstmWeights
 
@@ -119,7 +119,7 @@ class GatedMemory(nn.Module):
         if length is not None:
             runs = jnp.arange(len(x))[:, None] < length[None]
         steps = _Steps(
-            x @ kernel[:read] + bias[None, None],
+            product(x, kernel[:read]) + bias[None, None],
             keep if drops else None,
             jnp.tanh(write),
             runs,

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from msa_jax.layers.dense import uniform
+from msa_jax.layers.dense import product, uniform
 
 KERNELS = (10, 8, 4, 4, 4)
 STRIDES = (5, 4, 2, 2, 2)
@@ -99,7 +99,8 @@ class BlockConv(nn.Module):
         behind = max(0, read - front - x.shape[1])
         x = jnp.pad(x, ((0, 0), (front, behind), (0, 0)))[:, :read]
         block = x.reshape(x.shape[0], steps + 1, width)
-        return block[:, :-1] @ kernel[0] + block[:, 1:] @ kernel[1] + bias[None, None]
+        both = product(block[:, :-1], kernel[0]) + product(block[:, 1:], kernel[1])
+        return both + bias[None, None]
 
 
 class SiameseCnn(nn.Module):

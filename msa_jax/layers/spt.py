@@ -12,6 +12,7 @@ from msa_jax.config.fields import Letters, Share, Size, Weight
 from msa_jax.ground.names import MODALITIES
 from msa_jax.layers import channels, window_attention, windows
 from msa_jax.layers.channels import Attention, Drop, FeedForward, normalise, project
+from msa_jax.layers.dense import product
 from msa_jax.layers.windows import Sampling
 
 # Every pair is attended in both directions with one set of weights.
@@ -262,7 +263,7 @@ def _read_input(
     value = channels.folded(weights.value, weights.context_norm)
     kernel = jnp.concatenate([key.kernel, value.kernel], axis=1)
     bias = jnp.concatenate([key.bias, value.bias])
-    both = jnp.einsum("dtb,dc->ctb", normalise(x), kernel)
+    both = product(normalise(x), kernel, 0)
     first, second = jnp.split(both + bias[:, None, None], 2)
     return first, second
 

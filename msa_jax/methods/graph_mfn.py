@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 from msa_jax.config.fields import GIVEN, Share, Size
 from msa_jax.ground.names import MODALITIES
 from msa_jax.ground.types import Batch, Outputs
-from msa_jax.layers.dense import Linear, TwoLayerHead, uniform
+from msa_jax.layers.dense import Linear, TwoLayerHead, product, uniform
 from msa_jax.layers.gated_memory import (
     GatedMemory,
     Steps,
@@ -95,7 +95,7 @@ class _Copied(nn.Module):
 
         kernel = self.param("kernel", of(0), (x.shape[-1], self.width))
         bias = self.param("bias", of(1), (self.width,))
-        return x @ kernel + bias[None, None]
+        return product(x, kernel) + bias[None, None]
 
 
 class GraphMfn(nn.Module):
