@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax.layers import channels, dropout_bits
+from msa_jax.layers import channels, dense, dropout_bits
 from msa_jax.training.train_state import make_mesh
 
 
@@ -127,3 +127,60 @@ def test_a_norm_folds_into_the_map_behind_it():
         "ctb,co->otb", x * scale[:, None, None] + shift[:, None, None], kernel
     )
     np.testing.assert_allclose(out, plain + bias[:, None, None], rtol=1e-4, atol=1e-5)
+
+
+def through_two(axis):
+    """Return a loss of two products, whose first gradient is worth fusing."""
+
+    def loss(kernel, x):
+        out = dense.product(jnp.tanh(dense.product(x, kernel, axis)), kernel, axis)
+        return jnp.square(out).sum()
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("axis", "form"), [(0, "d...,do->o..."), (-1, "...d,do->...o")]
+)
+def test_a_product_is_that_of_the_axis_with_the_matrix(axis, form):
+    """With its gradients; of two axes as of three."""
+    rng = np.random.default_rng(0)
+    kernel = jnp.float32(rng.standard_normal((6, 6)))
+    for others in ((5,), (5, 4)):
+        shape = (6, *others) if axis == 0 else (*others, 6)
+        x = jnp.float32(rng.standard_normal(shape))
+        right = jnp.einsum(form, x, kernel)
+        np.testing.assert_allclose(dense.product(x, kernel, axis), right, 1e-5, 1e-5)
+
+        def plain(kernel, x):
+            out = jnp.einsum(form, jnp.tanh(jnp.einsum(form, x, kernel)), kernel)
+            return jnp.square(out).sum()
+
+        found = jax.grad(through_two(axis), (0, 1))(kernel, x)
+        for a, b in zip(found, jax.grad(plain, (0, 1))(kernel, x), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_no_gradient_is_turned_around_on_a_cpu(axis):
+    """A copy of a transposed array would be made entry by entry."""
+    shape = (8, 5, 4) if axis == 0 else (5, 4, 8)
+    given = jnp.ones((8, 8)), jnp.ones(shape)
+    gradient = jax.jit(jax.grad(through_two(axis), (0, 1)))
+    text = gradient.lower(*given).compile().as_text()
+    assert " dot(" in text and " transpose(" not in text
+
+
+@pytest.mark.platforms
+def test_products_are_joined_on_a_cpu_alone_and_not_where_a_batch_is_divided():
+    """Elsewhere the joined axes would be laid out anew, or gathered."""
+    x, kernel = jnp.ones((8, 5, 4)), jnp.ones((8, 8))
+
+    def of(platform):
+        traced = jax.jit(lambda x: dense.product(x, kernel, 0)).trace(x)
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    assert "tensor<8x20xf32>" in of("cpu")
+    assert "tensor<8x20xf32>" not in of("tpu") and "tensor<8x20xf32>" not in of("cuda")
+    with jax.sharding.use_abstract_mesh(make_mesh(8, 4, 2).abstract_mesh):
+        assert "tensor<8x20xf32>" not in of("cpu")
