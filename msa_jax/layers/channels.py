@@ -206,10 +206,10 @@ def position_table(steps: int, width: int) -> np.ndarray:
 
 
 def laid_out(x: Array) -> Array:
-    """Return x; on a CPU it is written to memory, not made again where it is read.
+    """Return x; a CPU's compiler may not move what reads it in front of what makes it.
 
-    A CPU's compiler fuses a transposition, or the choice of halves of words, into each
-    reader, which then takes longer than one pass over memory (docs/performance.md).
+    Early passes alone obey: later, when loops are fused, the barrier is gone
+    (docs/performance.md).
     """
     return by_platform(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
